@@ -1,0 +1,47 @@
+# Everything a user or developer types; `make` alone lists it.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# Shared machines: one source of truth for the thread count, and no spinning threads.
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+export MPLBACKEND ?= Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-gpu check fix bench clean
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Create the virtual environment with every extra, at the tested versions
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "st_rankloss needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[eval,minilm,test,dev]'
+	touch $@
+
+demo: install ## Train a documentation search engine and compare it with BM25 and MNRL
+	$(BIN)/python examples/quickstart.py --output output/quickstart
+
+test: install ## Run the tests and the doctests
+	$(BIN)/python -m pytest -n 2
+
+test-gpu: install ## Run only the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+check: install ## Lint, formatting, types and docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint --quiet st_rankloss
+
+fix: install ## Apply the formatter and the safe lint fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Time and memory of the loss against the direct formula and MNRL
+	$(BIN)/python eval/performance.py --output output/performance
+
+clean: ## Remove what the targets above created
+	rm -rf $(VENV) .ci-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis
