@@ -1,0 +1,10 @@
+"""Evaluators for the ``evaluator=`` of sentence-transformers that read graded relevance."""
+
+from __future__ import annotations
+
+from st_rankloss.evaluation.graded_information_retrieval import (
+    GradedInformationRetrievalEvaluator,
+    mean_metrics,
+)
+
+__all__ = ["GradedInformationRetrievalEvaluator", "mean_metrics"]

@@ -1,0 +1,541 @@
+"""Retrieval metrics with graded relevance for the ``evaluator=`` of sentence-transformers.
+
+sentence-transformers' own InformationRetrievalEvaluator is binary; if grades are handed in, it reads grade 0
+as relevant. Here pytrec_eval computes the metrics, so the figures are those of MTEB and BEIR.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+from torch import Tensor
+from tqdm.auto import trange
+
+from st_rankloss._extras import require
+from st_rankloss.evaluation.search import (
+    SIMILARITIES,
+    check_index,
+    exact_search,
+    faiss_search,
+    require_faiss,
+)
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+NoRelevant = Literal["skip", "zero", "error"]
+_PYTREC_NAMES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "accuracy": "success"}
+_CSV_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "accuracy": "Accuracy"}
+_MAX_GRADE = 1_000_000  # trec_eval keeps one counter per grade up to the largest
+
+
+class GradedInformationRetrievalEvaluator(SentenceEvaluator):
+    """Evaluate a retriever on queries, a corpus and graded relevance judgements.
+
+    nDCG@k uses the grades with linear gain, grade / log2(1 + rank). The other metrics are binary: a document
+    is relevant if its grade is at least ``relevance_level``, so grade 0 (judged irrelevant) never is. MAP@k
+    divides by the number of relevant documents, as trec_eval, MTEB and BEIR do; sentence-transformers divides
+    by at most k.
+
+    Ties: of documents with the same similarity, the one whose id sorts last comes first: trec_eval's rule,
+    hence pytrec_eval's and MTEB's (sentence-transformers takes the one that sorts first). Embeddings are
+    compared in float64 and the similarity is rounded to float32, and the corpus is encoded in the order of
+    its ids. So figures depend neither on the order of the corpus nor, as far as the model embeds a text alike
+    in any batch, on ``corpus_chunk_size``. A faiss index computes in float32: last bits may decide a tie.
+
+    Search is exact up to ``faiss_above`` documents, with one chunk of document embeddings in memory at a
+    time. Above, a flat faiss index holds the corpus; or hand in any ``index``: the figures are those of its
+    search.
+
+    Args:
+        queries: Query id to query: a text, or whatever the model encodes.
+        corpus: Document id to document.
+        qrels: Query id to document id to grade, an integer of at least 0. What is not listed is not relevant.
+        ndcg_at_k: Cutoffs of nDCG, each at least 1; the largest is the primary metric.
+        mrr_at_k: Cutoffs of the mean reciprocal rank: 0 if no document among the first k is relevant.
+        map_at_k: Cutoffs of the mean average precision.
+        recall_at_k: Cutoffs of recall.
+        accuracy_at_k: Cutoffs of accuracy: the share of queries with a relevant document among the first k.
+        relevance_level: Lowest grade that the binary metrics count as relevant, at least 1.
+        no_relevant: What to do with queries that have no document of at least ``relevance_level``: "skip"
+            leaves them out of every mean (``queries_without_relevant`` lists them), "zero" counts them as 0
+            in every metric, "error" refuses them.
+        exclude_identical_ids: Whether a document with the id of the query is neither retrieved nor counted as
+            relevant, as BEIR does where the queries are part of the corpus.
+        corpus_chunk_size: Documents encoded and searched at a time, at least 1.
+        faiss_above: Corpus size above which a flat faiss index replaces exact search; None means never. The
+            "manhattan" similarity is always searched exactly.
+        index: An empty faiss index or a factory string such as "HNSW32" or "IVF64,Flat", used at any corpus
+            size. Each call fills, and if need be trains, a copy.
+        batch_size: Texts encoded at a time.
+        show_progress_bar: Whether to show progress over the corpus and the batches.
+        name: Name of the dataset: the prefix of the metrics and part of the file names.
+        truncate_dim: Dimension to truncate the embeddings to; None keeps all.
+        query_prompt: Prompt for the queries.
+        query_prompt_name: Name of the model's prompt for the queries.
+        corpus_prompt: Prompt for the documents.
+        corpus_prompt_name: Name of the model's prompt for the documents.
+        write_csv: Whether a call with an ``output_path`` appends a line to a CSV file there.
+        write_predictions: Whether a call with an ``output_path`` writes each query's ranking to a JSONL file
+            there, in sentence-transformers' format.
+
+    Attributes:
+        per_query: After a call, query id to metric ("ndcg@10") to value, for significance tests.
+        queries_without_relevant: Ids of the queries that ``no_relevant`` decided about.
+
+    Raises:
+        ValueError: If an argument breaks a rule above, or no query has a relevant document.
+
+    Example:
+        >>> from sentence_transformers import SentenceTransformer
+        >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> tokenizer = Tokenizer(models.WordLevel({"?": 0, "red": 1, "green": 2, "blue": 3}, unk_token="?"))
+        >>> tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=torch.eye(4))])
+        >>> evaluator = GradedInformationRetrievalEvaluator(
+        ...     queries={"q": "red"},
+        ...     corpus={"a": "red", "b": "red green", "c": "blue"},
+        ...     qrels={"q": {"a": 1, "b": 3, "c": 0}},
+        ...     name="colours",
+        ... )
+        >>> metrics = evaluator(model)  # ranks a, b, c: (1 + 3 / log2(3)) / (3 + 1 / log2(3))
+        >>> round(metrics["colours_cosine_ndcg@10"], 4)
+        0.7967
+        >>> evaluator.primary_metric
+        'colours_cosine_ndcg@10'
+
+    Source: linear gain and ties as in trec_eval, through pytrec_eval (Van Gysel and de Rijke, 2018).
+    """
+
+    per_query: dict[str, dict[str, float]]
+    queries_without_relevant: list[str]
+
+    def __init__(
+        self,
+        queries: Mapping[str, Any],
+        corpus: Mapping[str, Any],
+        qrels: Mapping[str, Mapping[str, int]],
+        *,
+        ndcg_at_k: Sequence[int] = (10,),
+        mrr_at_k: Sequence[int] = (10,),
+        map_at_k: Sequence[int] = (100,),
+        recall_at_k: Sequence[int] = (10, 100),
+        accuracy_at_k: Sequence[int] = (1, 10),
+        relevance_level: int = 1,
+        no_relevant: NoRelevant = "skip",
+        exclude_identical_ids: bool = False,
+        corpus_chunk_size: int = 50_000,
+        faiss_above: int | None = 100_000,
+        index: Any = None,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        name: str = "",
+        truncate_dim: int | None = None,
+        query_prompt: str | None = None,
+        query_prompt_name: str | None = None,
+        corpus_prompt: str | None = None,
+        corpus_prompt_name: str | None = None,
+        write_csv: bool = True,
+        write_predictions: bool = False,
+    ) -> None:
+        super().__init__()
+        _require_pytrec_eval()
+        cutoffs = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "map": map_at_k}
+        cutoffs |= {"recall": recall_at_k, "accuracy": accuracy_at_k}
+        self.columns = [
+            (metric, k) for metric, ks in cutoffs.items() for k in _check_cutoffs(f"{metric}_at_k", ks)
+        ]
+        self.relevance_level = _check_count("relevance_level", relevance_level)
+        self.corpus_chunk_size = _check_count("corpus_chunk_size", corpus_chunk_size)
+        self.batch_size = _check_count("batch_size", batch_size)
+        self.truncate_dim = None if truncate_dim is None else _check_count("truncate_dim", truncate_dim)
+        self.faiss_above = (
+            None if faiss_above is None else _check_count("faiss_above", faiss_above, at_least=0)
+        )
+        if no_relevant not in get_args(NoRelevant):
+            raise ValueError(f"no_relevant must be one of {get_args(NoRelevant)}, got {no_relevant!r}.")
+        self.no_relevant = no_relevant
+        self.exclude_identical_ids = exclude_identical_ids
+
+        _check_texts("queries", queries)
+        _check_texts("corpus", corpus)
+        self.qrels = _check_qrels(qrels, queries, corpus)
+        if exclude_identical_ids:
+            for query_id, judged in self.qrels.items():
+                judged.pop(query_id, None)
+        self.queries, self.queries_without_relevant = self._split_queries(queries)
+        self.corpus = corpus
+        self.corpus_ids = sorted(corpus, reverse=True)  # the order in which tied documents rank
+        self.index = index
+        if (index is not None or self._is_large()) and not isinstance(
+            index, (str, require_faiss().Index, type(None))
+        ):
+            raise ValueError(f"index must be None, a faiss.Index or a factory string, got {index!r}.")
+
+        self.show_progress_bar = show_progress_bar
+        self.name = name
+        self.query_prompt = query_prompt
+        self.query_prompt_name = query_prompt_name
+        self.corpus_prompt = corpus_prompt
+        self.corpus_prompt_name = corpus_prompt_name
+        self.write_csv = write_csv
+        self.write_predictions = write_predictions
+        base = "Graded-Information-Retrieval_evaluation" + (f"_{name}" if name else "")
+        self.csv_file = f"{base}_results.csv"
+        self.predictions_file = f"{base}_predictions.jsonl"
+        self.per_query = {}
+
+    def __call__(
+        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """Encode, search and score; store the metrics in the model card.
+
+        Args:
+            model: The model to evaluate; its ``similarity_fn_name`` ranks the documents.
+            output_path: Folder for the CSV file and the predictions; None writes nothing.
+            epoch: Epoch to log, -1 outside training.
+            steps: Step to log, -1 at the end of an epoch.
+
+        Returns:
+            Metrics in [0, 1], higher is better, named as in sentence-transformers:
+            "{name}_cosine_ndcg@10", ...
+
+        Raises:
+            ValueError: If the model's similarity is not supported, an embedding is not finite, or the index
+                does not fit the model.
+        """
+        similarity = model.similarity_fn_name
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"similarity_fn_name must be one of {SIMILARITIES}, got {similarity!r}.")
+        logger.info(
+            "Graded information retrieval evaluation on the %s dataset%s: %d queries, %d more without a "
+            "relevant document (no_relevant=%r), %d documents",
+            self.name,
+            _when(epoch, steps, self.truncate_dim),
+            len(self.queries),
+            len(self.queries_without_relevant),
+            self.no_relevant,
+            len(self.corpus_ids),
+        )
+        rankings = self._search(model, similarity)
+        self.per_query = self.compute_metrics(rankings)
+        means = mean_metrics(self.per_query)
+        for metric, value in means.items():
+            logger.info("%s: %.4f", metric, value)
+        if output_path is not None:
+            self._write(Path(output_path), similarity, means, rankings, epoch, steps)
+
+        metrics: dict[str, float] = self.prefix_name_to_metrics(
+            {f"{similarity}_{metric}": value for metric, value in means.items()}, self.name
+        )
+        prefix = f"{self.name}_" if self.name else ""
+        largest = max(k for metric, k in self.columns if metric == "ndcg")
+        self.primary_metric = f"{prefix}{similarity}_ndcg@{largest}"
+        self.store_metrics_in_model_card_data(model, metrics, epoch, steps)
+        return metrics
+
+    def compute_metrics(
+        self, rankings: Mapping[str, Sequence[str] | Mapping[str, float]]
+    ) -> dict[str, dict[str, float]]:
+        """Score rankings of any origin, such as BM25's, by this evaluator's judgements, cutoffs and policies.
+
+        Args:
+            rankings: Query id to document ids, best first; the order alone counts. A query that is missing,
+                or retrieved nothing, scores 0.
+
+        Returns:
+            Query id to metric ("ndcg@10") to value in [0, 1], without the queries that were left out.
+
+        Example:
+            >>> queries, corpus, qrels = {"q": "red"}, {"a": "rose", "b": "grass"}, {"q": {"a": 2}}
+            >>> evaluator = GradedInformationRetrievalEvaluator(queries, corpus, qrels)
+            >>> evaluator.compute_metrics({"q": ["b", "a"]})["q"]["mrr@10"]
+            0.5
+        """
+        evaluator = _require_pytrec_eval().RelevanceEvaluator(
+            {query_id: self.qrels[query_id] for query_id in self.queries},
+            {_pytrec_name(metric, k) for metric, k in self.columns},
+            relevance_level=self.relevance_level,
+        )
+        run = {
+            query_id: {doc_id: -float(i) for i, doc_id in enumerate(rankings.get(query_id, ()))}
+            for query_id in self.queries
+        }
+        per_query = {
+            query_id: {f"{metric}@{k}": _read(values, metric, k) for metric, k in self.columns}
+            for query_id, values in evaluator.evaluate(run).items()
+        }
+        if self.no_relevant == "zero":
+            for query_id in self.queries_without_relevant:
+                per_query[query_id] = {f"{metric}@{k}": 0.0 for metric, k in self.columns}
+        return per_query
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings that the model card shows.
+
+        Returns:
+            The prompts and the truncation where they are set, and what decides which documents count.
+        """
+        optional = (
+            "truncate_dim",
+            "query_prompt",
+            "query_prompt_name",
+            "corpus_prompt",
+            "corpus_prompt_name",
+        )
+        config = {key: getattr(self, key) for key in optional if getattr(self, key) is not None}
+        return config | {
+            "relevance_level": self.relevance_level,
+            "no_relevant": self.no_relevant,
+            "exclude_identical_ids": self.exclude_identical_ids,
+        }
+
+    def _split_queries(self, queries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Split the queries into those with a relevant document and the ids of the others."""
+        kept, without = {}, []
+        for query_id, query in queries.items():
+            if any(grade >= self.relevance_level for grade in self.qrels.get(query_id, {}).values()):
+                kept[query_id] = query
+            else:
+                without.append(query_id)
+        rule = f"a document of grade {self.relevance_level} or above (relevance_level)"
+        if not kept:
+            raise ValueError(
+                f"qrels must give at least one query {rule}, got none for {len(queries)} queries."
+            )
+        if without and self.no_relevant == "error":
+            raise ValueError(
+                f"qrels must give every query {rule} with no_relevant='error', got none for {_few(without)}."
+            )
+        if without:
+            logger.warning(
+                "%d of %d queries have no document of grade %d or above; no_relevant=%r decides about them.",
+                len(without),
+                len(queries),
+                self.relevance_level,
+                self.no_relevant,
+            )
+        return kept, without
+
+    def _is_large(self) -> bool:
+        """Tell whether the corpus is above the size that is searched exactly."""
+        return self.faiss_above is not None and len(self.corpus_ids) > self.faiss_above
+
+    def _search(self, model: SentenceTransformer, similarity: str) -> dict[str, dict[str, float]]:
+        """Return each query's ranking, best first: document id to score."""
+        use_faiss = self.index is not None or (self._is_large() and similarity != "manhattan")
+        index = "Flat" if self.index is None else self.index
+        if use_faiss:
+            check_index(index, similarity)
+        queries = self._embed(model.encode_query, "query", list(self.queries), list(self.queries.values()))
+        depth = max(k for _, k in self.columns) + self.exclude_identical_ids
+        depth = min(depth, len(self.corpus_ids))
+        chunks = self._embedded_corpus(model)
+        if use_faiss:
+            scores, numbers = faiss_search(queries, chunks, depth, similarity, index)
+        else:
+            scores, numbers = exact_search(queries, chunks, depth, similarity)
+        return {
+            query_id: {
+                self.corpus_ids[number]: score
+                for number, score in zip(query_numbers, query_scores, strict=True)
+                if number >= 0 and not (self.exclude_identical_ids and self.corpus_ids[number] == query_id)
+            }
+            for query_id, query_numbers, query_scores in zip(
+                self.queries, numbers.tolist(), scores.tolist(), strict=True
+            )
+        }
+
+    def _embedded_corpus(self, model: SentenceTransformer) -> Iterator[Tensor]:
+        """Encode the corpus chunk by chunk, in the order of ``corpus_ids``."""
+        for start in trange(
+            0,
+            len(self.corpus_ids),
+            self.corpus_chunk_size,
+            desc="Corpus chunks",
+            disable=not self.show_progress_bar,
+        ):
+            ids = self.corpus_ids[start : start + self.corpus_chunk_size]
+            yield self._embed(model.encode_document, "document", ids, [self.corpus[doc_id] for doc_id in ids])
+
+    def _embed(self, encode: Callable[..., Tensor], kind: str, ids: list[str], inputs: list[Any]) -> Tensor:
+        """Encode queries or documents, and refuse embeddings that cannot be ranked."""
+        is_query = kind == "query"
+        embeddings = encode(
+            inputs,
+            prompt=self.query_prompt if is_query else self.corpus_prompt,
+            prompt_name=self.query_prompt_name if is_query else self.corpus_prompt_name,
+            batch_size=self.batch_size,
+            show_progress_bar=self.show_progress_bar,
+            convert_to_tensor=True,
+            truncate_dim=self.truncate_dim,
+        )
+        finite = torch.isfinite(embeddings).all(dim=-1)
+        if not finite.all():
+            bad = [ids[i] for i in (~finite).nonzero().flatten().tolist()]
+            raise ValueError(
+                f"{kind} embeddings must be finite, got NaN or infinity for {_few(bad)}: the model has "
+                "probably diverged (learning rate too high) or overflows in float16 (use bfloat16, float32)."
+            )
+        return embeddings
+
+    def _write(
+        self,
+        folder: Path,
+        similarity: str,
+        means: Mapping[str, float],
+        rankings: Mapping[str, Mapping[str, float]],
+        epoch: int,
+        steps: int,
+    ) -> None:
+        """Append the metrics to the CSV file and write the predictions, as far as they are wanted."""
+        if self.write_csv:
+            names = [f"{similarity}-{_CSV_NAMES[metric]}@{k}" for metric, k in self.columns]
+            header = ",".join(["epoch", "steps", *names])
+            _append_csv(folder / self.csv_file, header, ",".join(map(str, [epoch, steps, *means.values()])))
+        if self.write_predictions:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / self.predictions_file.replace(".jsonl", f"_{similarity}.jsonl")
+            with path.open("w", encoding="utf-8") as file:
+                for query_id, ranking in rankings.items():
+                    results = [{"corpus_id": doc_id, "score": score} for doc_id, score in ranking.items()]
+                    line = {"query_id": query_id, "query": self.queries[query_id], "results": results}
+                    file.write(json.dumps(line, default=str) + "\n")
+
+
+def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Average metrics over queries, exactly, so that the order of the queries does not matter.
+
+    Args:
+        per_query: Query id to metric to value, as ``compute_metrics`` returns it; at least one query.
+
+    Returns:
+        Metric to mean.
+
+    Example:
+        >>> mean_metrics({"q1": {"ndcg@10": 0.5}, "q2": {"ndcg@10": 1.0}})
+        {'ndcg@10': 0.75}
+    """
+    rows = list(per_query.values())
+    return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
+
+
+def _require_pytrec_eval() -> Any:
+    """Import pytrec_eval, or raise an ImportError that names the extra that installs it."""
+    return require("pytrec_eval", "eval", purpose="GradedInformationRetrievalEvaluator")
+
+
+def _pytrec_name(metric: str, k: int) -> str:
+    """Name a metric as pytrec_eval does; its reciprocal rank has no cutoff."""
+    return "recip_rank" if metric == "mrr" else f"{_PYTREC_NAMES[metric]}_{k}"
+
+
+def _read(values: Mapping[str, float], metric: str, k: int) -> float:
+    """Read a metric from pytrec_eval's values of one query, and cut the reciprocal rank at k."""
+    value = float(values[_pytrec_name(metric, k)])
+    return 0.0 if metric == "mrr" and value < 1 / k else value
+
+
+def _append_csv(path: Path, header: str, line: str) -> None:
+    """Append a line to a CSV file, with the header if the file is new and a warning if it has another one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    if not is_new:
+        with path.open(encoding="utf-8") as file:
+            if file.readline().rstrip("\n") != header:
+                logger.warning(
+                    "%s has other columns than this evaluation; the line appended follows: %s", path, header
+                )
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{header}\n{line}\n" if is_new else f"{line}\n")
+
+
+def _when(epoch: int, steps: int, truncate_dim: int | None) -> str:
+    """Say when in training this is, and for which truncation."""
+    moment = (
+        ""
+        if epoch == -1
+        else f" after epoch {epoch}"
+        if steps == -1
+        else f" in epoch {epoch} after {steps} steps"
+    )
+    return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")
+
+
+def _few(ids: Sequence[str]) -> str:
+    """Name the first ids and count the others."""
+    return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+
+
+def _check_count(argument: str, value: Any, *, at_least: int = 1) -> int:
+    """Return an integer argument that has a lower bound."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"{argument} must be an integer of at least {at_least}, got {value!r}.")
+    return int(value)
+
+
+def _check_cutoffs(argument: str, cutoffs: Any) -> tuple[int, ...]:
+    """Return cutoffs in ascending order, each once."""
+    if isinstance(cutoffs, str) or not isinstance(cutoffs, Sequence) or not cutoffs:
+        raise ValueError(f"{argument} must be a non-empty list of integers of at least 1, got {cutoffs!r}.")
+    return tuple(sorted({_check_count(f"each of {argument}", k) for k in cutoffs}))
+
+
+def _check_texts(argument: str, texts: Any) -> None:
+    """Refuse queries or a corpus that are no mapping, empty, or not named by strings."""
+    if not isinstance(texts, Mapping) or not texts:
+        raise ValueError(
+            f"{argument} must be a non-empty dict of id to text, got {type(texts).__name__}"
+            f"{' without entries' if isinstance(texts, Mapping) else ''}."
+        )
+    wrong = next((key for key in texts if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise ValueError(f"the ids of {argument} must be strings, got {wrong!r} ({type(wrong).__name__}).")
+
+
+def _check_qrels(
+    qrels: Any, queries: Mapping[str, Any], corpus: Mapping[str, Any]
+) -> dict[str, dict[str, int]]:
+    """Return a copy of the judgements with grades as int, once their ids and grades are known to be good."""
+    if not isinstance(qrels, Mapping) or not qrels:
+        raise ValueError(
+            f"qrels must be a non-empty dict of query id to dict of document id to grade, got {qrels!r}."
+        )
+    for query_id, judged in qrels.items():
+        if not isinstance(judged, Mapping):
+            raise ValueError(
+                "qrels must map each query id to a dict of document id to grade, got "
+                f"{type(judged).__name__} for {query_id!r}; for binary judgements write "
+                "dict.fromkeys(document_ids, 1)."
+            )
+    unknown_queries = [query_id for query_id in qrels if query_id not in queries]
+    if unknown_queries:
+        raise ValueError(f"qrels must name ids of queries, got the unknown {_few(unknown_queries)}.")
+    unknown_documents = list(dict.fromkeys(d for judged in qrels.values() for d in judged if d not in corpus))
+    if unknown_documents:
+        raise ValueError(f"qrels must name ids of corpus, got the unknown {_few(unknown_documents)}.")
+    return {q: {d: _check_grade(q, d, grade) for d, grade in judged.items()} for q, judged in qrels.items()}
+
+
+def _check_grade(query_id: str, doc_id: str, grade: Any) -> int:
+    """Return a grade as int."""
+    where = f"got {grade!r} for query {query_id!r}, document {doc_id!r}"
+    if not isinstance(grade, Real) or not float(grade).is_integer():
+        raise ValueError(
+            f"grades in qrels must be integers, {where}: pytrec_eval takes no fractions. Scale and round: "
+            "round(100 * grade): nDCG does not depend on the scale, but relevance_level does."
+        )
+    if not 0 <= float(grade) <= _MAX_GRADE:
+        raise ValueError(f"grades in qrels must be between 0 (judged irrelevant) and {_MAX_GRADE}, {where}.")
+    return int(float(grade))

@@ -1,0 +1,75 @@
+"""Checks of arguments, written once; each names the argument, the rule and the value.
+
+Checks of tensor values run on a CPU only: elsewhere they would make the host wait for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_temperature(temperature: float, name: str = "temperature") -> None:
+    """Raise ValueError unless ``temperature`` is a finite number above 0."""
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+        raise TypeError(f"{name} must be a number, got {temperature!r}.")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"{name} must be a finite number above 0, got {temperature!r}.")
+
+
+def check_at_least(value: int | None, least: int, name: str) -> None:
+    """Raise ValueError unless ``value`` is None or an integer that is at least ``least``."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ValueError(f"{name} must be an integer of at least {least} or None, got {value!r}.")
+
+
+def check_choice(value: Any, choices: Collection[str], name: str) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_floating(tensor: Tensor, name: str) -> None:
+    """Raise TypeError unless ``tensor`` holds floating numbers."""
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"{name} must be a floating tensor, got {kind}.")
+
+
+def check_same_shape(tensor: Tensor, name: str, similarity: Tensor) -> None:
+    """Raise ValueError unless ``tensor`` has the shape of ``similarity``."""
+    if tensor.shape != similarity.shape:
+        raise ValueError(
+            f"{name} must have the shape of similarity, {tuple(similarity.shape)}, got {tuple(tensor.shape)}."
+        )
+
+
+def check_relevance(relevance: Tensor) -> None:
+    """Raise ValueError if a relevance is negative or infinite (CPU only); NaN means unjudged."""
+    if relevance.device.type == "cpu" and relevance.numel():
+        wrong = (relevance < 0) | (relevance == torch.inf)
+        if wrong.any():
+            raise ValueError(
+                f"relevance must be at least 0 and finite, or NaN for unjudged, got {relevance[wrong][0].item()!r}."
+            )
+
+
+def check_weights(weights: Tensor) -> None:
+    """Raise ValueError if weights want a gradient, or if one is negative or not finite (CPU only)."""
+    if weights.requires_grad:
+        raise ValueError("weights are not differentiated: they must not require a gradient, got requires_grad=True.")
+    if weights.device.type == "cpu" and weights.numel():
+        wrong = ~((weights >= 0) & weights.isfinite())
+        if wrong.any():
+            raise ValueError(f"weights must be at least 0 and finite, got {weights[wrong][0].item()!r}.")
+
+
+def check_finite(tensor: Tensor, name: str, hint: str = "") -> None:
+    """Raise ValueError if an entry is NaN or infinite (CPU only)."""
+    if tensor.device.type == "cpu" and not tensor.isfinite().all():
+        wrong = tensor[~tensor.isfinite()][0].item()
+        raise ValueError(f"{name} must be finite, got {wrong!r}.{' ' + hint if hint else ''}")

@@ -1,0 +1,75 @@
+"""Gains and discounts: what a document is worth, and how much of it counts at a rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.checks import check_choice
+
+Gain = str | Callable[[Tensor], Tensor]
+
+
+def linear_gain(relevance: Tensor) -> Tensor:
+    """Return the relevance itself: the gain of pytrec_eval, MTEB and scikit-learn."""
+    return relevance
+
+
+def exponential_gain(relevance: Tensor) -> Tensor:
+    """Return 2^y - 1, scaled for each query by 2^-max(y), which NDCG does not see and no grade overflows.
+
+    Args:
+        relevance: At least 0, shape ``(..., D)``.
+
+    Returns:
+        Gains in [0, 1), shape ``(..., D)``.
+
+    Example:
+        >>> exponential_gain(torch.tensor([3.0, 1.0, 0.0]))
+        tensor([0.8750, 0.1250, 0.0000])
+    """
+    if not relevance.shape[-1]:
+        return relevance
+    most = relevance.amax(dim=-1, keepdim=True)
+    # 2^(y-m) - 2^-m as a product: a difference would lose the small grades beside large ones.
+    return torch.exp2(relevance - most) * -torch.expm1(-math.log(2) * relevance)
+
+
+GAINS: dict[str, Callable[[Tensor], Tensor]] = {"linear": linear_gain, "exponential": exponential_gain}
+
+
+def check_gain(gain: Gain) -> None:
+    """Raise ValueError unless ``gain`` is a name of `GAINS` or a callable."""
+    if not callable(gain):
+        check_choice(gain, GAINS, "gain")
+
+
+def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
+    """Turn relevance into gains; unjudged (NaN) documents gain 0.
+
+    Args:
+        relevance: At least 0, NaN where unjudged, shape ``(..., D)``.
+        gain: A name of `GAINS`, or a function of relevance that maps 0 to 0 and nothing below 0.
+
+    Returns:
+        Gains, at least 0, shape ``(..., D)``.
+
+    Example:
+        >>> gains_of(torch.tensor([2.0, float("nan"), 1.0]), "linear")
+        tensor([2., 0., 1.])
+    """
+    judged = relevance.nan_to_num(nan=0.0)
+    return gain(judged) if callable(gain) else GAINS[gain](judged)
+
+
+def discount(rank: Tensor) -> Tensor:
+    """Return 1 / log2(1 + rank), the factor by which a gain counts at a rank; 0 at rank ``inf``.
+
+    Example:
+        >>> discount(torch.tensor([1.0, 3.0, float("inf")]))
+        tensor([1.0000, 0.5000, 0.0000])
+    """
+    return torch.log2(1 + rank).reciprocal()

@@ -1,0 +1,182 @@
+"""Ranks of documents by similarity: exact and soft, 1-based, 1 = most similar."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.checks import (
+    check_choice,
+    check_finite,
+    check_floating,
+    check_same_shape,
+    check_temperature,
+    check_weights,
+)
+from st_rankloss.kernels import METHODS, rank_documents
+
+
+class RankFn(Protocol):
+    """What turns similarities into ranks, exactly or softly."""
+
+    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+        """Rank the documents ``columns`` (Q, P) of ``similarity`` (Q, D) among those in ``mask`` (Q, D)."""
+        ...
+
+
+def exact_ranks(similarity: Tensor, *, mask: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+    """Compute exact ranks; tied documents share their mean rank. Time O(D log D) per query.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating.
+        mask: True where a document is in the list, shape ``(..., D)``; None means everywhere.
+        wanted: True where a rank is asked for, shape ``(..., D)``; None means all of ``mask``.
+
+    Returns:
+        Ranks, shape ``(..., D)``; ``inf`` where a document is not in the list or not wanted.
+
+    Raises:
+        TypeError: If ``similarity`` is not floating.
+        ValueError: If shapes differ or, on a CPU, a similarity in the list is not finite.
+
+    Example:
+        >>> exact_ranks(torch.tensor([0.9, 0.2, 0.7, 0.7]))
+        tensor([1.0000, 4.0000, 2.5000, 2.5000])
+    """
+    return _full_ranks(exact_rank_fn, similarity, mask, wanted)
+
+
+def soft_rank(
+    similarity: Tensor,
+    temperature: float,
+    *,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    wanted: Tensor | None = None,
+    method: str = "auto",
+) -> Tensor:
+    r"""Compute differentiable ranks.
+
+    .. math:: r_j = 1 + \sum_{k \ne j} w_k \, \sigma\!\left(\frac{s_k - s_j}{\tau}\right)
+
+    Ties: tied documents share their mean rank. As the temperature falls to 0 the ranks become exact.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
+            float32, also under autocast.
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``. On cosines 0.01 to
+            0.1 is useful: a gap of one temperature counts as 73 % of a full swap.
+        weights: How much each document counts in the others' ranks, at least 0, shape ``(..., D)``; not
+            differentiated; None means 1.
+        mask: True where a document is in the list, shape ``(..., D)``; elsewhere it is neither ranked nor
+            counted. None means everywhere.
+        wanted: True where a rank is asked for, shape ``(..., D)``; None means all of ``mask``. Asking for
+            few is cheaper.
+        method: ``"auto"`` or one of ``"dense"``, ``"relevant"``, ``"grid"``; see `st_rankloss.kernels`.
+
+    Returns:
+        Ranks, shape ``(..., D)``, float32 or float64; ``inf`` where none was asked for.
+
+    Raises:
+        TypeError: If ``similarity`` or ``weights`` is not floating.
+        ValueError: If shapes differ, ``temperature`` is not above 0, ``method`` is unknown, weights require
+            a gradient, or, on a CPU, a similarity in the list or a weight is not finite.
+
+    Example:
+        >>> soft_rank(torch.tensor([0.9, 0.2, 0.7]), 0.1)
+        tensor([1.1201, 2.9924, 1.8875])
+
+    Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
+    retrieval measures". Cost: see `st_rankloss.kernels`; with ``grid`` time and memory are linear in D.
+    """
+    check_temperature(temperature)
+    check_choice(method, ["auto", *METHODS], "method")
+    if weights is not None:
+        check_floating(weights, "weights")
+        check_same_shape(weights, "weights", similarity)
+        check_weights(weights)
+        weights = weights.reshape(-1, weights.shape[-1])
+    return _full_ranks(SoftRankFn(temperature, method, weights), similarity, mask, wanted)
+
+
+class SoftRankFn:
+    """A `RankFn` of soft ranks."""
+
+    def __init__(self, temperature: float, method: str = "auto", weights: Tensor | None = None) -> None:
+        self.temperature, self.method, self.weights = temperature, method, weights
+
+    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+        """Rank the documents ``columns`` softly, in at least float32."""
+        with torch.autocast(similarity.device.type, enabled=False):
+            similarity = upcast(similarity)
+            # A similarity outside the list must not widen the grid, nor poison it when it is not finite.
+            inside = torch.where(mask, similarity, -torch.inf).amax(dim=1, keepdim=True)
+            similarity = torch.where(mask, similarity, inside.clamp_min(torch.finfo(inside.dtype).min).detach())
+            weights = mask.to(similarity.dtype)
+            if self.weights is not None:
+                weights = torch.where(mask, self.weights.to(similarity.dtype), 0)
+            return rank_documents(similarity, columns, self.temperature, weights, self.method)
+
+
+def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+    """Rank the documents ``columns`` exactly; a `RankFn`."""
+    ascending = torch.where(mask, similarity, -torch.inf).detach().sort(dim=1).values
+    own = similarity.detach().gather(1, columns)
+    documents = similarity.shape[1]
+    not_above = torch.searchsorted(ascending, own, right=True)
+    below = torch.searchsorted(ascending, own)
+    return documents - 0.5 * (not_above + below - 1).to(upcast(own).dtype)
+
+
+def upcast(tensor: Tensor) -> Tensor:
+    """Return float16 and bfloat16 as float32, anything else as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def list_columns(wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """List the wanted documents of each query, so that the rest of a row costs nothing.
+
+    On a CPU P is the most that any query wants; elsewhere counting would make the host wait for the device,
+    and P = D.
+
+    Args:
+        wanted: Shape ``(Q, D)``, bool.
+
+    Returns:
+        Column indices, shape ``(Q, P)``, int64, and which of them are wanted, shape ``(Q, P)``, bool.
+    """
+    queries, documents = wanted.shape
+    if wanted.device.type != "cpu":
+        return torch.arange(documents, device=wanted.device).expand(queries, documents), wanted
+    counts = wanted.sum(dim=1)
+    row, column = wanted.nonzero(as_tuple=True)
+    slot = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
+    listed = torch.arange(int(counts.max()) if queries else 0) < counts[:, None]
+    columns = torch.zeros(listed.shape, dtype=torch.long)
+    columns[row, slot] = column
+    return columns, listed
+
+
+def _full_ranks(rank_fn: RankFn, similarity: Tensor, mask: Tensor | None, wanted: Tensor | None) -> Tensor:
+    check_floating(similarity, "similarity")
+    if similarity.dim() == 0:
+        raise ValueError("similarity must have a last dimension of documents, got a scalar.")
+    in_list = torch.ones_like(similarity, dtype=torch.bool)
+    for name, chosen in (("mask", mask), ("wanted", wanted)):
+        if chosen is not None:
+            check_same_shape(chosen, name, similarity)
+    mask = in_list if mask is None else mask.bool()
+    wanted = mask if wanted is None else mask & wanted.bool()
+    check_finite(similarity.detach()[mask] if similarity.device.type == "cpu" else similarity, "similarity")
+
+    documents = similarity.shape[-1]
+    rows = (-1, documents) if documents else (0, 0)
+    columns, listed = list_columns(wanted.reshape(rows))
+    ranks = rank_fn(similarity.reshape(rows), columns, mask.reshape(rows))
+    full = ranks.new_full((len(ranks), documents), torch.inf)
+    # Places beyond a query's last wanted document all point at column 0: they go to one that is cut off.
+    full = torch.cat([full, full.new_full((len(full), 1), torch.inf)], dim=1)
+    full = full.scatter(1, torch.where(listed, columns, documents), ranks)[:, :documents]
+    return full.reshape(similarity.shape)
