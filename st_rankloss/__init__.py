@@ -1,0 +1,35 @@
+"""Train sentence-transformers models on the ranking metric you report.
+
+`ANDCGLoss` and `RankingLoss` are passed as ``loss=`` to ``SentenceTransformerTrainer``; `relevance` says what
+labels mean, `objectives` what is optimised, `functional` holds the mathematics.
+"""
+
+from __future__ import annotations
+
+from st_rankloss import functional, objectives, relevance
+from st_rankloss.collators import RankingCollator
+from st_rankloss.diagnostics import RankingDiagnostics
+from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
+from st_rankloss.losses import ANDCGLoss, RankingLoss
+from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
+from st_rankloss.relevance import UNJUDGED, Relevance
+from st_rankloss.trainer import RankingTrainer
+
+__all__ = [
+    "UNJUDGED",
+    "ANDCGLoss",
+    "ApproxNDCG",
+    "GradedInformationRetrievalEvaluator",
+    "Objective",
+    "RankingCollator",
+    "RankingDiagnostics",
+    "RankingLoss",
+    "RankingTrainer",
+    "Relevance",
+    "SoftmaxCrossEntropy",
+    "functional",
+    "objectives",
+    "relevance",
+]
+
+__version__ = "0.1.0"

@@ -79,9 +79,10 @@ class ApproxNDCG(Objective):
         ValueError: If a temperature is not above 0, ``k`` is below 1, or a name is unknown.
 
     Example:
+        >>> import torch
         >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
         >>> ApproxNDCG(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
-        tensor([0.0541])
+        tensor([0.0504])
 
     Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
     retrieval measures"; over every sample of a batch, Gu (2021), arXiv 2103.15093.
@@ -124,6 +125,7 @@ class SoftmaxCrossEntropy(Objective):
         ValueError: If ``temperature`` is not above 0 or ``gain`` is unknown.
 
     Example:
+        >>> import torch
         >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
         >>> SoftmaxCrossEntropy(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
         tensor([0.7944])

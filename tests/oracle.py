@@ -71,17 +71,13 @@ def soft_ranks_gradient(
             continue
         for k in range(size):
             if k != j and mask[k]:
-                slope = (
-                    weights[k] * sigmoid_slope((similarity[k] - similarity[j]) / temperature) / temperature
-                )
+                slope = weights[k] * sigmoid_slope((similarity[k] - similarity[j]) / temperature) / temperature
                 gradient[k] += upstream[j] * slope
                 gradient[j] -= upstream[j] * slope
     return gradient
 
 
-def exact_ranks(
-    similarity: Numbers, *, mask: Flags | None = None, wanted: Flags | None = None
-) -> list[float]:
+def exact_ranks(similarity: Numbers, *, mask: Flags | None = None, wanted: Flags | None = None) -> list[float]:
     """1 + the number of documents above + half the number of other documents level: ties share their mean."""
     size = len(similarity)
     mask = mask or [True] * size
@@ -168,18 +164,13 @@ def softmax_cross_entropy(
         return math.nan
     top = max(similarity)
     log_normaliser = top / temperature + math.log(sum(math.exp((s - top) / temperature) for s in similarity))
-    return -sum(
-        g / sum(gains) * (s / temperature - log_normaliser) for g, s in zip(gains, similarity, strict=True)
-    )
+    return -sum(g / sum(gains) * (s / temperature - log_normaliser) for g, s in zip(gains, similarity, strict=True))
 
 
 def slope(function: Callable[[Numbers], float], point: Numbers, step: float) -> list[float]:
     """The gradient of a function by central differences, (f(-2h) - 8f(-h) + 8f(h) - f(2h)) / 12h."""
     gradient = []
     for i in range(len(point)):
-        at = [
-            function([x + shift * step if n == i else x for n, x in enumerate(point)])
-            for shift in (-2, -1, 1, 2)
-        ]
+        at = [function([x + shift * step if n == i else x for n, x in enumerate(point)]) for shift in (-2, -1, 1, 2)]
         gradient.append((at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * step))
     return gradient

@@ -153,16 +153,12 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         _require_pytrec_eval()
         cutoffs = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "map": map_at_k}
         cutoffs |= {"recall": recall_at_k, "accuracy": accuracy_at_k}
-        self.columns = [
-            (metric, k) for metric, ks in cutoffs.items() for k in _check_cutoffs(f"{metric}_at_k", ks)
-        ]
+        self.columns = [(metric, k) for metric, ks in cutoffs.items() for k in _check_cutoffs(f"{metric}_at_k", ks)]
         self.relevance_level = _check_count("relevance_level", relevance_level)
         self.corpus_chunk_size = _check_count("corpus_chunk_size", corpus_chunk_size)
         self.batch_size = _check_count("batch_size", batch_size)
         self.truncate_dim = None if truncate_dim is None else _check_count("truncate_dim", truncate_dim)
-        self.faiss_above = (
-            None if faiss_above is None else _check_count("faiss_above", faiss_above, at_least=0)
-        )
+        self.faiss_above = None if faiss_above is None else _check_count("faiss_above", faiss_above, at_least=0)
         if no_relevant not in get_args(NoRelevant):
             raise ValueError(f"no_relevant must be one of {get_args(NoRelevant)}, got {no_relevant!r}.")
         self.no_relevant = no_relevant
@@ -178,9 +174,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self.corpus = corpus
         self.corpus_ids = sorted(corpus, reverse=True)  # the order in which tied documents rank
         self.index = index
-        if (index is not None or self._is_large()) and not isinstance(
-            index, (str, require_faiss().Index, type(None))
-        ):
+        if (index is not None or self._is_large()) and not isinstance(index, (str, require_faiss().Index, type(None))):
             raise ValueError(f"index must be None, a faiss.Index or a factory string, got {index!r}.")
 
         self.show_progress_bar = show_progress_bar
@@ -311,9 +305,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
                 without.append(query_id)
         rule = f"a document of grade {self.relevance_level} or above (relevance_level)"
         if not kept:
-            raise ValueError(
-                f"qrels must give at least one query {rule}, got none for {len(queries)} queries."
-            )
+            raise ValueError(f"qrels must give at least one query {rule}, got none for {len(queries)} queries.")
         if without and self.no_relevant == "error":
             raise ValueError(
                 f"qrels must give every query {rule} with no_relevant='error', got none for {_few(without)}."
@@ -454,22 +446,14 @@ def _append_csv(path: Path, header: str, line: str) -> None:
     if not is_new:
         with path.open(encoding="utf-8") as file:
             if file.readline().rstrip("\n") != header:
-                logger.warning(
-                    "%s has other columns than this evaluation; the line appended follows: %s", path, header
-                )
+                logger.warning("%s has other columns than this evaluation; the line appended follows: %s", path, header)
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{header}\n{line}\n" if is_new else f"{line}\n")
 
 
 def _when(epoch: int, steps: int, truncate_dim: int | None) -> str:
     """Say when in training this is, and for which truncation."""
-    moment = (
-        ""
-        if epoch == -1
-        else f" after epoch {epoch}"
-        if steps == -1
-        else f" in epoch {epoch} after {steps} steps"
-    )
+    moment = "" if epoch == -1 else f" after epoch {epoch}" if steps == -1 else f" in epoch {epoch} after {steps} steps"
     return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")
 
 
@@ -504,14 +488,10 @@ def _check_texts(argument: str, texts: Any) -> None:
         raise ValueError(f"the ids of {argument} must be strings, got {wrong!r} ({type(wrong).__name__}).")
 
 
-def _check_qrels(
-    qrels: Any, queries: Mapping[str, Any], corpus: Mapping[str, Any]
-) -> dict[str, dict[str, int]]:
+def _check_qrels(qrels: Any, queries: Mapping[str, Any], corpus: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """Return a copy of the judgements with grades as int, once their ids and grades are known to be good."""
     if not isinstance(qrels, Mapping) or not qrels:
-        raise ValueError(
-            f"qrels must be a non-empty dict of query id to dict of document id to grade, got {qrels!r}."
-        )
+        raise ValueError(f"qrels must be a non-empty dict of query id to dict of document id to grade, got {qrels!r}.")
     for query_id, judged in qrels.items():
         if not isinstance(judged, Mapping):
             raise ValueError(

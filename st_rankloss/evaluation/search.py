@@ -126,9 +126,7 @@ def check_index(index: Any, similarity_fn_name: str) -> None:
         ValueError: index must be None for the similarity 'manhattan' (searched exactly), got 'HNSW32'.
     """
     if similarity_fn_name == "manhattan":
-        raise ValueError(
-            f"index must be None for the similarity 'manhattan' (searched exactly), got {index!r}."
-        )
+        raise ValueError(f"index must be None for the similarity 'manhattan' (searched exactly), got {index!r}.")
     if isinstance(index, str):
         return
     faiss = require_faiss()
@@ -189,9 +187,7 @@ def _similarity(queries: Tensor, documents: Tensor, similarity_fn_name: str) -> 
     return -torch.cdist(queries, documents, p=p, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _best_keys(
-    best: Tensor, queries: Tensor, documents: Tensor, start: int, k: int, similarity_fn_name: str
-) -> Tensor:
+def _best_keys(best: Tensor, queries: Tensor, documents: Tensor, start: int, k: int, similarity_fn_name: str) -> Tensor:
     """Merge a chunk, whose first document has number ``start``, into the sorted keys of the best so far.
 
     A key is one int64 that sorts by score and then by lower number, so no two are equal and ``topk`` has no

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from st_rankloss.functional.checks import check_temperature
 from st_rankloss.functional.gains import Gain, gains_of
-from st_rankloss.functional.ndcg import check_lists, check_all_defined
+from st_rankloss.functional.ndcg import check_all_defined, check_lists
 from st_rankloss.functional.ranks import upcast
 
 

@@ -68,6 +68,12 @@ def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
 def discount(rank: Tensor) -> Tensor:
     """Return 1 / log2(1 + rank), the factor by which a gain counts at a rank; 0 at rank ``inf``.
 
+    Args:
+        rank: Ranks, 1-based, any shape.
+
+    Returns:
+        Factors in [0, 1], of the same shape.
+
     Example:
         >>> discount(torch.tensor([1.0, 3.0, float("inf")]))
         tensor([1.0000, 0.5000, 0.0000])

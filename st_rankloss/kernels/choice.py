@@ -48,10 +48,8 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     return "relevant" if relevant <= grid else "grid"
 
 
-def rank_documents(
-    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, method: str
-) -> Tensor:
+def rank_documents(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, method: str) -> Tensor:
     """Compute soft ranks by the named method, ``"auto"`` for the fastest; see `dense_rank`."""
     if method == "auto":
-        method = choose_method(*similarity.shape, columns.shape[1], similarity.device)
+        method = choose_method(similarity.shape[0], similarity.shape[1], columns.shape[1], similarity.device)
     return METHODS[method](similarity, columns, temperature, weights)

@@ -97,7 +97,12 @@ def _transform_length(nodes: int) -> int:
 
 
 def _spectrum(
-    spacing: float | Tensor, nodes: int, order: int, derivative: bool, dtype: torch.dtype, device: torch.device
+    spacing: float | Tensor,
+    nodes: int,
+    order: int,
+    derivative: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
     """Transform of the kernel at the nodes' distances, with the blur of two splines divided out."""
     length = _transform_length(nodes)
@@ -110,7 +115,8 @@ def _spectrum(
     spline = torch.zeros(length, dtype=dtype, device=device)
     at_nodes = _spline_pieces(order, dtype, device)[:-1, 0]
     spline[torch.arange(1 - order // 2, order // 2, device=device)] = at_nodes
-    return torch.fft.rfft(kernel) / torch.fft.rfft(spline).real.square()
+    spectrum: Tensor = torch.fft.rfft(kernel) / torch.fft.rfft(spline).real.square()
+    return spectrum
 
 
 _cached_spectrum = lru_cache(maxsize=64)(_spectrum)
@@ -119,9 +125,7 @@ _cached_spectrum = lru_cache(maxsize=64)(_spectrum)
 def _convolve(nodes: Tensor, layout: _Layout, *, derivative: bool) -> Tensor:
     """Σ_a nodes[a] K((a - b)·spacing) at every node b, for K = σ - ½ or its derivative."""
     spectrum_of = _cached_spectrum if isinstance(layout.spacing, float) else _spectrum
-    spectrum = spectrum_of(
-        layout.spacing, layout.nodes, layout.order, derivative, nodes.dtype, nodes.device
-    )
+    spectrum = spectrum_of(layout.spacing, layout.nodes, layout.order, derivative, nodes.dtype, nodes.device)
     length = _transform_length(layout.nodes)
     result: Tensor = torch.fft.irfft(torch.fft.rfft(nodes, n=length) * spectrum, n=length)
     return result[:, : layout.nodes]
@@ -136,7 +140,7 @@ def _spread(values: Tensor, layout: _Layout) -> Tensor:
         moment.scatter_add_(1, layout.first, power)
         power.mul_(layout.offset)
     shares = torch.tensordot(pieces, moments, dims=1)
-    nodes = shares[0]
+    nodes: Tensor = shares[0]
     for a in range(1, layout.order):
         nodes[:, a:] += shares[a, :, : layout.nodes - a]
     return nodes
@@ -149,7 +153,7 @@ def _read(nodes: Tensor, layout: _Layout) -> Tensor:
     for a in range(layout.order):
         shifted[a, :, : layout.nodes - a] = nodes[:, a:]
     coefficients = torch.tensordot(pieces.T, shifted, dims=1)
-    value = coefficients[-1].gather(1, layout.first)
+    value: Tensor = coefficients[-1].gather(1, layout.first)
     for m in reversed(range(layout.order - 1)):
         value.mul_(layout.offset).add_(coefficients[m].gather(1, layout.first))
     return value

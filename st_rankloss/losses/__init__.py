@@ -1,0 +1,9 @@
+"""Losses for sentence-transformers' trainers: thin classes over objectives and relevance."""
+
+from __future__ import annotations
+
+from st_rankloss.losses.andcg import ANDCGLoss
+from st_rankloss.losses.parts import LossParts
+from st_rankloss.losses.ranking import RankingLoss
+
+__all__ = ["ANDCGLoss", "LossParts", "RankingLoss"]

@@ -39,9 +39,7 @@ def word_model(embeddings, similarity_fn_name="cosine", **kwargs):
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     static = StaticEmbedding(tokenizer, embedding_weights=torch.as_tensor(embeddings, dtype=torch.float32))
-    return SentenceTransformer(
-        modules=[static], similarity_fn_name=similarity_fn_name, device="cpu", **kwargs
-    )
+    return SentenceTransformer(modules=[static], similarity_fn_name=similarity_fn_name, device="cpu", **kwargs)
 
 
 def words(size, similarity_fn_name="cosine"):
@@ -55,8 +53,7 @@ def graded_task(copies=1, documents=60, queries=12):
     corpus = {f"d{i:03}": f"w{i // copies}" for i in range(documents)}
     texts = {f"q{i}": f"w{documents + i}" for i in range(queries)}
     qrels = {
-        query_id: {str(d): int(rng.integers(0, 4)) for d in rng.choice(list(corpus), 12, replace=False)}
-        | {"d000": 1}
+        query_id: {str(d): int(rng.integers(0, 4)) for d in rng.choice(list(corpus), 12, replace=False)} | {"d000": 1}
         for query_id in texts
     }
     return texts, corpus, qrels
@@ -76,9 +73,7 @@ def fan(**kwargs):
 
 
 def test_metrics_equal_their_definitions():
-    evaluator = fan(
-        ndcg_at_k=[2, 10], mrr_at_k=[1, 10], map_at_k=[3, 100], recall_at_k=[2, 3], accuracy_at_k=[1, 2]
-    )
+    evaluator = fan(ndcg_at_k=[2, 10], mrr_at_k=[1, 10], map_at_k=[3, 100], recall_at_k=[2, 3], accuracy_at_k=[1, 2])
     dcg_10 = 1 / log2(3) + 3 / log2(4) + 2 / log2(6)
     expected = {
         "cosine_ndcg@2": (1 / log2(3)) / (3 / log2(2) + 2 / log2(3)),
@@ -125,15 +120,11 @@ def test_binary_metrics_equal_those_of_sentence_transformers():
     qrels = {q: {d: min(grade, 1) for d, grade in judged.items()} for q, judged in qrels.items()}
     relevant = {q: {d for d, grade in judged.items() if grade} for q, judged in qrels.items()}
     model = words(80)
-    ours = GradedInformationRetrievalEvaluator(queries, corpus, qrels, name="x", recall_at_k=[1, 3, 5, 10])(
-        model
-    )
+    ours = GradedInformationRetrievalEvaluator(queries, corpus, qrels, name="x", recall_at_k=[1, 3, 5, 10])(model)
     theirs = InformationRetrievalEvaluator(queries, corpus, relevant, name="x")(model)
     shared = set(ours) & set(theirs)
     assert shared >= {"x_cosine_ndcg@10", "x_cosine_mrr@10", "x_cosine_map@100", "x_cosine_recall@5"}
-    assert {key: ours[key] for key in shared} == pytest.approx(
-        {key: theirs[key] for key in shared}, abs=1e-12
-    )
+    assert {key: ours[key] for key in shared} == pytest.approx({key: theirs[key] for key in shared}, abs=1e-12)
 
 
 @pytest.mark.parametrize("similarity_fn_name", ["cosine", "dot", "euclidean", "manhattan"])
@@ -197,9 +188,7 @@ def test_metrics_equal_mteb():
     result = mteb.evaluate(model, tasks=[LocalRetrieval()], cache=None, show_progress_bar=False)
     theirs = result[0].scores["test"][0]
     for metric in ("ndcg@10", "mrr@10", "map@100", "recall@10", "recall@100"):
-        assert ours[f"cosine_{metric}"] == pytest.approx(theirs[metric.replace("@", "_at_")], abs=1e-5), (
-            metric
-        )
+        assert ours[f"cosine_{metric}"] == pytest.approx(theirs[metric.replace("@", "_at_")], abs=1e-5), metric
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 60])
@@ -253,19 +242,19 @@ def test_search_is_exact_up_to_the_size_and_for_manhattan(monkeypatch):
 def test_an_index_that_does_not_fit_is_refused_before_anything_is_encoded(monkeypatch):
     model = words(80)
     monkeypatch.setattr(model, "encode_query", None)
-    evaluator = GradedInformationRetrievalEvaluator(
-        *graded_task(), index=faiss.IndexFlat(DIM, faiss.METRIC_L1)
-    )
+    evaluator = GradedInformationRetrievalEvaluator(*graded_task(), index=faiss.IndexFlat(DIM, faiss.METRIC_L1))
     with pytest.raises(ValueError, match="index must use faiss.METRIC_INNER_PRODUCT or faiss.METRIC_L2"):
         evaluator(model)
 
 
 def test_documents_that_an_index_does_not_find_are_missing_not_wrong():
-    """One probed cell of eight: the ranking is short, and what it lacks counts as not retrieved."""
+    """One probed cell of eight: what it lacks, faiss numbers -1, which must not become the last document."""
+    queries, corpus, _ = graded_task(documents=400)
+    last = {query_id: {min(corpus): 1} for query_id in queries}
     index = faiss.index_factory(DIM, "IVF8,Flat", faiss.METRIC_INNER_PRODUCT)
-    evaluator = GradedInformationRetrievalEvaluator(*graded_task(documents=400), index=index)
+    evaluator = GradedInformationRetrievalEvaluator(queries, corpus, last, recall_at_k=[400], index=index)
     metrics = evaluator(words(420))
-    assert 0 < metrics["cosine_recall@100"] < 1
+    assert 0 < metrics["cosine_recall@400"] < 1
 
 
 def test_no_relevant_is_a_named_choice(caplog):
@@ -304,9 +293,7 @@ def test_exclude_identical_ids():
 def test_exclude_identical_ids_still_fills_the_last_place():
     corpus, qrels = {"q": "w0", "a": "w1"}, {"q": {"a": 1}}
     one = {f"{metric}_at_k": [1] for metric in ("ndcg", "mrr", "map", "recall", "accuracy")}
-    evaluator = GradedInformationRetrievalEvaluator(
-        FAN_QUERIES, corpus, qrels, exclude_identical_ids=True, **one
-    )
+    evaluator = GradedInformationRetrievalEvaluator(FAN_QUERIES, corpus, qrels, exclude_identical_ids=True, **one)
     assert evaluator(word_model(FAN))["cosine_recall@1"] == 1
 
 
@@ -314,9 +301,7 @@ def test_rankings_of_any_origin_are_scored_alike():
     model, evaluator = word_model(FAN), fan()
     metrics = evaluator(model)
     assert evaluator.compute_metrics({"q": ["a", "b", "c", "d", "e"]}) == evaluator.per_query
-    assert {
-        f"cosine_{metric}": value for metric, value in mean_metrics(evaluator.per_query).items()
-    } == metrics
+    assert {f"cosine_{metric}": value for metric, value in mean_metrics(evaluator.per_query).items()} == metrics
     assert set(evaluator.compute_metrics({})["q"].values()) == {0.0}
 
 
@@ -518,9 +503,7 @@ def test_an_unknown_similarity_is_refused():
 )
 def test_a_missing_dependency_names_the_extra(missing, kwargs, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(
-        ImportError, match=rf"^{missing} is required for .*pip install 'st_rankloss\[eval\]'$"
-    ):
+    with pytest.raises(ImportError, match=rf"^{missing} is required for .*pip install 'st_rankloss\[eval\]'$"):
         fan(**kwargs)
 
 

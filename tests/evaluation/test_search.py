@@ -50,15 +50,26 @@ def test_exact_search_equals_a_full_sort(seed, size, k, chunk, block, similarity
 @pytest.mark.parametrize("sizes", [(2020,), (999, 1, 1020), (7,) * 288 + (4,)], ids=["whole", "uneven", "7s"])
 def test_equal_embeddings_tie_wherever_they_stand(sizes, similarity_fn_name):
     """A matrix product may give copies of a document different last bits, by their place and chunk size."""
-    documents, queries = torch.randn(20, 384), torch.randn(10, 384)
+    documents = torch.randn(20, 384)
+    queries = torch.cat([documents[:5], torch.randn(5, 384)])  # distance 0 is where products cancel
     copies = documents.repeat(101, 1)
     _, numbers = exact_search(queries, copies.split(sizes), 101, similarity_fn_name)
     assert (numbers == numbers[:, :1] + 20 * np.arange(101)).all()
 
 
 def test_zero_and_minus_zero_tie():
-    _, numbers = exact_search(torch.tensor([[1.0]]), [torch.tensor([[-0.0], [0.0], [-1e-45]])], 3, "dot")
+    """-1e-60 rounds to -0.0 in float32, whose bits sort below those of 0.0."""
+    scores, numbers = exact_search(torch.tensor([[1e-30]]), [torch.tensor([[-1e-30], [0.0], [1e-30]])], 3, "dot")
+    assert scores.tolist() == [[0.0, 0.0, 0.0]]
     assert numbers.tolist() == [[0, 1, 2]]
+
+
+def test_neighbouring_floats_are_told_apart_and_returned_as_they_are():
+    values = np.array([-1.0, 1.0, -1e-45, 1e-45, -1e38, 1e38], dtype=np.float32)
+    values = np.concatenate([values, np.nextafter(values, 0 * values), np.nextafter(values, 2 * values)])
+    scores, numbers = exact_search(torch.ones(1, 1), torch.tensor(values)[:, None].split(4), 18, "dot")
+    assert scores[0].tolist() == sorted(values.tolist(), reverse=True)
+    assert values[numbers[0]].tolist() == scores[0].tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -73,9 +84,7 @@ def test_exact_search_takes_any_floating_dtype(dtype):
 def test_search_on_cuda_equals_search_on_cpu(cuda, similarity_fn_name):
     documents, queries = torch.randn(500, DIM).repeat(2, 1), torch.randn(20, DIM)
     scores, numbers = exact_search(queries, documents.split(300), 40, similarity_fn_name)
-    cuda_scores, cuda_numbers = exact_search(
-        queries.to(cuda), documents.to(cuda).split(300), 40, similarity_fn_name
-    )
+    cuda_scores, cuda_numbers = exact_search(queries.to(cuda), documents.to(cuda).split(300), 40, similarity_fn_name)
     assert numbers.tolist() == cuda_numbers.tolist()
     np.testing.assert_allclose(scores, cuda_scores, rtol=1e-6)
 

@@ -115,11 +115,11 @@ def test_it_is_least_where_the_softmax_equals_the_gains(pairs):
 def test_an_unjudged_document_is_as_good_as_absent():
     similarity, relevance = torch.rand(4, 30, dtype=torch.float64), torch.randint(0, 4, (4, 30)).double()
     relevance[torch.rand(4, 30) < 0.4] = NAN
-    wild = torch.where(relevance.isnan(), 1e30, similarity)
     value, gradient = value_and_gradient(similarity, relevance)
-    wild_value, wild_gradient = value_and_gradient(wild, relevance)
-    assert torch.equal(wild_value, value)
-    assert torch.equal(wild_gradient, gradient)
+    for wild in (1e30, -math.inf, NAN):
+        wild_value, wild_gradient = value_and_gradient(torch.where(relevance.isnan(), wild, similarity), relevance)
+        assert torch.equal(wild_value, value)
+        assert torch.equal(wild_gradient, gradient)
     for query in range(4):
         keep = ~relevance[query].isnan()
         alone, gradient_alone = value_and_gradient(similarity[query, keep], relevance[query, keep])
@@ -198,6 +198,7 @@ WRONG = {
     "no_relevant-unknown": ({"no_relevant": "drop"}, ["no_relevant", "'drop'", "skip", "zero", "error"]),
     "relevance-negative": ({"relevance": torch.tensor([[1.0, -1.0, 0.0]])}, ["relevance", "-1.0"]),
     "relevance-inf": ({"relevance": torch.tensor([[1.0, math.inf, 0.0]])}, ["relevance", "inf"]),
+    "relevance-integer": ({"relevance": torch.tensor([[1, 0, 2]])}, ["relevance", "int64"]),
     "relevance-shape": ({"relevance": torch.ones(1, 4)}, ["relevance", "(1, 4)", "(1, 3)"]),
     "similarity-nan": ({"similarity": torch.tensor([[0.1, NAN, 0.3]])}, ["similarity", "nan"]),
     "similarity-inf": ({"similarity": torch.tensor([[0.1, math.inf, 0.3]])}, ["similarity", "inf"]),

@@ -1,0 +1,29 @@
+"""The only file that touches the internals of sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sentence_transformers.base.losses.gradcache import _get_batch_size
+from sentence_transformers.util import cos_sim, dot_score
+from torch import Tensor
+
+__all__ = ["cos_sim", "count_rows", "dot_score", "embed"]
+
+
+def count_rows(features: Mapping[str, Any]) -> int:
+    """Count the inputs in the features of one column, before the model has seen them."""
+    if "offsets" in features:  # StaticEmbedding: one flat list of tokens
+        return len(features["offsets"])
+    return int(_get_batch_size(dict(features)))
+
+
+def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
+    """Embed one column: shape ``(rows, dimensions)``.
+
+    The model gets a copy of the features, because it writes into them, and wrappers such as MatryoshkaLoss
+    call a loss again with the same ones.
+    """
+    embeddings: Tensor = model(dict(features))["sentence_embedding"]
+    return embeddings

@@ -1,0 +1,247 @@
+"""The loss that ST's trainers call: any relevance × any objective × any encoder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from st_rankloss._host import cos_sim, count_rows, embed
+from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
+from st_rankloss.functional.ndcg import NO_RELEVANT
+from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
+from st_rankloss.losses.parts import LossParts
+from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
+from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
+from st_rankloss.relevance.base import Labels
+
+
+class RankingLoss(nn.Module):
+    """Make the order of similarities match the order of relevance, as a ranking objective measures it.
+
+    The first input column holds queries, the others documents; every query of the batch ranks every document
+    of the batch. With one column, every sample is a query and ranks all the others. Similarities and
+    relevance exist for a block of queries at a time: memory O(block · batch + batch · dimensions).
+
+    Args:
+        model: The SentenceTransformer to train.
+        objective: An `Objective`, a mixture such as ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``, or any
+            function of (similarity, relevance) that returns a loss for each query.
+        relevance: What the labels mean: a `Relevance`, or any function of (query_labels, document_labels)
+            that returns ``(Q, D)``. None chooses by the table below.
+        similarity_fct: Similarity of query and document embeddings, ``(Q, D)``; temperatures are in its units.
+        symmetric: Also rank the queries for each document, as for images and captions; the loss is the mean
+            of both directions.
+        block_size: Queries handled at once, at least 1; None chooses by the batch. It changes neither value
+            nor gradient.
+        no_relevant: What becomes of a query without any relevant document: ``"skip"`` leaves it out of the
+            mean, ``"zero"`` counts it with a loss of 0, ``"error"`` raises (which reads the device back).
+        check_embeddings: Raise on NaN or infinite embeddings. None checks on a CPU, where it costs nothing
+            to speak of; True also on a GPU, which then waits for the check.
+
+    Raises:
+        TypeError: If ``objective`` or ``relevance`` is not callable.
+        ValueError: If ``block_size`` is below 1 or ``no_relevant`` unknown. In `forward`, before the model
+            runs: if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous.
+
+    Inputs:
+        +-------------------------------+-----------------------------------+---------------------------+
+        | Inputs                        | Labels                            | relevance                 |
+        +===============================+===================================+===========================+
+        | (query, document)             | none                              | Pairs()                   |
+        | (query, document, negatives)  | none                              | Pairs()                   |
+        | (text, text)                  | score, float                      | Pairs()                   |
+        | (query, document_1, ..., _K)  | K grades                          | Lists()                   |
+        | (query, [documents]) ¹        | [grades] or none                  | Lists()                   |
+        | text                          | class, int                        | Classes()                 |
+        | text                          | number, float                     | Numeric()                 |
+        | text                          | set of strings ¹                  | MultiLabel()              |
+        | text                          | multi-hot                         | MultiLabel(), to be given |
+        | text                          | [coarse, fine]                    | Hierarchy(), to be given  |
+        | text                          | several numbers, or a vector      | Numeric() or Vectors()    |
+        | (image, caption) and the like | any of the labels above           | to be given               |
+        | any with ids ¹                | judgements by id                  | Qrels(qrels), to be given |
+        +-------------------------------+-----------------------------------+---------------------------+
+
+        ¹ through `RankingCollator`, which `RankingTrainer` uses by default.
+
+    Relations:
+        - `ANDCGLoss` is this loss with the `ApproxNDCG` objective.
+        - MultipleNegativesRankingLoss is this loss with `SoftmaxCrossEntropy` and Pairs().
+
+    Example:
+        ::
+
+            loss = RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance.Classes())
+            SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss).train()
+
+    Source: Gu (2021), "Representation Learning by Ranking across multiple tasks", arXiv 2103.15093, for
+    ranking every sample of a batch against all others; gains, temperature and label similarities are ours.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        objective: Objective | Callable[[Tensor, Tensor], Tensor] | None = None,
+        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
+        *,
+        similarity_fct: SimilarityFn = cos_sim,
+        symmetric: bool = False,
+        block_size: int | None = None,
+        no_relevant: str = "skip",
+        check_embeddings: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_at_least(block_size, 1, "block_size")
+        check_choice(no_relevant, NO_RELEVANT, "no_relevant")
+        self.model = model
+        self.objective = ApproxNDCG() if objective is None else as_objective(objective)
+        self.relevance = None if relevance is None else as_relevance(relevance)
+        self.similarity_fct = similarity_fct
+        self.symmetric = symmetric
+        self.block_size = block_size
+        self.no_relevant = no_relevant
+        self.check_embeddings = check_embeddings
+        self.relevant_share: Tensor | None = None
+        """Share of the last batch's queries that had relevance, a scalar tensor; see `RankingDiagnostics`."""
+
+    def forward(
+        self,
+        sentence_features: Iterable[Mapping[str, Any]],
+        labels: Tensor | Mapping[str, Tensor] | None = None,
+    ) -> Tensor | LossParts:
+        """Compute the loss of a batch.
+
+        Args:
+            sentence_features: The model's inputs, one mapping a column.
+            labels: The label tensor, or what `RankingCollator` makes: ``label``, ``list_sizes``,
+                ``query_ids``, ``document_ids`` by name.
+
+        Returns:
+            The loss, a scalar; for a mixture its weighted terms by name, which the trainer sums and logs.
+        """
+        features = list(sentence_features)
+        pairing = self._pair([count_rows(column) for column in features], labels)
+        return self._compute([embed(self.model, column) for column in features], *pairing)
+
+    def compute_loss_from_embeddings(
+        self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Tensor] | None = None
+    ) -> Tensor | LossParts:
+        """Compute the loss from the columns' embeddings; see `forward`.
+
+        Args:
+            embeddings: One tensor a column, shape ``(rows, dimensions)``.
+            labels: As in `forward`.
+
+        Returns:
+            As in `forward`.
+        """
+        return self._compute(embeddings, *self._pair([len(column) for column in embeddings], labels))
+
+    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Tensor] | None) -> tuple[Relevance, Labels, Labels]:
+        """Find out what is relevant to what, before the model runs."""
+        if not sizes or 0 in sizes:
+            raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
+        if self.symmetric and len(sizes) == 1:
+            raise ValueError("symmetric=True needs a column of queries and one of documents, got one column.")
+        batch = labels if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
+        relevance = choose_relevance(batch, sizes) if self.relevance is None else self.relevance
+        return relevance, *relevance.pair(batch, sizes)
+
+    def _compute(
+        self, embeddings: list[Tensor], relevance: Relevance, query_labels: Labels, document_labels: Labels
+    ) -> Tensor | LossParts:
+        if self.check_embeddings or (self.check_embeddings is None and embeddings[0].device.type == "cpu"):
+            for column in embeddings:
+                check_finite(
+                    column.detach().to("cpu"),
+                    "embeddings",
+                    "The learning rate may be too high, or float16 may have overflowed: lower it, warm up, or "
+                    "train in bf16.",
+                )
+        alone = len(embeddings) == 1
+        queries, documents = embeddings[0], embeddings[0] if alone else torch.cat(embeddings[1:])
+        query_labels = _to(query_labels, queries.device)
+        document_labels = _to(document_labels, queries.device)
+
+        def of_queries(rows: slice) -> Tensor:
+            grades = relevance(_rows(query_labels, rows), document_labels)
+            if alone:
+                own = torch.arange(rows.start, rows.stop, device=grades.device)
+                grades = grades.index_put((own - rows.start, own), grades.new_tensor(torch.nan))
+            return grades
+
+        def of_documents(rows: slice) -> Tensor:
+            return relevance(query_labels, _rows(document_labels, rows)).T
+
+        directions = [self._sum(queries, documents, of_queries)]
+        if self.symmetric:
+            directions.append(self._sum(documents, queries, of_documents))
+        return self._average(directions, [len(queries), len(documents)])
+
+    def _sum(self, queries: Tensor, documents: Tensor, relevance_of: Callable[[slice], Tensor]) -> BlockwiseSums:
+        return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
+
+    def _average(self, directions: list[BlockwiseSums], queries: list[int]) -> Tensor | LossParts:
+        defined = torch.stack([sums.defined for sums in directions])
+        total = defined.new_tensor(queries[: len(directions)])
+        self.relevant_share = defined.sum() / total.sum()
+        if self.no_relevant == "error" and bool((defined < total).any()):
+            raise ValueError(
+                "every query must have a relevant document under no_relevant='error', got "
+                f"{int((total - defined).sum())} of {int(total.sum())} without."
+            )
+        if defined.device.type == "cpu" and not defined.any():
+            warnings.warn(
+                "No query of this batch has a relevant document: the loss is 0 and trains nothing. Choose a "
+                "batch sampler that puts related samples together, or a larger batch.",
+                stacklevel=2,
+            )
+        divisor = (total if self.no_relevant == "zero" else defined).clamp_min(1) * len(directions)
+        means = sum(sums.parts / by for sums, by in zip(directions, divisor, strict=True))
+        parts = LossParts(zip(directions[0].names, means, strict=True))
+        return parts if isinstance(self.objective, Mixture) else parts.total()
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings for the model card."""
+        return {
+            "objective": repr(self.objective),
+            "relevance": "chosen by columns and labels" if self.relevance is None else repr(self.relevance),
+            "similarity_fct": getattr(self.similarity_fct, "__name__", repr(self.similarity_fct)),
+            "symmetric": self.symmetric,
+            "no_relevant": self.no_relevant,
+        }
+
+    @property
+    def citation(self) -> str:
+        """BibTeX for the model card."""
+        return """
+@article{gu2021representation,
+    title={Representation Learning by Ranking across multiple tasks},
+    author={Gu, Lifeng},
+    journal={arXiv preprint arXiv:2103.15093},
+    year={2021}
+}
+@article{qin2010general,
+    title={A general approximation framework for direct optimization of information retrieval measures},
+    author={Qin, Tao and Liu, Tie-Yan and Li, Hang},
+    journal={Information Retrieval},
+    volume={13},
+    number={4},
+    pages={375--397},
+    year={2010}
+}
+"""
+
+
+def _rows(labels: Labels, rows: slice) -> Labels:
+    return {n: x[rows] for n, x in labels.items()} if isinstance(labels, dict) else labels[rows]
+
+
+def _to(labels: Labels, device: torch.device) -> Labels:
+    if isinstance(labels, dict):
+        return {name: tensor.to(device) for name, tensor in labels.items()}
+    return labels.to(device)

@@ -1,0 +1,30 @@
+"""Label-space similarity: what the order of similarities should match.
+
+Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, at least 0, NaN
+where unjudged, and usable alone. Any function of that form serves as well.
+"""
+
+from __future__ import annotations
+
+from st_rankloss.relevance.base import UNJUDGED, CustomRelevance, Relevance
+from st_rankloss.relevance.choice import as_relevance, choose_relevance
+from st_rankloss.relevance.labels import Classes, Hierarchy, MultiLabel, Numeric, Vectors
+from st_rankloss.relevance.lists import Lists, Pairs
+from st_rankloss.relevance.qrels import Qrels, encode_ids
+
+__all__ = [
+    "UNJUDGED",
+    "Classes",
+    "CustomRelevance",
+    "Hierarchy",
+    "Lists",
+    "MultiLabel",
+    "Numeric",
+    "Pairs",
+    "Qrels",
+    "Relevance",
+    "Vectors",
+    "as_relevance",
+    "choose_relevance",
+    "encode_ids",
+]

@@ -1,0 +1,115 @@
+"""What a relevance is: the similarity of labels that the order of embeddings should match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Labels = Tensor | dict[str, Tensor]
+"""Labels of queries or of documents: one tensor, or several by name, with a row each."""
+
+Batch = Mapping[str, Tensor]
+"""What a batch says of itself beside its inputs: ``label``, ``list_sizes``, ``query_ids``, ``document_ids``."""
+
+UNJUDGED = float("nan")
+"""The relevance of a document that nobody has judged: it is taken out of the query's list."""
+
+
+class Relevance:
+    """Relevance of documents for queries, from their labels.
+
+    Subclasses implement `__call__`. `pair` tells which of a batch's labels belong to queries and which to
+    documents; here, each row has one label, which holds for all its columns.
+    """
+
+    def __call__(self, query_labels: Any, document_labels: Any) -> Tensor:
+        """Compute relevance, at least 0, NaN where unjudged: shape ``(Q, D)``, floating."""
+        raise TypeError(f"{type(self).__name__} must define __call__(query_labels, document_labels).")
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless ``label``, of a batch, is of the shape and kind that this relevance reads."""
+
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Split a batch's labels into those of queries and those of documents.
+
+        Args:
+            batch: The batch's labels by name.
+            sizes: Number of rows of each input column; the first is the queries', the others' rows follow
+                each other as documents; a lone column is both.
+
+        Returns:
+            Labels of the queries and of the documents.
+
+        Raises:
+            ValueError: If the labels are missing or do not fit.
+        """
+        label = require(batch, "label", self)
+        check_rows(label, sizes[0], "labels")
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError(
+                f"{self!r} needs one document a row in each column, got columns of {list(sizes)} rows; "
+                "for lists of documents use Lists() or Qrels(...)."
+            )
+        self.check(label)
+        return label, label.repeat(max(len(sizes) - 1, 1), *[1] * (label.dim() - 1))
+
+
+class CustomRelevance(Relevance):
+    """A relevance made of any function of the labels.
+
+    Args:
+        function: Maps the labels of queries ``(Q, ...)`` and of documents ``(D, ...)`` to ``(Q, D)``.
+
+    Raises:
+        TypeError: If ``function`` is not callable.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Tensor]) -> None:
+        if not callable(function):
+            raise TypeError(f"relevance must be a function of (query_labels, document_labels), got {function!r}.")
+        self.function = function
+
+    def __call__(self, query_labels: Any, document_labels: Any) -> Tensor:
+        """Compute relevance by the function."""
+        relevance = self.function(query_labels, document_labels)
+        expected = (len(query_labels), len(document_labels))
+        if relevance.shape != expected:
+            raise ValueError(f"{self!r} must return shape {expected}, got {tuple(relevance.shape)}.")
+        return relevance if relevance.is_floating_point() else relevance.float()
+
+    def __repr__(self) -> str:
+        return getattr(self.function, "__name__", None) or repr(self.function)
+
+
+def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
+    """Return the batch's tensor ``name``, or raise ValueError that says how it gets there."""
+    if batch.get(name) is None:
+        remedy = {
+            "label": "the dataset needs a column called label, labels, score or scores",
+            "list_sizes": "use RankingCollator (or RankingTrainer), which takes columns of lists",
+            "query_ids": "use RankingCollator (or RankingTrainer) and a column of ids beside the first input "
+            "column, called like it with _id at the end",
+            "document_ids": "use RankingCollator (or RankingTrainer) and a column of ids beside each input "
+            "column of documents, called like it with _id or _ids at the end",
+        }[name]
+        raise ValueError(f"{relevance!r} needs {name}, which this batch lacks: {remedy}.")
+    return batch[name]
+
+
+def check_rows(tensor: Tensor, rows: int, name: str) -> None:
+    """Raise ValueError unless ``tensor`` has ``rows`` rows."""
+    if tensor.dim() == 0 or len(tensor) != rows:
+        raise ValueError(f"{name} must have a row for each of the {rows} inputs, got shape {tuple(tensor.shape)}.")
+
+
+def check_grades(grades: Tensor) -> None:
+    """Raise ValueError if a grade is negative or infinite (CPU only)."""
+    if grades.device.type == "cpu":
+        wrong = (grades < 0) | (grades == torch.inf)
+        if wrong.any():
+            raise ValueError(
+                f"relevance must be at least 0 and finite, or NaN for unjudged, got {grades[wrong][0].item()!r}."
+            )

@@ -1,0 +1,262 @@
+"""Relevance from labels that each sample has of its own: classes, label sets, numbers, vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from st_rankloss.functional.checks import check_choice
+from st_rankloss.relevance.base import Relevance
+
+
+@dataclass(frozen=True)
+class Classes(Relevance):
+    """1 between samples of one class, else 0.
+
+    Labels: integers, shape ``(B,)``; strings through `RankingCollator`.
+
+    Example:
+        >>> Classes()(torch.tensor([3, 5]), torch.tensor([5, 3, 3]))
+        tensor([[0., 1., 1.],
+                [1., 0., 0.]])
+    """
+
+    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+        """Compare classes: ``(Q,)`` and ``(D,)`` to ``(Q, D)``."""
+        return (query_labels[:, None] == document_labels).float()
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless there is one integer for each sample."""
+        if label.dim() != 1 or label.is_floating_point():
+            raise ValueError(
+                f"Classes() reads one integer class for each row, got {label.dtype} of shape {tuple(label.shape)}."
+            )
+
+
+@dataclass(frozen=True)
+class Hierarchy(Relevance):
+    """The weight of the levels, from the top, that two samples share.
+
+    Labels: one code a level, coarse to fine, integers of shape ``(B, levels)``; -1 says "none at this level"
+    and matches nothing. A level counts only where all coarser ones match. `RankingCollator` with
+    ``label_kind="path"`` makes them of lists of strings.
+
+    Args:
+        weights: What each level adds, above 0, coarse to fine; None means 1 each.
+
+    Raises:
+        ValueError: If a weight is not a finite number above 0.
+
+    Example:
+        >>> animals = torch.tensor([[0, 0], [0, 1], [1, 0]])  # mammal/cat, mammal/dog, bird/owl
+        >>> Hierarchy()(animals[:1], animals)
+        tensor([[2., 1., 0.]])
+    """
+
+    weights: tuple[float, ...] | None = None
+
+    def __init__(self, weights: Sequence[float] | None = None) -> None:
+        if weights is not None:
+            if not len(weights) or not all(math.isfinite(w) and w > 0 for w in weights):
+                raise ValueError(f"weights must be finite numbers above 0, one for each level, got {weights!r}.")
+            weights = tuple(weights)
+        object.__setattr__(self, "weights", weights)
+
+    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+        """Compare paths: ``(Q, levels)`` and ``(D, levels)`` to ``(Q, D)``."""
+        self.check(query_labels)
+        weights = self.weights or (1.0,) * query_labels.shape[1]
+        relevance = torch.zeros(len(query_labels), len(document_labels), device=query_labels.device)
+        shared: Tensor | None = None
+        for weight, query, document in zip(weights, query_labels.T, document_labels.T, strict=True):
+            same = (query[:, None] == document) & (query != -1)[:, None]
+            shared = same if shared is None else shared & same
+            relevance.add_(shared, alpha=weight)
+        return relevance
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless there is one integer for each sample and level."""
+        if label.dim() != 2 or label.is_floating_point():
+            raise ValueError(
+                f"{self!r} reads one integer for each row and level, shape (rows, levels), "
+                f"got {label.dtype} of shape {tuple(label.shape)}."
+            )
+        if self.weights is not None and len(self.weights) != label.shape[1]:
+            raise ValueError(f"{self!r} has {len(self.weights)} weights, but the labels have {label.shape[1]} levels.")
+
+
+_SETS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "jaccard": lambda both, query, document: both / (query + document - both),
+    "cosine": lambda both, query, document: both / (query * document).sqrt(),
+    "overlap": lambda both, query, document: both / torch.minimum(query, document),
+    "dice": lambda both, query, document: 2 * both / (query + document),
+}
+
+
+class MultiLabel(Relevance):
+    """How much two label sets agree, in [0, 1]; a sample without labels agrees with none.
+
+    With A and B the sets and |·| their total weight: ``"jaccard"`` |A∩B| / |A∪B|, ``"cosine"``
+    |A∩B| / √(|A||B|), ``"overlap"`` |A∩B| / min(|A|, |B|), ``"dice"`` 2|A∩B| / (|A| + |B|).
+
+    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or membership weights, at least 0); lists of strings
+    through `RankingCollator`.
+
+    Args:
+        agreement: One of the names above.
+        idf: Weight of each label, at least 0, shape ``(labels,)``, so that sharing a rare label counts more;
+            None means 1 each. `RankingCollator` must then know all labels, so that columns keep their order.
+
+    Raises:
+        ValueError: If ``agreement`` is unknown or a weight is negative or not finite.
+
+    Example:
+        >>> labels = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 1]])
+        >>> MultiLabel("jaccard")(labels[:1], labels)
+        tensor([[1.0000, 0.5000, 0.0000]])
+    """
+
+    def __init__(self, agreement: str = "jaccard", *, idf: Sequence[float] | Tensor | None = None) -> None:
+        check_choice(agreement, _SETS, "agreement")
+        self.agreement = agreement
+        self.idf = None if idf is None else torch.as_tensor(idf, dtype=torch.float32)
+        if self.idf is not None and not (self.idf.dim() == 1 and ((self.idf >= 0) & self.idf.isfinite()).all()):
+            raise ValueError(f"idf must be a finite weight of at least 0 for each label, got {idf!r}.")
+
+    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+        """Compare label sets: ``(Q, labels)`` and ``(D, labels)`` to ``(Q, D)``."""
+        self.check(query_labels)
+        query, document = query_labels.float(), document_labels.float()
+        weights = torch.ones(query.shape[1]) if self.idf is None else self.idf
+        weighted = query * weights.to(query.device)
+        both = weighted @ document.T
+        sizes = weighted.sum(1)[:, None], (document * weights.to(query.device)).sum(1)
+        return torch.where(both > 0, _SETS[self.agreement](both, *sizes), 0)
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless the labels are multi-hot and as many as the weights."""
+        if label.dim() != 2:
+            raise ValueError(f"{self!r} reads multi-hot labels, shape (rows, labels), got {tuple(label.shape)}.")
+        if self.idf is not None and len(self.idf) != label.shape[1]:
+            raise ValueError(f"{self!r} has {len(self.idf)} weights, but there are {label.shape[1]} labels.")
+        if label.device.type == "cpu" and label.dtype != torch.bool and not (label >= 0).all():
+            raise ValueError(f"{self!r} reads label weights of at least 0, got {label.min().item()!r}.")
+
+    def __repr__(self) -> str:
+        idf = "" if self.idf is None else f", idf=<{len(self.idf)} weights>"
+        return f"MultiLabel({self.agreement!r}{idf})"
+
+
+_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gaussian": lambda distance: torch.exp(-0.5 * distance.square()),
+    "laplace": lambda distance: torch.exp(-distance),
+    "triangle": lambda distance: (1 - distance).clamp_min(0),
+}
+
+
+@dataclass(frozen=True)
+class Numeric(Relevance):
+    """How near two numbers are, in [0, 1]: a kernel of their distance over a bandwidth.
+
+    ``"gaussian"`` exp(-x²/2), ``"laplace"`` exp(-x), ``"triangle"`` max(0, 1 - x), for x the distance in
+    bandwidths, Euclidean over several targets. A wide bandwidth makes everything a little relevant, and any
+    order a good one; narrow it if the loss starts low.
+
+    Labels: numbers, shape ``(B,)``, or ``(B, targets)``.
+
+    Args:
+        kernel: One of the names above.
+        bandwidth: Above 0, in units of the labels, one for all targets or one for each; None means a quarter
+            of the standard deviation of each target among the documents.
+
+    Raises:
+        ValueError: If ``kernel`` is unknown or a bandwidth is not a finite number above 0.
+
+    Example:
+        >>> Numeric("triangle", bandwidth=2.0)(torch.tensor([1.0]), torch.tensor([1.0, 2.0, 9.0]))
+        tensor([[1.0000, 0.5000, 0.0000]])
+    """
+
+    kernel: str = "gaussian"
+    bandwidth: float | tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(self.kernel, _KERNELS, "kernel")
+        if self.bandwidth is not None:
+            given = [self.bandwidth] if isinstance(self.bandwidth, int | float) else list(self.bandwidth)
+            if not given or not all(math.isfinite(b) and b > 0 for b in given):
+                raise ValueError(f"bandwidth must be finite and above 0, got {self.bandwidth!r}.")
+
+    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+        """Compare numbers: ``(Q,)`` and ``(D,)``, or ``(Q, targets)`` and ``(D, targets)``, to ``(Q, D)``."""
+        query, document = (x.float().reshape(len(x), -1) for x in (query_labels, document_labels))
+        if self.bandwidth is None:
+            width = 0.25 * document.std(dim=0, correction=0)
+            width = torch.where(width > 0, width, 1)
+        else:
+            width = torch.as_tensor(self.bandwidth, dtype=torch.float32, device=query.device)
+        # The exact form: distances by matrix products would call unequal numbers equal.
+        exact = "donot_use_mm_for_euclid_dist"
+        distance: Tensor = torch.cdist(query / width, document / width, compute_mode=exact)
+        return _KERNELS[self.kernel](distance)
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless there is a finite number for each sample and target."""
+        if label.dim() not in (1, 2):
+            raise ValueError(f"{self!r} reads shape (rows,) or (rows, targets), got {tuple(label.shape)}.")
+        targets = 1 if label.dim() == 1 else label.shape[1]
+        if isinstance(self.bandwidth, tuple | list) and len(self.bandwidth) != targets:
+            raise ValueError(f"{self!r} has {len(self.bandwidth)} bandwidths, but there are {targets} targets.")
+        if label.device.type == "cpu" and not label.isfinite().all():
+            raise ValueError(f"{self!r} reads finite numbers, got {label[~label.isfinite()][0].item()!r}.")
+
+
+@dataclass(frozen=True)
+class Vectors(Relevance):
+    """Cosine of label vectors or of a teacher's embeddings, cut at a threshold, in [0, 1].
+
+    Relevance is max(0, (cos - threshold) / (1 - threshold)) ** power. Raise either where everything is a
+    little similar to everything, which would make any order a good one.
+
+    Labels: vectors, shape ``(B, dimensions)``. Under MatryoshkaLoss they must come through `RankingCollator`:
+    a plain label tensor as wide as the embeddings would be truncated with them.
+
+    Args:
+        threshold: Cosine up to which nothing is relevant, in [0, 1).
+        power: Exponent, above 0; above 1 sharpens.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+        >>> vectors = torch.tensor([[1.0, 0.0], [3.0, 4.0], [-1.0, 0.0]])
+        >>> Vectors()(vectors[:1], vectors)
+        tensor([[1.0000, 0.6000, 0.0000]])
+    """
+
+    threshold: float = 0.0
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"threshold must be in [0, 1), got {self.threshold!r}.")
+        if not (math.isfinite(self.power) and self.power > 0):
+            raise ValueError(f"power must be a finite number above 0, got {self.power!r}.")
+
+    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+        """Compare vectors: ``(Q, dimensions)`` and ``(D, dimensions)`` to ``(Q, D)``."""
+        cosine = F.normalize(query_labels.float(), dim=1) @ F.normalize(document_labels.float(), dim=1).T
+        return ((cosine - self.threshold) / (1 - self.threshold)).clamp_min(0).pow(self.power)
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless there is a vector for each sample."""
+        if label.dim() != 2 or not label.is_floating_point():
+            raise ValueError(
+                f"{self!r} reads floating vectors, shape (rows, dimensions), got {label.dtype} of "
+                f"shape {tuple(label.shape)}."
+            )

@@ -1,0 +1,126 @@
+"""Relevance given for the documents that came with a query: pairs and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from st_rankloss.relevance.base import Batch, Labels, Relevance, check_grades, check_rows, require
+
+
+@dataclass(frozen=True)
+class _OwnDocuments(Relevance):
+    """A query's grades for the documents of its own row, and one value for all others."""
+
+    others: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_grades(torch.tensor(self.others))
+
+    def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
+        """Look grades up: queries' ``row`` (Q,) and ``grades`` (Q, L), documents' ``row`` and ``slot`` (D,)."""
+        own = query_labels["row"][:, None] == document_labels["row"]
+        return torch.where(own, query_labels["grades"][:, document_labels["slot"]], self.others)
+
+
+def _label_documents(grades: Tensor, row: Tensor, slot: Tensor) -> tuple[Labels, Labels]:
+    check_grades(grades)
+    queries = {"row": torch.arange(len(grades), device=grades.device), "grades": grades}
+    return queries, {"row": row, "slot": slot}
+
+
+@dataclass(frozen=True)
+class Pairs(_OwnDocuments):
+    """A row's first document is relevant, its further columns are negatives, other rows' documents too.
+
+    Labels: none for (query, document[, negatives]), where the document's relevance is 1; a score of at least
+    0, shape ``(B,)``, for scored pairs, as in STS; or a grade for each document column, ``(B, columns)``.
+
+    Args:
+        others: Relevance of the documents of other rows: 0, or ``UNJUDGED`` (NaN) to leave them out.
+
+    Raises:
+        ValueError: If ``others`` is negative.
+
+    Example:
+        >>> queries, documents = Pairs().pair({}, [2, 2])
+        >>> Pairs()(queries, documents)
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Label each document by its row and column."""
+        rows, columns = sizes[0], len(sizes) - 1
+        if columns == 0 or any(size != rows for size in sizes):
+            raise ValueError(
+                f"{self!r} needs a column of queries and at least one of documents, with as many rows, "
+                f"got columns of {list(sizes)} rows; for lists of documents use Lists()."
+            )
+        score = batch.get("label")
+        if score is None:
+            grades = torch.zeros(rows, columns)
+            grades[:, 0] = 1
+        else:
+            check_rows(score, rows, "labels")
+            grades = score.float()
+            if score.dim() == 1:
+                grades = torch.cat([grades[:, None], grades.new_zeros(rows, columns - 1)], dim=1)
+        if grades.shape != (rows, columns):
+            raise ValueError(
+                f"{self!r} reads labels of shape ({rows},) or ({rows}, {columns}), got {tuple(grades.shape)}."
+            )
+        place = torch.arange(rows * columns, device=grades.device)
+        return _label_documents(grades, place % rows, place // rows)
+
+
+@dataclass(frozen=True)
+class Lists(_OwnDocuments):
+    """Each query comes with a list of graded documents; other queries' documents have one value.
+
+    Labels: grades of at least 0, NaN where unjudged, shape ``(B, L)``, for L columns of documents, or for
+    one column of lists of up to L through `RankingCollator`. Lists without labels are all relevant: 1.
+
+    Args:
+        others: Relevance of other queries' documents: 0, or ``UNJUDGED`` (NaN) to leave them out.
+
+    Raises:
+        ValueError: If ``others`` is negative.
+
+    Example:
+        >>> sizes = torch.tensor([2, 1])
+        >>> grades = torch.tensor([[3.0, 1.0], [2.0, float("nan")]])
+        >>> queries, documents = Lists().pair({"label": grades, "list_sizes": sizes}, [2, 3])
+        >>> Lists()(queries, documents)
+        tensor([[3., 1., 0.],
+                [0., 0., 2.]])
+    """
+
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Label each document by its row and its place in the row's list."""
+        rows, grades = sizes[0], batch.get("label")
+        lengths = batch.get("list_sizes")
+        if lengths is None:
+            grades = require(batch, "label", self)
+            if grades.shape != (rows, len(sizes) - 1) or any(size != rows for size in sizes):
+                raise ValueError(
+                    f"{self!r} reads a label for each document column, shape ({rows}, {len(sizes) - 1}), got "
+                    f"shape {tuple(grades.shape)} for columns of {list(sizes)} rows; for one column of lists "
+                    "use RankingCollator."
+                )
+            place = torch.arange(grades.numel(), device=grades.device)
+            return _label_documents(grades.float(), place % rows, place // rows)
+        if len(sizes) != 2 or len(lengths) != rows:
+            raise ValueError(
+                f"{self!r} needs a column of queries and one column of lists, got columns of {list(sizes)} "
+                f"rows and {len(lengths)} list sizes."
+            )
+        row = torch.repeat_interleave(torch.arange(rows, device=lengths.device), lengths, output_size=sizes[1])
+        slot = torch.arange(sizes[1], device=lengths.device) - (lengths.cumsum(0) - lengths)[row]
+        if grades is None:
+            grades, slot = torch.ones(rows, 1, device=lengths.device), torch.zeros_like(slot)
+        check_rows(grades, rows, "labels")
+        return _label_documents(grades.float(), row, slot)

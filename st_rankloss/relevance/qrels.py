@@ -1,0 +1,106 @@
+"""Relevance by judgement: a look-up by query and document id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from st_rankloss.relevance.base import Batch, Labels, Relevance, check_grades, check_rows, require
+
+
+def encode_ids(ids: Iterable[str | int]) -> Tensor:
+    """Encode ids as integers that are the same in every process and run.
+
+    Args:
+        ids: Strings, or integers, which stand for their decimal string.
+
+    Returns:
+        63-bit hashes, shape ``(N,)``, int64, at least 0.
+
+    Example:
+        >>> bool((encode_ids(["d1", "d2"]) == encode_ids(["d1", "d3"])).tolist() == [True, False])
+        True
+    """
+    codes = [int.from_bytes(hashlib.blake2b(str(i).encode(), digest_size=8).digest()) >> 1 for i in ids]
+    return torch.tensor(codes, dtype=torch.int64)
+
+
+class Qrels(Relevance):
+    """The grade that a query gave a document, wherever in the batch the document came from.
+
+    A document that came with another query gets its real grade: it is no false negative. Time
+    O(D log D + Q · J log D) for J the most judgements of any query; memory O(Q · (D + J)).
+
+    Labels: query and document ids through `RankingCollator`, from columns called like the input columns with
+    ``_id`` (or ``_ids`` for lists) at the end.
+
+    Args:
+        qrels: Grades of at least 0, by query id and document id.
+        unjudged: Relevance of documents that the query has not judged: 0, or ``UNJUDGED`` (NaN) to leave
+            them out.
+
+    Raises:
+        ValueError: If ``qrels`` is empty, or a grade negative or not finite.
+
+    Example:
+        >>> qrels = Qrels({"q1": {"d1": 3, "d2": 1}, "q2": {"d2": 2}})
+        >>> qrels(encode_ids(["q1", "q2"]), encode_ids(["d1", "d2", "d9"]))
+        tensor([[3., 1., 0.],
+                [0., 2., 0.]])
+    """
+
+    def __init__(self, qrels: Mapping[str, Mapping[str, float]], *, unjudged: float = 0.0) -> None:
+        if not qrels:
+            raise ValueError("qrels must hold at least one query, got an empty mapping.")
+        self.unjudged = unjudged
+        check_grades(torch.tensor(unjudged))
+        queries, order = encode_ids(qrels).sort()
+        judged = list(qrels.values())
+        judged = [judged[i] for i in order.tolist()]
+        sizes = torch.tensor([len(grades) for grades in judged])
+        grades = torch.tensor([float(g) for row in judged for g in row.values()])
+        check_grades(grades)
+        if grades.isnan().any():
+            raise ValueError("a grade in qrels must be a number, got nan; leave unjudged documents out.")
+        self._most = int(sizes.max())
+        # Judgements as one flat list, query by query, with a dump entry at the end that matches no document.
+        self._tables = {
+            "queries": queries,
+            "start": sizes.cumsum(0) - sizes,
+            "size": sizes,
+            "documents": torch.cat([encode_ids(d for row in judged for d in row), torch.tensor([-1])]),
+            "grades": torch.cat([grades, torch.zeros(1)]),
+        }
+
+    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+        """Look grades up: ids ``(Q,)`` and ``(D,)``, as `encode_ids` makes them, to ``(Q, D)``."""
+        device = query_labels.device
+        self._tables = {name: table.to(device) for name, table in self._tables.items()}
+        known, start, size, documents, grades = self._tables.values()
+
+        place = torch.searchsorted(known, query_labels).clamp_max(len(known) - 1)
+        judgement = torch.arange(self._most, device=device)
+        counts = torch.where(known[place] == query_labels, size[place], 0)
+        judgement = torch.where(judgement < counts[:, None], start[place][:, None] + judgement, len(grades) - 1)
+
+        # Each judged document goes to its place among the batch's sorted ids, strangers to a column cut off;
+        # documents that occur twice in the batch read the same place.
+        batch_ids = document_labels.sort().values
+        target = torch.searchsorted(batch_ids, documents[judgement])
+        here = batch_ids[target.clamp_max(len(batch_ids) - 1)] == documents[judgement]
+        table = grades.new_full((len(query_labels), len(batch_ids) + 1), self.unjudged)
+        table.scatter_(1, torch.where(here, target, len(batch_ids)), grades[judgement])
+        return table[:, torch.searchsorted(batch_ids, document_labels)]
+
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Take the ids of queries and documents."""
+        query_ids, document_ids = require(batch, "query_ids", self), require(batch, "document_ids", self)
+        check_rows(query_ids, sizes[0], "query ids")
+        check_rows(document_ids, sum(sizes[1:]), "document ids")
+        return query_ids, document_ids
+
+    def __repr__(self) -> str:
+        return f"Qrels(<{len(self._tables['queries'])} queries>, unjudged={self.unjudged:g})"
