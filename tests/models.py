@@ -1,0 +1,331 @@
+"""Tiny models and batches of every shape, made offline, with each batch's relevance by plain loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from st_rankloss.relevance import (
+    UNJUDGED,
+    Classes,
+    Hierarchy,
+    Lists,
+    MultiLabel,
+    Numeric,
+    Pairs,
+    Qrels,
+    Relevance,
+    Vectors,
+    encode_ids,
+)
+
+NAN = math.nan
+Rows = list[list[float]]
+
+
+def word_tokenizer(words: Iterable[str]) -> Tokenizer:
+    """A tokenizer whose tokens are whole words; unknown words become [UNK]."""
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(["[PAD]", "[UNK]", *words]))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def word_model(words: Iterable[str], dim: int = 16) -> SentenceTransformer:
+    """A model whose embedding of a text is the mean of its words' random embeddings."""
+    tokenizer = word_tokenizer(words)
+    weights = torch.randn(tokenizer.get_vocab_size(), dim, generator=torch.Generator().manual_seed(0))
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
+
+
+def tiny_bert(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SentenceTransformer:
+    """A BERT of two layers with random weights."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(words), pad_token="[PAD]", unk_token="[UNK]")
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32)], device="cpu")
+
+
+class Passing(nn.Module):
+    """A stand-in for an encoder: its inputs are the embeddings. It counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        self.calls += 1
+        features["sentence_embedding"] = features["input_ids"]
+        return features
+
+
+def columns_of(embeddings: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """The features from which `Passing` makes these embeddings."""
+    return [{"input_ids": column} for column in embeddings]
+
+
+def random_columns(sizes: Sequence[int], dim: int = 8, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Embeddings of each column that want a gradient; the same at each call."""
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(size, dim, generator=generator, dtype=dtype).requires_grad_() for size in sizes]
+
+
+# The definitions of relevance, for one query and one document.
+
+
+def same_class(query: int, document: int) -> float:
+    return 1.0 if query == document else 0.0
+
+
+def shared_levels(query: Sequence[int], document: Sequence[int], weights: Sequence[float] | None = None) -> float:
+    total = 0.0
+    for level, (a, b) in enumerate(zip(query, document, strict=True)):
+        if a != b or a == -1:
+            break
+        total += 1 if weights is None else weights[level]
+    return total
+
+
+def agreement(
+    query: Sequence[float], document: Sequence[float], kind: str, idf: Sequence[float] | None = None
+) -> float:
+    names = range(len(query))
+    a, b = {n for n in names if query[n]}, {n for n in names if document[n]}
+
+    def size(names: set[int]) -> float:
+        return float(sum(1 if idf is None else idf[n] for n in names))
+
+    if size(a & b) == 0:
+        return 0.0
+    return {
+        "jaccard": size(a & b) / size(a | b),
+        "cosine": size(a & b) / math.sqrt(size(a) * size(b)),
+        "overlap": size(a & b) / min(size(a), size(b)),
+        "dice": 2 * size(a & b) / (size(a) + size(b)),
+    }[kind]
+
+
+def nearness(query: Sequence[float], document: Sequence[float], kernel: str, widths: Sequence[float]) -> float:
+    x = math.sqrt(sum(((a - b) / width) ** 2 for a, b, width in zip(query, document, widths, strict=True)))
+    return {"gaussian": math.exp(-(x**2) / 2), "laplace": math.exp(-x), "triangle": max(0.0, 1 - x)}[kernel]
+
+
+def quarter_deviations(rows: Sequence[Sequence[float]]) -> list[float]:
+    """A quarter of each column's standard deviation, 1 where it is 0."""
+    widths = []
+    for column in zip(*rows, strict=True):
+        mean = sum(column) / len(column)
+        deviation = math.sqrt(sum((x - mean) ** 2 for x in column) / len(column))
+        widths.append(deviation / 4 or 1.0)
+    return widths
+
+
+def label_cosine(
+    query: Sequence[float], document: Sequence[float], threshold: float = 0.0, power: float = 1.0
+) -> float:
+    dot = sum(a * b for a, b in zip(query, document, strict=True))
+    norms = math.sqrt(sum(a * a for a in query)) * math.sqrt(sum(b * b for b in document))
+    cosine = dot / norms if norms else 0.0
+    return max(0.0, (cosine - threshold) / (1 - threshold)) ** power
+
+
+def each_with_each(queries: Sequence[Any], documents: Sequence[Any], relation: Callable[[Any, Any], float]) -> Rows:
+    return [[relation(query, document) for document in documents] for query in queries]
+
+
+def without_self(rows: Rows) -> Rows:
+    return [[NAN if q == d else value for d, value in enumerate(row)] for q, row in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A batch of one of the dataset shapes, and what its labels mean."""
+
+    name: str
+    sizes: list[int]
+    """Rows of each input column."""
+    labels: Any
+    relevance: Relevance
+    expected: Rows
+    """Relevance of every document for every query, NaN for unjudged ones and for a query itself."""
+    chosen: bool = False
+    """Whether ``relevance=None`` chooses this relevance."""
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _shapes() -> list[Shape]:
+    rows = 12
+    draw = torch.Generator().manual_seed(11)
+    classes = torch.randint(0, 4, (rows,), generator=draw)
+    levels = torch.randint(-1, 3, (rows, 3), generator=draw)
+    hot = torch.rand(rows, 5, generator=draw) < 0.4
+    hot[3] = False
+    numbers = torch.rand(rows, generator=draw) * 5
+    targets = torch.rand(rows, 2, generator=draw) * torch.tensor([1.0, 100.0])
+    vectors = torch.randn(rows, 4, generator=draw)
+    grades = torch.randint(0, 4, (rows, 3), generator=draw)
+    scores = torch.rand(rows, generator=draw)
+    lengths = [1, 3, 2, 4, 1, 1, 2, 3, 1, 2, 2, 1]
+    owners = [row for row, length in enumerate(lengths) for _ in range(length)]
+    places = [place for length in lengths for place in range(length)]
+    ragged = torch.full((rows, 4), NAN)
+    for row, length in enumerate(lengths):
+        ragged[row, :length] = torch.randint(0, 4, (length,), generator=draw).float()
+    ragged[1, 1] = NAN  # unjudged within the list
+    document_ids = [f"d{number % 9}" for number in range(2 * rows)]  # documents that come more than once
+    qrels = {f"q{row}": {f"d{row % 9}": 3, f"d{(row + 4) % 9}": 1, "absent": 2} for row in range(rows - 1)}
+
+    pairs = [[float(d == q) for d in range(rows)] for q in range(rows)]
+    return [
+        Shape("pairs", [rows] * 2, None, Pairs(), pairs, chosen=True),
+        Shape("pairs_and_negatives", [rows] * 3, None, Pairs(), [row + [0.0] * rows for row in pairs], chosen=True),
+        Shape(
+            "scored_pairs",
+            [rows] * 2,
+            scores,
+            Pairs(),
+            [[scores[q].item() if d == q else 0.0 for d in range(rows)] for q in range(rows)],
+            chosen=True,
+        ),
+        Shape(
+            "classes",
+            [rows],
+            classes,
+            Classes(),
+            without_self(each_with_each(classes.tolist(), classes.tolist(), same_class)),
+            chosen=True,
+        ),
+        Shape(
+            "two_columns_with_a_class",
+            [rows] * 2,
+            classes,
+            Classes(),
+            each_with_each(classes.tolist(), classes.tolist(), same_class),
+        ),
+        Shape(
+            "three_columns_with_a_class",
+            [rows] * 3,
+            classes,
+            Classes(),
+            each_with_each(classes.tolist(), classes.tolist() * 2, same_class),
+        ),
+        Shape(
+            "levels",
+            [rows],
+            levels,
+            Hierarchy(),
+            without_self(each_with_each(levels.tolist(), levels.tolist(), shared_levels)),
+        ),
+        Shape(
+            "label_sets",
+            [rows],
+            hot,
+            MultiLabel(),
+            without_self(each_with_each(hot.tolist(), hot.tolist(), lambda a, b: agreement(a, b, "jaccard"))),
+            chosen=True,
+        ),
+        Shape(
+            "numbers",
+            [rows],
+            numbers,
+            Numeric(),
+            without_self(
+                each_with_each(
+                    [[x] for x in numbers.tolist()],
+                    [[x] for x in numbers.tolist()],
+                    lambda a, b: nearness(a, b, "gaussian", quarter_deviations([[x] for x in numbers.tolist()])),
+                )
+            ),
+            chosen=True,
+        ),
+        Shape(
+            "two_columns_with_two_numbers",
+            [rows] * 2,
+            targets,
+            Numeric("laplace"),
+            each_with_each(
+                targets.tolist(),
+                targets.tolist(),
+                lambda a, b: nearness(a, b, "laplace", quarter_deviations(targets.tolist())),
+            ),
+        ),
+        Shape(
+            "vectors",
+            [rows],
+            vectors,
+            Vectors(threshold=0.2, power=2.0),
+            without_self(each_with_each(vectors.tolist(), vectors.tolist(), lambda a, b: label_cosine(a, b, 0.2, 2.0))),
+        ),
+        Shape(
+            "columns_of_documents",
+            [rows] * 4,
+            grades,
+            Lists(),
+            [[float(grades[q, c]) if d == q else 0.0 for c in range(3) for d in range(rows)] for q in range(rows)],
+            chosen=True,
+        ),
+        Shape(
+            "ragged_lists",
+            [rows, len(owners)],
+            {"label": ragged, "list_sizes": torch.tensor(lengths)},
+            Lists(),
+            [
+                [ragged[q, place].item() if owner == q else 0.0 for owner, place in zip(owners, places, strict=True)]
+                for q in range(rows)
+            ],
+            chosen=True,
+        ),
+        Shape(
+            "ragged_lists_of_judged_documents",
+            [rows, len(owners)],
+            {"label": ragged, "list_sizes": torch.tensor(lengths)},
+            Lists(others=UNJUDGED),
+            [
+                [ragged[q, place].item() if owner == q else NAN for owner, place in zip(owners, places, strict=True)]
+                for q in range(rows)
+            ],
+        ),
+        Shape(
+            "lists_without_grades",
+            [rows, len(owners)],
+            {"list_sizes": torch.tensor(lengths)},
+            Lists(),
+            [[float(owner == q) for owner in owners] for q in range(rows)],
+            chosen=True,
+        ),
+        Shape(
+            "judgements",
+            [rows] * 3,
+            {
+                "query_ids": encode_ids(f"q{row}" for row in range(rows)),
+                "document_ids": encode_ids(document_ids),
+            },
+            Qrels(qrels),
+            [[float(qrels.get(f"q{q}", {}).get(d, 0)) for d in document_ids] for q in range(rows)],
+        ),
+    ]
+
+
+SHAPES = _shapes()
