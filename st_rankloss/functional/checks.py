@@ -6,10 +6,9 @@ Checks of tensor values run on a CPU only: elsewhere they would make the host wa
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -50,12 +49,12 @@ def check_same_shape(tensor: Tensor, name: str, similarity: Tensor) -> None:
 
 def check_relevance(relevance: Tensor) -> None:
     """Raise ValueError if a relevance is negative or infinite (CPU only); NaN means unjudged."""
-    if relevance.device.type == "cpu" and relevance.numel():
-        wrong = (relevance < 0) | (relevance == torch.inf)
-        if wrong.any():
-            raise ValueError(
-                f"relevance must be at least 0 and finite, or NaN for unjudged, got {relevance[wrong][0].item()!r}."
-            )
+    if relevance.device.type != "cpu" or not relevance.numel():
+        return
+    judged = relevance.masked_fill(relevance.isnan(), 0)
+    for worst in (judged.min().item(), judged.max().item()):
+        if worst < 0 or worst == math.inf:
+            raise ValueError(f"relevance must be at least 0 and finite, or NaN for unjudged, got {worst!r}.")
 
 
 def check_weights(weights: Tensor) -> None:
@@ -68,8 +67,11 @@ def check_weights(weights: Tensor) -> None:
             raise ValueError(f"weights must be at least 0 and finite, got {weights[wrong][0].item()!r}.")
 
 
-def check_finite(tensor: Tensor, name: str, hint: str = "") -> None:
-    """Raise ValueError if an entry is NaN or infinite (CPU only)."""
-    if tensor.device.type == "cpu" and not tensor.isfinite().all():
-        wrong = tensor[~tensor.isfinite()][0].item()
-        raise ValueError(f"{name} must be finite, got {wrong!r}.{' ' + hint if hint else ''}")
+def check_finite(tensor: Tensor, name: str, hint: str = "", where: Callable[[], Tensor] | None = None) -> None:
+    """Raise ValueError if an entry, of those that ``where`` tells, is NaN or infinite (CPU only)."""
+    if tensor.device.type != "cpu" or tensor.sum().isfinite():  # one pass in the usual case
+        return
+    chosen = tensor if where is None else tensor[where()]
+    wrong = chosen[~chosen.isfinite()]
+    if len(wrong):
+        raise ValueError(f"{name} must be finite, got {wrong[0].item()!r}.{' ' + hint if hint else ''}")

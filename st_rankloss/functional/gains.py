@@ -61,8 +61,9 @@ def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
         >>> gains_of(torch.tensor([2.0, float("nan"), 1.0]), "linear")
         tensor([2., 0., 1.])
     """
-    judged = relevance.nan_to_num(nan=0.0)
-    return gain(judged) if callable(gain) else GAINS[gain](judged)
+    gain_fn = gain if callable(gain) else GAINS[gain]
+    unjudged = relevance.isnan()
+    return gain_fn(relevance.masked_fill(unjudged, 0)).masked_fill(unjudged, 0)
 
 
 def discount(rank: Tensor) -> Tensor:

@@ -127,7 +127,8 @@ def approx_ndcg(
         r_j = 1 + \sum_{i \ne j} \sigma\!\left(\frac{s_i - s_j}{\tau}\right)
 
     The cutoff factor is there only if ``k`` is given; the ideal DCG has exact ranks, cut hard at ``k``, so
-    that with ``k`` the value may exceed 1 slightly. Without ``k`` it never does. A query without gain passes
+    that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k``
+    it never does. A query without gain passes
     back a zero gradient.
 
     Args:
@@ -230,4 +231,4 @@ def check_lists(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None
     check_at_least(k, 1, "k")
     check_choice(no_relevant, NO_RELEVANT, "no_relevant")
     check_relevance(relevance)
-    check_finite(torch.where(relevance.isnan(), 0, similarity.detach()), "similarity")
+    check_finite(similarity.detach(), "similarity", where=lambda: ~relevance.isnan())

@@ -111,18 +111,22 @@ class SoftRankFn:
         """Rank the documents ``columns`` softly, in at least float32."""
         with torch.autocast(similarity.device.type, enabled=False):
             similarity = upcast(similarity)
-            # A similarity outside the list must not widen the grid, nor poison it when it is not finite.
-            inside = torch.where(mask, similarity, -torch.inf).amax(dim=1, keepdim=True)
-            similarity = torch.where(mask, similarity, inside.clamp_min(torch.finfo(inside.dtype).min).detach())
+            if not columns.numel():
+                return similarity.gather(1, columns)
             weights = mask.to(similarity.dtype)
             if self.weights is not None:
                 weights = torch.where(mask, self.weights.to(similarity.dtype), 0)
+            if similarity.device.type != "cpu" or not mask.all():
+                # A similarity outside the list must not widen the grid, nor poison it when it is not finite.
+                inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
+                inside = inside.clamp_min(torch.finfo(inside.dtype).min)
+                similarity = torch.where(mask, similarity, inside)
             return rank_documents(similarity, columns, self.temperature, weights, self.method)
 
 
 def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
     """Rank the documents ``columns`` exactly; a `RankFn`."""
-    ascending = torch.where(mask, similarity, -torch.inf).detach().sort(dim=1).values
+    ascending = torch.where(mask, similarity.detach(), -torch.inf).sort(dim=1).values.contiguous()
     own = similarity.detach().gather(1, columns)
     documents = similarity.shape[1]
     not_above = torch.searchsorted(ascending, own, right=True)
@@ -169,7 +173,7 @@ def _full_ranks(rank_fn: RankFn, similarity: Tensor, mask: Tensor | None, wanted
             check_same_shape(chosen, name, similarity)
     mask = in_list if mask is None else mask.bool()
     wanted = mask if wanted is None else mask & wanted.bool()
-    check_finite(similarity.detach()[mask] if similarity.device.type == "cpu" else similarity, "similarity")
+    check_finite(similarity.detach(), "similarity", where=lambda: mask)
 
     documents = similarity.shape[-1]
     rows = (-1, documents) if documents else (0, 0)

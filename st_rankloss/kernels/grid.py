@@ -36,10 +36,10 @@ ORDER = {torch.float32: 6, torch.float64: 14}
 
 GPU_NODES = 2048
 """Nodes on a GPU, where the range of the similarities cannot be read back: at full accuracy up to a range
-of ``GPU_NODES * SPACING`` = 682 temperatures; beyond, the spacing widens."""
+of ``GPU_NODES * SPACING`` = 682 temperatures; beyond, a query's spacing widens."""
 
 MOST_NODES = 2**16
-"""Most nodes on a CPU: at full accuracy up to a range of 21,845 temperatures; beyond, the spacing widens."""
+"""Most nodes on a CPU: at full accuracy up to a range of 21,845 temperatures; beyond, a query's spacing widens."""
 
 _ENTRIES_AT_ONCE = {"cpu": 2**17, "cuda": 2**25}
 _FADE = 48  # nodes
@@ -50,7 +50,7 @@ class _Layout(NamedTuple):
 
     first: Tensor  # (Q, D) int64: leftmost of the document's p nodes
     offset: Tensor  # (Q, D) in [0, 1): place within the cell
-    spacing: float | Tensor  # in units of the temperature; (Q, 1) on a GPU
+    spacing: float | Tensor  # in units of the temperature; (Q, 1) where it differs
     nodes: int
     order: int
 
@@ -68,8 +68,11 @@ def _lay(similarity: Tensor, temperature: float) -> _Layout:
     if similarity.device.type == "cpu":
         widest = span.max().item()
         # Rounded up, so that few different kernels are ever transformed.
-        nodes = min(16 * math.ceil((widest / SPACING + order + 1) / 16), MOST_NODES)
-        spacing = max(SPACING, widest / (nodes - order))
+        nodes = 16 * math.ceil((widest / SPACING + order + 1) / 16)
+        spacing = SPACING
+        if nodes > MOST_NODES:
+            nodes = MOST_NODES
+            spacing = (span / (nodes - order)).clamp_min_(SPACING)
     else:
         nodes = GPU_NODES
         spacing = (span / (nodes - order)).clamp_min_(SPACING)

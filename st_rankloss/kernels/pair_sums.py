@@ -69,8 +69,9 @@ class PairSumRank(torch.autograd.Function):
         """Send the ranks' gradient to the similarities."""
         similarity, columns, weights, slopes = ctx.saved_tensors
         grad_similarity = torch.empty_like(similarity, memory_format=torch.contiguous_format)
-        for rows in _row_blocks(ctx.sums, similarity, columns):
-            pull = ctx.sums.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows])
-            pull = pull.mul_(weights[rows]).scatter_add_(1, columns[rows], -grad[rows] * slopes[rows])
-            grad_similarity[rows] = pull.div_(ctx.temperature)
+        with torch.autocast(similarity.device.type, enabled=False):
+            for rows in _row_blocks(ctx.sums, similarity, columns):
+                pull = ctx.sums.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows])
+                pull = pull.mul_(weights[rows]).scatter_add_(1, columns[rows], -grad[rows] * slopes[rows])
+                grad_similarity[rows] = pull.div_(ctx.temperature)
         return grad_similarity, None, None, None, None

@@ -21,24 +21,27 @@ class _RelevantSums:
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
         ahead = _ahead(similarity, columns, temperature)
-        count = torch.bmm(ahead, weights[:, :, None])[:, :, 0] - 0.5 * weights.gather(1, columns)
-        if not slope:
-            return count, None
-        return count, torch.bmm(_derivative(ahead), weights[:, :, None])[:, :, 0]
+        count = _weighted(ahead, weights) - 0.5 * weights.gather(1, columns)
+        return count, _weighted(_derivative(ahead), weights) if slope else None
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor) -> Tensor:
-        ahead = _ahead(similarity, columns, temperature)
-        return torch.bmm(grad[:, None, :], _derivative(ahead))[:, 0, :]
+        slope = _derivative(_ahead(similarity, columns, temperature))
+        return slope.mul_(grad[:, :, None]).sum(1)
 
 
 def _ahead(similarity: Tensor, columns: Tensor, temperature: float) -> Tensor:
     """σ((s_k - s_j)/τ) for j in ``columns``: ``(Q, P, D)``."""
-    scaled = similarity / temperature
-    return (scaled[:, None, :] - scaled.gather(1, columns)[:, :, None]).sigmoid_()
+    own = similarity.gather(1, columns)
+    return (similarity[:, None, :] - own[:, :, None]).div_(temperature).sigmoid_()
 
 
 def _derivative(ahead: Tensor) -> Tensor:
     return torch.addcmul(ahead, ahead, ahead, value=-1)
+
+
+def _weighted(pairs: Tensor, weights: Tensor) -> Tensor:
+    # Not a matrix product, which a GPU may be told to round to TF32.
+    return (pairs * weights[:, None, :]).sum(-1)
 
 
 _SUMS = _RelevantSums()

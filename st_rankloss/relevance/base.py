@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 Labels = Tensor | dict[str, Tensor]
@@ -103,13 +102,3 @@ def check_rows(tensor: Tensor, rows: int, name: str) -> None:
     """Raise ValueError unless ``tensor`` has ``rows`` rows."""
     if tensor.dim() == 0 or len(tensor) != rows:
         raise ValueError(f"{name} must have a row for each of the {rows} inputs, got shape {tuple(tensor.shape)}.")
-
-
-def check_grades(grades: Tensor) -> None:
-    """Raise ValueError if a grade is negative or infinite (CPU only)."""
-    if grades.device.type == "cpu":
-        wrong = (grades < 0) | (grades == torch.inf)
-        if wrong.any():
-            raise ValueError(
-                f"relevance must be at least 0 and finite, or NaN for unjudged, got {grades[wrong][0].item()!r}."
-            )

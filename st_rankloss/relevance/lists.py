@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from st_rankloss.relevance.base import Batch, Labels, Relevance, check_grades, check_rows, require
+from st_rankloss.functional.checks import check_relevance
+from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, require
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class _OwnDocuments(Relevance):
     others: float = 0.0
 
     def __post_init__(self) -> None:
-        check_grades(torch.tensor(self.others))
+        check_relevance(torch.tensor(self.others))
 
     def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
         """Look grades up: queries' ``row`` (Q,) and ``grades`` (Q, L), documents' ``row`` and ``slot`` (D,)."""
@@ -27,7 +28,7 @@ class _OwnDocuments(Relevance):
 
 
 def _label_documents(grades: Tensor, row: Tensor, slot: Tensor) -> tuple[Labels, Labels]:
-    check_grades(grades)
+    check_relevance(grades)
     queries = {"row": torch.arange(len(grades), device=grades.device), "grades": grades}
     return queries, {"row": row, "slot": slot}
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from st_rankloss.relevance.base import Batch, Labels, Relevance, check_grades, check_rows, require
+from st_rankloss.functional.checks import check_relevance
+from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, require
 
 
 def encode_ids(ids: Iterable[str | int]) -> Tensor:
@@ -56,13 +57,13 @@ class Qrels(Relevance):
         if not qrels:
             raise ValueError("qrels must hold at least one query, got an empty mapping.")
         self.unjudged = unjudged
-        check_grades(torch.tensor(unjudged))
+        check_relevance(torch.tensor(unjudged))
         queries, order = encode_ids(qrels).sort()
         judged = list(qrels.values())
         judged = [judged[i] for i in order.tolist()]
         sizes = torch.tensor([len(grades) for grades in judged])
         grades = torch.tensor([float(g) for row in judged for g in row.values()])
-        check_grades(grades)
+        check_relevance(grades)
         if grades.isnan().any():
             raise ValueError("a grade in qrels must be a number, got nan; leave unjudged documents out.")
         self._most = int(sizes.max())
