@@ -44,7 +44,7 @@ SKIPPED_MODULES = ("transformers.models",)
 
 SHORTEST_QUERY = 3  # words
 SHORTEST_REST = 60  # characters
-LONGEST_REST = 1000  # characters
+LONGEST_REST = 400  # characters
 
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)[.!?](?=\s)|\n\s*\n|:\n")
 

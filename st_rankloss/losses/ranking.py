@@ -170,8 +170,7 @@ class RankingLoss(nn.Module):
         def of_queries(rows: slice) -> Tensor:
             grades = relevance(_rows(query_labels, rows), document_labels)
             if alone:
-                own = torch.arange(rows.start, rows.stop, device=grades.device)
-                grades = grades.index_put((own - rows.start, own), grades.new_tensor(torch.nan))
+                grades.diagonal(rows.start).fill_(torch.nan)  # a query is no document of its own
             return grades
 
         def of_documents(rows: slice) -> Tensor:
@@ -187,12 +186,12 @@ class RankingLoss(nn.Module):
 
     def _average(self, directions: list[BlockwiseSums], queries: list[int]) -> Tensor | LossParts:
         defined = torch.stack([sums.defined for sums in directions])
-        total = defined.new_tensor(queries[: len(directions)])
-        self.relevant_share = defined.sum() / total.sum()
-        if self.no_relevant == "error" and bool((defined < total).any()):
+        total = sum(queries[: len(directions)])
+        self.relevant_share = defined.sum() / total
+        if self.no_relevant == "error" and (missing := total - int(defined.sum())):
             raise ValueError(
-                "every query must have a relevant document under no_relevant='error', got "
-                f"{int((total - defined).sum())} of {int(total.sum())} without."
+                "every query must have a relevant document under no_relevant='error', "
+                f"got {missing} of {total} without."
             )
         if defined.device.type == "cpu" and not defined.any():
             warnings.warn(
@@ -200,8 +199,8 @@ class RankingLoss(nn.Module):
                 "batch sampler that puts related samples together, or a larger batch.",
                 stacklevel=2,
             )
-        divisor = (total if self.no_relevant == "zero" else defined).clamp_min(1) * len(directions)
-        means = sum(sums.parts / by for sums, by in zip(directions, divisor, strict=True))
+        divisors = queries if self.no_relevant == "zero" else defined.clamp_min(1)
+        means = sum(sums.parts / (by * len(directions)) for sums, by in zip(directions, divisors, strict=False))
         parts = LossParts(zip(directions[0].names, means, strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 
@@ -243,5 +242,5 @@ def _rows(labels: Labels, rows: slice) -> Labels:
 
 def _to(labels: Labels, device: torch.device) -> Labels:
     if isinstance(labels, dict):
-        return {name: tensor.to(device) for name, tensor in labels.items()}
-    return labels.to(device)
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in labels.items()}
+    return labels.to(device, non_blocking=True)

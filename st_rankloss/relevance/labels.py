@@ -132,10 +132,10 @@ class MultiLabel(Relevance):
         """Compare label sets: ``(Q, labels)`` and ``(D, labels)`` to ``(Q, D)``."""
         self.check(query_labels)
         query, document = query_labels.float(), document_labels.float()
-        weights = torch.ones(query.shape[1]) if self.idf is None else self.idf
-        weighted = query * weights.to(query.device)
+        weights = 1 if self.idf is None else self.idf.to(query.device, non_blocking=True)
+        weighted = query * weights
         both = weighted @ document.T
-        sizes = weighted.sum(1)[:, None], (document * weights.to(query.device)).sum(1)
+        sizes = weighted.sum(1)[:, None], (document * weights).sum(1)
         return torch.where(both > 0, _SETS[self.agreement](both, *sizes), 0)
 
     def check(self, label: Tensor) -> None:
@@ -199,7 +199,7 @@ class Numeric(Relevance):
             width = 0.25 * document.std(dim=0, correction=0)
             width = torch.where(width > 0, width, 1)
         else:
-            width = torch.as_tensor(self.bandwidth, dtype=torch.float32, device=query.device)
+            width = torch.tensor(self.bandwidth).to(query.device, non_blocking=True)
         # The exact form: distances by matrix products would call unequal numbers equal.
         exact = "donot_use_mm_for_euclid_dist"
         distance: Tensor = torch.cdist(query / width, document / width, compute_mode=exact)

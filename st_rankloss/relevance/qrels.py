@@ -79,7 +79,7 @@ class Qrels(Relevance):
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Look grades up: ids ``(Q,)`` and ``(D,)``, as `encode_ids` makes them, to ``(Q, D)``."""
         device = query_labels.device
-        self._tables = {name: table.to(device) for name, table in self._tables.items()}
+        self._tables = {name: table.to(device, non_blocking=True) for name, table in self._tables.items()}
         known, start, size, documents, grades = self._tables.values()
 
         place = torch.searchsorted(known, query_labels).clamp_max(len(known) - 1)

@@ -1,0 +1,115 @@
+"""Relevance by judgement."""
+
+from __future__ import annotations
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+
+from st_rankloss.relevance import UNJUDGED, Qrels, encode_ids
+
+NAN = math.nan
+QUERIES, DOCUMENTS = [f"q{i}" for i in range(5)], [f"d{i}" for i in range(6)]
+judgements = st.dictionaries(
+    st.sampled_from(QUERIES), st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(0, 4)), min_size=1
+)
+
+
+def same(found, expected):
+    assert list(found.shape) == [len(expected), len(expected[0])]
+    for row, wanted in zip(found.tolist(), expected, strict=True):
+        assert row == pytest.approx(wanted, nan_ok=True)
+
+
+@given(
+    judgements,
+    st.lists(st.sampled_from([*QUERIES, "stranger"]), min_size=1, max_size=8),
+    st.lists(st.sampled_from([*DOCUMENTS, "unknown"]), min_size=1, max_size=12),
+    st.sampled_from([0.0, 0.5, UNJUDGED]),
+)
+def test_every_document_has_the_grade_that_the_query_gave_it(qrels, queries, documents, unjudged):
+    relevance = Qrels(qrels, unjudged=unjudged)
+    codes, of_documents = encode_ids(queries), encode_ids(documents)
+    whole = relevance(codes, of_documents)
+    same(whole, [[qrels.get(q, {}).get(d, unjudged) for d in documents] for q in queries])
+    slices = torch.cat([relevance(codes[q : q + 1], of_documents) for q in range(len(queries))])
+    torch.testing.assert_close(slices, whole, rtol=0, atol=0, equal_nan=True)
+    columns = [relevance(codes, of_documents[d : d + 1]) for d in range(len(documents))]
+    torch.testing.assert_close(torch.cat(columns, 1), whole, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_document_that_came_with_another_query_has_its_real_grade():
+    relevance = Qrels({"q0": {"d0": 3, "d1": 2}, "q1": {"d1": 1}})
+    batch = {"query_ids": encode_ids(["q0", "q1"]), "document_ids": encode_ids(["d0", "d1"])}
+    same(relevance(*relevance.pair(batch, [2, 2])), [[3, 2], [0, 1]])
+
+
+def test_a_judged_grade_of_zero_is_told_from_no_judgement():
+    same(Qrels({"q": {"d": 0}}, unjudged=UNJUDGED)(encode_ids(["q"]), encode_ids(["d", "e"])), [[0, NAN]])
+
+
+def test_a_document_that_comes_twice_has_its_grade_twice():
+    relevance = Qrels({"q": {"a": 2, "b": 1}})
+    same(relevance(encode_ids(["q", "q"]), encode_ids(["b", "a", "x", "a", "a"])), [[1, 2, 0, 2, 2]] * 2)
+
+
+def test_queries_and_documents_that_nobody_judged_are_no_error():
+    relevance = Qrels({"q": {"d": 1}, "empty": {}})
+    same(relevance(encode_ids(["who", "empty", "q"]), encode_ids(["d", "what"])), [[0, 0], [0, 0], [1, 0]])
+    same(Qrels({"empty": {}})(encode_ids(["empty"]), encode_ids(["d"])), [[0]])
+
+
+def test_fractional_grades_are_kept():
+    same(Qrels({"q": {"d": 0.3}})(encode_ids(["q"]), encode_ids(["d"])), [[0.3]])
+
+
+def test_integers_and_their_decimal_strings_are_one_id():
+    same(Qrels({"7": {"12": 2}})(encode_ids([7]), encode_ids([12, "12", 21])), [[2, 2, 0]])
+
+
+def test_many_judgements_and_documents_are_looked_up_as_in_a_dictionary():
+    draw = torch.Generator().manual_seed(0)
+    qrels = {
+        f"q{q}": {f"d{d}": int(d) % 4 for d in torch.randint(0, 3000, (q % 90,), generator=draw).tolist()}
+        for q in range(200)
+    }
+    queries = [f"q{q}" for q in torch.randint(0, 220, (64,), generator=draw).tolist()]
+    documents = [f"d{d}" for d in torch.randint(0, 3000, (500,), generator=draw).tolist()]
+    found = Qrels(qrels)(encode_ids(queries), encode_ids(documents))
+    assert found.any()
+    same(found, [[qrels.get(q, {}).get(d, 0) for d in documents] for q in queries])
+
+
+def test_codes_of_ids_are_distinct_and_not_negative():
+    codes = encode_ids(range(50_000))
+    assert codes.dtype == torch.int64
+    assert codes.min() >= 0
+    assert len(codes.unique()) == 50_000
+    assert encode_ids([]).shape == (0,)
+
+
+def test_codes_of_ids_are_the_same_in_every_process():
+    assert encode_ids(["a", "β", 3]).tolist() == [2340832890917691671, 5650716000018095534, 5697770972097857280]
+
+
+@pytest.mark.parametrize(
+    ("qrels", "options", "message"),
+    [
+        ({}, {}, "qrels must hold at least one query, got an empty mapping"),
+        ({"q": {"d": -1}}, {}, "at least 0 and finite.*got -1.0"),
+        ({"q": {"d": math.inf}}, {}, "at least 0 and finite.*got inf"),
+        ({"q": {"d": NAN}}, {}, "must be a number, got nan"),
+        ({"q": {"d": 1}}, {"unjudged": -0.5}, "at least 0 and finite.*got -0.5"),
+    ],
+    ids=str,
+)
+def test_wrong_judgements_are_refused(qrels, options, message):
+    with pytest.raises(ValueError, match=message):
+        Qrels(qrels, **options)
+
+
+def test_the_repr_tells_the_number_of_queries():
+    assert repr(Qrels({"a": {"d": 1}, "b": {}}, unjudged=UNJUDGED)) == "Qrels(<2 queries>, unjudged=nan)"

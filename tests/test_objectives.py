@@ -1,0 +1,223 @@
+"""Objectives: configured metrics, their mixtures and their bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from st_rankloss.functional import approx_ndcg, softmax_cross_entropy
+from st_rankloss.objectives import (
+    ApproxNDCG,
+    CustomObjective,
+    Mixture,
+    Objective,
+    SoftmaxCrossEntropy,
+    as_objective,
+)
+from tests import oracle
+
+NAN = math.nan
+SIMILARITY = [[0.9, 0.2, 0.7, 0.1], [0.1, 0.5, 0.4, 0.3], [0.0, 0.6, 0.3, 0.2]]
+RELEVANCE = [[1.0, 0.0, NAN, 3.0], [0.0, NAN, 0.0, 0.0], [2.0, 0.5, 0.0, 1.0]]
+NDCG_SETTINGS = [{}, {"temperature": 0.2}, {"gain": "exponential"}, {"k": 2}, {"k": 1, "cutoff_temperature": 0.5}]
+
+
+def batch():
+    return torch.tensor(SIMILARITY, dtype=torch.float64, requires_grad=True), torch.tensor(RELEVANCE).double()
+
+
+@pytest.mark.parametrize("settings", NDCG_SETTINGS, ids=str)
+def test_approximate_ndcg_is_one_minus_that_of_the_loops_and_0_without_gain(settings):
+    loss = ApproxNDCG(**settings)(*batch())
+    expected = [
+        0.0
+        if not any(y > 0 for y in relevance)
+        else 1 - oracle.approx_ndcg(s, relevance, **{"temperature": 0.05} | settings)
+        for s, relevance in zip(SIMILARITY, RELEVANCE, strict=True)
+    ]
+    assert loss.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.2}, {"gain": "exponential"}], ids=str)
+def test_cross_entropy_is_that_of_the_loops_and_0_without_gain(settings):
+    loss = SoftmaxCrossEntropy(**settings)(*batch())
+    expected = [
+        0.0
+        if not any(y > 0 for y in relevance)
+        else oracle.softmax_cross_entropy(s, relevance, **{"temperature": 0.05} | settings)
+        for s, relevance in zip(SIMILARITY, RELEVANCE, strict=True)
+    ]
+    assert loss.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["dense", "relevant", "grid"])
+def test_the_method_of_ranking_changes_nothing(method):
+    torch.testing.assert_close(ApproxNDCG(method=method)(*batch()), ApproxNDCG()(*batch()), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "objective", [ApproxNDCG(), SoftmaxCrossEntropy(), ApproxNDCG() + SoftmaxCrossEntropy()], ids=str
+)
+def test_a_query_without_relevance_has_loss_0_and_gradient_0(objective):
+    similarity, relevance = batch()
+    loss = objective(similarity, relevance)
+    (gradient,) = torch.autograd.grad(loss.sum(), similarity)
+    assert objective.defined(relevance).tolist() == [True, False, True]
+    assert loss[1] == 0
+    assert not gradient[1].any()
+    assert gradient[0].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [ApproxNDCG(gain=lambda y: (y - 1).clamp_min(0)), SoftmaxCrossEntropy(gain=lambda y: (y - 1).clamp_min(0))],
+    ids=["ndcg", "cross_entropy"],
+)
+def test_grades_without_gain_are_no_relevance(objective):
+    similarity = torch.tensor([[0.1, 0.9], [0.1, 0.9]])
+    relevance = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    loss = objective(similarity, relevance)
+    assert loss[0] == 0
+    assert loss[1] > 0.1
+    assert objective.defined(relevance).tolist() == [False, True]
+
+
+def test_mixtures_weigh_and_add():
+    similarity, relevance = batch()
+    mixture = 2 * ApproxNDCG(0.1) + 0.2 * SoftmaxCrossEntropy() + ApproxNDCG()
+    expected = (
+        2 * ApproxNDCG(0.1)(similarity, relevance)
+        + 0.2 * SoftmaxCrossEntropy()(similarity, relevance)
+        + ApproxNDCG()(similarity, relevance)
+    )
+    torch.testing.assert_close(mixture(similarity, relevance), expected)
+    assert [weight for weight, _ in mixture.terms] == [2, 0.2, 1]
+    assert list(mixture.parts(similarity, relevance)) == ["ApproxNDCG", "SoftmaxCrossEntropy", "ApproxNDCG#2"]
+    torch.testing.assert_close(sum(mixture.parts(similarity, relevance).values()), expected)
+
+
+def test_a_weight_of_a_mixture_goes_to_each_term():
+    mixture = 3 * (ApproxNDCG() + 0.5 * SoftmaxCrossEntropy())
+    assert mixture == ApproxNDCG() * 3 + SoftmaxCrossEntropy() * 1.5
+    assert [weight for weight, _ in mixture.terms] == [3, 1.5]
+
+
+def test_mixtures_of_mixtures_lose_no_term():
+    similarity, relevance = batch()
+    twice = ApproxNDCG() + ApproxNDCG(0.2)
+    expected = 1.5 * twice(similarity, relevance)
+    torch.testing.assert_close((twice + 0.5 * twice)(similarity, relevance), expected)
+    torch.testing.assert_close(Mixture(((1, twice), (0.5, twice)))(similarity, relevance), expected)
+
+
+def test_a_mixture_learns_where_any_of_its_terms_can():
+    class LowGrades(Objective):
+        def defined(self, relevance):
+            return (relevance == 0).all(-1)
+
+    relevance = torch.tensor([[0.0, 0.0], [1.0, 0.0], [NAN, NAN]])
+    assert (ApproxNDCG() + LowGrades()).defined(relevance).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("weight", [0, -1, NAN, math.inf])
+def test_a_weight_that_is_not_above_0_is_refused(weight):
+    with pytest.raises(ValueError, match=f"the weight of ApproxNDCG.* must be a finite number above 0, got {weight}"):
+        weight * ApproxNDCG()
+
+
+@pytest.mark.parametrize("other", ["2", None, True, [1]])
+def test_only_numbers_are_weights(other):
+    with pytest.raises(TypeError):
+        ApproxNDCG() * other
+
+
+@pytest.mark.parametrize("other", [1, None, lambda s, y: s])
+def test_only_objectives_are_added(other):
+    with pytest.raises(TypeError):
+        ApproxNDCG() + other
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ApproxNDCG(temperature=0), "temperature must be a finite number above 0, got 0"),
+        (lambda: ApproxNDCG(-1.0), "temperature must be a finite number above 0, got -1.0"),
+        (lambda: ApproxNDCG(NAN), "temperature .* got nan"),
+        (lambda: ApproxNDCG(math.inf), "temperature .* got inf"),
+        (lambda: ApproxNDCG(k=0), "k must be an integer of at least 1 or None, got 0"),
+        (lambda: ApproxNDCG(k=1.5), "k must be .* got 1.5"),
+        (lambda: ApproxNDCG(gain="square"), "gain must be one of 'linear', 'exponential', got 'square'"),
+        (lambda: ApproxNDCG(method="fast"), "method must be one of 'auto', .* got 'fast'"),
+        (lambda: ApproxNDCG(cutoff_temperature=0.0), "cutoff_temperature must be a finite number above 0, got 0.0"),
+        (lambda: SoftmaxCrossEntropy(0), "temperature must be a finite number above 0, got 0"),
+        (lambda: SoftmaxCrossEntropy(gain="square"), "gain must be one of"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("kind", [ApproxNDCG, SoftmaxCrossEntropy])
+@pytest.mark.parametrize("temperature", ["0.1", None, True])
+def test_a_temperature_that_is_no_number_is_refused(kind, temperature):
+    with pytest.raises(TypeError, match=f"temperature must be a number, got {temperature!r}"):
+        kind(temperature)
+
+
+def test_a_function_serves_as_an_objective_under_its_own_name():
+    def gap(similarity, relevance):
+        return (similarity - relevance.nan_to_num(0)).abs().mean(-1)
+
+    objective = as_objective(gap)
+    similarity, relevance = batch()
+    assert isinstance(objective, CustomObjective)
+    assert list(objective.parts(similarity, relevance)) == ["gap"]
+    assert objective.config() == {"function": "gap"}
+    assert list((objective + ApproxNDCG()).parts(similarity, relevance)) == ["gap", "ApproxNDCG"]
+    torch.testing.assert_close(objective(similarity, relevance), gap(similarity, relevance))
+
+
+def test_a_function_must_return_a_loss_for_each_query():
+    with pytest.raises(ValueError, match=r"one loss for each query, shape \(3,\), got shape \(\)"):
+        as_objective(lambda s, y: s.sum())(*batch())
+
+
+@pytest.mark.parametrize("what", [None, "ndcg", 1])
+def test_what_is_no_function_is_refused(what):
+    with pytest.raises(TypeError, match=f"objective must be a function .* got {what!r}"):
+        as_objective(what)
+
+
+def test_a_subclass_must_say_what_it_computes():
+    with pytest.raises(TypeError, match=r"must define __call__\(similarity, relevance\)"):
+        Objective()(*batch())
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [ApproxNDCG(k=3), SoftmaxCrossEntropy(0.1), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()],
+    ids=["ndcg", "cross_entropy", "mixture"],
+)
+def test_the_settings_go_to_json(objective):
+    config = json.loads(json.dumps(objective.config()))
+    terms = config.get("terms", [config])
+    assert "temperature" in json.dumps(terms[0])
+
+
+def test_a_mixture_shows_weights_and_settings():
+    assert repr(0.5 * ApproxNDCG(0.1) + SoftmaxCrossEntropy()).startswith("0.5 * ApproxNDCG(temperature=0.1, ")
+    assert repr(0.5 * ApproxNDCG(0.1) + SoftmaxCrossEntropy()).endswith("+ 1 * " + repr(SoftmaxCrossEntropy()))
+
+
+def test_objectives_agree_with_the_functional_forms():
+    similarity, relevance = batch()
+    torch.testing.assert_close(
+        ApproxNDCG(k=2)(similarity, relevance)[[0, 2]], 1 - approx_ndcg(similarity, relevance, k=2)[[0, 2]]
+    )
+    torch.testing.assert_close(
+        SoftmaxCrossEntropy()(similarity, relevance)[[0, 2]], softmax_cross_entropy(similarity, relevance)[[0, 2]]
+    )
