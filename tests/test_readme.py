@@ -1,0 +1,36 @@
+"""Every example of the README runs, on a tiny model in place of the downloaded one."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+import sentence_transformers
+
+from tests.models import word_model
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_python_examples_run_in_order(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", lambda name: word_model(README.read_text().lower().split()))
+    names: dict[str, object] = {}
+    scripts = [block for block in BLOCKS if ">>>" not in block]
+    assert len(scripts) == 3
+    for script in scripts:
+        exec(compile(script, str(README), "exec"), names)
+    assert names["trainer"].state.global_step > 0
+    assert names["loss"].get_config_dict()["objective"].startswith("1 * ApproxNDCG(")
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if ">>>" in block])
+def test_the_console_examples_print_what_they_say(block):
+    test = doctest.DocTestParser().get_doctest(block, {}, "README", str(README), 0)
+    runner = doctest.DocTestRunner()
+    runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert test.examples
