@@ -14,7 +14,18 @@ from torch import Tensor
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.functional import approx_ndcg
-from st_rankloss.relevance import UNJUDGED, Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Vectors
+from st_rankloss.relevance import (
+    UNJUDGED,
+    Classes,
+    Hierarchy,
+    Lists,
+    MultiLabel,
+    Numeric,
+    Pairs,
+    Qrels,
+    Relevance,
+    Vectors,
+)
 from tests import oracle
 from tests.models import SHAPES, Passing, Rows, Shape, columns_of, random_columns, same_class
 
@@ -548,6 +559,56 @@ def test_the_features_may_come_from_an_iterator():
     embeddings = random_columns([4, 4])
     loss = ANDCGLoss(Passing())
     assert loss(iter(columns_of(embeddings))).item() == loss(columns_of(embeddings)).item()
+
+
+@pytest.mark.usefixtures("deterministic")
+@every_shape
+def test_under_deterministic_algorithms_value_and_gradient_stay(shape):
+    embeddings = random_columns(shape.sizes)
+    loss = ANDCGLoss(Passing(), shape.relevance, block_size=5)(columns_of(embeddings), shape.labels)
+    agree(loss, plain_loss(embeddings, shape.expected), embeddings, tolerance_of(shape))
+
+
+@pytest.mark.parametrize("similarity_fct", [cos_sim, negative_manhattan], ids=lambda f: f.__name__)
+def test_embeddings_need_not_be_contiguous(similarity_fct):
+    wide = [e.detach().T.contiguous().requires_grad_() for e in random_columns([9, 9])]
+    loss = ANDCGLoss(Passing(), similarity_fct=similarity_fct)
+    expected = loss(columns_of([e.T.contiguous() for e in wide]))
+    agree(loss(columns_of([e.T for e in wide])), expected, wide, 1e-12)
+
+
+def test_labels_may_come_by_name_or_plain():
+    shape = BY_NAME["levels"]
+    embeddings = random_columns(shape.sizes)
+    loss = ANDCGLoss(Passing(), shape.relevance)
+    plain, named = (loss(columns_of(embeddings), labels) for labels in (shape.labels, {"label": shape.labels}))
+    assert plain.item() == named.item()
+
+
+def test_the_tensors_of_a_relevance_function_are_not_written_to():
+    teacher = torch.rand(9, 9).requires_grad_()
+    before = teacher.detach().clone()
+    embeddings = random_columns([9])
+    loss = ANDCGLoss(Passing(), lambda q, d: teacher[q][:, d] if len(q) < 9 else teacher)
+    value = loss(columns_of(embeddings), torch.arange(9))
+    gradients(value, embeddings)
+    assert torch.equal(teacher, before)
+    assert teacher.grad is None
+
+
+def test_a_relevance_of_ones_own_may_return_a_tensor_that_it_keeps():
+    class Teacher(Relevance):
+        def __init__(self):
+            self.grades = torch.ones(1, 1).expand(9, 9)
+
+        def __call__(self, queries, documents):
+            return self.grades[: len(queries)]
+
+    relevance = Teacher()
+    embeddings = random_columns([9])
+    loss = ANDCGLoss(Passing(), relevance, block_size=9)(columns_of(embeddings), torch.arange(9))
+    assert torch.isfinite(loss)
+    assert torch.equal(relevance.grades, torch.ones(9, 9))
 
 
 # The card.

@@ -70,6 +70,10 @@ def test_integers_and_their_decimal_strings_are_one_id():
     same(Qrels({"7": {"12": 2}})(encode_ids([7]), encode_ids([12, "12", 21])), [[2, 2, 0]])
 
 
+def test_ids_in_a_tensor_are_the_integers_they_hold():
+    assert torch.equal(encode_ids(torch.tensor([7, 12])), encode_ids([7, 12]))
+
+
 def test_many_judgements_and_documents_are_looked_up_as_in_a_dictionary():
     draw = torch.Generator().manual_seed(0)
     qrels = {
