@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,9 @@ class RankingCollator(SentenceTransformerDataCollator):
     - ids beside each input column, named like it with ``_id`` or ``_ids`` at the end (``query`` and
       ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and no model sees.
 
-    Losses get ``label``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name. Prompts, router mapping
-    and several datasets work as in the parent. Let `RankingTrainer` make the collator: an instance passed as
+    Losses get ``label``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of one number a
+    row stays the tensor that other losses read, a wider one does not, since MatryoshkaLoss would truncate it.
+    Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the collator: an instance passed as
     ``data_collator=`` knows nothing of the trainer's prompts and router mapping unless it is given them.
 
     Args:
@@ -77,8 +79,11 @@ class RankingCollator(SentenceTransformerDataCollator):
         if labels is not None:
             described["label"] = self._encode(labels, described.get("list_sizes"))
         if ids:
-            described |= _encode_ids(ids, columns=_input_columns(rows[0]) + list(lists))
-        if described:
+            columns = _input_columns(rows[0]) + list(lists)
+            described |= _encode_ids(ids, columns, described.get("list_sizes"))
+        if described.keys() == {"label"} and described["label"].dim() == 1:
+            batch["label"] = described["label"]  # as the losses of sentence-transformers read it
+        elif described:
             batch["label"] = described
         return batch
 
@@ -111,7 +116,7 @@ class RankingCollator(SentenceTransformerDataCollator):
         return torch.tensor(sizes)
 
     def _encode(self, labels: list[Any], list_sizes: Tensor | None) -> Tensor:
-        kind = self.label_kind if self.label_kind != "auto" else _guess_kind(labels[0], list_sizes)
+        kind = self.label_kind if self.label_kind != "auto" else _guess_kind(labels, list_sizes)
         if kind == "class":
             return encode_ids(labels) if isinstance(labels[0], str) else torch.as_tensor(labels)
         if kind == "multi_label":
@@ -134,10 +139,11 @@ class RankingCollator(SentenceTransformerDataCollator):
         return hot
 
 
-def _guess_kind(label: Any, list_sizes: Tensor | None) -> str:
-    if isinstance(label, str):
+def _guess_kind(labels: list[Any], list_sizes: Tensor | None) -> str:
+    telling = next((label for label in labels if not isinstance(label, list | tuple) or label), [])
+    if isinstance(telling, str):
         return "class"
-    if isinstance(label, list | tuple) and label and isinstance(label[0], str):
+    if isinstance(telling, list | tuple) and (not telling or isinstance(telling[0], str)):
         return "multi_label"
     return "grades" if list_sizes is not None else "numbers"
 
@@ -152,14 +158,15 @@ def _encode_paths(labels: list[Sequence[str]]) -> Tensor:
 
 def _encode_grades(labels: list[Sequence[float]], list_sizes: Tensor | None) -> Tensor:
     """Pad each row's grades with NaN."""
-    grades = torch.full((len(labels), max(map(len, labels))), torch.nan)
-    for i, row in enumerate(labels):
+    rows = [_as_list(row) for row in labels]
+    grades = torch.full((len(rows), max(map(len, rows))), torch.nan)
+    for i, row in enumerate(rows):
         if list_sizes is not None and len(row) != list_sizes[i]:
             raise ValueError(
-                f"each row needs a grade for each document, got {len(row)} grades for {int(list_sizes[i])} "
-                f"documents in row {i}."
+                f"each row needs a grade for each document, got {len(row)} grades for {int(list_sizes[i])} documents "
+                f"in row {i}."
             )
-        grades[i, : len(row)] = torch.as_tensor(row, dtype=torch.float32)
+        grades[i, : len(row)] = torch.tensor([math.nan if grade is None else float(grade) for grade in row])
     return grades
 
 
@@ -192,16 +199,28 @@ def _pop_ids(rows: list[Row], label_columns: Sequence[str]) -> dict[str, list[An
     return found
 
 
-def _encode_ids(ids: dict[str, list[Any]], columns: list[str]) -> dict[str, Tensor]:
+def _encode_ids(ids: dict[str, list[Any]], columns: list[str], list_sizes: Tensor | None) -> dict[str, Tensor]:
     missing = [column for column in columns if column not in ids]
     if missing:
         raise ValueError(
-            f"every input column needs ids once one has them, got none for {missing}: add a column "
-            f"{missing[0] + '_id'!r}."
+            f"every input column needs ids once one has them, got none for {missing}: "
+            f"add a column {missing[0] + '_id'!r}."
         )
-    flat = {c: [i for row in v for i in (row if isinstance(row, list | tuple) else [row])] for c, v in ids.items()}
-    query, *documents = columns
-    return {
-        "query_ids": encode_ids(flat[query]),
-        "document_ids": encode_ids(i for column in documents for i in flat[column]),
-    }
+    codes = []
+    for place, column in enumerate(columns):
+        flat = []
+        for i, row in enumerate(ids[column]):
+            row_ids = _as_list(row)
+            expected = int(list_sizes[i]) if place == 1 and list_sizes is not None else 1
+            if len(row_ids) != expected or None in row_ids:
+                raise ValueError(f"{column!r} needs an id for each of its {expected} inputs in row {i}, got {row!r}.")
+            flat += row_ids
+        codes.append(encode_ids(flat))
+    query, *documents = codes
+    return {"query_ids": query, "document_ids": torch.cat(documents) if documents else query}
+
+
+def _as_list(value: Any) -> list[Any]:
+    if hasattr(value, "tolist"):  # a tensor or an array, as formatted datasets hold
+        value = value.tolist()
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -29,8 +29,12 @@ class RankingDiagnostics(TrainerCallback):
         self.loss = loss
         self._shares: list[Tensor] = []
 
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep the share of a batch whose gradient is accumulated."""
+        self.on_step_end(args, state, control)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the step's share, on the device."""
+        """Keep the batch's share, on the device."""
         if self.loss.relevant_share is not None:
             self._shares.append(self.loss.relevant_share)
 

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from st_rankloss.functional.checks import check_at_least, check_choice, check_temperature
 from st_rankloss.functional.cross_entropy import softmax_cross_entropy
-from st_rankloss.functional.gains import Gain, check_gain
+from st_rankloss.functional.gains import Gain, check_gain, gains_of
 from st_rankloss.functional.ndcg import approx_ndcg
 from st_rankloss.kernels import METHODS
 
@@ -54,12 +55,12 @@ class Objective:
     def __add__(self, other: object) -> Mixture:
         if not isinstance(other, Objective):
             return NotImplemented
-        return Mixture((*_terms(self), *_terms(other)))
+        return Mixture(((1, self), (1, other)))
 
     def __mul__(self, weight: object) -> Mixture:
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             return NotImplemented
-        return Mixture(tuple((weight * w, objective) for w, objective in _terms(self)))
+        return Mixture(((weight, self),))
 
     __rmul__ = __mul__
 
@@ -104,7 +105,11 @@ class ApproxNDCG(Objective):
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute 1 - NDCG of each query, 0 where it has no gain."""
         value = approx_ndcg(similarity, relevance, no_relevant="zero", **_settings(self))
-        return (1 - value) * self.defined(relevance)
+        return torch.where(self.defined(relevance), 1 - value, 0)
+
+    def defined(self, relevance: Tensor) -> Tensor:
+        """Tell which queries have gain."""
+        return _has_gain(relevance, self.gain)
 
     def config(self) -> dict[str, Any]:
         """Return the settings."""
@@ -143,6 +148,10 @@ class SoftmaxCrossEntropy(Objective):
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the cross-entropy of each query, 0 where it has no gain."""
         return softmax_cross_entropy(similarity, relevance, no_relevant="zero", **_settings(self))
+
+    def defined(self, relevance: Tensor) -> Tensor:
+        """Tell which queries have gain."""
+        return _has_gain(relevance, self.gain)
 
     def config(self) -> dict[str, Any]:
         """Return the settings."""
@@ -207,7 +216,9 @@ class Mixture(Objective):
     terms: tuple[tuple[float, Objective], ...]
 
     def __post_init__(self) -> None:
-        for weight, objective in self.terms:
+        flat = tuple((weight * w, o) for weight, objective in self.terms for w, o in _terms(objective))
+        object.__setattr__(self, "terms", flat)
+        for weight, objective in flat:
             if not (math.isfinite(weight) and weight > 0):
                 raise ValueError(f"the weight of {objective!r} must be a finite number above 0, got {weight!r}.")
 
@@ -227,9 +238,9 @@ class Mixture(Objective):
         """Compute the weighted terms by name; a name that returns is numbered."""
         parts: dict[str, Tensor] = {}
         for weight, objective in self.terms:
-            for name, value in objective.parts(similarity, relevance).items():
-                again = sum(other.split("#")[0] == name for other in parts)
-                parts[f"{name}#{again + 1}" if again else name] = weight * value
+            ((name, value),) = objective.parts(similarity, relevance).items()
+            again = sum(other.split("#")[0] == name for other in parts)
+            parts[f"{name}#{again + 1}" if again else name] = weight * value
         return parts
 
     def config(self) -> dict[str, Any]:
@@ -247,6 +258,11 @@ def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> O
 
 def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
     return objective.terms if isinstance(objective, Mixture) else ((1, objective),)
+
+
+def _has_gain(relevance: Tensor, gain: Gain) -> Tensor:
+    gains = gains_of(relevance, gain) if callable(gain) else relevance  # named gains are above 0 where grades are
+    return (gains > 0).any(-1)
 
 
 def _settings(objective: Any) -> dict[str, Any]:

@@ -301,7 +301,7 @@ def _shapes() -> list[Shape]:
             "ragged_lists_of_judged_documents",
             [rows, len(owners)],
             {"label": ragged, "list_sizes": torch.tensor(lengths)},
-            Lists(others=UNJUDGED),
+            Lists(off_diagonal=UNJUDGED),
             [
                 [ragged[q, place].item() if owner == q else NAN for owner, place in zip(owners, places, strict=True)]
                 for q in range(rows)

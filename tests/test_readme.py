@@ -17,7 +17,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), 
 
 def test_the_python_examples_run_in_order(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", lambda name: word_model(README.read_text().lower().split()))
+    words = README.read_text(encoding="utf-8").lower().split()
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", lambda name: word_model(words))
     names: dict[str, object] = {}
     scripts = [block for block in BLOCKS if ">>>" not in block]
     assert len(scripts) == 3

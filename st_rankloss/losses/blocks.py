@@ -27,7 +27,7 @@ class BlockTask(NamedTuple):
     """What is done to each block of queries."""
 
     relevance_of: Callable[[slice], Tensor]
-    """Relevance of all documents for a block of queries, ``(block, D)``; it may be written to."""
+    """Relevance of all documents for a block of queries, ``(block, D)``."""
     objective: Objective
     similarity_fct: SimilarityFn | None
     """None stands for the dot product, whose gradient needs no graph."""
@@ -58,8 +58,7 @@ def sum_over_blocks(
         queries: Embeddings, shape ``(Q, dimensions)``; float16 and bfloat16 are computed in float32, also
             under autocast.
         documents: Embeddings, shape ``(D, dimensions)``.
-        relevance_of: Maps a slice of queries to their relevance, ``(block, D)``, a tensor that is not used
-            elsewhere.
+        relevance_of: Maps a slice of queries to their relevance, ``(block, D)``.
         objective: What to sum.
         similarity_fct: Maps embeddings of queries and documents to ``(Q, D)``.
         block_size: Queries at once; None chooses by D. It changes neither value nor gradient.
@@ -100,7 +99,7 @@ class _BlockwiseSum(torch.autograd.Function):
             counts = task.objective.defined(relevance)
             with torch.set_grad_enabled(with_grad):
                 parts = task.objective.parts(block.similarity, relevance)
-                parts = {name: (part * counts).sum() for name, part in parts.items()}
+                parts = {name: torch.where(counts, part, 0).sum() for name, part in parts.items()}
                 loss = torch.stack(list(parts.values())).sum()
             for name, part in parts.items():
                 totals[name] = totals.get(name, 0) + part.detach()

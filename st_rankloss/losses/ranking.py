@@ -170,6 +170,7 @@ class RankingLoss(nn.Module):
         def of_queries(rows: slice) -> Tensor:
             grades = relevance(_rows(query_labels, rows), document_labels)
             if alone:
+                grades = grades.clone(memory_format=torch.contiguous_format)
                 grades.diagonal(rows.start).fill_(torch.nan)  # a query is no document of its own
             return grades
 

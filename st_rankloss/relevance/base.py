@@ -77,8 +77,7 @@ class CustomRelevance(Relevance):
         expected = (len(query_labels), len(document_labels))
         if relevance.shape != expected:
             raise ValueError(f"{self!r} must return shape {expected}, got {tuple(relevance.shape)}.")
-        # A copy: the loss takes each query out of its own list by writing to it.
-        return relevance.clone() if relevance.is_floating_point() else relevance.float()
+        return relevance if relevance.is_floating_point() else relevance.float()
 
     def __repr__(self) -> str:
         return getattr(self.function, "__name__", None) or repr(self.function)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from st_rankloss.relevance.base import Batch, CustomRelevance, Relevance
@@ -47,7 +48,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
 
     Example:
         >>> choose_relevance({}, [32, 32])
-        Pairs(others=0.0)
+        Pairs(off_diagonal=0.0)
     """
     label, columns = batch.get("label"), len(sizes)
     if "query_ids" in batch:
@@ -73,7 +74,7 @@ def _of_samples(label: Tensor | None) -> Relevance:
         )
     if label.dim() == 1:
         return Numeric() if label.is_floating_point() else Classes()
-    if label.dim() == 2 and not label.is_floating_point() and not label.is_signed():
+    if label.dim() == 2 and label.dtype == torch.bool:
         return MultiLabel()
     raise ValueError(
         f"relevance=None is ambiguous for labels of {_describe(label)}: give relevance=MultiLabel() if they are "

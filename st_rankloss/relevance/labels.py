@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.relevance.base import Relevance
+from st_rankloss.relevance.base import Batch, Labels, Relevance
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class MultiLabel(Relevance):
     With A and B the sets and |·| their total weight: ``"jaccard"`` |A∩B| / |A∪B|, ``"cosine"``
     |A∩B| / √(|A||B|), ``"overlap"`` |A∩B| / min(|A|, |B|), ``"dice"`` 2|A∩B| / (|A| + |B|).
 
-    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or membership weights, at least 0); lists of strings
+    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or degrees of membership between); lists of strings
     through `RankingCollator`.
 
     Args:
@@ -144,8 +145,10 @@ class MultiLabel(Relevance):
             raise ValueError(f"{self!r} reads multi-hot labels, shape (rows, labels), got {tuple(label.shape)}.")
         if self.idf is not None and len(self.idf) != label.shape[1]:
             raise ValueError(f"{self!r} has {len(self.idf)} weights, but there are {label.shape[1]} labels.")
-        if label.device.type == "cpu" and label.dtype != torch.bool and not (label >= 0).all():
-            raise ValueError(f"{self!r} reads label weights of at least 0, got {label.min().item()!r}.")
+        if label.device.type == "cpu" and label.dtype != torch.bool:
+            wrong = label[~((label >= 0) & (label <= 1))]
+            if len(wrong):
+                raise ValueError(f"{self!r} reads labels in [0, 1], got {wrong[0].item()!r}.")
 
     def __repr__(self) -> str:
         idf = "" if self.idf is None else f", idf=<{len(self.idf)} weights>"
@@ -192,18 +195,32 @@ class Numeric(Relevance):
             if not given or not all(math.isfinite(b) and b > 0 for b in given):
                 raise ValueError(f"bandwidth must be finite and above 0, got {self.bandwidth!r}.")
 
-    def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
+    def __call__(self, query_labels: Labels, document_labels: Labels) -> Tensor:
         """Compare numbers: ``(Q,)`` and ``(D,)``, or ``(Q, targets)`` and ``(D, targets)``, to ``(Q, D)``."""
-        query, document = (x.float().reshape(len(x), -1) for x in (query_labels, document_labels))
+        if isinstance(query_labels, dict) and isinstance(document_labels, dict):  # from `pair`
+            query, document = query_labels["bandwidths"], document_labels["bandwidths"]
+        else:
+            query, document = self._in_bandwidths(query_labels, document_labels)
+        # The exact form: distances by matrix products would call unequal numbers equal.
+        distance: Tensor = torch.cdist(query, document, compute_mode="donot_use_mm_for_euclid_dist")
+        return _KERNELS[self.kernel](distance)
+
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Scale the batch's labels, once for all its blocks."""
+        query, document = self._in_bandwidths(*super().pair(batch, sizes))
+        return {"bandwidths": query}, {"bandwidths": document}
+
+    def _in_bandwidths(self, query_labels: Any, document_labels: Any) -> tuple[Tensor, Tensor]:
+        work = torch.float32 if document_labels.device.type == "mps" else torch.float64
+        query, document = (x.to(work).reshape(len(x), -1) for x in (query_labels, document_labels))
         if self.bandwidth is None:
             width = 0.25 * document.std(dim=0, correction=0)
             width = torch.where(width > 0, width, 1)
         else:
-            width = torch.tensor(self.bandwidth).to(query.device, non_blocking=True)
-        # The exact form: distances by matrix products would call unequal numbers equal.
-        exact = "donot_use_mm_for_euclid_dist"
-        distance: Tensor = torch.cdist(query / width, document / width, compute_mode=exact)
-        return _KERNELS[self.kernel](distance)
+            width = torch.tensor(self.bandwidth, dtype=work).to(query.device, non_blocking=True)
+        # From the middle, so that float32 keeps the distances of numbers far from 0.
+        middle = document.mean(dim=0)
+        return ((query - middle) / width).float(), ((document - middle) / width).float()
 
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is a finite number for each sample and target."""

@@ -16,15 +16,15 @@ from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, req
 class _OwnDocuments(Relevance):
     """A query's grades for the documents of its own row, and one value for all others."""
 
-    others: float = 0.0
+    off_diagonal: float = 0.0
 
     def __post_init__(self) -> None:
-        check_relevance(torch.tensor(self.others))
+        check_relevance(torch.tensor(self.off_diagonal))
 
     def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
         """Look grades up: queries' ``row`` (Q,) and ``grades`` (Q, L), documents' ``row`` and ``slot`` (D,)."""
         own = query_labels["row"][:, None] == document_labels["row"]
-        return torch.where(own, query_labels["grades"][:, document_labels["slot"]], self.others)
+        return torch.where(own, query_labels["grades"][:, document_labels["slot"]], self.off_diagonal)
 
 
 def _label_documents(grades: Tensor, row: Tensor, slot: Tensor) -> tuple[Labels, Labels]:
@@ -41,10 +41,10 @@ class Pairs(_OwnDocuments):
     0, shape ``(B,)``, for scored pairs, as in STS; or a grade for each document column, ``(B, columns)``.
 
     Args:
-        others: Relevance of the documents of other rows: 0, or ``UNJUDGED`` (NaN) to leave them out.
+        off_diagonal: Relevance of the documents of other rows: 0, or ``UNJUDGED`` (NaN) to leave them out.
 
     Raises:
-        ValueError: If ``others`` is negative.
+        ValueError: If ``off_diagonal`` is negative.
 
     Example:
         >>> queries, documents = Pairs().pair({}, [2, 2])
@@ -86,10 +86,10 @@ class Lists(_OwnDocuments):
     one column of lists of up to L through `RankingCollator`. Lists without labels are all relevant: 1.
 
     Args:
-        others: Relevance of other queries' documents: 0, or ``UNJUDGED`` (NaN) to leave them out.
+        off_diagonal: Relevance of other queries' documents: 0, or ``UNJUDGED`` (NaN) to leave them out.
 
     Raises:
-        ValueError: If ``others`` is negative.
+        ValueError: If ``off_diagonal`` is negative.
 
     Example:
         >>> sizes = torch.tensor([2, 1])
@@ -114,14 +114,29 @@ class Lists(_OwnDocuments):
                 )
             place = torch.arange(grades.numel(), device=grades.device)
             return _label_documents(grades.float(), place % rows, place // rows)
-        if len(sizes) != 2 or len(lengths) != rows:
-            raise ValueError(
-                f"{self!r} needs a column of queries and one column of lists, got columns of {list(sizes)} "
-                f"rows and {len(lengths)} list sizes."
-            )
+        _check_lists(self, grades, lengths, sizes)
         row = torch.repeat_interleave(torch.arange(rows, device=lengths.device), lengths, output_size=sizes[1])
         slot = torch.arange(sizes[1], device=lengths.device) - (lengths.cumsum(0) - lengths)[row]
         if grades is None:
             grades, slot = torch.ones(rows, 1, device=lengths.device), torch.zeros_like(slot)
-        check_rows(grades, rows, "labels")
         return _label_documents(grades.float(), row, slot)
+
+
+def _check_lists(relevance: Lists, grades: Tensor | None, lengths: Tensor, sizes: Sequence[int]) -> None:
+    """Raise ValueError unless list sizes and grades fit the columns (their values, on a CPU only)."""
+    if len(sizes) != 2 or len(lengths) != sizes[0]:
+        raise ValueError(
+            f"{relevance!r} needs a column of queries and one column of lists, got columns of {list(sizes)} rows "
+            f"and {len(lengths)} list sizes."
+        )
+    if grades is not None:
+        check_rows(grades, sizes[0], "labels")
+        if grades.dim() != 2:
+            raise ValueError(f"{relevance!r} reads a list of grades for each row, got shape {tuple(grades.shape)}.")
+    if lengths.device.type == "cpu":
+        if lengths.sum() != sizes[1]:
+            raise ValueError(f"list sizes must add up to the {sizes[1]} documents, got {int(lengths.sum())}.")
+        if grades is not None and lengths.max() > grades.shape[1]:
+            raise ValueError(
+                f"each row needs a grade for each document, got {grades.shape[1]} grades for {int(lengths.max())}."
+            )

@@ -12,11 +12,11 @@ from st_rankloss.functional.checks import check_relevance
 from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, require
 
 
-def encode_ids(ids: Iterable[str | int]) -> Tensor:
+def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
     """Encode ids as integers that are the same in every process and run.
 
     Args:
-        ids: Strings, or integers, which stand for their decimal string.
+        ids: Strings, or integers (also as a tensor), which stand for their decimal string.
 
     Returns:
         63-bit hashes, shape ``(N,)``, int64, at least 0.
@@ -25,6 +25,7 @@ def encode_ids(ids: Iterable[str | int]) -> Tensor:
         >>> bool((encode_ids(["d1", "d2"]) == encode_ids(["d1", "d3"])).tolist() == [True, False])
         True
     """
+    ids = ids.tolist() if isinstance(ids, Tensor) else ids
     codes = [int.from_bytes(hashlib.blake2b(str(i).encode(), digest_size=8).digest()) >> 1 for i in ids]
     return torch.tensor(codes, dtype=torch.int64)
 
@@ -100,6 +101,8 @@ class Qrels(Relevance):
         """Take the ids of queries and documents."""
         query_ids, document_ids = require(batch, "query_ids", self), require(batch, "document_ids", self)
         check_rows(query_ids, sizes[0], "query ids")
+        if len(sizes) == 1:  # the samples judge one another
+            return query_ids, query_ids
         check_rows(document_ids, sum(sizes[1:]), "document ids")
         return query_ids, document_ids
 

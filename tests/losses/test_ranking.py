@@ -428,7 +428,7 @@ EMPTY_BATCHES = {
     "one_sample": ([1], torch.zeros(1, dtype=torch.int64), Classes()),
     "pairs": ([5, 5], torch.zeros(5), Pairs()),
     "lists": ([2, 3], {"label": torch.tensor([[0.0, NAN], [0.0, 0.0]]), "list_sizes": torch.tensor([1, 2])}, Lists()),
-    "all_unjudged": ([2, 2, 2], torch.full((2, 2), NAN), Lists(others=UNJUDGED)),
+    "all_unjudged": ([2, 2, 2], torch.full((2, 2), NAN), Lists(off_diagonal=UNJUDGED)),
     "empty_sets": ([5], torch.zeros(5, 3, dtype=torch.bool), MultiLabel()),
     "no_judgement": (
         [2, 2],
@@ -689,7 +689,8 @@ BAD_BATCHES = {
     "wrong_weights": (Hierarchy([1, 1]), [4], torch.zeros(4, 3).long(), "has 2 weights, but the labels have 3 levels"),
     "flat_label_sets": (MultiLabel(), [4], torch.arange(4), r"reads multi-hot labels.*got \(4,\)"),
     "wrong_idf": (MultiLabel(idf=[1.0]), [4], torch.zeros(4, 2), "has 1 weights, but there are 2 labels"),
-    "negative_labels": (MultiLabel(), [4], torch.full((4, 2), -1.0), "label weights of at least 0, got -1.0"),
+    "negative_labels": (MultiLabel(), [4], torch.full((4, 2), -1.0), r"labels in \[0, 1\], got -1.0"),
+    "labels_above_one": (MultiLabel(), [4], torch.full((4, 2), 2.0), r"labels in \[0, 1\], got 2.0"),
     "cube_of_numbers": (Numeric(), [4], torch.rand(4, 2, 2), r"reads shape \(rows,\) or .*got \(4, 2, 2\)"),
     "wrong_bandwidths": (Numeric(bandwidth=(1.0, 2.0)), [4], torch.rand(4), "has 2 bandwidths, but there are 1"),
     "number_nan": (Numeric(), [4], torch.tensor([1.0, NAN, 1, 1]), "reads finite numbers, got nan"),

@@ -115,9 +115,7 @@ def test_a_rare_label_counts_more(kind):
 
 
 @pytest.mark.parametrize("kind", AGREEMENTS)
-@given(
-    rows=st.lists(st.lists(st.sampled_from([0.0, 0.25, 1.0, 2.0, 3.0]), min_size=3, max_size=3), min_size=1, max_size=6)
-)
+@given(rows=st.lists(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_membership_weights_leave_the_agreement_between_0_and_1(kind, rows):
     relevance = MultiLabel(kind)(torch.tensor(rows), torch.tensor(rows))
     assert relevance.isfinite().all()
@@ -233,8 +231,7 @@ def test_every_column_of_documents_has_the_labels_of_its_rows(name):
     queries, documents = relevance.pair({"label": labels}, [20, 20, 20])
     torch.testing.assert_close(relevance(queries, documents), relevance(labels, torch.cat([labels, labels])))
     queries, documents = relevance.pair({"label": labels}, [20])
-    assert torch.equal(queries, labels)
-    assert torch.equal(documents, labels)
+    torch.testing.assert_close(relevance(queries, documents), relevance(labels, labels))
 
 
 @pytest.mark.parametrize(

@@ -102,4 +102,4 @@ def test_a_wrong_grade_of_others_is_refused(kind, others):
 
 @pytest.mark.parametrize("relevance", [Pairs(), Pairs(UNJUDGED), Lists(), Lists(0.5)])
 def test_the_repr_names_the_value_of_others(relevance):
-    assert repr(relevance) == f"{type(relevance).__name__}(others={relevance.others})"
+    assert repr(relevance) == f"{type(relevance).__name__}(off_diagonal={relevance.off_diagonal})"
