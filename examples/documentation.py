@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import re
 import sysconfig
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -73,10 +74,10 @@ class Entry:
 
 
 def first_sentence(docstring: str) -> tuple[str, str]:
-    """Split a docstring into its first sentence, on one line, and the rest.
+    r"""Split a docstring into its first sentence, on one line, and the rest.
 
     Example:
-        >>> first_sentence("Add two numbers, e.g. 1\\nand 2. Both\\n  are kept.")
+        >>> first_sentence("Add two numbers, e.g. 1\nand 2. Both\n  are kept.")
         ('Add two numbers, e.g. 1 and 2.', 'Both are kept.')
     """
     end = SENTENCE_END.search(docstring)
@@ -141,8 +142,10 @@ def read_package(package: str, folder: Path) -> list[Entry]:
     """Read the entries of one package, in no particular order."""
     gc.disable()  # syntax trees are many small objects and no garbage: a third of the time
     try:
-        files = source_files(package, folder)
-        return [entry for module, path in files for entry in parse_module(path.read_bytes(), module, package)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            files = source_files(package, folder)
+            return [entry for module, path in files for entry in parse_module(path.read_bytes(), module, package)]
     finally:
         gc.enable()
 

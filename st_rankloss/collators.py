@@ -33,8 +33,9 @@ class RankingCollator(SentenceTransformerDataCollator):
 
     Losses get ``label``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of one number a
     row stays the tensor that other losses read, a wider one does not, since MatryoshkaLoss would truncate it.
-    Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the collator: an instance passed as
-    ``data_collator=`` knows nothing of the trainer's prompts and router mapping unless it is given them.
+    Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the collator: an
+    instance passed as ``data_collator=`` knows nothing of the trainer's prompts and router mapping unless it is
+    given them.
 
     Args:
         label_kind: What the label column holds: ``"class"`` (strings or integers), ``"multi_label"`` (a list
