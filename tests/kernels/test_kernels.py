@@ -439,7 +439,8 @@ def test_the_method_asked_for_is_the_one_that_runs(kernel, ran):
     [
         (1, 1, 1, "dense"),
         (2, 16, 16, "dense"),
-        (64, 1024, 1, "relevant"),
+        (64, 1024, 4, "dense"),
+        (64, 1024, 8, "relevant"),
         (64, 4096, 2, "relevant"),
         (64, 1024, 1024, "grid"),
         (16, 4096, 4096, "grid"),
