@@ -2,8 +2,6 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-# Shared machines: one source of truth for the thread count, and no spinning threads.
-export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
