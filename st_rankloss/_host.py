@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size
-from sentence_transformers.util import cos_sim, dot_score
+from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
 from torch import Tensor
 
-__all__ = ["cos_sim", "count_rows", "dot_score", "embed"]
+__all__ = [
+    "CachedLossMixin",
+    "all_gather",
+    "all_gather_with_grad",
+    "cos_sim",
+    "count_rows",
+    "dot_score",
+    "embed",
+    "has_static_embedding_input",
+]
 
 
 def count_rows(features: Mapping[str, Any]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from st_rankloss.losses.andcg import ANDCGLoss
+from st_rankloss.losses.cached import CachedANDCGLoss, CachedRankingLoss
+from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss
 
-__all__ = ["ANDCGLoss", "LossParts", "RankingLoss"]
+__all__ = ["ANDCGLoss", "CachedANDCGLoss", "CachedRankingLoss", "EmbeddingMixup", "LossParts", "RankingLoss"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
-from st_rankloss._host import cos_sim
 from st_rankloss.functional.gains import Gain
-from st_rankloss.losses.blocks import SimilarityFn
-from st_rankloss.losses.ranking import RankingLoss
+from st_rankloss.losses.ranking import RankingLoss, RankingOptions
 from st_rankloss.objectives import ApproxNDCG
 from st_rankloss.relevance import Relevance
 
@@ -24,11 +22,8 @@ class ANDCGLoss(RankingLoss):
         temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1.
         gain: ``"linear"``, the nDCG of MTEB and pytrec_eval, ``"exponential"`` (2^y - 1) or a callable.
         k: Cutoff; None means no cutoff, which trains better: ranks in a batch are not ranks in a corpus.
-        similarity_fct: Similarity of query and document embeddings, ``(Q, D)``.
-        symmetric: Also rank the queries for each document.
-        block_size: Queries handled at once; None chooses by the batch.
-        no_relevant: ``"skip"``, ``"zero"`` or ``"error"`` for queries without a relevant document.
-        check_embeddings: Raise on NaN or infinite embeddings; None checks on a CPU only.
+        **options: What all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
+            ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
 
     Raises:
         ValueError: If ``temperature`` is not above 0, ``k`` or ``block_size`` below 1, or a name unknown.
@@ -52,19 +47,6 @@ class ANDCGLoss(RankingLoss):
         temperature: float = 0.05,
         gain: Gain = "linear",
         k: int | None = None,
-        similarity_fct: SimilarityFn = cos_sim,
-        symmetric: bool = False,
-        block_size: int | None = None,
-        no_relevant: str = "skip",
-        check_embeddings: bool | None = None,
+        **options: Unpack[RankingOptions],
     ) -> None:
-        super().__init__(
-            model,
-            ApproxNDCG(temperature=temperature, gain=gain, k=k),
-            relevance,
-            similarity_fct=similarity_fct,
-            symmetric=symmetric,
-            block_size=block_size,
-            no_relevant=no_relevant,
-            check_embeddings=check_embeddings,
-        )
+        super().__init__(model, ApproxNDCG(temperature=temperature, gain=gain, k=k), relevance, **options)

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from st_rankloss._host import cos_sim, count_rows, embed
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
 from st_rankloss.functional.ndcg import NO_RELEVANT
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
+from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
+from st_rankloss.losses.mixup import EmbeddingMixup, RelevanceOfRows
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
 from st_rankloss.relevance.base import Labels
+
+
+class RankingOptions(TypedDict, total=False):
+    """Settings that all losses share; see `RankingLoss`."""
+
+    similarity_fct: SimilarityFn
+    symmetric: bool
+    block_size: int | None
+    no_relevant: str
+    check_embeddings: bool | None
+    gather_across_devices: bool
+    mixup: EmbeddingMixup | None
+
+
+class Pairing(NamedTuple):
+    """What is relevant to what in a batch: that of all processes, if gathered."""
+
+    relevance: Relevance
+    query_labels: Labels
+    document_labels: Labels
+    shares: Shares
+    """Which rows of the batch this process holds."""
 
 
 class RankingLoss(nn.Module):
@@ -41,6 +66,9 @@ class RankingLoss(nn.Module):
             mean, ``"zero"`` counts it with a loss of 0, ``"error"`` raises (which reads the device back).
         check_embeddings: Raise on NaN or infinite embeddings. None checks on a CPU, where it costs nothing
             to speak of; True also on a GPU, which then waits for the check.
+        gather_across_devices: Rank each process's queries against the documents of all processes; gradients are
+            those of one process with the whole batch. Start training with ``torchrun --nproc_per_node=8``.
+        mixup: Also rank mixtures of documents, see `EmbeddingMixup`.
 
     Raises:
         TypeError: If ``objective`` or ``relevance`` is not callable.
@@ -93,6 +121,8 @@ class RankingLoss(nn.Module):
         block_size: int | None = None,
         no_relevant: str = "skip",
         check_embeddings: bool | None = None,
+        gather_across_devices: bool = False,
+        mixup: EmbeddingMixup | None = None,
     ) -> None:
         super().__init__()
         check_at_least(block_size, 1, "block_size")
@@ -105,6 +135,10 @@ class RankingLoss(nn.Module):
         self.block_size = block_size
         self.no_relevant = no_relevant
         self.check_embeddings = check_embeddings
+        self.gather_across_devices = gather_across_devices
+        self.mixup = mixup
+        self.observer: Callable[[Tensor, Tensor, RelevanceOfRows], None] | None = None
+        """Is shown each batch's embeddings of queries and documents and the relevance of a slice of the queries."""
         self.relevant_share: Tensor | None = None
         """Share of the last batch's queries that had relevance, a scalar tensor; see `RankingDiagnostics`."""
 
@@ -125,7 +159,7 @@ class RankingLoss(nn.Module):
         """
         features = list(sentence_features)
         pairing = self._pair([count_rows(column) for column in features], labels)
-        return self._compute([embed(self.model, column) for column in features], *pairing)
+        return self._compute([embed(self.model, column) for column in features], pairing)
 
     def compute_loss_from_embeddings(
         self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Tensor] | None = None
@@ -139,21 +173,22 @@ class RankingLoss(nn.Module):
         Returns:
             As in `forward`.
         """
-        return self._compute(embeddings, *self._pair([len(column) for column in embeddings], labels))
+        return self._compute(embeddings, self._pair([len(column) for column in embeddings], labels))
 
-    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Tensor] | None) -> tuple[Relevance, Labels, Labels]:
+    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Tensor] | None) -> Pairing:
         """Find out what is relevant to what, before the model runs."""
         if not sizes or 0 in sizes:
             raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
         if self.symmetric and len(sizes) == 1:
             raise ValueError("symmetric=True needs a column of queries and one of documents, got one column.")
-        batch = labels if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
-        relevance = choose_relevance(batch, sizes) if self.relevance is None else self.relevance
-        return relevance, *relevance.pair(batch, sizes)
+        batch = dict(labels) if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
+        shares = Shares([sizes])
+        if self.gather_across_devices and several_processes():
+            batch, shares = gather_batch(batch, sizes, next(self.model.parameters()).device)
+        relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
+        return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares)
 
-    def _compute(
-        self, embeddings: list[Tensor], relevance: Relevance, query_labels: Labels, document_labels: Labels
-    ) -> Tensor | LossParts:
+    def _compute(self, embeddings: list[Tensor], pairing: Pairing) -> Tensor | LossParts:
         if self.check_embeddings or (self.check_embeddings is None and embeddings[0].device.type == "cpu"):
             for column in embeddings:
                 check_finite(
@@ -162,37 +197,57 @@ class RankingLoss(nn.Module):
                     "The learning rate may be too high, or float16 may have overflowed: lower it, warm up, or "
                     "train in bf16.",
                 )
-        alone = len(embeddings) == 1
-        queries, documents = embeddings[0], embeddings[0] if alone else torch.cat(embeddings[1:])
-        query_labels = _to(query_labels, queries.device)
-        document_labels = _to(document_labels, queries.device)
+        relevance, shares = pairing.relevance, pairing.shares
+        query_labels, document_labels = (
+            _to(labels, embeddings[0].device) for labels in (pairing.query_labels, pairing.document_labels)
+        )
+        whole = shares.gather(embeddings)
+        alone, first = len(whole) == 1, shares.first(0)
+        documents = whole[0] if alone else torch.cat(whole[1:])
 
         def of_queries(rows: slice) -> Tensor:
-            grades = relevance(_rows(query_labels, rows), document_labels)
+            grades = relevance(_rows(query_labels, rows, first), document_labels)
             if alone:
                 grades = grades.clone(memory_format=torch.contiguous_format)
-                grades.diagonal(rows.start).fill_(torch.nan)  # a query is no document of its own
+                grades.diagonal(first + rows.start).fill_(torch.nan)  # a query is no document of its own
             return grades
 
-        def of_documents(rows: slice) -> Tensor:
-            return relevance(query_labels, _rows(document_labels, rows)).T
-
-        directions = [self._sum(queries, documents, of_queries)]
+        if self.observer is not None:
+            with torch.no_grad():
+                self.observer(embeddings[0].detach(), documents.detach(), of_queries)
+        directions = [self._sum(embeddings[0], documents, of_queries)]
         if self.symmetric:
-            directions.append(self._sum(documents, queries, of_documents))
-        return self._average(directions, [len(queries), len(documents)])
+            start = 0  # of the column among the documents
+            for place, size in enumerate(shares.sizes[1:], start=1):
+                own = start + shares.first(place)
 
-    def _sum(self, queries: Tensor, documents: Tensor, relevance_of: Callable[[slice], Tensor]) -> BlockwiseSums:
+                def of_documents(rows: slice, own: int = own) -> Tensor:
+                    return relevance(query_labels, _rows(document_labels, rows, own)).T
+
+                directions.append(self._sum(embeddings[place], whole[0], of_documents))
+                start += size
+        return self._average(directions, shares)
+
+    def _sum(self, queries: Tensor, documents: Tensor, relevance_of: RelevanceOfRows) -> BlockwiseSums:
+        if self.mixup is not None and torch.is_grad_enabled():
+            if self.similarity_fct is cos_sim:  # which parent a mixture is nearer to is not a matter of their norms
+                documents = F.normalize(documents, dim=-1)
+            documents, relevance_of = self.mixup.mix(documents, relevance_of)
         return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
 
-    def _average(self, directions: list[BlockwiseSums], queries: list[int]) -> Tensor | LossParts:
-        defined = torch.stack([sums.defined for sums in directions])
-        total = sum(queries[: len(directions)])
-        self.relevant_share = defined.sum() / total
-        if self.no_relevant == "error" and (missing := total - int(defined.sum())):
+    def _average(self, columns: list[BlockwiseSums], shares: Shares) -> Tensor | LossParts:
+        """Average over the queries of each direction, and over directions.
+
+        Where batches are gathered, the trainer averages gradients over processes, so that each process
+        divides by its part of all queries.
+        """
+        queries = shares.sizes[: len(columns)]
+        defined = shares.sum(torch.stack([sums.defined for sums in columns]))
+        self.relevant_share = defined.sum() / sum(queries)
+        if self.no_relevant == "error" and (missing := sum(queries) - int(defined.sum())):
             raise ValueError(
                 "every query must have a relevant document under no_relevant='error', "
-                f"got {missing} of {total} without."
+                f"got {missing} of {sum(queries)} without."
             )
         if defined.device.type == "cpu" and not defined.any():
             warnings.warn(
@@ -200,9 +255,13 @@ class RankingLoss(nn.Module):
                 "batch sampler that puts related samples together, or a larger batch.",
                 stacklevel=2,
             )
-        divisors = queries if self.no_relevant == "zero" else defined.clamp_min(1)
-        means = sum(sums.parts / (by * len(directions)) for sums, by in zip(directions, divisors, strict=False))
-        parts = LossParts(zip(directions[0].names, means, strict=True))
+        counts = defined if self.no_relevant != "zero" else defined.new_tensor(queries)
+        directions = [slice(0, 1), slice(1, None)][: 1 + self.symmetric]
+        means = torch.zeros_like(columns[0].parts)
+        for direction in directions:
+            total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
+            means = means + total * (len(shares.rows) / len(directions)) / counts[direction].sum().clamp_min(1)
+        parts = LossParts(zip(columns[0].names, means, strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 
     def get_config_dict(self) -> dict[str, Any]:
@@ -213,6 +272,8 @@ class RankingLoss(nn.Module):
             "similarity_fct": getattr(self.similarity_fct, "__name__", repr(self.similarity_fct)),
             "symmetric": self.symmetric,
             "no_relevant": self.no_relevant,
+            "gather_across_devices": self.gather_across_devices,
+            **({} if self.mixup is None else {"mixup": repr(self.mixup)}),
         }
 
     @property
@@ -237,7 +298,9 @@ class RankingLoss(nn.Module):
 """
 
 
-def _rows(labels: Labels, rows: slice) -> Labels:
+def _rows(labels: Labels, rows: slice, first: int) -> Labels:
+    """Return a slice of labels, counted from ``first``."""
+    rows = slice(first + rows.start, first + rows.stop)
     return {n: x[rows] for n, x in labels.items()} if isinstance(labels, dict) else labels[rows]
 
 

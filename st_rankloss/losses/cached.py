@@ -1,0 +1,177 @@
+"""Ranking losses for batches of any size, by gradient caching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from st_rankloss._host import CachedLossMixin, count_rows, has_static_embedding_input
+from st_rankloss.functional.checks import check_at_least
+from st_rankloss.functional.gains import Gain
+from st_rankloss.losses.parts import LossParts
+from st_rankloss.losses.ranking import Pairing, RankingLoss, RankingOptions
+from st_rankloss.objectives import ApproxNDCG, Objective
+from st_rankloss.relevance import Relevance
+
+
+class CachedRankingLoss(CachedLossMixin, RankingLoss):
+    """`RankingLoss` with the memory of a mini-batch, whatever the batch size.
+
+    The batch is embedded mini-batch by mini-batch, the loss and its gradient computed from all embeddings,
+    and every mini-batch embedded again to send its part of the gradient back. Values and gradients are those
+    of `RankingLoss`; dropout draws other masks unless the mini-batch is the whole batch. Time: one forward pass
+    more; memory: that of a mini-batch, plus the embeddings, plus the loss's O(block · batch).
+
+    Args:
+        model: The SentenceTransformer to train; none that starts with a StaticEmbedding, whose inputs are one
+            flat list of tokens.
+        objective: As in `RankingLoss`; a mixture's terms are returned as their sum.
+        relevance: As in `RankingLoss`.
+        mini_batch_size: Inputs embedded at once, at least 1: as many as memory allows.
+        mini_batch_num_tokens: Tokens embedded at once, at least 1, instead of a number of inputs, which is faster
+            where texts differ in length.
+        show_progress_bar: Show the progress over the mini-batches.
+        **options: What all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
+            ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
+
+    Raises:
+        ValueError: If the model starts with a StaticEmbedding, or a size is below 1; and as `RankingLoss`.
+
+    Example:
+        ::
+
+            loss = CachedRankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), mini_batch_size=64)
+            args = SentenceTransformerTrainingArguments(..., per_device_train_batch_size=8192)
+
+    Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv
+    2101.06983; the engine is that of sentence-transformers.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        objective: Objective | Callable[[Tensor, Tensor], Tensor] | None = None,
+        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
+        *,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+        show_progress_bar: bool = False,
+        **options: Unpack[RankingOptions],
+    ) -> None:
+        super().__init__(model, objective, relevance, **options)
+        check_at_least(mini_batch_size, 1, "mini_batch_size")
+        check_at_least(mini_batch_num_tokens, 1, "mini_batch_num_tokens")
+        if has_static_embedding_input(model):
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} needs a model whose inputs can be cut into mini-batches, got one that starts with a "
+                f"StaticEmbedding: use {name.removeprefix('Cached')}, which such a model needs no more memory for."
+            )
+        self.mini_batch_size = mini_batch_size
+        self.mini_batch_num_tokens = mini_batch_num_tokens
+        self.show_progress_bar = show_progress_bar
+
+    def forward(
+        self,
+        sentence_features: Iterable[Mapping[str, Any]],
+        labels: Tensor | Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Compute the loss of a batch; see `RankingLoss.forward`.
+
+        Args:
+            sentence_features: The model's inputs, one mapping a column.
+            labels: The label tensor, or what `RankingCollator` makes.
+
+        Returns:
+            The loss, a scalar.
+        """
+        features = [dict(column) for column in sentence_features]
+        pairing = self._pair([count_rows(column) for column in features], labels)  # raises before the model runs
+        loss: Tensor = super().forward_cached(features, pairing)
+        return loss
+
+    def calculate_loss(
+        self,
+        reps: list[list[Tensor]],
+        labels: Pairing | Tensor | Mapping[str, Tensor] | None = None,
+        *,
+        with_backward: bool = False,
+    ) -> Tensor:
+        """Compute the loss from the embeddings of each column's mini-batches.
+
+        Args:
+            reps: Embeddings by column and mini-batch, shapes ``(rows, dimensions)``.
+            labels: As in `forward`, or what `forward` has found them to mean.
+            with_backward: Send the gradient back to the embeddings and return the loss without graph.
+
+        Returns:
+            The loss, a scalar.
+        """
+        embeddings = [torch.cat(column) for column in reps]
+        pairing = labels if isinstance(labels, Pairing) else self._pair([len(e) for e in embeddings], labels)
+        loss = self._compute(embeddings, pairing)
+        total = loss.total() if isinstance(loss, LossParts) else loss
+        if with_backward:
+            total.backward()
+            total = total.detach()
+        return total
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings for the model card."""
+        return {
+            **super().get_config_dict(),
+            "mini_batch_size": self.mini_batch_size,
+            "mini_batch_num_tokens": self.mini_batch_num_tokens,
+        }
+
+
+class CachedANDCGLoss(CachedRankingLoss):
+    """`ANDCGLoss` with the memory of a mini-batch, whatever the batch size; see `CachedRankingLoss`.
+
+    Args:
+        model: The SentenceTransformer to train; none that starts with a StaticEmbedding.
+        relevance: As in `RankingLoss`.
+        temperature: As in `ANDCGLoss`.
+        gain: As in `ANDCGLoss`.
+        k: As in `ANDCGLoss`.
+        mini_batch_size: As in `CachedRankingLoss`.
+        mini_batch_num_tokens: As in `CachedRankingLoss`.
+        show_progress_bar: As in `CachedRankingLoss`.
+        **options: What all losses share, see `RankingLoss`.
+
+    Raises:
+        ValueError: As `ANDCGLoss` and `CachedRankingLoss`.
+
+    Example:
+        ::
+
+            loss = CachedANDCGLoss(model, relevance.Classes(), mini_batch_size=64)
+
+    Source: Gu (2021), arXiv 2103.15093; Gao et al. (2021), arXiv 2101.06983.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
+        *,
+        temperature: float = 0.05,
+        gain: Gain = "linear",
+        k: int | None = None,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+        show_progress_bar: bool = False,
+        **options: Unpack[RankingOptions],
+    ) -> None:
+        super().__init__(
+            model,
+            ApproxNDCG(temperature=temperature, gain=gain, k=k),
+            relevance,
+            mini_batch_size=mini_batch_size,
+            mini_batch_num_tokens=mini_batch_num_tokens,
+            show_progress_bar=show_progress_bar,
+            **options,
+        )
