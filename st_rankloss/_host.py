@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
@@ -16,6 +17,7 @@ __all__ = [
     "all_gather_with_grad",
     "cos_sim",
     "count_rows",
+    "device_of",
     "dot_score",
     "embed",
     "has_static_embedding_input",
@@ -37,3 +39,9 @@ def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
     """
     embeddings: Tensor = model(dict(features))["sentence_embedding"]
     return embeddings
+
+
+def device_of(model: Any) -> torch.device:
+    """Tell where a model is, also behind the wrapper of a distributed engine."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device

@@ -31,7 +31,7 @@ class RankingCollator(SentenceTransformerDataCollator):
     - ids beside each input column, named like it with ``_id`` or ``_ids`` at the end (``query`` and
       ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and no model sees.
 
-    Losses get ``label``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of one number a
+    Losses get ``label``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of one number a
     row stays the tensor that other losses read, a wider one does not, since MatryoshkaLoss would truncate it.
     Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the collator: an
     instance passed as ``data_collator=`` knows nothing of the trainer's prompts and router mapping unless it is
@@ -78,7 +78,7 @@ class RankingCollator(SentenceTransformerDataCollator):
         if lists:
             described["list_sizes"] = self._add_list_column(batch, lists, rows)
         if labels is not None:
-            described["label"] = self._encode(labels, described.get("list_sizes"))
+            described |= self._encode(labels, described.get("list_sizes"))
         if ids:
             columns = _input_columns(rows[0]) + list(lists)
             described |= _encode_ids(ids, columns, described.get("list_sizes"))
@@ -116,19 +116,22 @@ class RankingCollator(SentenceTransformerDataCollator):
             batch[f"{name}_task"] = task
         return torch.tensor(sizes)
 
-    def _encode(self, labels: list[Any], list_sizes: Tensor | None) -> Tensor:
+    def _encode(self, labels: list[Any], list_sizes: Tensor | None) -> dict[str, Tensor]:
         kind = self.label_kind if self.label_kind != "auto" else _guess_kind(labels, list_sizes)
-        if kind == "class":
-            return encode_ids(labels) if isinstance(labels[0], str) else torch.as_tensor(labels)
         if kind == "multi_label":
             return self._encode_sets(labels)
-        if kind == "path":
-            return _encode_paths(labels)
-        if kind == "grades":
-            return _encode_grades(labels, list_sizes)
-        return torch.stack(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels)
+        if kind == "class":
+            label = encode_ids(labels) if isinstance(labels[0], str) else torch.as_tensor(labels)
+        elif kind == "path":
+            label = _encode_paths(labels)
+        elif kind == "grades":
+            label = _encode_grades(labels, list_sizes)
+        else:
+            label = torch.stack(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels)
+        return {"label": label}
 
-    def _encode_sets(self, labels: list[list[str]]) -> Tensor:
+    def _encode_sets(self, labels: list[list[str]]) -> dict[str, Tensor]:
+        """Make a multi-hot; where its columns are this batch's own, their names go along, for other processes."""
         names = self.label_names if self.label_names is not None else sorted({n for row in labels for n in row})
         place = {name: i for i, name in enumerate(names)}
         hot = torch.zeros(len(labels), len(names), dtype=torch.bool)
@@ -137,7 +140,7 @@ class RankingCollator(SentenceTransformerDataCollator):
                 if name not in place:
                     raise ValueError(f"every label must be among label_names, got {name!r} in row {i}.")
                 hot[i, place[name]] = True
-        return hot
+        return {"label": hot} if self.label_names is not None else {"label": hot, "label_codes": encode_ids(names)}
 
 
 def _guess_kind(labels: list[Any], list_sizes: Tensor | None) -> str:

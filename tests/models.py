@@ -78,6 +78,9 @@ class Passing(nn.Module):
         features["sentence_embedding"] = features["input_ids"]
         return features
 
+    def __getitem__(self, place: int) -> Passing:
+        return self  # its first module, as of a SentenceTransformer
+
 
 def columns_of(embeddings: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     """The features from which `Passing` makes these embeddings."""

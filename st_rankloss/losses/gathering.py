@@ -146,7 +146,7 @@ def _host_group(device: str) -> tuple[dist.ProcessGroup | None, str]:
 
 def _widen(tensor: Tensor, width: int) -> Tensor:
     """Pad the columns of a label matrix with what means nothing there: NaN, -1 or False."""
-    if tensor.dim() < 2 or tensor.shape[1] == width:
+    if tensor.dim() < 2 or tensor.shape[1] >= width:
         return tensor
     nothing = float("nan") if tensor.is_floating_point() else False if tensor.dtype == torch.bool else -1
     wide = tensor.new_full((len(tensor), width, *tensor.shape[2:]), nothing)

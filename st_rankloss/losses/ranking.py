@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from st_rankloss._host import cos_sim, count_rows, embed
+from st_rankloss._host import cos_sim, count_rows, device_of, embed
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
 from st_rankloss.functional.ndcg import NO_RELEVANT
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
@@ -184,7 +184,7 @@ class RankingLoss(nn.Module):
         batch = dict(labels) if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
         shares = Shares([sizes])
         if self.gather_across_devices and several_processes():
-            batch, shares = gather_batch(batch, sizes, next(self.model.parameters()).device)
+            batch, shares = gather_batch(batch, sizes, device_of(self.model))
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
         return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares)
 

@@ -1,0 +1,164 @@
+"""What each process of `test_gathering.py` runs: losses over shares of a batch, against the whole batch's.
+
+torchrun --standalone --nproc_per_node=2 -m tests.losses.gathered RESULTS.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+import torch.distributed as dist
+
+from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy
+from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
+from st_rankloss.relevance import Hierarchy, Lists, MultiLabel
+from tests.models import SHAPES, Passing, columns_of, random_columns
+
+FIRST_SHARE = 7
+"""Rows of the first process, of twelve: the second has fewer."""
+
+LOSSES = {
+    "plain": lambda relevance, **options: ANDCGLoss(Passing(), relevance, **options),
+    "mixture": lambda relevance, **options: RankingLoss(
+        Passing(), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, **options
+    ),
+    "counting_all": lambda relevance, **options: ANDCGLoss(Passing(), relevance, no_relevant="zero", **options),
+    "cached": lambda relevance, **options: CachedANDCGLoss(Passing(), relevance, mini_batch_size=4, **options),
+    "cached_mixture": lambda relevance, **options: CachedRankingLoss(
+        Passing(), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, mini_batch_size=4, **options
+    ),
+    "symmetric": lambda relevance, **options: ANDCGLoss(
+        Passing(), relevance, symmetric=True, no_relevant="zero", block_size=3, **options
+    ),
+    "cached_symmetric": lambda relevance, **options: CachedANDCGLoss(
+        Passing(), relevance, symmetric=True, mini_batch_size=5, **options
+    ),
+}
+
+
+def share_of(shape, rank):
+    """Rows of each column that a process holds, as slices, and its labels as its own collator would make them."""
+    rows = slice(0, FIRST_SHARE) if rank == 0 else slice(FIRST_SHARE, None)
+    labels = shape.labels
+    columns = [rows] * len(shape.sizes)
+    if isinstance(labels, dict):
+        labels = {name: tensor[rows] for name, tensor in labels.items() if name != "document_ids"}
+        if "document_ids" in shape.labels:
+            parts = shape.labels["document_ids"].split(shape.sizes[1:])
+            labels["document_ids"] = torch.cat([part[rows] for part in parts])
+        if "list_sizes" in labels:
+            cut = int(shape.labels["list_sizes"][:FIRST_SHARE].sum())
+            columns[1] = slice(0, cut) if rank == 0 else slice(cut, None)
+            if "label" in labels:  # no wider than its own longest list
+                labels["label"] = labels["label"][:, : labels["list_sizes"].max()]
+    elif labels is not None:
+        labels = labels[rows]
+    return columns, labels
+
+
+# Datasets whose label tensors have other columns in each process: other names, deeper paths, longer lists.
+SETS = [list(names) for names in ("ab", "b", "", "ca", "bc", "a", "c", "da", "e", "bed", "", "a")]
+PATHS = [
+    ["x"],
+    ["x", "y"],
+    [],
+    ["z"],
+    ["x", "y"],
+    ["z"],
+    ["x"],
+    ["x", "y", "u"],
+    ["z", "v"],
+    ["x", "y", "u"],
+    [],
+    ["z"],
+]
+LENGTHS = [1, 2, 1, 1, 2, 1, 1, 3, 4, 1, 2, 5]
+COLLATED = {
+    "sets": ([{"label": label} for label in SETS], MultiLabel(), "auto"),
+    "paths": ([{"label": label} for label in PATHS], Hierarchy(), "path"),
+    "lists": ([{"label": [float(i % 3) for i in range(n)]} for n in LENGTHS], Lists(), "auto"),
+}
+
+
+def look_up(numbers, **_):
+    """Stand in for a model's preprocessing: the embedding of each number."""
+    table = torch.randn(100, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return {"input_ids": table[torch.tensor([int(number) for number in numbers])]}
+
+
+def collated(rows, kind):
+    """The columns and the labels that a collator makes of rows."""
+    batch = RankingCollator(preprocess_fn=look_up, label_kind=kind)([dict(row) for row in rows])
+    names = [key for key in batch if key.endswith("_input_ids")]
+    return [batch[name].requires_grad_() for name in names], batch["label"]
+
+
+def deviations_of_collated(rows, relevance, kind, rank):
+    """As `deviations`, for rows that each process collates by itself."""
+    rows = [{"text": str(i), **row} for i, row in enumerate(rows)]
+    if isinstance(relevance, Lists):
+        rows = [row | {"documents": [str(20 + 6 * i + j) for j in range(LENGTHS[i])]} for i, row in enumerate(rows)]
+    share = rows[:FIRST_SHARE] if rank == 0 else rows[FIRST_SHARE:]
+    (whole, labels), (own, own_labels) = collated(rows, kind), collated(share, kind)
+    starts = [0, 0] if rank == 0 else [FIRST_SHARE, sum(LENGTHS[:FIRST_SHARE])]
+    places = [slice(start, start + len(e)) for start, e in zip(starts, own, strict=False)]
+    return compare(LOSSES["plain"], relevance, (whole, labels), (own, own_labels), places)
+
+
+def total(loss):
+    return loss.total() if hasattr(loss, "total") else loss
+
+
+def deviations(shape, make, rank):
+    """Deviations of the loss of a shape's batch."""
+    whole = random_columns(shape.sizes)
+    places, labels = share_of(shape, rank)
+    own = [e.detach()[rows].clone().requires_grad_() for e, rows in zip(whole, places, strict=True)]
+    return compare(make, shape.relevance, (whole, shape.labels), (own, labels), places)
+
+
+def compare(make, relevance, whole, own, places):
+    """Largest deviations of this process's loss, averaged over processes, and of its gradients from the whole's."""
+    expected = total(make(relevance)(columns_of(whole[0]), whole[1]))
+    expected.backward()
+    loss = total(make(relevance, gather_across_devices=True)(columns_of(own[0]), own[1]))
+    loss.backward()
+    mean = loss.detach().clone()
+    dist.all_reduce(mean)
+    mean /= dist.get_world_size()
+    scale = max(e.grad.abs().max() for e in whole[0])
+    gradients = [
+        (mine.grad / dist.get_world_size() - e.grad[rows]).abs().max() / scale
+        for mine, e, rows in zip(own[0], whole[0], places, strict=True)
+    ]
+    return {"value": abs(mean - expected).item(), "gradient": max(gradients).item(), "largest": scale.item()}
+
+
+def main(results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    found = {}
+    for shape in SHAPES:
+        for name, make in LOSSES.items():
+            if "symmetric" not in name or len(shape.sizes) > 1:
+                found[f"{shape.name}/{name}"] = deviations(shape, make, rank)
+    for name, (rows, relevance, kind) in COLLATED.items():
+        found[f"collated_{name}"] = deviations_of_collated(rows, relevance, kind, rank)
+    everyone = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, found)
+    try:  # a class a row in one process, two in the other
+        labels = torch.zeros(4, dtype=torch.long) if rank == 0 else torch.zeros(4, 2, dtype=torch.long)
+        ANDCGLoss(Passing(), gather_across_devices=True)(columns_of([torch.randn(4, 3)]), labels)
+    except ValueError as error:
+        refusal = str(error)
+    if rank == 0:
+        with open(results, "w", encoding="utf-8") as file:
+            json.dump({"deviations": everyone, "refusal": refusal}, file)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
