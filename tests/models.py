@@ -10,10 +10,22 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
-from tokenizers import Tokenizer, models, pre_tokenizers
+from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, StaticEmbedding, Transformer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 from st_rankloss.relevance import (
     UNJUDGED,
@@ -64,6 +76,42 @@ def tiny_bert(folder: Path, words: Iterable[str], dropout: float = 0.1) -> Sente
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32)], device="cpu")
+
+
+TINY_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def tiny_clip(folder: Path, words: Iterable[str]) -> SentenceTransformer:
+    """A CLIP with random weights for images of 16 pixels: one module for both modalities."""
+    marks = {"bos_token": "[BOS]", "eos_token": "[EOS]"}
+    tokenizer = word_tokenizer([*marks.values(), *words])
+    ids = {mark: tokenizer.token_to_id(mark) for mark in marks.values()}
+    tokenizer.post_processor = processors.TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=list(ids.items()))
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16, **marks
+    )
+    places = {"bos_token_id": ids["[BOS]"], "eos_token_id": ids["[EOS]"], "pad_token_id": 0}
+    config = CLIPConfig(
+        projection_dim=32,
+        text_config=TINY_TOWER | places | {"vocab_size": len(fast), "max_position_embeddings": 16},
+        vision_config=TINY_TOWER | {"image_size": 16, "patch_size": 8},
+    )
+    images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    CLIPModel(config).save_pretrained(folder)
+    CLIPProcessor(image_processor=images, tokenizer=fast).save_pretrained(folder)
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+def two_towers(folder: Path, words: Iterable[str]) -> SentenceTransformer:
+    """A BERT for texts and a ViT for images, behind a Router."""
+    tiny_bert(folder / "bert", words, dropout=0.0)
+    ViTModel(ViTConfig(**TINY_TOWER, image_size=16, patch_size=8), add_pooling_layer=False).save_pretrained(
+        folder / "vit"
+    )
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder / "vit")
+    texts = [Transformer(str(folder / "bert")), Pooling(32)]
+    images = [Transformer(str(folder / "vit")), Pooling(32), Dense(32, 32, activation_function=nn.Identity())]
+    return SentenceTransformer(modules=[Router({"text": texts, "image": images})], device="cpu")
 
 
 class Passing(nn.Module):
