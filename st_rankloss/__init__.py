@@ -10,7 +10,7 @@ from st_rankloss import functional, objectives, relevance
 from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
-from st_rankloss.losses import ANDCGLoss, RankingLoss
+from st_rankloss.losses import ANDCGLoss, CachedANDCGLoss, CachedRankingLoss, EmbeddingMixup, RankingLoss
 from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import UNJUDGED, Relevance
 from st_rankloss.trainer import RankingTrainer
@@ -19,6 +19,9 @@ __all__ = [
     "UNJUDGED",
     "ANDCGLoss",
     "ApproxNDCG",
+    "CachedANDCGLoss",
+    "CachedRankingLoss",
+    "EmbeddingMixup",
     "GradedInformationRetrievalEvaluator",
     "Objective",
     "RankingCollator",
