@@ -6,7 +6,7 @@ labels mean, `objectives` what is optimised, `functional` holds the mathematics.
 
 from __future__ import annotations
 
-from st_rankloss import functional, objectives, relevance
+from st_rankloss import functional, objectives, relevance, samplers
 from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
@@ -33,6 +33,7 @@ __all__ = [
     "functional",
     "objectives",
     "relevance",
+    "samplers",
 ]
 
 __version__ = "0.1.0"

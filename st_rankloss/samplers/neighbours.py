@@ -1,0 +1,110 @@
+"""Batches of texts that the model takes for similar: hard negatives for each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from st_rankloss._extras import require
+from st_rankloss.functional.checks import check_at_least
+from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler
+
+
+def neighbours(
+    model: Any, column: str | None = None, *, clusters_per_batch: int = 4, encode_batch_size: int = 128
+) -> MakeSampler:
+    """Batches of a few clusters of the current embeddings, made anew at the beginning of each epoch.
+
+    The column is encoded by the model as it then is, clustered by faiss's k-means, and the clusters are laid side
+    by side in random order and cut into batches, so that a cluster is divided between two batches at most where
+    it meets the cut (or where it is larger than a batch). On several processes the first one's clusters hold for
+    all. A resumed epoch is clustered anew.
+
+    Time: one encoding pass an epoch, and k-means: 20 iterations of O(rows · clusters · dimensions).
+
+    Args:
+        model: The SentenceTransformer in training.
+        column: What to encode; None means the first column that is no label.
+        clusters_per_batch: How many clusters a batch has on average, at least 1: the fewer, the harder.
+        encode_batch_size: Rows encoded at once, at least 1.
+
+    Returns:
+        What ``batch_sampler=`` takes.
+
+    Raises:
+        ValueError: If a number is below 1; when training starts: if there is no such column, or too few rows.
+        ImportError: When training starts, if faiss is not installed.
+
+    Example:
+        ::
+
+            batch_sampler=samplers.neighbours(model, "query", clusters_per_batch=4)
+    """
+    for name, value in (("clusters_per_batch", clusters_per_batch), ("encode_batch_size", encode_batch_size)):
+        if value is None:
+            raise ValueError(f"{name} must be an integer of at least 1, got None.")
+        check_at_least(value, 1, name)
+    return _Neighbours(model, column, clusters_per_batch, encode_batch_size)
+
+
+@dataclass
+class _Neighbours:
+    """Makes the sampler. The trainer saves its arguments with each checkpoint: the model is left out of that."""
+
+    model: Any
+    column: str | None
+    clusters_per_batch: int
+    encode_batch_size: int
+
+    def __call__(self, dataset: Any, batch_size: int, *args: Any, **kwargs: Any) -> NeighboursSampler:
+        return NeighboursSampler(dataset, batch_size, *args, settings=self, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"model": None}
+
+
+class NeighboursSampler(PlannedBatchSampler):
+    """Cuts batches out of a row of clusters; see `neighbours`."""
+
+    def __init__(self, dataset: Any, batch_size: int, *args: Any, settings: _Neighbours, **kwargs: Any) -> None:
+        super().__init__(dataset, batch_size, *args, **kwargs)
+        self.settings = settings
+        self.faiss = require("faiss", "eval", purpose="batches of neighbours")
+        self.column = self.input_column(settings.column)
+        self.batches = self.count(len(dataset))
+        if self.batches < 2:
+            raise ValueError(f"batch_sampler needs rows for at least two batches of {batch_size}, got {len(dataset)}.")
+
+    def plan(self, random: np.random.Generator) -> list[Indices]:
+        """Encode, cluster, and cut."""
+        cluster = torch.from_numpy(self._cluster(int(random.integers(2**31))))
+        if dist.is_available() and dist.is_initialized():
+            cluster = cluster.to(self.settings.model.device)
+            dist.broadcast(cluster, src=0)
+        key = random.permutation(int(cluster.max()) + 1)[cluster.cpu().numpy()]
+        rows = np.lexsort((random.random(len(key)), key))
+        cuts = np.arange(self.batch_size, len(rows), self.batch_size)
+        return np.split(rows, cuts)[: self.batches]
+
+    def _cluster(self, seed: int) -> Indices:
+        """Number the cluster of each row."""
+        model, training = self.settings.model, self.settings.model.training
+        embeddings = model.encode(
+            self.read(self.column),
+            batch_size=self.settings.encode_batch_size,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        model.train(training)
+        embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+        clusters = min(self.settings.clusters_per_batch * self.batches, len(embeddings))
+        kmeans = self.faiss.Kmeans(
+            embeddings.shape[1], clusters, niter=20, seed=seed, min_points_per_centroid=1, spherical=True
+        )
+        kmeans.train(embeddings)
+        nearest: Indices = kmeans.index.search(embeddings, 1)[1][:, 0].astype(np.int64)
+        return nearest
