@@ -6,7 +6,7 @@ labels mean, `objectives` what is optimised, `functional` holds the mathematics.
 
 from __future__ import annotations
 
-from st_rankloss import functional, objectives, relevance, samplers
+from st_rankloss import augmentations, functional, objectives, relevance, samplers
 from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
@@ -14,6 +14,7 @@ from st_rankloss.losses import ANDCGLoss, CachedANDCGLoss, CachedRankingLoss, Em
 from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import UNJUDGED, Relevance
 from st_rankloss.trainer import RankingTrainer
+from st_rankloss.views import ViewsCollator
 
 __all__ = [
     "UNJUDGED",
@@ -30,6 +31,8 @@ __all__ = [
     "RankingTrainer",
     "Relevance",
     "SoftmaxCrossEntropy",
+    "ViewsCollator",
+    "augmentations",
     "functional",
     "objectives",
     "relevance",

@@ -31,11 +31,11 @@ class RankingCollator(SentenceTransformerDataCollator):
     - ids beside each input column, named like it with ``_id`` or ``_ids`` at the end (``query`` and
       ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and no model sees.
 
-    Losses get ``label``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of one number a
-    row stays the tensor that other losses read, a wider one does not, since MatryoshkaLoss would truncate it.
-    Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the collator: an
-    instance passed as ``data_collator=`` knows nothing of the trainer's prompts and router mapping unless it is
-    given them.
+    Losses get ``label``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of
+    one number a row stays the tensor that other losses read, a wider one does not, since MatryoshkaLoss would
+    truncate it. Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the
+    collator, or pass one to it: with the plain trainer, an instance passed as ``data_collator=`` knows nothing of
+    the arguments' prompts and router mapping.
 
     Args:
         label_kind: What the label column holds: ``"class"`` (strings or integers), ``"multi_label"`` (a list

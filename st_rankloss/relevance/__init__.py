@@ -11,6 +11,7 @@ from st_rankloss.relevance.choice import as_relevance, choose_relevance
 from st_rankloss.relevance.labels import Classes, Hierarchy, MultiLabel, Numeric, Vectors
 from st_rankloss.relevance.lists import Lists, Pairs
 from st_rankloss.relevance.qrels import Qrels, encode_ids
+from st_rankloss.relevance.views import Views
 
 __all__ = [
     "UNJUDGED",
@@ -24,6 +25,7 @@ __all__ = [
     "Qrels",
     "Relevance",
     "Vectors",
+    "Views",
     "as_relevance",
     "choose_relevance",
     "encode_ids",

@@ -11,7 +11,7 @@ Labels = Tensor | dict[str, Tensor]
 """Labels of queries or of documents: one tensor, or several by name, with a row each."""
 
 Batch = Mapping[str, Tensor]
-"""What a batch says of itself beside its inputs: ``label``, ``list_sizes``, ``query_ids``, ``document_ids``."""
+"""What a batch says of itself beside its inputs, by name; see the collators."""
 
 UNJUDGED = float("nan")
 """The relevance of a document that nobody has judged: it is taken out of the query's list."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from st_rankloss.relevance.base import Batch, CustomRelevance, Relevance
 from st_rankloss.relevance.labels import Classes, MultiLabel, Numeric
 from st_rankloss.relevance.lists import Lists, Pairs
+from st_rankloss.relevance.views import Views
 
 
 def as_relevance(relevance: Relevance | Callable[[Any, Any], Tensor]) -> Relevance:
@@ -34,6 +35,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     1 + lists        grades (B, L) or none       Lists()
     2 or more        other                       error: Classes, Hierarchy, Pairs, ...
     any              with ids                    error: Qrels(qrels)
+    1, of views      none or as for 1 column     Views() or Views(relevance)
     ===============  ==========================  ============================================
 
     Args:
@@ -53,6 +55,8 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     label, columns = batch.get("label"), len(sizes)
     if "query_ids" in batch:
         raise ValueError("relevance=None cannot know the judgements behind ids: give relevance=Qrels(qrels).")
+    if "sample" in batch:  # views of samples, by ViewsCollator
+        return Views(None if label is None else _of_samples(label))
     if columns == 1:
         return _of_samples(label)
     if "list_sizes" in batch or (label is not None and label.dim() == 2 and 2 <= label.shape[1] == columns - 1):

@@ -11,9 +11,9 @@ import sys
 import torch
 import torch.distributed as dist
 
-from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy
+from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
-from st_rankloss.relevance import Hierarchy, Lists, MultiLabel
+from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Views
 from tests.models import SHAPES, Passing, columns_of, random_columns
 
 FIRST_SHARE = 7
@@ -79,6 +79,8 @@ COLLATED = {
     "sets": ([{"label": label} for label in SETS], MultiLabel(), "auto"),
     "paths": ([{"label": label} for label in PATHS], Hierarchy(), "path"),
     "lists": ([{"label": [float(i % 3) for i in range(n)]} for n in LENGTHS], Lists(), "auto"),
+    "views": ([{} for _ in LENGTHS], Views(), "views"),
+    "labelled_views": ([{"label": i % 3} for i in range(12)], Views(Classes()), "views"),
 }
 
 
@@ -88,9 +90,13 @@ def look_up(numbers, **_):
     return {"input_ids": table[torch.tensor([int(number) for number in numbers])]}
 
 
+VIEWS = ViewsCollator(look_up, views=[str, lambda number: str(int(number) + 40)], keep=[1.0, 0.4])
+
+
 def collated(rows, kind):
     """The columns and the labels that a collator makes of rows."""
-    batch = RankingCollator(preprocess_fn=look_up, label_kind=kind)([dict(row) for row in rows])
+    collator = RankingCollator(preprocess_fn=look_up, label_kind=kind) if kind != "views" else VIEWS
+    batch = collator([dict(row) for row in rows])
     names = [key for key in batch if key.endswith("_input_ids")]
     return [batch[name].requires_grad_() for name in names], batch["label"]
 
@@ -104,6 +110,9 @@ def deviations_of_collated(rows, relevance, kind, rank):
     (whole, labels), (own, own_labels) = collated(rows, kind), collated(share, kind)
     starts = [0, 0] if rank == 0 else [FIRST_SHARE, sum(LENGTHS[:FIRST_SHARE])]
     places = [slice(start, start + len(e)) for start, e in zip(starts, own, strict=False)]
+    if kind == "views":  # all rows under the first view, then all under the second
+        first = torch.arange(starts[0], starts[0] + len(share))
+        places = [torch.cat([first, first + len(rows)])]
     return compare(LOSSES["plain"], relevance, (whole, labels), (own, own_labels), places)
 
 

@@ -1,0 +1,77 @@
+"""Views of a PIL image, of its own size and mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image, ImageEnhance, ImageFilter
+
+from st_rankloss.augmentations.base import Augmentation
+
+
+def _draw(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()
+
+
+@dataclass(frozen=True)
+class Crop(Augmentation):
+    """Leaves a rectangle of the picture, enlarged to its size.
+
+    Its share of the area is drawn from [1 - strength, 1], at least one pixel; its sides keep their ratio.
+
+    Args:
+        strength: Largest share of the area that is cut off, in [0, 1].
+    """
+
+    def change(self, value: Any) -> Any:
+        """Return the enlarged rectangle."""
+        side = _draw(1 - self.strength, 1) ** 0.5
+        size = [max(1, round(side * length)) for length in value.size]
+        left, top = (int(torch.randint(length - part + 1, ())) for length, part in zip(value.size, size, strict=True))
+        box = (left, top, left + size[0], top + size[1])
+        return value.resize(value.size, Image.Resampling.BILINEAR, box=box)
+
+
+@dataclass(frozen=True)
+class Flip(Augmentation):
+    """Mirrors the picture, left to right, with probability ``strength``.
+
+    Args:
+        strength: The probability, in [0, 1].
+    """
+
+    def change(self, value: Any) -> Any:
+        """Return the picture or its mirror image."""
+        return value.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(()).item() < self.strength else value
+
+
+@dataclass(frozen=True)
+class Jitter(Augmentation):
+    """Changes brightness, contrast and colour by factors drawn from [1 - strength, 1 + strength].
+
+    Args:
+        strength: Largest change, in [0, 1].
+    """
+
+    def change(self, value: Any) -> Any:
+        """Return the changed picture."""
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            factor = _draw(1 - self.strength, 1 + self.strength)
+            if enhance is not ImageEnhance.Color or value.mode not in ("1", "L"):  # grey has no colour to change
+                value = enhance(value).enhance(factor)
+        return value
+
+
+@dataclass(frozen=True)
+class Blur(Augmentation):
+    """Blurs the picture with a Gaussian of a radius drawn up to ``strength`` times an eighth of the shorter side.
+
+    Args:
+        strength: In [0, 1].
+    """
+
+    def change(self, value: Any) -> Any:
+        """Return the blurred picture."""
+        return value.filter(ImageFilter.GaussianBlur(_draw(0, self.strength * min(value.size) / 8)))

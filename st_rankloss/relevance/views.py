@@ -1,0 +1,86 @@
+"""Relevance of altered copies: the less is left of a view, the less relevant it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from st_rankloss.relevance.base import Batch, CustomRelevance, Labels, Relevance, check_rows
+
+_BASE = "base."
+
+
+class Views(Relevance):
+    """How much a view keeps, if it is of a related sample.
+
+    A document's relevance for a query is ``keep · R``: keep in (0, 1] is what the document's view has left of
+    its sample (1 for an unaltered one), and R is 1 between views of one sample and 0 between others, or the given
+    relevance of their labels, under which views of one sample are as relevant as two samples of the same labels.
+    What the query's own view has left would only scale its whole list, which NDCG does not see, and is left out.
+
+    Labels: through `ViewsCollator`.
+
+    Args:
+        relevance: What the samples' labels mean; None means that only views of one sample are relevant.
+
+    Raises:
+        TypeError: If ``relevance`` is not callable.
+
+    Example:
+        >>> import torch
+        >>> sample, keep = torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 1.0, 0.5, 0.5])
+        >>> views = {"sample": sample, "keep": keep}
+        >>> Views()(views, views)
+        tensor([[1.0000, 0.0000, 0.5000, 0.0000],
+                [0.0000, 1.0000, 0.0000, 0.5000],
+                [1.0000, 0.0000, 0.5000, 0.0000],
+                [0.0000, 1.0000, 0.0000, 0.5000]])
+
+    Source: ranking views by strength is ours; that views of a sample rank above other samples in self-supervised
+    training, and that augmentation helps, is Gu (2021), arXiv 2103.15093.
+    """
+
+    def __init__(self, relevance: Relevance | Callable[[Any, Any], Tensor] | None = None) -> None:
+        self.relevance = (
+            relevance if isinstance(relevance, Relevance) or relevance is None else CustomRelevance(relevance)
+        )
+
+    def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
+        """Combine: ``sample`` (Q,) and (D,), ``keep`` (D,), and the labels of the base relevance, to (Q, D)."""
+        if self.relevance is None:
+            related = (query_labels["sample"][:, None] == document_labels["sample"]).float()
+        else:
+            related = self.relevance(_base_of(query_labels), _base_of(document_labels))
+        return related * document_labels["keep"]
+
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Take the views' samples, what they keep, and their labels."""
+        if "sample" not in batch or len(sizes) != 1:
+            raise ValueError(
+                f"{self!r} needs a batch of views: use RankingTrainer with data_collator=ViewsCollator(...) and a "
+                f"dataset with one input column, got {len(sizes)} input columns"
+                f"{'' if 'sample' in batch else ' without views'}."
+            )
+        check_rows(batch["sample"], sizes[0], "views")
+        views: dict[str, Tensor] = {name: batch[name] for name in ("sample", "keep")}
+        if self.relevance is None:
+            return views, views
+        own = {name: tensor for name, tensor in batch.items() if name not in views}
+        return tuple(views | _named(labels) for labels in self.relevance.pair(own, sizes))  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"Views({'' if self.relevance is None else repr(self.relevance)})"
+
+
+def _named(labels: Labels) -> dict[str, Tensor]:
+    """Put the labels of the base relevance beside those of the views."""
+    return {_BASE + name: x for name, x in labels.items()} if isinstance(labels, dict) else {_BASE: labels}
+
+
+def _base_of(labels: dict[str, Tensor]) -> Labels:
+    """Take the labels of the base relevance back."""
+    if _BASE in labels:
+        return labels[_BASE]
+    return {name.removeprefix(_BASE): x for name, x in labels.items() if name.startswith(_BASE)}

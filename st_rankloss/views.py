@@ -1,0 +1,85 @@
+"""Several altered copies of each sample in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from st_rankloss.augmentations import Identity
+from st_rankloss.collators import RankingCollator, Row
+
+
+@dataclass
+class ViewsCollator(RankingCollator):
+    """Makes views of every row of one input column, which `Views` ranks by what they keep of their sample.
+
+    A batch of B rows becomes one column of ``len(views) · B`` inputs: all rows under the first view, then all
+    under the second, and so on. Labels, if there are, are repeated with them. Values are altered anew in every
+    batch, by torch's global generator; with ``dataloader_num_workers`` in the workers. Time and memory: those
+    of as many times the rows. Evaluation batches are altered, too.
+
+    `RankingTrainer` hands its prompts and router mapping to it.
+
+    Args:
+        views: For each view a function of one value, such as those of `augmentations`; at least two. An unaltered
+            one, ``Identity()``, is what the others are compared with.
+        keep: What each view keeps of its sample, in (0, 1]; None means 1 - strength, but at least 0.05, for
+            augmentations, and 1 for other functions.
+
+    Raises:
+        ValueError: If there are fewer than two views, a number in ``keep`` is out of its range, or there are not as
+            many. On a batch: if a row has several input columns, or lists.
+        TypeError: If a view is not callable.
+
+    Example:
+        ::
+
+            collator = ViewsCollator(model.preprocess, views=[Identity(), DropWords(0.2), CropWords(0.6)])
+            loss = ANDCGLoss(model, relevance.Views())  # or relevance.Views(relevance.Classes())
+            RankingTrainer(model=model, train_dataset=dataset, loss=loss, data_collator=collator).train()
+    """
+
+    views: Sequence[Callable[[Any], Any]] = field(default=(Identity(), Identity()))
+    keep: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.views) < 2:
+            raise ValueError(f"views must be at least two, got {len(self.views)}.")
+        for view in self.views:
+            if not callable(view):
+                raise TypeError(f"every view must be a function of one value, got {view!r}.")
+        if self.keep is None:
+            self.keep = [max(0.05, 1 - getattr(view, "strength", 0.0)) for view in self.views]
+        if len(self.keep) != len(self.views):
+            raise ValueError(f"keep must have a number for each of the {len(self.views)} views, got {len(self.keep)}.")
+        for share in self.keep:
+            if not 0 < share <= 1:
+                raise ValueError(f"keep must be in (0, 1], got {share!r}.")
+
+    def __call__(self, features: list[Row]) -> dict[str, Any]:
+        """Turn dataset rows into the trainer's batch.
+
+        Args:
+            features: The rows.
+
+        Returns:
+            Features of the input column, and ``label``: ``sample`` and ``keep`` of each view, and the rows' labels.
+        """
+        if not features:
+            return {}
+        columns = [name for name in features[0] if name not in [*self.valid_label_columns, "dataset_name"]]
+        if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
+            raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")
+        (column,) = columns
+        rows = [row | {column: view(row[column])} for view in self.views for row in features]
+        batch = super().__call__(rows)
+        label = batch.get("label", {})
+        described: dict[str, Tensor] = dict(label) if isinstance(label, dict) else {"label": label}
+        described["sample"] = torch.arange(len(features)).repeat(len(self.views))
+        described["keep"] = torch.tensor(self.keep, dtype=torch.float32).repeat_interleave(len(features))
+        return batch | {"label": described}
