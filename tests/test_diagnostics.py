@@ -1,4 +1,4 @@
-"""RankingDiagnostics: the share of queries with relevance in the trainer's logs."""
+"""RankingDiagnostics: what the trainer's logs tell of a loss that stalls."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-from st_rankloss import ANDCGLoss, RankingDiagnostics
-from st_rankloss.relevance import Pairs
-from tests.models import Passing, columns_of, random_columns, word_model
-from tests.test_trainer import DOCUMENTS, QUERIES, ROWS, WORDS, arguments
+from st_rankloss import (
+    ANDCGLoss,
+    ApproxNDCG,
+    CachedRankingLoss,
+    RankingDiagnostics,
+    RankingLoss,
+    SoftmaxCrossEntropy,
+)
+from st_rankloss.relevance import Numeric, Pairs
+from tests.models import Passing, columns_of, random_columns, tiny_bert, word_model
+from tests.test_trainer import DOCUMENTS, QUERIES, ROWS, TOPICS, WORDS, arguments
 
 SCORES = [float(row % 3 == 0) for row in range(ROWS)]
 
@@ -94,3 +101,106 @@ def test_without_diagnostics_the_share_is_there_to_read():
     loss(columns_of(random_columns([4, 4])), torch.tensor([1.0, 0.0, 0.0, 0.0]))
     assert loss.relevant_share.item() == 0.25
     assert not loss.relevant_share.requires_grad
+
+
+# What is found in the embeddings, and the warnings.
+
+MEASURED = ("temperature_over_spread", "vanishing_gradient", "ndcg_of_random_order", "effective_rank")
+
+
+def diagnosed(folder, make_loss=ANDCGLoss, label=None, steps=4, logging_steps=2, model=None, name="", **options):
+    """Train with diagnostics on texts of known topics; return the history's entries with a loss, and the model."""
+    model = word_model(WORDS) if model is None else model
+    loss = make_loss(model, **options)
+    label = TOPICS if label is None else label
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=arguments(folder, max_steps=steps, logging_steps=logging_steps),
+        train_dataset=Dataset.from_dict({"text": QUERIES, "label": label}),
+        loss=loss,
+        callbacks=[RankingDiagnostics(loss, name)],
+    )
+    trainer.train()
+    assert loss.observer is None
+    return [entry for entry in trainer.state.log_history if "loss" in entry], model
+
+
+def test_every_log_has_all_the_numbers(tmp_path, caplog):
+    entries, _ = diagnosed(tmp_path, steps=4, logging_steps=2)
+    assert len(entries) == 2
+    for entry in entries:
+        assert 0.05 < entry["temperature_over_spread"] < 2
+        assert 0 <= entry["vanishing_gradient"] < 0.5
+        assert 0.3 < entry["ndcg_of_random_order"] < 0.9
+        assert 3 < entry["effective_rank"] <= 16
+    assert not caplog.records  # a healthy training
+
+
+def test_cached_losses_and_mixtures_are_looked_into(tmp_path):
+    bert = tiny_bert(tmp_path / "bert", WORDS)
+    mixture = 0.5 * SoftmaxCrossEntropy() + ApproxNDCG()
+    entries, _ = diagnosed(tmp_path, CachedRankingLoss, objective=mixture, model=bert, mini_batch_size=5, name="mine_")
+    assert all(f"mine_{key}" in entries[-1] for key in MEASURED)
+    with pytest.raises(TypeError, match="loss must be a RankingLoss, got Passing"):
+        RankingDiagnostics(Passing())
+
+
+def test_an_objective_without_temperature_has_none_logged(tmp_path):
+    entries, _ = diagnosed(tmp_path, RankingLoss, objective=lambda s, y: -(s * (y - 0.5).nan_to_num()).sum(-1))
+    assert "temperature_over_spread" not in entries[-1]
+    assert entries[-1]["vanishing_gradient"] == 0
+
+
+def test_training_is_not_changed_by_a_bit(tmp_path):
+    _, watched = diagnosed(tmp_path, steps=6, logging_steps=1)
+    model = word_model(WORDS)
+    SentenceTransformerTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=6, logging_steps=1),
+        train_dataset=Dataset.from_dict({"text": QUERIES, "label": TOPICS}),
+        loss=ANDCGLoss(model),
+    ).train()
+    assert torch.equal(watched[0].embedding.weight, model[0].embedding.weight)
+
+
+def collapsed():
+    model = word_model(WORDS)
+    with torch.no_grad():
+        model[0].embedding.weight[:] = torch.ones(16) + 1e-4 * model[0].embedding.weight
+    return model
+
+
+SICK = {
+    "queries_with_relevance": {"label": [*range(ROWS - 2), 0, 1]},
+    "temperature_over_spread": {"temperature": 30.0},
+    "vanishing_gradient": {"temperature": 1e-6},
+    "ndcg_of_random_order": {"relevance": Numeric(bandwidth=50.0), "label": [float(i) for i in range(ROWS)]},
+    "effective_rank": {"model": collapsed, "temperature": 1e-8, "lr": 0},
+}
+
+
+@pytest.mark.filterwarnings("ignore:No query of this batch")
+@pytest.mark.parametrize("key", SICK)
+def test_a_setting_that_cannot_learn_is_named_once(key, tmp_path, caplog):
+    options = dict(SICK[key])
+    options.pop("lr", None)
+    if callable(options.get("model")):
+        options["model"] = options["model"]()
+    entries, _ = diagnosed(tmp_path, steps=4, logging_steps=1, **options)
+    warned = [record.message for record in caplog.records if record.name == "st_rankloss.diagnostics"]
+    assert sum(message.startswith(f"{key} = ") for message in warned) == 1
+    assert len(entries) == 4
+    if key != "effective_rank":  # where all embeddings are one, other numbers suffer, too
+        assert len(warned) == 1
+
+
+def test_a_model_that_has_learned_everything_is_not_warned_of(tmp_path, caplog):
+    model = word_model(WORDS)
+    with torch.no_grad():  # each topic's words have their own direction, noise none
+        for word in WORDS:
+            token = model.tokenizer.encode(word).ids
+            topic = int(word[1 : word.index("w")]) if word[0] == "c" else None
+            model[0].embedding.weight[token] = 0 if topic is None else torch.eye(16)[topic]
+    entries, _ = diagnosed(tmp_path, steps=2, logging_steps=1, model=model, temperature=0.01)
+    assert entries[0]["vanishing_gradient"] == 0
+    assert not caplog.records
