@@ -240,8 +240,10 @@ class Vectors(Relevance):
     Relevance is max(0, (cos - threshold) / (1 - threshold)) ** power. Raise either where everything is a
     little similar to everything, which would make any order a good one.
 
-    Labels: vectors, shape ``(B, dimensions)``. Under MatryoshkaLoss they must come through `RankingCollator`:
-    a plain label tensor as wide as the embeddings would be truncated with them.
+    Labels: one vector a row, shape ``(B, dimensions)``, which holds for all its columns; or one for each input
+    column, ``(B, columns, dimensions)``, as `add_embeddings` makes them of two columns or more. Under
+    MatryoshkaLoss they must come through `RankingCollator`: a plain label tensor as wide as the embeddings
+    would be truncated with them.
 
     Args:
         threshold: Cosine up to which nothing is relevant, in [0, 1).
@@ -270,10 +272,24 @@ class Vectors(Relevance):
         cosine = F.normalize(query_labels.float(), dim=1) @ F.normalize(document_labels.float(), dim=1).T
         return ((cosine - self.threshold) / (1 - self.threshold)).clamp_min(0).pow(self.power)
 
-    def check(self, label: Tensor) -> None:
-        """Raise ValueError unless there is a vector for each sample."""
-        if label.dim() != 2 or not label.is_floating_point():
+    def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
+        """Give each query its vector and each document its own, or its row's where the row has only one."""
+        label = batch.get("label")
+        if label is None or label.dim() < 3:
+            return super().pair(batch, sizes)
+        self.check(label)
+        if any(size != len(label) for size in sizes) or label.shape[1] != len(sizes):
             raise ValueError(
-                f"{self!r} reads floating vectors, shape (rows, dimensions), got {label.dtype} of "
-                f"shape {tuple(label.shape)}."
+                f"{self!r} reads a vector for each input of each column, shape (rows, columns, dimensions), got "
+                f"shape {tuple(label.shape)} for columns of {list(sizes)} rows."
+            )
+        query, *documents = label.unbind(1)
+        return query, torch.cat(documents) if documents else query
+
+    def check(self, label: Tensor) -> None:
+        """Raise ValueError unless there is a vector for each sample, or for each input of a sample."""
+        if label.dim() not in (2, 3) or not label.is_floating_point():
+            raise ValueError(
+                f"{self!r} reads floating vectors, shape (rows, dimensions) or (rows, columns, dimensions), got "
+                f"{label.dtype} of shape {tuple(label.shape)}."
             )

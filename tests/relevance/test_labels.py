@@ -189,6 +189,37 @@ def test_a_vector_of_zeros_agrees_with_none():
     close(Vectors()(vectors, vectors), [[0, 0], [0, 1]])
 
 
+@given(few, st.integers(1, 3), st.integers(1, 3))
+def test_vectors_of_each_column_are_compared_the_first_with_the_others(rows, documents, width):
+    labels = torch.randn(rows, 1 + documents, width, generator=torch.Generator().manual_seed(rows + 10 * documents))
+    relevance = Vectors(0.1, 2.0)
+    queries, columns = labels[:, 0].tolist(), [labels[:, c].tolist() for c in range(1, 1 + documents)]
+    expected = each_with_each(queries, sum(columns, []), lambda a, b: label_cosine(a, b, 0.1, 2.0))
+    close(relevance(*relevance.pair({"label": labels}, [rows] * (1 + documents))), expected, 1e-5)
+
+
+def test_one_column_of_vectors_of_each_column_is_queries_and_documents():
+    labels = torch.randn(4, 3)
+    whole = Vectors()(*Vectors().pair({"label": labels[:, None]}, [4]))
+    torch.testing.assert_close(whole, Vectors()(labels, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes", "message"),
+    [
+        (torch.rand(4, 2, 3), [4, 4, 4], r"for each input of each column.* got shape \(4, 2, 3\) .*\[4, 4, 4\] rows"),
+        (torch.rand(4, 2, 3), [4], r"got shape \(4, 2, 3\) for columns of \[4\] rows"),
+        (torch.rand(4, 2, 3), [3, 3], r"got shape \(4, 2, 3\) for columns of \[3, 3\] rows"),
+        (torch.rand(4, 2, 3), [4, 7], r"got shape \(4, 2, 3\) for columns of \[4, 7\] rows"),
+        (torch.ones(4, 2, 3).long(), [4, 4], r"reads floating vectors.* got torch.int64 of shape \(4, 2, 3\)"),
+        (torch.rand(4, 2, 3, 1), [4, 4], r"reads floating vectors.* got torch.float32 of shape \(4, 2, 3, 1\)"),
+    ],
+)
+def test_vectors_that_do_not_fit_the_columns_are_refused(labels, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Vectors().pair({"label": labels}, sizes)
+
+
 WHOLE = {
     "classes": (Classes(), torch.arange(20) % 4),
     "levels": (Hierarchy((3, 1)), torch.arange(40).reshape(20, 2) % 5 - 1),

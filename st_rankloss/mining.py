@@ -1,0 +1,405 @@
+"""Graded hard negatives: each query's judged documents, and the nearest ones that nobody has judged.
+
+Names and meanings of the options are those of sentence-transformers' ``mine_hard_negatives``, and so is the result
+where both apply. That function mines for (anchor, positive) pairs: it has no grades, takes no query without a
+positive, and gives a query with several positives a row for each, without the others. So the search is our own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from torch import Tensor
+
+from st_rankloss.evaluation.search import SIMILARITIES, check_index, exact_search, faiss_search
+from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
+from st_rankloss.teachers import Teacher, as_teacher
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 50_000  # documents searched at a time
+_OVERSAMPLING = 10  # candidates for each document wanted, where some will be filtered out
+
+Qrels = Mapping[str, Mapping[str, float]]
+
+
+def mine_graded_negatives(
+    queries: Mapping[str, Any],
+    corpus: Mapping[str, Any],
+    qrels: Qrels,
+    model: SentenceTransformer,
+    *,
+    num_negatives: int = 3,
+    unjudged: float | Teacher | CrossEncoder | SentenceTransformer = 0.0,
+    range_min: int = 0,
+    range_max: int | None = None,
+    min_score: float | None = None,
+    max_score: float | None = None,
+    absolute_margin: float | None = None,
+    relative_margin: float | None = None,
+    sampling_strategy: str = "top",
+    seed: int = 0,
+    index: Any = None,
+    batch_size: int = 32,
+    show_progress_bar: bool = False,
+    query_prompt: str | None = None,
+    query_prompt_name: str | None = None,
+    corpus_prompt: str | None = None,
+    corpus_prompt_name: str | None = None,
+) -> Dataset:
+    """Give each query its judged documents, with their grades, and the nearest unjudged ones.
+
+    Judged documents are all kept, whatever their similarity. Of the others, the query's neighbours by ``model``
+    are candidates: ranked by similarity, those from rank ``range_min`` to before ``range_max``, counted from 0
+    among unjudged documents, if scores and margins allow. Up to ``num_negatives`` of them follow the judged
+    documents, nearest first. A query that finds fewer keeps what it has; a log line counts such queries.
+
+    Documents of equal text (not images) are one: a copy of a judged document is never mined, and of other copies
+    the first in the corpus stands for all. A document with the query's own text is mined like any other;
+    ``max_score`` or ``range_min=1`` leaves it out. Of documents with the same similarity, the first in the corpus
+    comes first; a faiss index computes in float32, and last bits may decide. The same arguments give the same
+    dataset.
+
+    Time: one encoding pass, and Q·D·dim for the exact search. Memory: all embeddings, float32.
+
+    Args:
+        queries: Query id to query: a text, or whatever the model encodes. Each becomes a row.
+        corpus: Document id to document.
+        qrels: Query id to document id to grade, at least 0 and finite. Queries without judgements, and an empty
+            mapping, are fine: all their documents are unjudged.
+        model: The model whose neighbours are mined, by its ``similarity_fn_name``.
+        num_negatives: Unjudged documents to add to each query, at least 1.
+        unjudged: Grade of the added documents: 0 or another number of at least 0, ``relevance.UNJUDGED`` (NaN),
+            or a teacher that grades them (give `Teacher` the ``top_grade`` of the judgements).
+        range_min: Nearest unjudged documents to skip, at least 0: they may be relevant.
+        range_max: Rank at which to stop, at least ``range_min + num_negatives``; None means just that, and ten
+            times ``num_negatives`` after ``range_min`` where scores, margins or chance choose among them.
+        min_score: Lowest similarity of an added document; None means no limit.
+        max_score: Highest similarity of an added document; None means no limit.
+        absolute_margin: How much less similar an added document must be than the least similar relevant one (of a
+            grade above 0); None means no limit. Queries without a relevant document have no margins.
+        relative_margin: The same, as a share of the size of that one's similarity.
+        sampling_strategy: ``"top"`` takes the nearest candidates, ``"random"`` any of them, by ``seed``.
+        seed: At least 0.
+        index: None for exact search in float64; an empty faiss index or a factory string, such as "Flat" or
+            "HNSW32", for large corpora.
+        batch_size: Inputs encoded at a time, at least 1.
+        show_progress_bar: Whether to show progress over the batches.
+        query_prompt: Prompt for the queries.
+        query_prompt_name: Name of the model's prompt for the queries.
+        corpus_prompt: Prompt for the documents.
+        corpus_prompt_name: Name of the model's prompt for the documents.
+
+    Returns:
+        A row for each query, in their order: ``query``, ``documents``, ``labels`` as `RankingCollator` takes them
+        (for ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
+
+    Raises:
+        TypeError: If ``unjudged`` is neither a number nor a teacher.
+        ValueError: If an argument breaks a rule above, an id or a similarity is unknown, an embedding is not finite,
+            or a query ends up without any document.
+
+    Example:
+        >>> import torch
+        >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> tokenizer = Tokenizer(models.WordLevel({"?": 0, "red": 1, "green": 2, "blue": 3}, unk_token="?"))
+        >>> tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=torch.eye(4))])
+        >>> corpus = {"a": "red", "b": "red green", "c": "blue", "d": "red red blue"}
+        >>> mined = mine_graded_negatives({"q": "red"}, corpus, {"q": {"a": 3, "c": 1}}, model, num_negatives=1)
+        >>> mined[0]["documents"], mined[0]["labels"]
+        (['red', 'blue', 'red red blue'], [3.0, 1.0, 0.0])
+
+    Source: rank ranges and margins as in mine_hard_negatives of sentence-transformers; relative margins are the
+    "TopK-PercPos" of Moreira et al. (2024), NV-Retriever, arXiv 2407.15831.
+    """
+    window = _Window(
+        num_negatives,
+        range_min,
+        range_max,
+        min_score,
+        max_score,
+        absolute_margin,
+        relative_margin,
+        sampling_strategy,
+        seed,
+    )
+    grade = _grader(unjudged)
+    check_at_least(batch_size, 1, "batch_size")
+    _check_ids(queries, corpus, qrels)
+    check_choice(model.similarity_fn_name, SIMILARITIES, "similarity_fn_name")
+    if index is not None:
+        check_index(index, model.similarity_fn_name)
+
+    ids, place = _distinct(corpus)
+    options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar, "convert_to_tensor": True}
+    query_embeddings = model.encode_query(
+        list(queries.values()), prompt=query_prompt, prompt_name=query_prompt_name, **options
+    )
+    document_embeddings = model.encode_document(
+        [corpus[document_id] for document_id in ids], prompt=corpus_prompt, prompt_name=corpus_prompt_name, **options
+    )
+    judged = [{place[d] for d in qrels.get(q, {})} for q in queries]
+    relevant = [{place[d] for d, value in qrels.get(q, {}).items() if value > 0} for q in queries]
+    numbers = _mine(query_embeddings, document_embeddings, judged, relevant, window, model.similarity_fn_name, index)
+    mined = [[ids[number] for number in row] for row in numbers]
+    _check_found(queries, qrels, mined, num_negatives)
+
+    owners = [query for query, row in zip(queries.values(), mined, strict=True) for _ in row]
+    values = iter(grade(owners, [corpus[document_id] for row in mined for document_id in row]))
+    rows = [(q, query, qrels.get(q, {}), row) for (q, query), row in zip(queries.items(), mined, strict=True)]
+    return Dataset.from_dict(
+        {
+            "query": [query for _, query, _, _ in rows],
+            "documents": [[corpus[d] for d in (*grades, *row)] for _, _, grades, row in rows],
+            "labels": [[float(v) for v in grades.values()] + [next(values) for _ in row] for _, _, grades, row in rows],
+            "query_id": [q for q, _, _, _ in rows],
+            "document_ids": [[*grades, *row] for _, _, grades, row in rows],
+        }
+    )
+
+
+def read_judgements(
+    dataset: Dataset,
+    query_column: str,
+    document_column: str,
+    label_column: str | None = None,
+    *,
+    query_id_column: str | None = None,
+    document_id_column: str | None = None,
+) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, float]]]:
+    """Read queries, corpus and judgements out of a dataset of pairs or of lists, as mining and evaluators take them.
+
+    Reading what `mine_graded_negatives` returned gives judgements that hold the grades of a teacher, too.
+
+    Args:
+        dataset: Rows of a query and a document, or of a query and a list of documents.
+        query_column: Column of queries, texts.
+        document_column: Column of documents, or of lists of documents.
+        label_column: Column of grades, or of lists of grades; NaN or None leaves a document unjudged. Without it
+            each document is relevant: 1.
+        query_id_column: Column of ids; None numbers distinct texts "q0", "q1", ... as they come.
+        document_id_column: Column of ids, or of lists of ids; None numbers distinct texts "d0", "d1", ...
+
+    Returns:
+        Queries and corpus, id to text, and the judgements, query id to document id to grade.
+
+    Raises:
+        ValueError: If a column is missing, a row's list of documents is empty or its grades or ids are not as many,
+            or an id stands for two texts or a document has two grades for one query. It names the row.
+
+    Example:
+        >>> pairs = Dataset.from_dict({"question": ["red?", "red?"], "answer": ["rose", "sky"], "label": [2, 0]})
+        >>> read_judgements(pairs, "question", "answer", "label")
+        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0, 'd1': 0.0}})
+    """
+    columns = (query_column, document_column, label_column, query_id_column, document_id_column)
+    missing = [name for name in columns if name is not None and name not in dataset.column_names]
+    if missing:
+        raise ValueError(f"dataset must have the columns that are named, got {dataset.column_names}, not {missing}.")
+    queries = _Texts(query_column, "q" if query_id_column is None else None)
+    corpus = _Texts(document_column, "d" if document_id_column is None else None)
+    qrels: dict[str, dict[str, float]] = {}
+    for row, entry in enumerate(dataset.with_format(None)):
+        documents = _as_list(entry[document_column])
+        if not documents:
+            raise ValueError(f"each list in {document_column!r} must hold a document, got an empty list in row {row}.")
+        grades = [1.0] * len(documents) if label_column is None else _as_list(entry[label_column])
+        ids = [None] * len(documents) if document_id_column is None else _as_list(entry[document_id_column])
+        if not len(grades) == len(ids) == len(documents):
+            raise ValueError(
+                f"each row needs a grade and an id for each document, got {len(grades)} grades and {len(ids)} ids for "
+                f"{len(documents)} documents in row {row}."
+            )
+        query_id = queries.add(entry[query_column], None if query_id_column is None else entry[query_id_column], row)
+        judged = qrels.setdefault(query_id, {})
+        for document, own_id, value in zip(documents, ids, grades, strict=True):
+            document_id = corpus.add(document, own_id, row)
+            if value is None or math.isnan(value):
+                continue
+            if judged.setdefault(document_id, float(value)) != value:
+                raise ValueError(
+                    f"a document must have one grade for a query, got {judged[document_id]!r} and {value!r} for "
+                    f"{document_id!r} in row {row}."
+                )
+    return queries.texts, corpus.texts, {query_id: judged for query_id, judged in qrels.items() if judged}
+
+
+class _Texts:
+    """Texts by id, as rows bring them."""
+
+    def __init__(self, column: str, prefix: str | None) -> None:
+        self.column, self.prefix = column, prefix
+        self.texts: dict[str, str] = {}
+        self.numbered: dict[str, str] = {}
+
+    def add(self, text: str, own_id: Any, row: int) -> str:
+        """Return the text's id: its own, or, with a prefix, a number for each distinct text."""
+        if self.prefix is not None:
+            own_id = self.numbered.setdefault(text, f"{self.prefix}{len(self.numbered)}")
+        name = str(own_id)
+        if own_id is None or self.texts.setdefault(name, text) != text:
+            raise ValueError(
+                f"each input of {self.column!r} needs an id that stands for no other text, got {own_id!r} in row {row}."
+            )
+        return name
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Which of a query's ranked unjudged documents are taken."""
+
+    num_negatives: int
+    range_min: int
+    range_max: int | None
+    min_score: float | None
+    max_score: float | None
+    absolute_margin: float | None
+    relative_margin: float | None
+    sampling_strategy: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_negatives", 1), ("range_min", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is None:
+                raise ValueError(f"{name} must be an integer of at least {least}, got None.")
+            check_at_least(value, least, name)
+        check_at_least(self.range_max, self.range_min + self.num_negatives, "range_max")
+        check_choice(self.sampling_strategy, ("top", "random"), "sampling_strategy")
+        for name in ("min_score", "max_score", "absolute_margin", "relative_margin"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number or None, got {value!r}.")
+        for name in ("absolute_margin", "relative_margin"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)!r}.")
+
+    @property
+    def has_margin(self) -> bool:
+        return self.absolute_margin is not None or self.relative_margin is not None
+
+    @property
+    def stop(self) -> int:
+        """The rank, among unjudged documents, at which candidates end."""
+        if self.range_max is not None:
+            return self.range_max
+        limited = self.has_margin or self.min_score is not None or self.max_score is not None
+        spare = _OVERSAMPLING if limited or self.sampling_strategy == "random" else 1
+        return self.range_min + spare * self.num_negatives
+
+    def choose(self, ranked: Iterable[tuple[int, float]], relevant: float | None, row: int) -> list[int]:
+        """Choose among unjudged documents, best first; ``relevant`` is the lowest similarity of a relevant one."""
+        highest = math.inf if self.max_score is None else self.max_score
+        if relevant is not None:
+            margin = max(self.absolute_margin or 0.0, (self.relative_margin or 0.0) * abs(relevant))
+            highest = min(highest, relevant - margin)
+        lowest = -math.inf if self.min_score is None else self.min_score
+        candidates = [n for n, score in islice(ranked, self.range_min, self.stop) if lowest <= score <= highest]
+        if self.sampling_strategy == "random" and len(candidates) > self.num_negatives:
+            draw = np.random.default_rng([self.seed, row])
+            places = draw.choice(len(candidates), self.num_negatives, replace=False)
+            return [candidates[place] for place in sorted(places)]
+        return candidates[: self.num_negatives]
+
+
+def _mine(
+    queries: Tensor,
+    documents: Tensor,
+    judged: Sequence[set[int]],
+    relevant: Sequence[set[int]],
+    window: _Window,
+    similarity: str,
+    index: Any,
+) -> list[list[int]]:
+    """Choose each query's unjudged documents, by their numbers."""
+    check_finite(queries.sum(dim=1).cpu(), "embeddings of queries")
+    check_finite(documents.sum(dim=1).cpu(), "embeddings of documents")
+    depth = min(window.stop + max(map(len, judged)), len(documents))  # the judged ones may all be in front
+    search = exact_search if index is None else partial(faiss_search, index=index)
+    scores, numbers = search(queries, documents.split(_CHUNK), depth, similarity)
+    mined = []
+    for row, known in enumerate(judged):
+        lowest = None
+        if relevant[row] and window.has_margin:
+            own = documents[sorted(relevant[row])]
+            lowest = float(exact_search(queries[row : row + 1], [own], len(own), similarity)[0][0, -1])
+        ranked = zip(numbers[row].tolist(), scores[row].tolist(), strict=True)
+        unjudged = ((number, score) for number, score in ranked if number >= 0 and number not in known)
+        mined.append(window.choose(unjudged, lowest, row))
+    return mined
+
+
+def _distinct(corpus: Mapping[str, Any]) -> tuple[list[str], dict[str, int]]:
+    """Number the documents of different text; return the first id of each, and each id's number."""
+    ids: list[str] = []
+    first: dict[Any, int] = {}
+    place = {}
+    for document_id, document in corpus.items():
+        place[document_id] = first.setdefault(document if isinstance(document, str) else (document_id,), len(ids))
+        if place[document_id] == len(ids):
+            ids.append(document_id)
+    return ids, place
+
+
+def _grader(unjudged: Any) -> Callable[[Sequence[Any], Sequence[Any]], list[float]]:
+    """Return a function that grades unjudged pairs."""
+    if not isinstance(unjudged, Real):
+        try:
+            return as_teacher(unjudged).grade
+        except TypeError as error:
+            raise TypeError(
+                f"unjudged must be a number, a Teacher, a CrossEncoder or a SentenceTransformer, got {unjudged!r}."
+            ) from error
+    value = float(unjudged)
+    if value < 0 or math.isinf(value):
+        raise ValueError(f"unjudged must be at least 0 and finite, or NaN, got {unjudged!r}.")
+    return lambda queries, documents: [value] * len(queries)
+
+
+def _check_ids(queries: Mapping[str, Any], corpus: Mapping[str, Any], qrels: Qrels) -> None:
+    """Raise ValueError unless there are queries and documents, and judgements name them and are grades."""
+    for name, texts in (("queries", queries), ("corpus", corpus)):
+        if not isinstance(texts, Mapping) or not texts:
+            raise ValueError(f"{name} must be a non-empty dict of id to text, got {type(texts).__name__}.")
+    if not isinstance(qrels, Mapping):
+        raise ValueError(f"qrels must be a dict of query id to dict of document id to grade, got {qrels!r}.")
+    for query_id, grades in qrels.items():
+        if query_id not in queries:
+            raise ValueError(f"qrels must name ids of queries, got the unknown {query_id!r}.")
+        for document_id, value in grades.items():
+            if document_id not in corpus:
+                raise ValueError(f"qrels must name ids of corpus, got the unknown {document_id!r} for {query_id!r}.")
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(
+                    "a grade in qrels must be a finite number of at least 0 (leave unjudged documents out), got "
+                    f"{value!r} for query {query_id!r}, document {document_id!r}."
+                )
+
+
+def _check_found(queries: Mapping[str, Any], qrels: Qrels, mined: Sequence[Sequence[str]], wanted: int) -> None:
+    """Raise ValueError for a row without documents; log how many queries found fewer than wanted."""
+    for row, (query_id, found) in enumerate(zip(queries, mined, strict=True)):
+        if not found and not qrels.get(query_id):
+            raise ValueError(
+                f"each query must have a document, got none for {query_id!r} in row {row}, which has no judgements: "
+                "widen the range or the score limits, or leave the query out."
+            )
+    short = sum(len(found) < wanted for found in mined)
+    if short:
+        logger.warning("%d of %d queries found fewer than %d unjudged documents.", short, len(mined), wanted)

@@ -1,0 +1,343 @@
+"""Labels from a frozen teacher: its embeddings or its scores, computed once into a column of the dataset.
+
+A teacher that does not learn gives the same answer in every epoch, so training need not run it:
+
+- `add_embeddings` adds a teacher's embeddings, which ``relevance.Vectors(threshold, power)`` compares;
+- `add_scores` adds grades of (query, document) pairs or lists, which ``relevance.Pairs()`` and
+  ``relevance.Lists()`` read.
+
+Save the result with ``dataset.save_to_disk``. A column that some other program has computed needs none of this:
+call it ``label``, and any relevance reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import torch
+from datasets import Dataset, concatenate_datasets
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from torch import Tensor
+from torch.nn import functional as F
+
+from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
+
+LABEL_COLUMNS = ("label", "labels", "score", "scores")
+_PAIRS_AT_ONCE = 2**16  # of embeddings whose cosine is taken at a time
+
+
+def sharpen(scores: Tensor, *, threshold: float = 0.0, power: float = 1.0, temperature: float | None = None) -> Tensor:
+    """Map a teacher's scores to grades in [0, 1].
+
+    grade = max(0, (p - threshold) / (1 - threshold)) ** power, where p is the score itself, a cosine or a
+    probability, or σ(score / temperature) if a temperature is given, for the logits of a cross-encoder. Those
+    have no fixed range: about -12 to 12 for models trained with a binary cross-entropy. Raise ``threshold``
+    or ``power`` where a teacher finds everything a little relevant, which would make any order a good one; raise
+    ``temperature`` where its probabilities are all near 0 or 1 and no longer tell good from better.
+
+    Args:
+        scores: Of any shape, floating: in [-1, 1] without a temperature, finite with one.
+        threshold: Probability or cosine up to which nothing is relevant, in [0, 1).
+        power: Exponent, above 0; above 1 sharpens.
+        temperature: Above 0, in units of the scores; None takes scores as they are.
+
+    Returns:
+        Grades of the scores' shape and type. Order is kept; scores up to the threshold become 0.
+
+    Raises:
+        ValueError: If a setting is out of its range, or scores are.
+
+    Example:
+        >>> sharpen(torch.tensor([0.2, 0.6, 1.0]), threshold=0.2, power=2.0)
+        tensor([0.0000, 0.2500, 1.0000])
+        >>> sharpen(torch.tensor([-9.0, 0.0, 9.0]), temperature=2.0)
+        tensor([0.0110, 0.5000, 0.9890])
+    """
+    _check_sharpening(threshold, power, temperature)
+    check_finite(scores, "scores")
+    if temperature is not None:
+        scores = torch.sigmoid(scores / temperature)
+    elif scores.numel() and scores.abs().max() > 1 + 1e-5:  # a cosine may pass 1 by its rounding
+        worst = scores.flatten()[scores.abs().argmax()].item()
+        raise ValueError(
+            f"scores must be in [-1, 1] without a temperature, got {worst!r}; for logits give temperature=1.0 or more."
+        )
+    return ((scores - threshold) / (1 - threshold)).clamp(0, 1).pow(power)
+
+
+def _check_sharpening(threshold: float, power: float, temperature: float | None) -> None:
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold must be in [0, 1), got {threshold!r}.")
+    check_temperature(power, "power")
+    if temperature is not None:
+        check_temperature(temperature)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen model that grades (query, document) pairs: a score, sharpened, times the highest grade.
+
+    Args:
+        model: A CrossEncoder with one output, whose logits go through the sigmoid, whatever activation it was saved
+            with; or a SentenceTransformer, whose score is the cosine of its embeddings of query and document.
+        threshold: See `sharpen`.
+        power: See `sharpen`.
+        temperature: See `sharpen`. None means 1 for a CrossEncoder; a SentenceTransformer takes none.
+        top_grade: Grade of a perfect score, above 0: that of the best documents, where judgements go up to it.
+        batch_size: Pairs, or texts, at a time, at least 1.
+        show_progress_bar: Whether to show progress over the batches.
+
+    Raises:
+        TypeError: If ``model`` is neither.
+        ValueError: If a number is out of its range, or a CrossEncoder has several outputs.
+
+    Example:
+        ::
+
+            teacher = Teacher(CrossEncoder("cross-encoder/ms-marco-MiniLM-L6-v2"), temperature=4.0, top_grade=3)
+            teacher.grade(["what is red", "what is red"], ["a colour", "a sea"])
+    """
+
+    model: CrossEncoder | SentenceTransformer
+    threshold: float = 0.0
+    power: float = 1.0
+    temperature: float | None = None
+    top_grade: float = 1.0
+    batch_size: int = 32
+    show_progress_bar: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, CrossEncoder | SentenceTransformer):
+            raise TypeError(f"model must be a CrossEncoder or a SentenceTransformer, got {self.model!r}.")
+        _check_sharpening(self.threshold, self.power, self.temperature)
+        check_temperature(self.top_grade, "top_grade")
+        check_at_least(self.batch_size, 1, "batch_size")
+        if isinstance(self.model, SentenceTransformer):
+            if self.temperature is not None:
+                raise ValueError(
+                    f"temperature must be None for a SentenceTransformer, whose cosines need no sigmoid, got "
+                    f"{self.temperature!r}."
+                )
+        elif self.model.num_labels != 1:
+            raise ValueError(f"model must be a CrossEncoder with one output, got {self.model.num_labels}.")
+
+    def grade(self, queries: Sequence[Any], documents: Sequence[Any]) -> list[float]:
+        """Grade pairs.
+
+        Args:
+            queries: A query for each pair; equal texts are embedded once.
+            documents: A document for each pair.
+
+        Returns:
+            Grades in [0, ``top_grade``], one for each pair.
+
+        Raises:
+            ValueError: If there are not as many documents as queries, or a score is not finite.
+        """
+        if len(queries) != len(documents):
+            raise ValueError(f"each query needs one document, got {len(queries)} and {len(documents)}.")
+        if not queries:
+            return []
+        if isinstance(self.model, CrossEncoder):
+            scores, temperature = self._predict(queries, documents), self.temperature or 1.0
+        else:
+            scores, temperature = self._compare(queries, documents), None
+        grades = sharpen(scores, threshold=self.threshold, power=self.power, temperature=temperature)
+        return (grades * self.top_grade).tolist()
+
+    def _predict(self, queries: Sequence[Any], documents: Sequence[Any]) -> Tensor:
+        """Compute logits: the sigmoid comes with the temperature."""
+        logits: Tensor = self.model.predict(
+            list(zip(queries, documents, strict=True)), activation_fn=torch.nn.Identity(), **self._options()
+        )
+        return logits.float().cpu()
+
+    def _compare(self, queries: Sequence[Any], documents: Sequence[Any]) -> Tensor:
+        """Compute cosines."""
+        query, query_rows = self._embed(self.model.encode_query, queries)
+        document, document_rows = self._embed(self.model.encode_document, documents)
+        pairs = zip(query_rows.split(_PAIRS_AT_ONCE), document_rows.split(_PAIRS_AT_ONCE), strict=True)
+        return torch.cat([(query[q] * document[d]).sum(1) for q, d in pairs])
+
+    def _embed(self, encode: Callable[..., Tensor], inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """Embed each distinct text once; return the unit vectors, and which one each input has."""
+        place: dict[Any, int] = {}
+        rows = [place.setdefault(x if isinstance(x, str) else id(x), len(place)) for x in inputs]
+        distinct = {row: x for row, x in zip(rows, inputs, strict=True)}
+        embeddings = encode(list(distinct.values()), **self._options())
+        return F.normalize(embeddings.float().cpu(), dim=1), torch.tensor(rows)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "show_progress_bar": self.show_progress_bar,
+            "convert_to_tensor": True,
+        }
+
+
+def as_teacher(teacher: Teacher | CrossEncoder | SentenceTransformer) -> Teacher:
+    """Return a teacher as it is, and a model as a `Teacher` with its defaults."""
+    return teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+
+
+def add_embeddings(
+    dataset: Dataset,
+    model: SentenceTransformer,
+    columns: Sequence[str],
+    *,
+    label_column: str = "label",
+    batch_size: int = 32,
+    show_progress_bar: bool = False,
+) -> Dataset:
+    """Add a frozen model's embeddings as labels, for ``relevance.Vectors(threshold, power)``.
+
+    With one column, each row gets one vector, shape ``(dimensions,)``, by ``model.encode``. With more, it gets
+    one for each column, ``(columns, dimensions)``: the first by ``model.encode_query``, the others by
+    ``model.encode_document``, with the model's own prompts.
+
+    Time: one encoding pass. Memory: rows × columns × dimensions × 4 bytes, about twice while it is made.
+
+    Args:
+        dataset: With a column for each name in ``columns``, of one text (or image, ...) a row.
+        model: The teacher; it need not have the student's dimensions.
+        columns: The input columns, all of them, in the dataset's order.
+        label_column: Name of the new column.
+        batch_size: Inputs encoded at a time, at least 1.
+        show_progress_bar: Whether to show progress over the batches.
+
+    Returns:
+        The dataset with the new column, float32, and without a format.
+
+    Raises:
+        TypeError: If ``dataset`` is no `datasets.Dataset`, or a column holds lists.
+        ValueError: If a column is missing or out of order, there are labels already, or an embedding is not finite.
+
+    Example:
+        >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> tokenizer = Tokenizer(models.WordLevel({"?": 0, "red": 1, "green": 2}, unk_token="?"))
+        >>> tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> teacher = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=torch.eye(3))])
+        >>> dataset = Dataset.from_dict({"query": ["red"], "document": ["red green"]})
+        >>> add_embeddings(dataset, teacher, ["query", "document"])["label"][0]
+        [[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]]
+    """
+    _check_columns(dataset, columns, 1, label_column)
+    check_at_least(batch_size, 1, "batch_size")
+    encoders = [model.encode] if len(columns) == 1 else [model.encode_query] + [model.encode_document] * len(columns)
+    vectors = []
+    for name, encode in zip(columns, encoders, strict=False):
+        inputs = _read(dataset, name)
+        if any(isinstance(entry, list) for entry in inputs):
+            raise TypeError(
+                f"each row of {name!r} must be one text, got a list in a row; for lists of documents use add_scores."
+            )
+        encoded = encode(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar, convert_to_tensor=True)
+        vectors.append(encoded.float().cpu().numpy())
+        wrong = np.flatnonzero(~np.isfinite(vectors[-1]).all(axis=1))
+        if len(wrong):
+            raise ValueError(f"embeddings must be finite, got NaN or infinity for {name!r} in row {wrong[0]}.")
+    stacked = vectors[0] if len(columns) == 1 else np.stack(vectors, axis=1)
+    return _add_column(dataset, label_column, _as_arrow(stacked))
+
+
+def add_scores(
+    dataset: Dataset,
+    teacher: Teacher | CrossEncoder | SentenceTransformer,
+    columns: Sequence[str],
+    *,
+    label_column: str = "label",
+) -> Dataset:
+    """Add a teacher's grades of each row's documents as labels, for ``relevance.Pairs()`` or ``relevance.Lists()``.
+
+    A column of documents gives a number a row, for Pairs(). Several columns give a number for each, and a column of
+    lists of documents, of any lengths, a number for each document of the list, for Lists().
+
+    Time: one prediction a pair. Memory: all pairs and their grades.
+
+    Args:
+        dataset: With a column of queries and one or more of documents.
+        teacher: The model that grades, or a `Teacher` that also says how its scores become grades.
+        columns: The column of queries, then those of documents, all of them, in the dataset's order.
+        label_column: Name of the new column.
+
+    Returns:
+        The dataset with the new column, float32, and without a format.
+
+    Raises:
+        TypeError: If ``dataset`` is no `datasets.Dataset`, or ``teacher`` no model.
+        ValueError: If a column is missing or out of order, there are labels already, a list of documents is empty or
+            is not the only column of documents, or a score is not finite.
+
+    Example:
+        ::
+
+            teacher = Teacher(CrossEncoder("cross-encoder/ms-marco-MiniLM-L6-v2"), temperature=4.0)
+            dataset = add_scores(dataset, teacher, ["query", "documents"])
+            loss = ANDCGLoss(model, relevance=Lists())
+    """
+    teacher = as_teacher(teacher)
+    _check_columns(dataset, columns, 2, label_column)
+    queries, *documents = (_read(dataset, name) for name in columns)
+    lists, grouped = _group(documents, columns)
+    owners = [query for query, row in zip(queries, grouped, strict=True) for _ in row]
+    grades = iter(teacher.grade(owners, [document for row in grouped for document in row]))
+    labels: list[Any] = [[next(grades) for _ in row] for row in grouped]
+    kind = pa.list_(pa.float32())
+    if not lists and len(documents) == 1:
+        labels, kind = [label for (label,) in labels], pa.float32()
+    return _add_column(dataset, label_column, pa.array(labels, kind))
+
+
+def _group(documents: list[list[Any]], columns: Sequence[str]) -> tuple[bool, list[list[Any]]]:
+    """Tell whether the documents come in lists, and gather those of each row."""
+    lists = any(isinstance(entry, list) for column in documents for entry in column)
+    if not lists:
+        return False, [list(row) for row in zip(*documents, strict=True)]
+    if len(documents) > 1:
+        raise ValueError(f"a column of lists must be the only column of documents, got {list(columns[1:])}.")
+    for row, entry in enumerate(documents[0]):
+        if not entry:
+            raise ValueError(f"each list in {columns[1]!r} must hold a document, got {entry!r} in row {row}.")
+    return True, documents[0]
+
+
+def _read(dataset: Dataset, column: str) -> list[Any]:
+    return list(dataset.with_format(None)[column][:])
+
+
+def _check_columns(dataset: Dataset, columns: Sequence[str], least: int, label_column: str) -> None:
+    """Raise unless the columns are there, as the collator will order them, and the labels are not."""
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be a datasets.Dataset, got {type(dataset).__name__}.")
+    if not len(dataset):
+        raise ValueError("dataset must have at least one row, got none.")
+    names = dataset.column_names
+    if isinstance(columns, str) or len(columns) < least or any(name not in names for name in columns):
+        raise ValueError(f"columns must be a list of at least {least} of {names}, got {columns!r}.")
+    if list(columns) != [name for name in names if name in columns]:
+        raise ValueError(f"columns must be in the order of the dataset's, {names}, got {list(columns)}.")
+    label_columns = LABEL_COLUMNS if label_column in LABEL_COLUMNS else (label_column,)
+    taken = [name for name in names if name in label_columns]
+    if taken:
+        raise ValueError(
+            f"dataset must not have labels yet, or training could read the wrong ones, got {taken}; "
+            "remove them by dataset.remove_columns."
+        )
+
+
+def _as_arrow(vectors: NDArray[np.float32]) -> Any:
+    """Wrap rows of vectors without copying: datasets would take them apart number by number."""
+    array = pa.array(vectors.ravel())
+    for size in reversed(vectors.shape[1:]):
+        array = pa.FixedSizeListArray.from_arrays(array, size)
+    return array
+
+
+def _add_column(dataset: Dataset, name: str, array: Any) -> Dataset:
+    return concatenate_datasets([dataset.with_format(None), Dataset(pa.table({name: array}))], axis=1)
