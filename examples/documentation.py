@@ -63,6 +63,8 @@ class Entry:
         module: Qualified name of the module.
         class_name: Qualified name of the class the object is or belongs to; of the object itself if there is none.
         package: Top-level package, or ``stdlib``.
+        parameters: Names of the parameters that the docstring mentions, in the order of the signature.
+        lines: Length of the body in lines, without the docstring.
     """
 
     id: str
@@ -71,6 +73,8 @@ class Entry:
     module: str
     class_name: str
     package: str
+    parameters: tuple[str, ...] = ()
+    lines: int = 0
 
 
 def first_sentence(docstring: str) -> tuple[str, str]:
@@ -97,6 +101,23 @@ def signature(node: Definition) -> str:
     return f"({ast.unparse(node.args)})"
 
 
+def documented_parameters(node: Definition, docstring: str) -> tuple[str, ...]:
+    """Name the parameters of a function, or of a class's constructor, that the docstring mentions."""
+    constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    function = node if not isinstance(node, ast.ClassDef) else next(iter(constructors), None)
+    if function is None:
+        return ()
+    words = set(re.findall(r"\w+", docstring))
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return tuple(a.arg for a in arguments if a.arg in words and a.arg not in ("self", "cls"))
+
+
+def body_lines(node: Definition) -> int:
+    """Count the lines of a definition's body after its docstring."""
+    start = node.body[0].end_lineno or 0
+    return (node.end_lineno or start) - start
+
+
 def parse_module(source: bytes | str, module: str, package: str) -> Iterator[Entry]:
     """Yield the entries of one module's source text; none if it is no valid Python."""
     try:
@@ -112,12 +133,15 @@ def parse_module(source: bytes | str, module: str, package: str) -> Iterator[Ent
         is_class = isinstance(node, ast.ClassDef)
         if is_class:
             nodes += [(n, name) for n in node.body if isinstance(n, Definition)]
-        query, rest = first_sentence(ast.get_docstring(node) or "")
+        docstring = ast.get_docstring(node) or ""
+        query, rest = first_sentence(docstring)
         if len(query.split()) < SHORTEST_QUERY or len(rest) < SHORTEST_REST:
             continue
         seen.add(name)
         document = f"{name}{signature(node)} {rest[:LONGEST_REST]}"
-        yield Entry(name, query, document, module, name if is_class else outer or name, package)
+        class_name = name if is_class else outer or name
+        parameters, lines = documented_parameters(node, docstring), body_lines(node)
+        yield Entry(name, query, document, module, class_name, package, parameters, lines)
 
 
 def locate(package: str) -> Path | None:

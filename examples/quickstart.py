@@ -30,11 +30,10 @@ from documentation import Entry
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from search import DOCUMENTS, load_model, search
+from search import DOCUMENTS, search
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from shared import make_model
 from torch import nn
 from transformers import ProgressCallback, set_seed
 
@@ -55,21 +54,6 @@ QUESTIONS = (
     "shortest path between two nodes of a graph",
     "wait until several threads have reached the same point",
 )
-
-
-def make_model(name: str, texts: Sequence[str]) -> SentenceTransformer:
-    """Load a model, or make a static one from scratch, with a tokenizer trained on the texts."""
-    if name != "static":
-        return load_model(name)
-    # Byte-pair encoding, because it learns the same vocabulary each time: WordPiece breaks ties at random.
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    words, characters = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, characters])
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=4_000, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=1_024)], device="cpu")
 
 
 def make_dataset(entries: Sequence[Entry]) -> Dataset:
@@ -223,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     rows = {"BM25": {**test.score_bm25(), "seconds": time.perf_counter() - start}}
     set_seed(options.seed)
-    untrained = make_model(options.model, dataset["query"][:] + dataset["document"][:])
+    texts = dataset["query"][:] + dataset["document"][:]
+    untrained = make_model(options.model, texts, dimensions=1_024)
     rows["before"] = {**test.score_model(untrained), "seconds": 0}
     curves = {}
     for name, make_loss in LOSSES.items():

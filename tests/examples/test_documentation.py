@@ -99,3 +99,25 @@ def test_a_limit_leaves_whole_modules_out_but_for_one(entries, tmp_path):
     fewer = documentation.load(3, packages={name: tmp_path / name for name in ("ant", "zoo")}, processes=1)
     assert len(fewer) == 3
     assert set(fewer) < set(entries)
+
+
+def test_parameters_are_those_the_docstring_mentions_and_lines_those_after_it():
+    import documentation
+
+    source = '''
+class Reader:
+    """Read rows of a file, one block at a time. The size of a block is ``block``, in bytes, and the file is path."""
+
+    def __init__(self, path, /, block=1, *, other=2):
+        self.path = path
+
+def count(rows, *, start=0, step=1):
+    """Count the rows of a table from start. Empty rows do not count, and neither do comments in the rows."""
+    total = start
+    for row in rows:
+        total += step
+    return total
+'''
+    reader, count = documentation.parse_module(source, "m", "m")
+    assert (reader.parameters, reader.lines) == (("path", "block"), 3)
+    assert (count.parameters, count.lines) == (("rows", "start"), 4)
