@@ -21,10 +21,11 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers import __version__ as st_version
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from torch import nn
+from torch import Tensor, nn
 from transformers import set_seed
 
 from st_rankloss import RankingDiagnostics, RankingLoss, RankingTrainer
+from st_rankloss.functional import ndcg
 
 Scores = dict[str, float]
 MakeLoss = Callable[[SentenceTransformer], nn.Module]
@@ -259,6 +260,32 @@ def compare(
         model.save_pretrained(str(options.output / "model"))
         (options.output / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     return results
+
+
+def neighbour_ndcg(embeddings: Tensor, relevance: Tensor, k: int) -> float:
+    """Score each sample's ranking of all the others: mean nDCG@k, with exact ranks and linear gain.
+
+    Args:
+        embeddings: Shape ``(N, dimensions)``, compared by cosine.
+        relevance: Of each sample for each other, at least 0, shape ``(N, N)``; its diagonal is not read.
+        k: Cutoff.
+
+    Returns:
+        The mean over the samples that have anything relevant.
+    """
+    embeddings = torch.nn.functional.normalize(embeddings, dim=1)
+    relevance = relevance.float().fill_diagonal_(torch.nan)
+    values = [
+        ndcg(embeddings[start : start + 256] @ embeddings.T, relevance[start : start + 256], k=k)
+        for start in range(0, len(embeddings), 256)
+    ]
+    return torch.cat(values).nanmean().item()
+
+
+def embed(model: SentenceTransformer, inputs: Sequence[Any]) -> Tensor:
+    """Embed inputs, ``(N, dimensions)``, on the CPU."""
+    embeddings: Tensor = model.encode(list(inputs), batch_size=256, convert_to_tensor=True, show_progress_bar=False)
+    return embeddings.float().cpu()
 
 
 def _lay_out(title: str, results: Mapping[str, Scores], options: argparse.Namespace) -> Table:

@@ -1,0 +1,71 @@
+"""A small fast model that ranks as a large slow one does: distillation by the order of similarities.
+
+    python examples/distillation.py [--data FILE-OR-HUB-ID --text-column text] [--teacher minilm] [--model static]
+
+Without ``--data``: first sentences of docstrings. The teacher, all-MiniLM-L6-v2, embeds them once; its embeddings are
+the labels. A text's relevance for another is the teacher's cosine, cut off below a threshold. Scores, on modules never
+trained on: nDCG@10 of the student's ranking, graded by the teacher's cosines, and the Spearman correlation of the two
+models' cosines. The usual loss is the squared error of the student's embeddings, which must have the teacher's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import shared
+import torch
+from datasets import Dataset
+from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MSELoss
+
+from st_rankloss import ANDCGLoss
+from st_rankloss.relevance import Vectors
+from st_rankloss.teachers import add_embeddings
+
+LOSSES = {
+    "MSE": (lambda model: MSELoss(model), {"learning_rate": 0.02}),
+    "A-NDCG": (lambda model: ANDCGLoss(model, Vectors(threshold=0.2), temperature=0.05), {"learning_rate": 0.02}),
+}
+GRADED = Vectors(threshold=0.2)
+"""What the test's grades are made of the teacher's embeddings with."""
+
+
+def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
+    """Compare the student's ranking of the test texts for each other with the teacher's."""
+    student = torch.nn.functional.normalize(shared.embed(model, test["text"]), dim=1)
+    teacher = torch.nn.functional.normalize(torch.tensor(test["label"][:]), dim=1)
+    above = torch.triu_indices(len(student), len(student), offset=1)
+    cosines = [(x[above[0][::7]] * x[above[1][::7]]).sum(1) for x in (student, teacher)]  # every seventh pair
+    return {
+        "nDCG@10": shared.neighbour_ndcg(student, GRADED(teacher, teacher), k=10),
+        "Spearman": float(spearmanr(*cosines).statistic),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
+    """Compare the losses."""
+    columns = {"text": "text", "teacher": "minilm"}
+    options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES), limit=6_000, epochs=10.0)
+    del options.columns["teacher"]
+    if options.data:
+        data = shared.read_splits(options.data, options.columns, options.limit)
+    else:
+        data = shared.read_documentation(options.limit, lambda entry: {"text": entry.query})
+    teacher = shared.make_model(options.teacher_column, [])
+    for split in {"train", options.split}:
+        data[split] = add_embeddings(data[split], teacher, ["text"], batch_size=64)
+    size = len(data["train"]["label"][0])
+    model = shared.make_model(options.model, data["train"]["text"][:], dimensions=size)
+    return shared.compare(
+        f"{len(data['train'])} texts to learn from, {len(data[options.split])} to rank",
+        model,
+        LOSSES,
+        data["train"],
+        lambda trained: evaluate(trained, data[options.split]),
+        options,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A search model from queries with graded documents, and judgements by id, so that no document is a false negative.
+
+    python examples/graded_retrieval.py [--data FOLDER-OR-HUB-ID] [--model minilm]
+
+Without ``--data``: the first sentence of a docstring is the query, name, signature and the rest of it the document;
+the object itself has grade 3, others of its class 2, of its module 1. ``--data`` is a folder with ``corpus``, and
+``queries_SPLIT`` and ``qrels_SPLIT`` for each of train, dev and test, in parquet, jsonl, csv or tsv, or a set on the
+hub with the configurations corpus, queries and default, as those of MTEB. Scores, on queries never trained on: graded
+nDCG@10, MRR@10 and recall@100. The usual loss is MultipleNegativesRankingLoss on pairs of query and best document.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import documentation
+import shared
+from datasets import Dataset, get_dataset_config_names, load_dataset
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, samplers
+from st_rankloss.relevance import Qrels
+
+MOST = 8
+"""Documents of a query in one row: the best ones first."""
+
+
+@dataclass
+class Collection:
+    """Queries of one split, and what they find in the corpus: texts by id, grades by ids."""
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+    def rows(self, most: int) -> Dataset:
+        """Make a row of each query: its best ``most`` documents, with all ids."""
+        ids = {query: sorted(grades, key=lambda d: (-grades[d], d))[:most] for query, grades in self.qrels.items()}
+        return Dataset.from_dict(
+            {
+                "query": [self.queries[query] for query in ids],
+                "documents": [[self.corpus[document] for document in row] for row in ids.values()],
+                "query_id": list(ids),
+                "document_ids": list(ids.values()),
+            }
+        )
+
+
+def from_documentation(options: argparse.Namespace) -> dict[str, Collection]:
+    """Search the installed packages' documentation, divided by module."""
+    parts = documentation.split(documentation.load(options.limit))
+    return {
+        split: Collection(
+            {entry.id: entry.query for entry in part},
+            {entry.id: entry.document for entry in part},
+            documentation.qrels(part, part),
+        )
+        for split, part in parts.items()
+    }
+
+
+def from_tables(options: argparse.Namespace) -> dict[str, Collection]:
+    """Read a collection's tables from a folder or from the hub."""
+
+    def read(table: str, split: str) -> Dataset:
+        if not Path(options.data).is_dir():
+            config = "default" if table == "qrels" and "qrels" not in get_dataset_config_names(options.data) else table
+            return load_dataset(options.data, config, split=split if table == "qrels" else table)
+        stem = table if table == "corpus" else f"{table}_{split}"
+        return shared.read_file(next(Path(options.data).glob(f"{stem}.*")))
+
+    column = options.columns
+    corpus = {str(row[column["document-id"]]): row[column["text"]] for row in read("corpus", "")}
+    found = {}
+    for split in ("train", options.split):
+        queries = {str(row[column["query-id"]]): row[column["query"]] for row in read("queries", split)}
+        qrels: dict[str, dict[str, int]] = {}
+        for row in read("qrels", split):
+            query, document = str(row[column["judged-query"]]), str(row[column["judged-document"]])
+            if query in queries and document in corpus and row[column["grade"]] > 0:
+                qrels.setdefault(query, {})[document] = int(row[column["grade"]])
+        qrels = dict(list(qrels.items())[: options.limit])
+        found[split] = Collection({query: queries[query] for query in qrels}, corpus, qrels)
+    return found
+
+
+def evaluate(model: SentenceTransformer, collection: Collection) -> shared.Scores:
+    """Search the corpus."""
+    evaluator = GradedInformationRetrievalEvaluator(
+        collection.queries, collection.corpus, collection.qrels, batch_size=256, write_csv=False
+    )
+    scores = evaluator(model)
+    return {metric: scores[f"{model.similarity_fn_name}_{metric}"] for metric in ("ndcg@10", "mrr@10", "recall@100")}
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
+    """Compare the losses."""
+    columns = {"query-id": "query_id", "query": "title", "document-id": "doc_id", "text": "text"}
+    columns |= {"judged-query": "query_id", "judged-document": "doc_id", "grade": "relevance"}
+    options = shared.parse_options(__doc__, arguments, columns=columns, losses=["MNRL", "A-NDCG"], batch_size=128)
+    found = (from_tables if options.data else from_documentation)(options)
+    train, test = found["train"], found[options.split]
+    lists = train.rows(MOST)
+    pairs = lists.map(lambda row: {"document": row["documents"][0]}, remove_columns=lists.column_names[1:])
+    model = shared.make_model(options.model, [*train.queries.values(), *train.corpus.values()])
+    return shared.compare(
+        f"{len(test.queries)} queries, {len(test.corpus)} documents",
+        model,
+        {
+            "MNRL": (lambda model: MultipleNegativesRankingLoss(model, scale=10), {"learning_rate": 0.1}),
+            "A-NDCG": (
+                lambda model: ANDCGLoss(model, Qrels(train.qrels), temperature=0.05),
+                {"learning_rate": 0.1, "batch_sampler": samplers.qrels()},
+            ),
+        },
+        {"MNRL": pairs, "A-NDCG": lists},
+        lambda trained: evaluate(trained, test),
+        options,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Embeddings that know how far classes are from each other, from text + [coarse, ..., fine].
+
+    python examples/hierarchy.py [--data FILE-OR-HUB-ID --text-column text --coarse-column domain --fine-column intent]
+
+Without ``--data``: first sentences of docstrings with their place, [package, module]. Two texts of one module have
+relevance 2, of one package 1. Scores, on modules never trained on: graded nDCG@100 of the test texts ranked for each
+other, the share whose nearest other text is of the same fine class, and the same for the coarse class. The usual loss
+is SupCon, a softmax cross-entropy, on the fine class alone; "softmax" is the same loss given all grades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shared
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+
+from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.relevance import Hierarchy
+
+LOSSES = {
+    "SupCon": (
+        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), lambda q, d: Hierarchy()(q, d) == 2),
+        {"learning_rate": 0.05},
+    ),
+    "softmax": (
+        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Hierarchy()),
+        {"learning_rate": 0.05},
+    ),
+    "A-NDCG": (lambda model: ANDCGLoss(model, Hierarchy(), temperature=0.05), {"learning_rate": 0.05}),
+}
+
+
+def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
+    """Rank the test texts for each other."""
+    embeddings = torch.nn.functional.normalize(shared.embed(model, test["text"]), dim=1)
+    names = [[path[0] for path in test["label"]], ["/".join(path) for path in test["label"]]]
+    levels = torch.stack([torch.from_numpy(np.unique(level, return_inverse=True)[1]) for level in names], dim=1)
+    nearest = (embeddings @ embeddings.T).fill_diagonal_(-2).argmax(1)
+    fine, coarse = (levels[nearest] == levels).float().mean(0).flip(0).tolist()
+    return {
+        "graded nDCG@100": shared.neighbour_ndcg(embeddings, Hierarchy()(levels, levels), k=100),
+        "fine 1-NN": fine,
+        "coarse 1-NN": coarse,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
+    """Compare the losses."""
+    columns = {"text": "text", "coarse": "domain", "fine": "intent"}
+    options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
+    if options.data:
+        data = shared.read_splits(options.data, options.columns, options.limit)
+        data = data.map(
+            lambda row: {"label": [str(row["coarse"]), str(row["fine"])]}, remove_columns=["coarse", "fine"]
+        )
+    else:
+        data = shared.read_documentation(
+            options.limit, lambda entry: {"text": entry.query, "label": [entry.package, entry.module]}
+        )
+    model = shared.make_model(options.model, data["train"]["text"][:])
+    collator = RankingCollator(model.preprocess, label_kind="path")  # paths of names, not sets of labels
+    batches = {"batch_sampler": samplers.hierarchy(per_level=(2, 4)), "data_collator": collator}
+    return shared.compare(
+        f"{len({tuple(path) for path in data['train']['label']})} fine classes, {len(data[options.split])} texts",
+        model,
+        {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()},
+        data["train"],
+        lambda trained: evaluate(trained, data[options.split]),
+        options,
+    )
+
+
+if __name__ == "__main__":
+    main()

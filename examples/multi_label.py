@@ -1,0 +1,90 @@
+"""Embeddings in which texts with similar sets of labels are near each other, from text + [labels].
+
+    python examples/multi_label.py [--data FILE-OR-HUB-ID --text-column text --labels-column labels] [--model minilm]
+
+Without ``--data``: first sentences of functions' docstrings, labelled with the names of the parameters that the
+docstring mentions, if they are names of at least 20 functions. Relevance is the Jaccard index of two sets. Scores, on
+modules never trained on: nDCG@10 of the test texts ranked for each other by Jaccard, and label ranking average
+precision (LRAP) of the labels of the 20 nearest training texts. The usual losses are softmax cross-entropies: SupCon,
+for which two texts are related if they share any label, and the same with Jaccard as soft target.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import shared
+import torch
+from datasets import Dataset, DatasetDict
+from sentence_transformers import SentenceTransformer
+from sklearn.metrics import label_ranking_average_precision_score
+
+from st_rankloss import ANDCGLoss, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.relevance import MultiLabel
+
+LEAST = 20
+"""Texts that a label must have."""
+
+LOSSES = {
+    "SupCon": (
+        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), lambda q, d: MultiLabel()(q, d) > 0),
+        {"learning_rate": 0.05},
+    ),
+    "softmax": (
+        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), MultiLabel("jaccard")),
+        {"learning_rate": 0.05},
+    ),
+    "A-NDCG": (lambda model: ANDCGLoss(model, MultiLabel("jaccard"), temperature=0.03), {"learning_rate": 0.05}),
+}
+
+
+def keep_frequent(data: DatasetDict) -> DatasetDict:
+    """Leave out labels with fewer than `LEAST` training texts, and texts without labels."""
+    counts = Counter(str(name) for names in data["train"]["labels"] for name in names)
+    data = data.map(lambda row: {"labels": [str(name) for name in row["labels"] if counts[str(name)] >= LEAST]})
+    return data.filter(lambda row: bool(row["labels"]))
+
+
+def evaluate(model: SentenceTransformer, train: Dataset, test: Dataset) -> shared.Scores:
+    """Rank the test texts for each other, and labels for each by its nearest training texts."""
+    place = {name: i for i, name in enumerate(sorted({name for names in train["labels"] for name in names}))}
+    known, new = (torch.nn.functional.normalize(shared.embed(model, part["text"]), dim=1) for part in (train, test))
+    hot = [torch.zeros(len(part), len(place)) for part in (train, test)]
+    for flags, part in zip(hot, (train, test), strict=True):
+        for row, names in enumerate(part["labels"]):
+            flags[row, [place[name] for name in names]] = 1
+    similarity, nearest = (new @ known.T).topk(min(20, len(known)), dim=1)
+    votes = (hot[0][nearest] * similarity.clamp_min(0)[..., None]).sum(1)
+    return {
+        "nDCG@10": shared.neighbour_ndcg(new, MultiLabel("jaccard")(hot[1], hot[1]), k=10),
+        "LRAP": float(label_ranking_average_precision_score(hot[1].numpy(), votes.numpy())),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
+    """Compare the losses."""
+    columns = {"text": "text", "labels": "labels"}
+    options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
+    if options.data:
+        data = shared.read_splits(options.data, options.columns, options.limit)
+    else:
+        data = shared.read_documentation(
+            options.limit, lambda entry: {"text": entry.query, "labels": list(entry.parameters)}
+        )
+    data = keep_frequent(data)
+    model = shared.make_model(options.model, data["train"]["text"][:])
+    batches = {"batch_sampler": samplers.multi_label(per_label=4)}
+    names = {name for names in data["train"]["labels"] for name in names}
+    return shared.compare(
+        f"{len(names)} labels, {len(data[options.split])} texts",
+        model,
+        {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()},
+        data["train"],
+        lambda trained: evaluate(trained, data["train"], data[options.split]),
+        options,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Embeddings from texts without any label: views of a text are ranked by what they have left of it.
+
+    python examples/self_supervised.py [--data FILE-OR-HUB-ID --text-column text] [--model minilm]
+
+Without ``--data``: documents of the installed packages' documentation (name, signature, docstring). Three views of each
+text are ranked in each batch, unaltered and with a part of the words left out; relevance falls with what is left, and
+is 0 for other texts. Scores, on modules never trained on, are those of a search that nothing was told of: graded
+nDCG@10 and MRR@10 of first sentences searching for the documents (or, with ``--data``, of the first half of a text
+searching for the second). The usual loss is that of SimCSE: a softmax cross-entropy, MNRL, between two views of each
+text, here with words left out as well, since a static model has no dropout. "A-NDCG, two views" has the same two views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import documentation
+import shared
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+
+from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
+from st_rankloss.augmentations import CropWords, DropWords, Identity
+from st_rankloss.relevance import Views
+
+TWO = [DropWords(0.5), CropWords(0.5)]
+THREE = [Identity(), DropWords(0.4), CropWords(0.6)]
+
+
+def evaluate(model: SentenceTransformer, queries: dict[str, str], corpus: dict[str, str], qrels: Any) -> shared.Scores:
+    """Search the corpus."""
+    evaluator = GradedInformationRetrievalEvaluator(queries, corpus, qrels, batch_size=256, write_csv=False)
+    scores = evaluator(model)
+    return {metric: scores[f"{model.similarity_fn_name}_{metric}"] for metric in ("ndcg@10", "mrr@10")}
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
+    """Compare the losses."""
+    losses = ["SimCSE", "A-NDCG, two views", "A-NDCG"]
+    options = shared.parse_options(__doc__, arguments, columns={"text": "text"}, losses=losses)
+    if options.data:
+        data = shared.read_splits(options.data, options.columns, options.limit)
+        train = data["train"].select_columns("text")
+        halves = {str(i): text.split() for i, text in enumerate(data[options.split]["text"]) if len(text.split()) > 1}
+        queries = {i: " ".join(words[: len(words) // 2]) for i, words in halves.items()}
+        corpus = {i: " ".join(words[len(words) // 2 :]) for i, words in halves.items()}
+        qrels = {i: {i: 1} for i in halves}
+    else:
+        parts = documentation.split(documentation.load(options.limit))
+        train = Dataset.from_dict({"text": [f"{entry.query} {entry.document}" for entry in parts["train"]]})
+        queries = {entry.id: entry.query for entry in parts[options.split]}
+        corpus = {entry.id: entry.document for entry in parts[options.split]}
+        qrels = documentation.qrels(parts[options.split], parts[options.split])
+    model = shared.make_model(options.model, train["text"][:])
+    two, three = (ViewsCollator(model.preprocess, views=views) for views in (TWO, THREE))
+    return shared.compare(
+        f"{len(train)} texts, {len(queries)} queries",
+        model,
+        {
+            "SimCSE": (
+                lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Views()),
+                {"learning_rate": 0.05, "data_collator": two},
+            ),
+            "A-NDCG, two views": (
+                lambda model: ANDCGLoss(model, Views(), temperature=0.05),
+                {"learning_rate": 0.05, "data_collator": two},
+            ),
+            "A-NDCG": (
+                lambda model: ANDCGLoss(model, Views(), temperature=0.05),
+                {"learning_rate": 0.05, "data_collator": three},
+            ),
+        },
+        train,
+        lambda trained: evaluate(trained, queries, corpus, qrels),
+        options,
+    )
+
+
+if __name__ == "__main__":
+    main()
