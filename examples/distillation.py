@@ -17,18 +17,15 @@ import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.losses import MSELoss
 
 from st_rankloss import ANDCGLoss
 from st_rankloss.relevance import Vectors
 from st_rankloss.teachers import add_embeddings
 
-LOSSES = {
-    "MSE": (lambda model: MSELoss(model), {"learning_rate": 0.02}),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Vectors(threshold=0.2), temperature=0.05), {"learning_rate": 0.02}),
-}
 GRADED = Vectors(threshold=0.2)
-"""What the test's grades are made of the teacher's embeddings with."""
+"""Relevance by the teacher's embeddings, of training and of the test."""
 
 
 def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
@@ -46,7 +43,9 @@ def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"text": "text", "teacher": "minilm"}
-    options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES), limit=6_000, epochs=10.0)
+    options = shared.parse_options(
+        __doc__, arguments, columns=columns, losses=["MSE", "A-NDCG"], limit=4_000, epochs=10.0
+    )
     del options.columns["teacher"]
     if options.data:
         data = shared.read_splits(options.data, options.columns, options.limit)
@@ -57,10 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         data[split] = add_embeddings(data[split], teacher, ["text"], batch_size=64)
     size = len(data["train"]["label"][0])
     model = shared.make_model(options.model, data["train"]["text"][:], dimensions=size)
+    plain = SentenceTransformerDataCollator(model.preprocess)  # MSELoss reads a plain tensor of labels
     return shared.compare(
         f"{len(data['train'])} texts to learn from, {len(data[options.split])} to rank",
         model,
-        LOSSES,
+        {
+            "MSE": (lambda model: MSELoss(model), {"learning_rate": 0.02, "data_collator": plain}),
+            "A-NDCG": (lambda model: ANDCGLoss(model, GRADED, temperature=0.05), {"learning_rate": 0.02}),
+        },
         data["train"],
         lambda trained: evaluate(trained, data[options.split]),
         options,

@@ -70,7 +70,7 @@ def parse_options(
         parser.add_argument(f"--{name}-column", default=default, help=f"its name in --data; default: {default}")
     parser.set_defaults(**{"model": "static", "limit": 20_000, "epochs": 3.0, "batch_size": 256} | defaults)
     options = parser.parse_args(arguments)
-    options.columns = {name: getattr(options, f"{name}_column") for name in columns}
+    options.columns = {name: getattr(options, f"{name}_column".replace("-", "_")) for name in columns}
     set_seed(options.seed)
     return options
 
@@ -213,6 +213,7 @@ def train(
             "save_strategy": "no",
             "logging_steps": 0.1,
             "report_to": "none",
+            "dataloader_pin_memory": torch.cuda.is_available(),
         }
         | arguments
         | ({} if options.learning_rate is None else {"learning_rate": options.learning_rate})

@@ -1,0 +1,195 @@
+"""Every example, in a small setting: on the documentation, on files, with each loss."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Pictures
+from sentence_transformers import SentenceTransformer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
+TASKS = [name for name in NAMES if name not in ("quickstart", "search")]
+TINY = ["--epochs", "1", "--batch-size", "16"]
+
+
+@pytest.fixture(scope="module")
+def entries():
+    """Some modules of the standard library, with at least a few objects each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        documentation = importlib.import_module("documentation")
+        found = documentation.load(None, packages=["stdlib"], processes=1)
+    sizes = {}
+    for entry in found:
+        sizes[entry.module] = sizes.get(entry.module, 0) + 1
+    kept = [module for module, size in sizes.items() if size >= 8][:24]
+    # As if of several packages, so that there are classes to tell apart.
+    return [
+        documentation.Entry(**(vars(entry) | {"package": f"package{kept.index(entry.module) % 3}"}))
+        for entry in found
+        if entry.module in kept
+    ]
+
+
+@pytest.fixture
+def run(entries, monkeypatch, tmp_path):
+    """Run an example's main on the small documentation, and return its scores."""
+    documentation = importlib.import_module("documentation")
+    monkeypatch.setattr(documentation, "load", lambda limit=None, **options: entries)
+
+    def run(name, *arguments):
+        module = importlib.import_module(name)
+        if name == "multi_label":
+            monkeypatch.setattr(module, "LEAST", 3)
+        if name == "distillation" and "--teacher-column" not in arguments:
+            arguments = ("--teacher-column", str(teacher(tmp_path)), *arguments)
+        return module.main([*TINY, "--output", str(tmp_path / "output"), *arguments])
+
+    return run
+
+
+def teacher(folder):
+    """A small static model that stands in for MiniLM."""
+    shared = importlib.import_module("shared")
+    shared.make_model("static", ["some text to learn from"], dimensions=24, vocabulary=300).save(
+        str(folder / "teacher")
+    )
+    return folder / "teacher"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_example_compares_its_losses_and_saves_the_last_model(name, run, tmp_path, capsys):
+    scores = run(name)
+    assert list(scores)[0] == "before"
+    assert len(scores) >= 3
+    assert list(scores)[-1].startswith("A-NDCG")
+    for row in scores.values():
+        assert row.keys() == scores["before"].keys()
+        assert all(-1 <= value <= 1 for metric, value in row.items() if metric != "seconds")
+    assert json.loads((tmp_path / "output" / "results.json").read_text()) == scores
+    model = SentenceTransformer(str(tmp_path / "output" / "model"), device="cpu")
+    assert model.encode("three").shape[0] > 1
+    table = capsys.readouterr().out
+    assert all(loss.split(",")[0] in table for loss in scores)
+    assert "seed 0" in table
+
+
+def table(rows):
+    words = ["red", "green", "blue", "dark", "light"]
+    return [f"{words[i % 5]} {words[i * 7 % 3]} number{i % 9} thing{i % 4}" for i in range(rows)]
+
+
+COLUMNS = {
+    "classification": {"body": table(120), "kind": [i % 5 for i in range(120)]},
+    "hierarchy": {
+        "body": table(240), "domain": [f"d{i % 3}" for i in range(240)], "intent": [f"i{i % 12}" for i in range(240)]
+    },
+    "multi_label": {"body": table(120), "labels": [[f"l{i % 5}", f"l{i % 3}"] for i in range(120)]},
+    "regression": {"body": table(120), "valence": [float(i % 9) for i in range(120)]},
+    "sts": {"sentence1": table(120), "sentence2": table(240)[120:], "score": [float(i % 6) for i in range(120)]},
+    "self_supervised": {"body": table(120)},
+    "distillation": {"body": table(120)},
+    "large_batch": {"query": table(120), "document": table(240)[120:]},
+}  # fmt: skip
+OPTIONS = {name: ["--text-column", "body"] for name, columns in COLUMNS.items() if "body" in columns}
+OPTIONS["classification"] += ["--label-column", "kind"]
+
+
+SUFFIXES = [".csv", ".parquet", ".jsonl"]  # in turns; a csv file has no lists
+
+
+def write(dataset, path):
+    {".jsonl": dataset.to_json, ".csv": dataset.to_csv, ".parquet": dataset.to_parquet}[path.suffix](str(path))
+
+
+@pytest.mark.parametrize(("name", "suffix"), [(name, SUFFIXES[i % 3]) for i, name in enumerate(COLUMNS)])
+def test_own_data_by_file_and_column_name(name, suffix, run, tmp_path):
+    write(Dataset.from_dict(COLUMNS[name]), tmp_path / f"data{suffix}")
+    scores = run(name, "--data", str(tmp_path / f"data{suffix}"), *OPTIONS.get(name, []), "--loss", "A-NDCG")
+    assert list(scores) == ["before", "A-NDCG"]
+
+
+def test_a_folder_has_a_file_for_each_part(run, tmp_path):
+    for part, start in (("train", 0), ("dev", 60), ("test", 90)):
+        rows = Dataset.from_dict({"text": table(120), "label": [i % 5 for i in range(120)]})
+        write(rows.select(range(start, start + (60 if part == "train" else 30))), tmp_path / f"{part}.jsonl")
+    scores = run("classification", "--data", str(tmp_path), "--loss", "triplet", "--split", "dev")
+    assert list(scores) == ["before", "triplet"]
+
+
+def test_a_set_on_the_hub_is_read_by_its_parts(run, monkeypatch):
+    shared = importlib.import_module("shared")
+    rows = Dataset.from_dict({"text": table(120), "label": [i % 5 for i in range(120)]})
+    asked = []
+    monkeypatch.setattr(shared, "load_dataset", lambda name: asked.append(name) or {"train": rows, "validation": rows})
+    scores = run("classification", "--data", "someone/something", "--loss", "A-NDCG", "--limit", "80")
+    assert asked == ["someone/something"]
+    assert scores["A-NDCG"]["accuracy"] >= scores["before"]["accuracy"] - 0.2
+
+
+def test_images_of_ones_own(run, tmp_path):
+    features = Features({"icon": Image(), "name": Value("string"), "group": Value("string")})
+    icons = [Pictures.new("RGB", (20, 20), (i * 2, 255 - i * 2, 100)) for i in range(80)]
+    columns = {"icon": icons, "name": table(80), "group": [f"g{i // 20}" for i in range(80)]}
+    write(Dataset.from_dict(columns, features=features), tmp_path / "icons.parquet")
+    named = ["--image-column", "icon", "--caption-column", "name", "--label-column", "group"]
+    scores = run("image_text", "--data", str(tmp_path / "icons.parquet"), *named)
+    assert list(scores) == ["before", "CLIP", "A-NDCG"]
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_collections_in_tables(where, run, tmp_path, monkeypatch):
+    texts = table(40)
+    corpus = Dataset.from_dict({"doc_id": [f"d{i}" for i in range(40)], "text": texts})
+    queries = {
+        part: Dataset.from_dict({"query_id": [f"{part}{i}" for i in range(20)], "title": texts[:20]})
+        for part in ("train", "test")
+    }
+    qrels = {
+        part: Dataset.from_dict(
+            {
+                "query_id": [f"{part}{i // 2}" for i in range(40)],
+                "doc_id": [f"d{i // 2 + 20 * (i % 2)}" for i in range(40)],
+                "relevance": [2 - i % 2 for i in range(40)],
+            }
+        )
+        for part in ("train", "test")
+    }  # fmt: skip
+    data = str(tmp_path)
+    if where == "folder":
+        write(corpus, tmp_path / "corpus.parquet")
+        for part in ("train", "test"):
+            write(queries[part], tmp_path / f"queries_{part}.jsonl")
+            write(qrels[part], tmp_path / f"qrels_{part}.csv")
+    else:
+        module, data = importlib.import_module("graded_retrieval"), "mteb/something"
+        both = Dataset.from_list([*queries["train"], *queries["test"]])
+        monkeypatch.setattr(module, "get_dataset_config_names", lambda name: ["corpus", "queries", "default"])
+        tables = {("corpus", "corpus"): corpus, ("queries", "queries"): both}
+        tables |= {("default", part): qrels[part] for part in qrels}
+        monkeypatch.setattr(module, "load_dataset", lambda name, config, split: tables[config, split])
+    scores = run("graded_retrieval", "--data", data)
+    assert list(scores) == ["before", "MNRL", "A-NDCG"]
+    assert all(0 <= row["ndcg@10"] <= 1 for row in scores.values())
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_that_is_not_there_is_named(name, run, tmp_path):
+    write(Dataset.from_dict({"other": table(30)}), tmp_path / "data.jsonl")
+    with pytest.raises(ValueError, match=r"data.jsonl has the columns \['other'\], but not --\w+-column \w+"):
+        run(name, "--data", str(tmp_path / "data.jsonl"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_help_and_wrong_losses(name, run, capsys):
+    with pytest.raises(SystemExit):
+        run(name, "--loss", "unheard of")
+    assert "invalid choice: 'unheard of' (choose from" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(name, "--help")
+    assert f"python examples/{name}.py" in capsys.readouterr().out
