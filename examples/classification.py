@@ -21,16 +21,21 @@ from sentence_transformers.sentence_transformer.losses import BatchHardSoftMargi
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from st_rankloss import ANDCGLoss, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss import ApproxNDCG, RankingLoss, SoftmaxCrossEntropy, samplers
 from st_rankloss.relevance import Classes
 
 LOSSES = {
-    "triplet": (lambda model: BatchHardSoftMarginTripletLoss(model), {"learning_rate": 0.02}),
+    "triplet": (lambda model: BatchHardSoftMarginTripletLoss(model), {"learning_rate": 0.1}),
     "SupCon": (
         lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Classes()),
-        {"learning_rate": 0.02},
+        {"learning_rate": 0.1},
     ),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Classes(), temperature=0.05), {"learning_rate": 0.02}),
+    "A-NDCG + 0.2 softmax": (
+        lambda model: RankingLoss(
+            model, ApproxNDCG(temperature=0.1) + 0.2 * SoftmaxCrossEntropy(temperature=0.1), Classes()
+        ),
+        {"learning_rate": 0.05},
+    ),
 }
 
 

@@ -24,13 +24,16 @@ from st_rankloss.relevance import Hierarchy
 LOSSES = {
     "SupCon": (
         lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), lambda q, d: Hierarchy()(q, d) == 2),
-        {"learning_rate": 0.05},
+        {"learning_rate": 0.1},
     ),
     "softmax": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Hierarchy()),
+        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.2), Hierarchy()),
         {"learning_rate": 0.05},
     ),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Hierarchy(), temperature=0.05), {"learning_rate": 0.05}),
+    "A-NDCG": (
+        lambda model: ANDCGLoss(model, Hierarchy(), temperature=0.03, gain="exponential"),
+        {"learning_rate": 0.1},
+    ),
 }
 
 

@@ -28,14 +28,17 @@ LEAST = 20
 
 LOSSES = {
     "SupCon": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), lambda q, d: MultiLabel()(q, d) > 0),
-        {"learning_rate": 0.05},
+        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.2), lambda q, d: MultiLabel()(q, d) > 0),
+        {"learning_rate": 0.1},
     ),
     "softmax": (
         lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), MultiLabel("jaccard")),
-        {"learning_rate": 0.05},
+        {"learning_rate": 0.1},
     ),
-    "A-NDCG": (lambda model: ANDCGLoss(model, MultiLabel("jaccard"), temperature=0.03), {"learning_rate": 0.05}),
+    "A-NDCG": (
+        lambda model: ANDCGLoss(model, MultiLabel("jaccard"), temperature=0.03, gain="exponential"),
+        {"learning_rate": 0.1},
+    ),
 }
 
 

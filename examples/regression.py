@@ -42,8 +42,8 @@ class LinearHead(nn.Module):
 
 
 LOSSES = {
-    "linear MSE": (LinearHead, {"learning_rate": 0.02}),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Numeric(), temperature=0.05), {"learning_rate": 0.02}),
+    "linear MSE": (LinearHead, {"learning_rate": 0.01}),
+    "A-NDCG": (lambda model: ANDCGLoss(model, Numeric(), temperature=0.03), {"learning_rate": 0.05}),
 }
 
 
