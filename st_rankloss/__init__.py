@@ -6,7 +6,7 @@ labels mean, `objectives` what is optimised, `functional` holds the mathematics.
 
 from __future__ import annotations
 
-from st_rankloss import augmentations, functional, objectives, relevance, samplers
+from st_rankloss import augmentations, functional, mining, objectives, relevance, samplers, teachers
 from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
@@ -34,9 +34,11 @@ __all__ = [
     "ViewsCollator",
     "augmentations",
     "functional",
+    "mining",
     "objectives",
     "relevance",
     "samplers",
+    "teachers",
 ]
 
 __version__ = "0.1.0"

@@ -16,6 +16,10 @@ class RankingTrainer(SentenceTransformerTrainer):
     A `RankingCollator` or `ViewsCollator` passed as ``data_collator=`` gets the arguments' prompts and router
     mapping, too, if it has none of its own.
 
+    Args:
+        *args: As SentenceTransformerTrainer's.
+        **kwargs: As SentenceTransformerTrainer's.
+
     Raises:
         ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ.
 

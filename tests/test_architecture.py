@@ -43,6 +43,7 @@ KNOW_THE_HOST = {
     "teachers.py",
     "trainer.py",
 }
+NEED_EXTRAS = ("evaluation", "samplers")
 OPTIONAL = ("mteb", "faiss", "pytrec_eval", "matplotlib", "rich", "bm25s")
 
 
@@ -90,7 +91,7 @@ def test_imports_point_one_way(path):
         assert other in LAYER, f"{name_of(path)}:{line} imports {other}, which has no layer"
         assert LAYER[other] <= LAYER[part], f"{name_of(path)}:{line}: {part} must not import {other}"
         assert (part, other) not in APART | {(b, a) for a, b in APART}, f"{name_of(path)}:{line} imports {other}"
-        assert other != "_extras" or part in ("evaluation", "mining", "samplers"), f"{name_of(path)}:{line} needs an extra"
+        assert other != "_extras" or part in NEED_EXTRAS, f"{name_of(path)}:{line} needs an extra"
 
 
 def test_the_kernels_import_nothing_of_ours_but_kernels():

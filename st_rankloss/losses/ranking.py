@@ -90,11 +90,13 @@ class RankingLoss(nn.Module):
         | text                          | multi-hot                         | MultiLabel(), to be given |
         | text                          | [coarse, fine]                    | Hierarchy(), to be given  |
         | text                          | several numbers, or a vector      | Numeric() or Vectors()    |
+        | (query, document[, ...])      | a vector for each column          | Vectors(), to be given    |
+        | views of text or image ²      | none, or any label above of text  | Views()                   |
         | (image, caption) and the like | any of the labels above           | to be given               |
         | any with ids ¹                | judgements by id                  | Qrels(qrels), to be given |
         +-------------------------------+-----------------------------------+---------------------------+
 
-        ¹ through `RankingCollator`, which `RankingTrainer` uses by default.
+        ¹ through `RankingCollator`, which `RankingTrainer` uses by default. ² through `ViewsCollator`.
 
     Relations:
         - `ANDCGLoss` is this loss with the `ApproxNDCG` objective.

@@ -66,7 +66,8 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     raise ValueError(
         f"relevance=None is ambiguous for {columns} input columns and labels of {_describe(label)}: give "
         "relevance=Classes() if labels are classes of the rows, Hierarchy() or MultiLabel() if they are "
-        "levels or label sets, Numeric() if they are numbers, Pairs() if they score each row's first document."
+        "levels or label sets, Numeric() if they are numbers, Vectors() if they are vectors, Pairs() if they score "
+        "each row's first document."
     )
 
 

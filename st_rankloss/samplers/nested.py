@@ -44,10 +44,11 @@ def classes(per_class: int = 4) -> MakeSampler:
         >>> [sorted(dataset[batch]["label"]) for batch in sampler]
         [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
-    return hierarchy(per_level=(per_class,), _name="per_class")
+    _check_least([per_class], [2], "per_class")
+    return hierarchy(per_level=(per_class,))
 
 
-def hierarchy(per_level: Sequence[int] = (2, 2), *, _name: str = "per_level") -> MakeSampler:
+def hierarchy(per_level: Sequence[int] = (2, 2)) -> MakeSampler:
     """Nested P × K batches: for each sample others of its finest class, of its coarser classes, and of none.
 
     A batch is made of groups of one coarsest class; a group of ``per_level[0]`` of its sub-classes where it has as
@@ -75,10 +76,9 @@ def hierarchy(per_level: Sequence[int] = (2, 2), *, _name: str = "per_level") ->
 
             batch_sampler=samplers.hierarchy(per_level=(2, 4))  # 2 sub-classes of each class, 4 samples of each
     """
-    least = [1] * (len(per_level) - 1) + [2]
-    if not per_level or any(not isinstance(n, int) or n < low for n, low in zip(per_level, least, strict=True)):
-        rule = "an integer of at least 2" if _name == "per_class" else "integers of at least 1, the last at least 2"
-        raise ValueError(f"{_name} must be {rule}, got {per_level[0] if _name == 'per_class' else per_level!r}.")
+    if not per_level:
+        raise ValueError(f"per_level must have a number for each level, got {per_level!r}.")
+    _check_least(per_level, [1] * (len(per_level) - 1) + [2], "per_level")
     return partial(NestedSampler, per_level=tuple(per_level), paths_of=_read_paths)
 
 
@@ -107,9 +107,15 @@ def multi_label(per_label: int = 4) -> MakeSampler:
 
             batch_sampler=samplers.multi_label(per_label=4)
     """
-    if not isinstance(per_label, int) or per_label < 2:
-        raise ValueError(f"per_label must be an integer of at least 2, got {per_label!r}.")
+    _check_least([per_label], [2], "per_label")
     return partial(NestedSampler, per_level=(per_label,), paths_of=_choose_labels)
+
+
+def _check_least(numbers: Sequence[int], least: Sequence[int], name: str) -> None:
+    """Raise ValueError unless each number is an integer of at least so much."""
+    for number, low in zip(numbers, least, strict=True):
+        if isinstance(number, bool) or not isinstance(number, int) or number < low:
+            raise ValueError(f"{name} must be an integer of at least {low}, got {number!r}.")
 
 
 class NestedSampler(PlannedBatchSampler):
