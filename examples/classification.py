@@ -11,6 +11,7 @@ all samples of the batch, is the stronger peer. All see the same batches, 8 samp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import shared
@@ -57,21 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"text": "text", "label": "label"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-    else:
-        data = shared.read_documentation(options.limit, lambda entry: {"text": entry.query, "label": entry.package})
+    data = shared.read(options, lambda entry: {"text": entry.query, "label": entry.package})
     model = shared.make_model(options.model, data["train"]["text"][:])
     losses = {
         name: (make, {"batch_sampler": samplers.classes(per_class=8)} | settings)
         for name, (make, settings) in LOSSES.items()
     }
+    evaluated = partial(evaluate, train=data["train"], test=data[options.split])
     return shared.compare(
         f"{len(set(data['train']['label']))} classes, {len(data[options.split])} texts",
         model,
         losses,
         data["train"],
-        lambda trained: evaluate(trained, data["train"], data[options.split]),
+        evaluated,
         options,
     )
 

@@ -47,10 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         __doc__, arguments, columns=columns, losses=["MSE", "A-NDCG"], limit=4_000, epochs=10.0
     )
     del options.columns["teacher"]
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-    else:
-        data = shared.read_documentation(options.limit, lambda entry: {"text": entry.query})
+    data = shared.read(options, lambda entry: {"text": entry.query})
     teacher = shared.make_model(options.teacher_column, [])
     for split in {"train", options.split}:
         data[split] = add_embeddings(data[split], teacher, ["text"], batch_size=64)
@@ -61,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         f"{len(data['train'])} texts to learn from, {len(data[options.split])} to rank",
         model,
         {
-            "MSE": (lambda model: MSELoss(model), {"learning_rate": 0.02, "data_collator": plain}),
-            "A-NDCG": (lambda model: ANDCGLoss(model, GRADED, temperature=0.05), {"learning_rate": 0.02}),
+            "MSE": (lambda model: MSELoss(model), {"learning_rate": 0.5, "data_collator": plain}),
+            "A-NDCG": (lambda model: ANDCGLoss(model, GRADED, temperature=0.03), {"learning_rate": 0.2}),
         },
         data["train"],
         lambda trained: evaluate(trained, data[options.split]),

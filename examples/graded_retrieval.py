@@ -25,7 +25,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, samplers
 from st_rankloss.relevance import Qrels
 
-MOST = 8
+MOST = 4
 """Documents of a query in one row: the best ones first."""
 
 
@@ -101,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"query-id": "query_id", "query": "title", "document-id": "doc_id", "text": "text"}
     columns |= {"judged-query": "query_id", "judged-document": "doc_id", "grade": "relevance"}
-    options = shared.parse_options(__doc__, arguments, columns=columns, losses=["MNRL", "A-NDCG"], batch_size=128)
+    options = shared.parse_options(
+        __doc__, arguments, columns=columns, losses=["MNRL", "A-NDCG"], batch_size=128, limit=12_000
+    )
     found = (from_tables if options.data else from_documentation)(options)
     train, test = found["train"], found[options.split]
     lists = train.rows(MOST)
@@ -111,9 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         f"{len(test.queries)} queries, {len(test.corpus)} documents",
         model,
         {
-            "MNRL": (lambda model: MultipleNegativesRankingLoss(model, scale=10), {"learning_rate": 0.1}),
+            "MNRL": (lambda model: MultipleNegativesRankingLoss(model, scale=7), {"learning_rate": 0.2}),
             "A-NDCG": (
-                lambda model: ANDCGLoss(model, Qrels(train.qrels), temperature=0.05),
+                lambda model: ANDCGLoss(model, Qrels(train.qrels), temperature=0.08),
                 {"learning_rate": 0.1, "batch_sampler": samplers.qrels()},
             ),
         },

@@ -11,6 +11,7 @@ is SupCon, a softmax cross-entropy, on the fine class alone; "softmax" is the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import shared
@@ -55,25 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"text": "text", "coarse": "domain", "fine": "intent"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-        data = data.map(
-            lambda row: {"label": [str(row["coarse"]), str(row["fine"])]}, remove_columns=["coarse", "fine"]
-        )
-    else:
-        data = shared.read_documentation(
-            options.limit, lambda entry: {"text": entry.query, "label": [entry.package, entry.module]}
-        )
+    data = shared.read(options, lambda entry: {"text": entry.query, "coarse": entry.package, "fine": entry.module})
+    data = data.map(lambda row: {"label": [str(row["coarse"]), str(row["fine"])]}, remove_columns=["coarse", "fine"])
     model = shared.make_model(options.model, data["train"]["text"][:])
     collator = RankingCollator(model.preprocess, label_kind="path")  # paths of names, not sets of labels
     batches = {"batch_sampler": samplers.hierarchy(per_level=(2, 4)), "data_collator": collator}
+    losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}
+    names = {tuple(path) for path in data["train"]["label"]}
+    evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
-        f"{len({tuple(path) for path in data['train']['label']})} fine classes, {len(data[options.split])} texts",
-        model,
-        {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()},
-        data["train"],
-        lambda trained: evaluate(trained, data[options.split]),
-        options,
+        f"{len(names)} fine classes, {len(data[options.split])} texts", model, losses, data["train"], evaluated, options
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import shared
@@ -100,13 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     captions = data["train"]["caption"][:]
     size = 16 if not options.data else 32
     model = make_clip(captions, size=size) if options.model == "clip" else SentenceTransformer(options.model)
+    evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
-        f"{len(data[options.split])} images with captions",
-        model,
-        LOSSES,
-        data["train"],
-        lambda trained: evaluate(trained, data[options.split]),
-        options,
+        f"{len(data[options.split])} images with captions", model, LOSSES, data["train"], evaluated, options
     )
 
 

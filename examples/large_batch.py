@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 
 import shared
 from datasets import Dataset
@@ -76,20 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"query": "query", "document": "document"}
     defaults = {"model": "bert", "limit": 8_000, "epochs": 4.0, "batch_size": 2_048}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES), **defaults)
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-    else:
-        data = shared.read_documentation(
-            options.limit, lambda entry: {"query": entry.query, "document": entry.document}
-        )
+    data = shared.read(options, lambda entry: {"query": entry.query, "document": entry.document})
     texts = data["train"]["query"][:] + data["train"]["document"][:]
     model = make_bert(texts) if options.model == "bert" else shared.make_model(options.model, texts)
+    evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
         f"{len(data['train'])} pairs, {len(data[options.split])} queries",
         model,
         LOSSES,
         data["train"],
-        lambda trained: evaluate(trained, data[options.split]),
+        evaluated,
         options,
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import shared
 import torch
@@ -69,23 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"text": "text", "labels": "labels"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-    else:
-        data = shared.read_documentation(
-            options.limit, lambda entry: {"text": entry.query, "labels": list(entry.parameters)}
-        )
+    data = shared.read(options, lambda entry: {"text": entry.query, "labels": list(entry.parameters)})
     data = keep_frequent(data)
     model = shared.make_model(options.model, data["train"]["text"][:])
     batches = {"batch_sampler": samplers.multi_label(per_label=4)}
     names = {name for names in data["train"]["labels"] for name in names}
+    losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}
+    evaluated = partial(evaluate, train=data["train"], test=data[options.split])
     return shared.compare(
-        f"{len(names)} labels, {len(data[options.split])} texts",
-        model,
-        {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()},
-        data["train"],
-        lambda trained: evaluate(trained, data["train"], data[options.split]),
-        options,
+        f"{len(names)} labels, {len(data[options.split])} texts", model, losses, data["train"], evaluated, options
     )
 
 

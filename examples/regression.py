@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import shared
@@ -62,22 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"text": "text", "number": "valence"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit).rename_column("number", "label")
-    else:
-        data = shared.read_documentation(
-            options.limit, lambda entry: {"text": entry.document, "label": math.log(1 + entry.lines)}
-        )
+    data = shared.read(options, lambda entry: {"text": entry.document, "number": math.log(1 + entry.lines)})
+    data = data.rename_column("number", "label")
     model = shared.make_model(options.model, data["train"]["text"][:])
     batches = {"batch_sampler": samplers.numeric()}
-    return shared.compare(
-        f"{len(data[options.split])} texts",
-        model,
-        {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()},
-        data["train"],
-        lambda trained: evaluate(trained, data["train"], data[options.split]),
-        options,
-    )
+    losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}
+    evaluated = partial(evaluate, train=data["train"], test=data[options.split])
+    return shared.compare(f"{len(data[options.split])} texts", model, losses, data["train"], evaluated, options)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,18 @@
 
     python examples/self_supervised.py [--data FILE-OR-HUB-ID --text-column text] [--model minilm]
 
-Without ``--data``: documents of the installed packages' documentation (name, signature, docstring). Three views of each
-text are ranked in each batch, unaltered and with a part of the words left out; relevance falls with what is left, and
-is 0 for other texts. Scores, on modules never trained on, are those of a search that nothing was told of: graded
-nDCG@10 and MRR@10 of first sentences searching for the documents (or, with ``--data``, of the first half of a text
-searching for the second). The usual loss is that of SimCSE: a softmax cross-entropy, MNRL, between two views of each
-text, here with words left out as well, since a static model has no dropout. "A-NDCG, two views" has the same two views.
+Without ``--data``: documents of the installed packages' documentation (name, signature, docstring). Each batch has
+views of its texts with a part of the words left out; another view of a text is as relevant as it is complete, other
+texts not at all. Scores, on modules never trained on, are of a search that training knew nothing of: graded nDCG@10 and
+MRR@10 of first sentences that search for the documents (with ``--data``, of the first half of a text that searches for
+the second). The usual loss is that of SimCSE, a softmax cross-entropy between two views, here with words left out as
+well, since a static model has no dropout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import documentation
@@ -24,8 +25,18 @@ from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, RankingL
 from st_rankloss.augmentations import CropWords, DropWords, Identity
 from st_rankloss.relevance import Views
 
-TWO = [DropWords(0.5), CropWords(0.5)]
-THREE = [Identity(), DropWords(0.4), CropWords(0.6)]
+VIEWS = {
+    "SimCSE": [DropWords(0.6), CropWords(0.6)],
+    "A-NDCG, three views": [Identity(), DropWords(0.4), CropWords(0.7)],
+    "A-NDCG": [DropWords(0.5), CropWords(0.5)],
+}
+"""What makes the views for each loss."""
+
+LOSSES = {
+    "SimCSE": lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Views()),
+    "A-NDCG, three views": lambda model: ANDCGLoss(model, Views(), temperature=0.15),
+    "A-NDCG": lambda model: ANDCGLoss(model, Views(), temperature=0.1),
+}
 
 
 def evaluate(model: SentenceTransformer, queries: dict[str, str], corpus: dict[str, str], qrels: Any) -> shared.Scores:
@@ -37,8 +48,7 @@ def evaluate(model: SentenceTransformer, queries: dict[str, str], corpus: dict[s
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    losses = ["SimCSE", "A-NDCG, two views", "A-NDCG"]
-    options = shared.parse_options(__doc__, arguments, columns={"text": "text"}, losses=losses)
+    options = shared.parse_options(__doc__, arguments, columns={"text": "text"}, losses=list(LOSSES))
     if options.data:
         data = shared.read_splits(options.data, options.columns, options.limit)
         train = data["train"].select_columns("text")
@@ -53,28 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         corpus = {entry.id: entry.document for entry in parts[options.split]}
         qrels = documentation.qrels(parts[options.split], parts[options.split])
     model = shared.make_model(options.model, train["text"][:])
-    two, three = (ViewsCollator(model.preprocess, views=views) for views in (TWO, THREE))
-    return shared.compare(
-        f"{len(train)} texts, {len(queries)} queries",
-        model,
-        {
-            "SimCSE": (
-                lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Views()),
-                {"learning_rate": 0.05, "data_collator": two},
-            ),
-            "A-NDCG, two views": (
-                lambda model: ANDCGLoss(model, Views(), temperature=0.05),
-                {"learning_rate": 0.05, "data_collator": two},
-            ),
-            "A-NDCG": (
-                lambda model: ANDCGLoss(model, Views(), temperature=0.05),
-                {"learning_rate": 0.05, "data_collator": three},
-            ),
-        },
-        train,
-        lambda trained: evaluate(trained, queries, corpus, qrels),
-        options,
-    )
+    losses = {
+        name: (make, {"learning_rate": 0.2, "data_collator": ViewsCollator(model.preprocess, views=VIEWS[name])})
+        for name, make in LOSSES.items()
+    }
+    evaluated = partial(evaluate, queries=queries, corpus=corpus, qrels=qrels)
+    return shared.compare(f"{len(train)} texts, {len(queries)} queries", model, losses, train, evaluated, options)
 
 
 if __name__ == "__main__":

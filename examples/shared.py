@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
 import platform
 import time
@@ -32,7 +31,6 @@ MakeLoss = Callable[[SentenceTransformer], nn.Module]
 
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
 SPLITS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
-LOADING = "Reading the documentation of the installed packages ..."
 
 
 def parse_options(
@@ -73,6 +71,13 @@ def parse_options(
     options.columns = {name: getattr(options, f"{name}_column".replace("-", "_")) for name in columns}
     set_seed(options.seed)
     return options
+
+
+def read(options: argparse.Namespace, row: Callable[[documentation.Entry], dict[str, Any]]) -> DatasetDict:
+    """Read ``--data``, or make rows of the documentation's entries, in train, dev and test parts."""
+    if options.data:
+        return read_splits(options.data, options.columns, options.limit)
+    return read_documentation(options.limit, row)
 
 
 def read_splits(data: str, columns: Mapping[str, str] | None = None, limit: int | None = None) -> DatasetDict:
@@ -128,28 +133,11 @@ def _cut(part: Dataset, limit: int | None) -> Dataset:
     return part.shuffle(seed=0).select(range(limit))
 
 
-def read_documentation(
-    limit: int | None, row: Callable[[documentation.Entry], dict[str, Any] | None], **options: Any
-) -> DatasetDict:
-    """Make train, dev and test parts of the installed packages' documentation, divided by module.
-
-    Args:
-        limit: Documented objects at most.
-        row: Makes a row of an entry, or None to leave it out.
-        **options: Of `documentation.load`.
-
-    Returns:
-        The parts.
-    """
-    Console().print(LOADING)
-    parts = documentation.split(documentation.load(limit, **options))
-    rows = {name: [made for entry in part if (made := row(entry)) is not None] for name, part in parts.items()}
-    return DatasetDict({name: Dataset.from_list(made) for name, made in rows.items()})
-
-
-def fraction(text: str) -> float:
-    """Map a text to a number in [0, 1) that depends on nothing else."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
+def read_documentation(limit: int | None, row: Callable[[documentation.Entry], dict[str, Any]]) -> DatasetDict:
+    """Make a row of each entry of the installed packages' documentation, in parts divided by module."""
+    Console().print("Reading the documentation of the installed packages ...")
+    parts = documentation.split(documentation.load(limit))
+    return DatasetDict({name: Dataset.from_list([row(entry) for entry in part]) for name, part in parts.items()})
 
 
 def make_model(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import documentation
 import shared
@@ -25,8 +26,8 @@ from st_rankloss import ANDCGLoss
 from st_rankloss.relevance import Pairs
 
 LOSSES = {
-    "CoSENT": (lambda model: CoSENTLoss(model, scale=10), {"learning_rate": 0.02}),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Pairs(), temperature=0.1, symmetric=True), {"learning_rate": 0.02}),
+    "CoSENT": (lambda model: CoSENTLoss(model, scale=3), {"learning_rate": 0.2}),
+    "A-NDCG": (lambda model: ANDCGLoss(model, Pairs(), temperature=0.2, symmetric=True), {"learning_rate": 0.2}),
 }
 
 
@@ -68,14 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         parts = documentation.split(documentation.load(options.limit))
         data = DatasetDict({name: pair_up(part) for name, part in parts.items()})
     model = shared.make_model(options.model, data["train"]["first"][:] + data["train"]["second"][:])
-    return shared.compare(
-        f"{len(data[options.split])} pairs",
-        model,
-        LOSSES,
-        data["train"],
-        lambda trained: evaluate(trained, data[options.split]),
-        options,
-    )
+    evaluated = partial(evaluate, test=data[options.split])
+    return shared.compare(f"{len(data[options.split])} pairs", model, LOSSES, data["train"], evaluated, options)
 
 
 if __name__ == "__main__":
