@@ -6,6 +6,10 @@ Without ``--data``: which of the installed packages is this first sentence of a 
 modules never trained on. Scores: accuracy and macro F1 of the 10 nearest training texts' vote, and nDCG@100 of the
 test texts ranked for each other. The task's usual losses in sentence-transformers are triplets; SupCon, a softmax over
 all samples of the batch, is the stronger peer. All see the same batches, 8 samples of each class.
+
+Test, seed 0 (20,000 objects, 3 epochs; learning rates and temperatures tuned on dev, six trials for triplets, nine
+for SupCon, eighteen for A-NDCG with and without softmax): accuracy .460 with triplets, .598 with SupCon, .586 with
+A-NDCG + 0.2 softmax; nDCG@100 .353, .514, .516. SupCon classifies a little better here; on dev the two were level.
 """
 
 from __future__ import annotations

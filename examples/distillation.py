@@ -6,6 +6,9 @@ Without ``--data``: first sentences of docstrings. The teacher, all-MiniLM-L6-v2
 the labels. A text's relevance for another is the teacher's cosine, cut off below a threshold. Scores, on modules never
 trained on: nDCG@10 of the student's ranking, graded by the teacher's cosines, and the Spearman correlation of the two
 models' cosines. The usual loss is the squared error of the student's embeddings, which must have the teacher's size.
+
+Test, seed 0 (4,000 objects, 10 epochs; tuned on dev: eight learning rates for MSE, five learning rates by up to three
+temperatures and three thresholds for A-NDCG): nDCG@10 .502 with MSE, .643 with A-NDCG; Spearman .219, .457.
 """
 
 from __future__ import annotations

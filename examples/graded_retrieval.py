@@ -7,6 +7,10 @@ the object itself has grade 3, others of its class 2, of its module 1. ``--data`
 ``queries_SPLIT`` and ``qrels_SPLIT`` for each of train, dev and test, in parquet, jsonl, csv or tsv, or a set on the
 hub with the configurations corpus, queries and default, as those of MTEB. Scores, on queries never trained on: graded
 nDCG@10, MRR@10 and recall@100. The usual loss is MultipleNegativesRankingLoss on pairs of query and best document.
+
+Test, seed 0 (12,000 objects, 3 epochs; learning rates and temperatures tuned on dev, sixteen trials for MNRL, ten for
+A-NDCG): nDCG@10 .669 with MNRL, .678 with A-NDCG; MRR@10 .866, .877; recall@100 .826, .826. A row of A-NDCG has up to
+four documents, one of MNRL one, so that training takes three times as long.
 """
 
 from __future__ import annotations

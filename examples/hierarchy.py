@@ -6,6 +6,10 @@ Without ``--data``: first sentences of docstrings with their place, [package, mo
 relevance 2, of one package 1. Scores, on modules never trained on: graded nDCG@100 of the test texts ranked for each
 other, the share whose nearest other text is of the same fine class, and the same for the coarse class. The usual loss
 is SupCon, a softmax cross-entropy, on the fine class alone; "softmax" is the same loss given all grades.
+
+Test, seed 0 (20,000 objects, 3 epochs; learning rates and temperatures tuned on dev, nine trials for each softmax,
+eighteen for A-NDCG with both gains): graded nDCG@100 .474 with SupCon, .503 with softmax, .523 with A-NDCG; coarse
+1-NN .783, .772, .798; fine 1-NN .653, .616, .652.
 """
 
 from __future__ import annotations

@@ -6,6 +6,10 @@ Without ``--data``: scikit-learn's handwritten digits as images, with captions s
 is the digit. A small CLIP is trained from scratch. Any two of one digit belong together, not only an image and its own
 caption. Scores, on test images: nDCG@10 of captions found for images and of images found for captions. The usual loss
 is that of CLIP, MultipleNegativesRankingLoss in both directions, for which each image's caption is the only right one.
+
+Test, seed 0 (20 epochs; learning rates, and scales or temperatures, tuned on dev, nine trials for CLIP's loss, six
+for A-NDCG): caption for image .790 with CLIP's loss, .830 with A-NDCG; image for caption .996, 1.000. All captions of
+a digit are right for its images, which CLIP's loss takes for wrong.
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@ docstring mentions, if they are names of at least 20 functions. Relevance is the
 modules never trained on: nDCG@10 of the test texts ranked for each other by Jaccard, and label ranking average
 precision (LRAP) of the labels of the 20 nearest training texts. The usual losses are softmax cross-entropies: SupCon,
 for which two texts are related if they share any label, and the same with Jaccard as soft target.
+
+Test, seed 0 (20,000 objects, 3 epochs; learning rates and temperatures tuned on dev, nine trials for each softmax,
+eighteen for A-NDCG with both gains): nDCG@10 .396 with SupCon, .401 with softmax, .413 with A-NDCG; LRAP .406, .418,
+.415: there, softmax is a little better.
 """
 
 from __future__ import annotations

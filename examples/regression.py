@@ -6,6 +6,9 @@ Without ``--data``: how long is the function that this text documents (name, sig
 logarithm of its body's lines. Relevance falls with the distance of two numbers. Scores, on modules never trained on:
 Spearman correlation of a ridge regression from the embeddings, and nDCG@10 of the test texts ranked for each other. The
 usual loss is the squared error of a linear layer that is thrown away after training.
+
+Test, seed 0 (20,000 objects, 3 epochs; tuned on dev: four learning rates, for A-NDCG by three temperatures): Spearman
+.432 with the linear layer, .449 with A-NDCG; nDCG@10 .267 and .266, no better than the untrained model's .266.
 """
 
 from __future__ import annotations

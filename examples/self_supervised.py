@@ -8,6 +8,11 @@ texts not at all. Scores, on modules never trained on, are of a search that trai
 MRR@10 of first sentences that search for the documents (with ``--data``, of the first half of a text that searches for
 the second). The usual loss is that of SimCSE, a softmax cross-entropy between two views, here with words left out as
 well, since a static model has no dropout.
+
+Test, seed 0 (20,000 objects, 3 epochs; learning rates, temperatures and shares of words tuned on dev, sixteen trials
+for SimCSE, twelve for each of the others): nDCG@10 .608 with SimCSE, .627 with A-NDCG on two views, .636 on three;
+MRR@10 .825, .835, .839. Stronger augmentation helps: with 30 % of the words left out instead of 50 %, A-NDCG on two
+views had .514 instead of .568 on dev, at 8,000 objects and the same learning rate.
 """
 
 from __future__ import annotations

@@ -6,6 +6,10 @@ Without ``--data``: pairs of first sentences of docstrings; the score says how n
 2 in one module, 1 in one package, 0 elsewhere. Scores, on modules never trained on: Spearman and Pearson correlation of
 cosine and score. The usual loss is CoSENT, which compares every pair of the batch with every other; A-NDCG ranks, for
 each text, its own partner against those of the others, which have relevance 0.
+
+Test, seed 0 (20,000 objects, 3 epochs; learning rates and scales or temperatures tuned on dev, sixteen trials a
+loss): Spearman .539 with CoSENT, .594 with A-NDCG. Here, texts of different rows are nearly always unrelated, which
+A-NDCG makes use of; where they are not, as in STS benchmarks, expect CoSENT to be the better one.
 """
 
 from __future__ import annotations
