@@ -35,7 +35,7 @@ LOSSES = {
     ),
     "A-NDCG, batch of 64": (
         lambda model: ANDCGLoss(model, gather_across_devices=True),
-        {"learning_rate": 5e-4, "per_device_train_batch_size": MINI_BATCH},
+        {"learning_rate": 1e-2, "per_device_train_batch_size": MINI_BATCH},
     ),
     "A-NDCG": (
         lambda model: CachedANDCGLoss(model, mini_batch_size=MINI_BATCH, gather_across_devices=True),
