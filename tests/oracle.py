@@ -20,6 +20,11 @@ def sigmoid(x: float) -> float:
     return math.exp(x) / (1 + math.exp(x))
 
 
+def softplus(x: float) -> float:
+    """log(1 + e^x), without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
 def sigmoid_slope(x: float) -> float:
     """The derivative of the sigmoid."""
     return sigmoid(x) * sigmoid(-x)

@@ -15,7 +15,7 @@ from st_rankloss.functional.checks import (
     check_temperature,
     check_weights,
 )
-from st_rankloss.kernels import METHODS, rank_documents
+from st_rankloss.kernels import METHODS, sum_pairs
 
 
 class RankFn(Protocol):
@@ -109,19 +109,49 @@ class SoftRankFn:
 
     def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
         """Rank the documents ``columns`` softly, in at least float32."""
-        with torch.autocast(similarity.device.type, enabled=False):
-            similarity = upcast(similarity)
-            if not columns.numel():
-                return similarity.gather(1, columns)
-            weights = mask.to(similarity.dtype)
-            if self.weights is not None:
-                weights = torch.where(mask, self.weights.to(similarity.dtype), 0)
-            if similarity.device.type != "cpu" or not mask.all():
-                # A similarity outside the list must not widen the grid, nor poison it when it is not finite.
-                inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
-                inside = inside.clamp_min(torch.finfo(inside.dtype).min)
-                similarity = torch.where(mask, similarity, inside)
-            return rank_documents(similarity, columns, self.temperature, weights, self.method)
+        sums = sum_over_columns(
+            similarity, columns, mask, self.temperature, weights=self.weights, method=self.method
+        )
+        return 1 + sums
+
+
+def sum_over_columns(
+    similarity: Tensor,
+    columns: Tensor,
+    mask: Tensor,
+    temperature: float,
+    *,
+    weights: Tensor | None = None,
+    kernel: str = "sigmoid",
+    method: str = "auto",
+) -> Tensor:
+    """Sum a kernel over pairs: Σ_{k≠j} w_k K((s_k - s_j)/τ) for the documents j in ``columns``, k in ``mask``.
+
+    Args:
+        similarity: Shape ``(Q, D)``; float16 and bfloat16 are computed in float32, also under autocast.
+        columns: Shape ``(Q, P)``, int64.
+        mask: Which documents are in the list, shape ``(Q, D)``, bool.
+        temperature: τ, above 0.
+        weights: At least 0, shape ``(Q, D)``, not differentiated; None means 1.
+        kernel: ``"sigmoid"`` or ``"softplus"``.
+        method: How, see `st_rankloss.kernels`.
+
+    Returns:
+        The sums, shape ``(Q, P)``.
+    """
+    with torch.autocast(similarity.device.type, enabled=False):
+        similarity = upcast(similarity)
+        if not columns.numel():
+            return similarity.gather(1, columns)
+        counted = mask.to(similarity.dtype)
+        if weights is not None:
+            counted = torch.where(mask, weights.to(similarity.dtype), 0)
+        if similarity.device.type != "cpu" or not mask.all():
+            # A similarity outside the list must not widen the grid, nor poison it when it is not finite.
+            inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
+            inside = inside.clamp_min(torch.finfo(inside.dtype).min)
+            similarity = torch.where(mask, similarity, inside)
+        return sum_pairs(similarity, columns, temperature, counted, kernel, method)
 
 
 def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""How ranks are computed: one signature, one method a file.
+"""How sums over pairs of documents, as ranks are, are computed: one signature, one method a file.
 
-Every method takes ``(similarity, columns, temperature, weights)`` and returns the soft ranks of the
-documents in ``columns``; `dense_rank` is the definition that all of them are tested against.
+Every method takes ``(similarity, columns, temperature, weights, kernel)`` and returns Σ_{k≠j} v_k K((s_k - s_j)/τ)
+for the documents j in ``columns``, where K is the sigmoid (which counts the documents ahead of j: its rank) or softplus
+(the pairwise logistic loss); `dense_sum` is the definition that all of them are tested against.
 
 ============  =====================  ==============  =======================================================
 method        time per query         memory          takes
@@ -14,9 +15,9 @@ method        time per query         memory          takes
 
 from __future__ import annotations
 
-from st_rankloss.kernels.choice import METHODS, choose_method, rank_documents
-from st_rankloss.kernels.dense import dense_rank
-from st_rankloss.kernels.grid import grid_rank
-from st_rankloss.kernels.relevant import relevant_rank
+from st_rankloss.kernels.choice import METHODS, choose_method, sum_pairs
+from st_rankloss.kernels.dense import dense_sum
+from st_rankloss.kernels.grid import grid_sum
+from st_rankloss.kernels.relevant import relevant_sum
 
-__all__ = ["METHODS", "choose_method", "dense_rank", "grid_rank", "rank_documents", "relevant_rank"]
+__all__ = ["METHODS", "choose_method", "dense_sum", "grid_sum", "relevant_sum", "sum_pairs"]

@@ -1,4 +1,4 @@
-"""Which method computes the ranks of a block."""
+"""Which method computes the sums of a block."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from st_rankloss.kernels.dense import dense_rank
-from st_rankloss.kernels.grid import grid_rank
-from st_rankloss.kernels.relevant import relevant_rank
+from st_rankloss.kernels.dense import dense_sum
+from st_rankloss.kernels.grid import grid_sum
+from st_rankloss.kernels.relevant import relevant_sum
 
-METHODS: dict[str, Callable[[Tensor, Tensor, float, Tensor], Tensor]] = {
-    "dense": dense_rank,
-    "relevant": relevant_rank,
-    "grid": grid_rank,
+METHODS: dict[str, Callable[[Tensor, Tensor, float, Tensor, str], Tensor]] = {
+    "dense": dense_sum,
+    "relevant": relevant_sum,
+    "grid": grid_sum,
 }
 
 
@@ -47,8 +47,10 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     return "relevant" if ranked <= 256 else "grid"
 
 
-def rank_documents(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, method: str) -> Tensor:
-    """Compute soft ranks by the named method, ``"auto"`` for the fastest; see `dense_rank`."""
+def sum_pairs(
+    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel: str, method: str
+) -> Tensor:
+    """Compute sums over pairs by the named method, ``"auto"`` for the fastest; see `dense_sum`."""
     if method == "auto":
         method = choose_method(similarity.shape[0], similarity.shape[1], columns.shape[1], similarity.device)
-    return METHODS[method](similarity, columns, temperature, weights)
+    return METHODS[method](similarity, columns, temperature, weights, kernel)

@@ -1,27 +1,31 @@
-"""The definition of the soft rank, never optimised: the reference of every test.
+"""The definition of the sums over pairs, never optimised: the reference of every test.
 
 Every pair of (ranked document, counted document) exists at once, and autograd records it.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, kernel_of
 
-def dense_rank(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor) -> Tensor:
-    """Compute soft ranks as they are defined; time and memory O(Q · P · D).
+
+def dense_sum(
+    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel: str = "sigmoid"
+) -> Tensor:
+    """Compute Σ_{k≠j} v_k K((s_k - s_j)/τ) as it is defined; time and memory O(Q · P · D).
 
     Args:
         similarity: Predicted similarity, shape ``(Q, D)``, floating, finite.
-        columns: Which documents of each query to rank, shape ``(Q, P)``, int64 in [0, D).
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        weights: How much each document counts, at least 0, shape ``(Q, D)``.
+        columns: The documents j of each query, shape ``(Q, P)``, int64 in [0, D).
+        temperature: τ, above 0, in units of ``similarity``.
+        weights: How much each document k counts, at least 0, shape ``(Q, D)``; not differentiated.
+        kernel: K, ``"sigmoid"`` or ``"softplus"``.
 
     Returns:
-        Ranks, 1-based, shape ``(Q, P)``.
+        The sums, shape ``(Q, P)``.
     """
+    order = KERNELS[kernel]
     own = similarity.gather(1, columns)
-    ahead = torch.sigmoid((similarity[:, None, :] - own[:, :, None]) / temperature)
-    itself = 0.5 * weights.gather(1, columns)
-    return 1 + (ahead * weights[:, None, :]).sum(-1) - itself
+    pairs = kernel_of((similarity[:, None, :] - own[:, :, None]) / temperature, order)
+    return (pairs * weights[:, None, :]).sum(-1) - AT_ZERO[order] * weights.gather(1, columns)

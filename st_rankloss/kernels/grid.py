@@ -26,7 +26,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from st_rankloss.kernels.pair_sums import PairSumRank
+from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum
 
 SPACING = 1 / 3
 """Node spacing in units of the temperature."""
@@ -103,7 +103,7 @@ def _spectrum(
     spacing: float | Tensor,
     nodes: int,
     order: int,
-    derivative: bool,
+    kernel_order: int,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
@@ -111,8 +111,7 @@ def _spectrum(
     length = _transform_length(nodes)
     lag = torch.arange(length, device=device, dtype=dtype)
     lag = torch.where(lag > length // 2, lag - length, lag)
-    ahead = torch.sigmoid(-lag * spacing)
-    kernel = ahead * (1 - ahead) if derivative else ahead - 0.5
+    kernel = _even_or_odd(-lag * spacing, kernel_order)
     # Distances that no two nodes have fade out smoothly: a jump where the transform wraps would ring.
     kernel = kernel * torch.special.erfc((lag.abs() - nodes - _FADE / 2) / 4).mul_(0.5)
     spline = torch.zeros(length, dtype=dtype, device=device)
@@ -125,10 +124,30 @@ def _spectrum(
 _cached_spectrum = lru_cache(maxsize=64)(_spectrum)
 
 
-def _convolve(nodes: Tensor, layout: _Layout, *, derivative: bool) -> Tensor:
-    """Σ_a nodes[a] K((a - b)·spacing) at every node b, for K = σ - ½ or its derivative."""
+def _even_or_odd(x: Tensor, kernel_order: int) -> Tensor:
+    """The kernel less what `_remainder` adds exactly: softplus - x/2, which is even, σ - ½, which is odd, or σ'."""
+    if kernel_order == 0:
+        return 0.5 * x.abs() + torch.log1p(torch.exp(-x.abs()))
+    ahead = torch.sigmoid(x)
+    return ahead - 0.5 if kernel_order == 1 else ahead * (1 - ahead)
+
+
+def _remainder(
+    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel_order: int
+) -> Tensor | float:
+    """Σ_k v_k R(x_jk) for j in ``columns``, where R is x/2 for softplus, ½ for σ and 0 for σ'."""
+    if kernel_order == 2:
+        return 0.0
+    total = weights.sum(1, keepdim=True)
+    if kernel_order == 1:
+        return 0.5 * total
+    return ((weights * similarity).sum(1, keepdim=True) - similarity.gather(1, columns) * total) / (2 * temperature)
+
+
+def _convolve(nodes: Tensor, layout: _Layout, kernel_order: int) -> Tensor:
+    """Σ_a nodes[a] K((a - b)·spacing) at every node b, for the kernel less its remainder."""
     spectrum_of = _cached_spectrum if isinstance(layout.spacing, float) else _spectrum
-    spectrum = spectrum_of(layout.spacing, layout.nodes, layout.order, derivative, nodes.dtype, nodes.device)
+    spectrum = spectrum_of(layout.spacing, layout.nodes, layout.order, kernel_order, nodes.dtype, nodes.device)
     length = _transform_length(layout.nodes)
     result: Tensor = torch.fft.irfft(torch.fft.rfft(nodes, n=length) * spectrum, n=length)
     return result[:, : layout.nodes]
@@ -166,43 +185,52 @@ class _GridSums:
     def rows_at_once(self, documents: int, ranked: int, device: torch.device) -> int:
         return _ENTRIES_AT_ONCE.get(device.type, 2**22) // max(documents, 1)
 
-    def count_and_slope(
-        self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, *, slope: bool
+    def total_and_slope(
+        self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
         layout = _lay(similarity, temperature)
         ranked = layout.at(columns)
         nodes = _spread(weights, layout)
-        # σ is ½ plus an odd function: the halves are an exact sum, and a document adds no more to its own rank.
-        halves = weights.sum(1, keepdim=True, dtype=nodes.dtype) - weights.gather(1, columns)
-        count = _read(_convolve(nodes, layout, derivative=False), ranked).add_(halves, alpha=0.5)
-        if not slope:
-            return count, None
-        return count, _read(_convolve(nodes, layout, derivative=True), ranked)
+        place, weights = similarity.to(nodes.dtype), weights.to(nodes.dtype)
 
-    def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor) -> Tensor:
+        def sums(order: int) -> Tensor:
+            remainder = _remainder(place, columns, temperature, weights, order)
+            return _read(_convolve(nodes, layout, order), ranked).add_(remainder)
+
+        total = sums(order).sub_(weights.gather(1, columns), alpha=AT_ZERO[order])
+        return total, sums(order + 1) if slope else None
+
+    def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
         layout = _lay(similarity, temperature)
         nodes = _spread(grad, layout.at(columns))
-        return _read(_convolve(nodes, layout, derivative=True), layout).to(similarity.dtype)
+        pull = _read(_convolve(nodes, layout, order + 1), layout)
+        if order == 0:  # σ - ½ is odd, and here j is the far end of the difference
+            pull = 0.5 * grad.sum(1, keepdim=True, dtype=nodes.dtype) - pull
+        return pull.to(similarity.dtype)
 
 
 _SUMS = _GridSums()
 
 
-def grid_rank(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor) -> Tensor:
-    r"""Compute soft ranks on a grid; time O(Q · (p·D + M·log M)), memory O(Q · D).
+def grid_sum(
+    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel: str = "sigmoid"
+) -> Tensor:
+    r"""Compute the sums on a grid; time O(Q · (p·D + M·log M)), memory O(Q · D).
 
-    M is the range of the similarities over c·τ. Against exact ranks, float32 similarities: a rank is off by
-    less than 1e-6 · D, the gradient by less than 1e-5 of its norm, or by 1e-8 · ‖∂L/∂r‖/τ where every document
-    is so far from the others that the gradient itself vanishes. Float64 agrees to about 1e-10.
+    M is the range of the similarities over c·τ. Against exact sums of sigmoids, float32 similarities: a sum is off by
+    less than 1e-6 · D, the gradient by less than 1e-5 of its norm, or by 1e-8 · ‖∂L/∂S‖/τ where every document
+    is so far from the others that the gradient itself vanishes. Float64 agrees to about 1e-10. A sum of softplus is off
+    by as much in units of its largest term.
 
     Args:
         similarity: Predicted similarity, shape ``(Q, D)``, float32 or float64, finite.
-        columns: Which documents of each query to rank, shape ``(Q, P)``, int64 in [0, D).
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        weights: How much each document counts, at least 0, shape ``(Q, D)``; not differentiated.
+        columns: The documents j of each query, shape ``(Q, P)``, int64 in [0, D).
+        temperature: τ, above 0, in units of ``similarity``.
+        weights: How much each document k counts, at least 0, shape ``(Q, D)``; not differentiated.
+        kernel: K, ``"sigmoid"`` or ``"softplus"``.
 
     Returns:
-        Ranks, 1-based, shape ``(Q, P)``.
+        The sums, shape ``(Q, P)``.
     """
-    ranks: Tensor = PairSumRank.apply(similarity, columns, temperature, weights, _SUMS)
-    return ranks
+    totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], _SUMS)
+    return totals

@@ -1,20 +1,37 @@
-"""What the methods that do not rely on autograd share: the soft rank's analytic gradient.
+"""What the methods share: the kernels, and the analytic gradient of a sum over pairs.
 
-With x_jk = (s_k - s_j)/τ, the rank of document j is 1 + Σ_{k≠j} v_k σ(x_jk), so for ∂L/∂r_j = g_j
+With x_jk = (s_k - s_j)/τ, the sum of document j is S_j = Σ_{k≠j} v_k K(x_jk), so for ∂L/∂S_j = g_j
 
-    ∂L/∂s_k = (1/τ) [ v_k Σ_j g_j σ'(x_jk)  -  g_k Σ_l v_l σ'(x_kl) ].
+    ∂L/∂s_k = (1/τ) [ v_k Σ_j g_j K'(x_jk)  -  g_k Σ_l v_l K'(x_kl) ].
 
-A method supplies the three sums; the terms k = j cancel, so it may leave them in.
+A method supplies the three sums; the terms k = j of the gradient cancel, so it may leave them in. Softplus, sigmoid and
+the sigmoid's slope are each the derivative of the one before.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+KERNELS = {"softplus": 0, "sigmoid": 1}
+"""How often softplus is differentiated to give the kernel."""
+
+AT_ZERO = [math.log(2), 0.5, 0.25]
+"""The kernels' values at 0, and that of the sigmoid's slope."""
+
+
+def kernel_of(differences: Tensor, order: int) -> Tensor:
+    """Return the ``order``-th derivative of softplus at each difference."""
+    if order == 0:
+        return F.softplus(differences, threshold=40)  # beyond, it is linear to float64's last digit
+    ahead = torch.sigmoid(differences)
+    return ahead if order == 1 else torch.addcmul(ahead, ahead, ahead, value=-1)
 
 
 class PairSums(Protocol):
@@ -24,14 +41,14 @@ class PairSums(Protocol):
         """Number of query rows worth handling together."""
         ...
 
-    def count_and_slope(
-        self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, *, slope: bool
+    def total_and_slope(
+        self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Σ_{k≠j} v_k σ(x_jk) and, if asked, Σ_k v_k σ'(x_jk), for j in ``columns``: ``(Q, P)`` each."""
+        """Σ_{k≠j} v_k K(x_jk) and, if asked, Σ_k v_k K'(x_jk), for j in ``columns``: ``(Q, P)`` each."""
         ...
 
-    def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor) -> Tensor:
-        """Σ_j g_j σ'(x_jk) over j in ``columns``, for every document k: ``(Q, D)``."""
+    def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
+        """Σ_j g_j K'(x_jk) over j in ``columns``, for every document k: ``(Q, D)``."""
         ...
 
 
@@ -41,37 +58,43 @@ def _row_blocks(sums: PairSums, similarity: Tensor, columns: Tensor) -> Iterator
         yield slice(start, start + rows)
 
 
-class PairSumRank(torch.autograd.Function):
-    """Soft ranks with the analytic gradient; keeps no pair between forward and backward."""
+class PairSum(torch.autograd.Function):
+    """Sums over pairs with the analytic gradient; keeps no pair between forward and backward."""
 
     @staticmethod
     def forward(
-        ctx: Any, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, sums: PairSums
+        ctx: Any,
+        similarity: Tensor,
+        columns: Tensor,
+        temperature: float,
+        weights: Tensor,
+        order: int,
+        sums: PairSums,
     ) -> Tensor:
-        """Rank the documents of ``columns``; see `dense_rank` for the arguments."""
+        """Sum over the pairs of the documents of ``columns``; see `dense_sum` for the arguments."""
         wants_slope = ctx.needs_input_grad[0]
-        ranks = similarity.new_empty(columns.shape)
+        totals = similarity.new_empty(columns.shape)
         slopes = similarity.new_empty(columns.shape if wants_slope else (0,))
         for rows in _row_blocks(sums, similarity, columns):
-            count, slope = sums.count_and_slope(
-                similarity[rows], columns[rows], temperature, weights[rows], slope=wants_slope
+            total, slope = sums.total_and_slope(
+                similarity[rows], columns[rows], temperature, weights[rows], order, slope=wants_slope
             )
-            ranks[rows] = count + 1
+            totals[rows] = total
             if slope is not None:
                 slopes[rows] = slope
         ctx.save_for_backward(similarity, columns, weights, slopes)
-        ctx.temperature, ctx.sums = temperature, sums
-        return ranks
+        ctx.temperature, ctx.order, ctx.sums = temperature, order, sums
+        return totals
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Send the ranks' gradient to the similarities."""
+        """Send the sums' gradient to the similarities."""
         similarity, columns, weights, slopes = ctx.saved_tensors
         grad_similarity = torch.empty_like(similarity, memory_format=torch.contiguous_format)
         with torch.autocast(similarity.device.type, enabled=False):
             for rows in _row_blocks(ctx.sums, similarity, columns):
-                pull = ctx.sums.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows])
+                pull = ctx.sums.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows], ctx.order)
                 pull = pull.mul_(weights[rows]).scatter_add_(1, columns[rows], -grad[rows] * slopes[rows])
                 grad_similarity[rows] = pull.div_(ctx.temperature)
-        return grad_similarity, None, None, None, None
+        return grad_similarity, None, None, None, None, None

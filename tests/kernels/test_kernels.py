@@ -12,12 +12,12 @@ from torch import Tensor
 from st_rankloss.functional.ndcg import approx_ndcg
 from st_rankloss.functional.ranks import soft_rank
 from st_rankloss.kernels import choice, grid
-from st_rankloss.kernels.dense import dense_rank
-from st_rankloss.kernels.grid import grid_rank
-from st_rankloss.kernels.relevant import relevant_rank
+from st_rankloss.kernels.dense import dense_sum
+from st_rankloss.kernels.grid import grid_sum
+from st_rankloss.kernels.relevant import relevant_sum
 from tests import oracle
 
-KERNELS = {"dense": dense_rank, "relevant": relevant_rank, "grid": grid_rank}
+KERNELS = {"dense": dense_sum, "relevant": relevant_sum, "grid": grid_sum}
 # On float64 input: the exact kernels differ from the loops by rounding, the grid by its interpolation.
 TOLERANCE = {"dense": 1e-13, "relevant": 1e-13, "grid": 1e-10}
 
@@ -72,7 +72,7 @@ def ranks_and_gradient(
     """Run a kernel on ``(Q, D)`` similarities and send ``upstream``, one number a rank, back through it."""
     everything = torch.arange(similarity.shape[1]).expand(similarity.shape)
     similarity = similarity.detach().requires_grad_()
-    ranks = KERNELS[kernel](
+    ranks = 1 + KERNELS[kernel](
         similarity,
         everything if columns is None else columns,
         temperature,
@@ -183,7 +183,7 @@ def test_weights_of_zero_remove_documents_from_the_ranks_of_the_others(kernel):
 @pytest.mark.parametrize("kernel", ["relevant", "grid"])
 def test_a_second_derivative_is_refused_rather_than_wrong(kernel):
     similarity = torch.rand(1, 8, requires_grad=True)
-    ranks = KERNELS[kernel](similarity, torch.arange(8)[None], 0.1, torch.ones(1, 8))
+    ranks = 1 + KERNELS[kernel](similarity, torch.arange(8)[None], 0.1, torch.ones(1, 8))
     (gradient,) = torch.autograd.grad(ranks.square().sum(), similarity, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
@@ -195,7 +195,7 @@ def test_the_grids_constants_made_without_autograd_serve_training_too():
     for cache in (grid._spline_pieces, grid._cached_spectrum):
         cache.cache_clear()
     with torch.inference_mode():
-        first = grid_rank(similarity, columns, 0.05, weights).clone()
+        first = 1 + grid_sum(similarity, columns, 0.05, weights)
     ranks, gradient = ranks_and_gradient("grid", similarity, 0.05, upstream=torch.rand(2, 40))
     assert torch.equal(ranks, first)
     assert gradient.norm() > 1
@@ -322,7 +322,7 @@ def similarities(kind: str, size: int) -> Tensor:
 
 @functools.cache
 def float64_pairs(kind: str, size: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Ranks and gradient by ``dense_rank`` in float64 and its autograd, a few ranked documents at a time."""
+    """Ranks and gradient by ``dense_sum`` in float64 and its autograd, a few ranked documents at a time."""
     similarity, upstream = similarities(kind, size).double()[None], upstream_of(size).double()
     ranks, gradient = [], torch.zeros(size, dtype=torch.float64)
     for columns in torch.arange(size).split(64):
@@ -458,6 +458,65 @@ def test_auto_takes_the_method_that_fits_the_size(queries, documents, ranked, me
     assert ran == [method, method]
 
 
+# --- softplus ----------------------------------------------------------------------------------------------
+
+
+def softplus_sums(kernel: str, case: Example, temperature: float, dtype: torch.dtype = torch.float64):
+    """The sums of the wanted documents, and the gradient of their product with ``upstream``."""
+    similarity = case.similarity[None].to(dtype).requires_grad_()
+    sums = KERNELS[kernel](similarity, case.columns, temperature, case.weights[None].to(dtype), "softplus")
+    (gradient,) = torch.autograd.grad(sums, similarity, case.upstream[case.columns].to(dtype))
+    return sums[0].detach().double(), gradient[0].double()
+
+
+@pytest.mark.parametrize(("weighted", "few"), [(False, False), (True, True)], ids=["all", "weighted-few"])
+@pytest.mark.parametrize("temperature", [0.005, 0.05, 0.5], ids=lambda t: f"tau{t}")
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 300])
+@every_kernel
+def test_sums_of_softplus_are_those_of_the_definition(kernel, size, temperature, weighted, few):
+    case = example(size, weighted=weighted, few=few)
+    sums, gradient = softplus_sums(kernel, case, temperature)
+    s, w = case.similarity.tolist(), case.weights.tolist()
+    wanted = [j for j in range(size) if case.wanted[j]]
+    expected_sums = [
+        sum(w[k] * oracle.softplus((s[k] - s[j]) / temperature) for k in range(size) if k != j) for j in wanted
+    ]
+    expected_gradient = [0.0] * size
+    for j in wanted:
+        for k in range(size):
+            if k != j:
+                push = float(case.upstream[j]) * w[k] * oracle.sigmoid((s[k] - s[j]) / temperature) / temperature
+                expected_gradient[k] += push
+                expected_gradient[j] -= push
+    largest = 2 / temperature
+    assert (sums - torch.tensor(expected_sums)).abs().max() <= TOLERANCE[kernel] * size * largest
+    error = (gradient - torch.tensor(expected_gradient, dtype=torch.float64)).norm()
+    assert error <= TOLERANCE[kernel] * size / temperature
+    assert size == 1 or gradient.norm() > 0.01 / temperature, "the line above would prove nothing"
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.05, 0.5], ids=lambda t: f"tau{t}")
+@pytest.mark.parametrize("kernel", ["relevant", "grid"])
+def test_sums_of_softplus_in_float32_are_near_those_of_float64(kernel, temperature):
+    case = example(1000, weighted=True)
+    case = case._replace(similarity=case.similarity.float().double())
+    sums, gradient = softplus_sums(kernel, case, temperature, torch.float32)
+    expected_sums, expected_gradient = softplus_sums("dense", case, temperature)
+    assert (sums - expected_sums).abs().max() <= 1e-6 * expected_sums.max()
+    assert (gradient - expected_gradient).norm() <= 1e-6 * expected_gradient.norm()
+
+
+@every_kernel
+def test_gradcheck_of_softplus_holds_in_float64(kernel):
+    torch.manual_seed(1)
+    similarity = torch.rand(2, 9, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(2, 9, dtype=torch.float64) * 3
+    columns = torch.tensor([[0, 3, 4], [8, 1, 1]])
+    assert torch.autograd.gradcheck(
+        lambda s: KERNELS[kernel](s, columns, 0.1, weights, "softplus"), similarity, rtol=1e-6, atol=1e-6
+    )
+
+
 # --- on a GPU ----------------------------------------------------------------------------------------------
 
 
@@ -469,7 +528,7 @@ def test_auto_takes_the_method_that_fits_the_size(queries, documents, ranked, me
 def test_a_gpu_gives_the_ranks_and_gradients_of_float64_pairs(kernel, kind, size, temperature, cuda):
     similarity = similarities(kind, size)[None].to(cuda).requires_grad_()
     columns = torch.arange(size, device=cuda)[None]
-    ranks = KERNELS[kernel](similarity, columns, temperature, torch.ones_like(similarity.detach()))
+    ranks = 1 + KERNELS[kernel](similarity, columns, temperature, torch.ones_like(similarity.detach()))
     (gradient,) = torch.autograd.grad(ranks, similarity, upstream_of(size).to(cuda))
     expected_ranks, expected_gradient = float64_pairs(kind, size, temperature)
     assert (ranks[0].detach().cpu() - expected_ranks).abs().max() <= 2e-6 * size
