@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size
+from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
 from torch import Tensor
 
@@ -16,6 +17,7 @@ __all__ = [
     "all_gather",
     "all_gather_with_grad",
     "cos_sim",
+    "cosent",
     "count_rows",
     "device_of",
     "dot_score",
@@ -45,3 +47,21 @@ def device_of(model: Any) -> torch.device:
     """Tell where a model is, also behind the wrapper of a distributed engine."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: float) -> Tensor:
+    """Compute ST's CoSENTLoss of each list: ``(Q, D)`` to ``(Q,)``.
+
+    What is unjudged gets the highest label and a similarity so high that it is in order with everything.
+    """
+    loss = CoSENTLoss(None, scale=scale, similarity_fct=_first)
+    top = 1 + relevance.amax(-1, keepdim=True)
+    labels = torch.where(judged, relevance, top)
+    placed = torch.where(judged, similarity, 1e30 / scale)
+    rows = zip(placed, labels, strict=True)
+    return torch.stack([loss.compute_loss_from_embeddings([row, row], label) for row, label in rows])
+
+
+def _first(first: Tensor, second: Tensor) -> Tensor:
+    """A similarity function for what are similarities already."""
+    return first

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.gains import Gain, discount, gains_of
-from st_rankloss.functional.ndcg import check_lists, ideal_dcg
+from st_rankloss.functional.lists import check_lists
+from st_rankloss.functional.ndcg import ideal_dcg
 from st_rankloss.functional.ranks import upcast
 
 

@@ -7,20 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.checks import (
-    check_at_least,
-    check_choice,
-    check_finite,
-    check_floating,
-    check_relevance,
-    check_same_shape,
-    check_temperature,
-)
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
+from st_rankloss.functional.gains import Gain, discount, gains_of
+from st_rankloss.functional.lists import check_all_defined, check_lists
 from st_rankloss.functional.ranks import RankFn, SoftRankFn, exact_rank_fn, list_columns, upcast
-from st_rankloss.kernels import METHODS
-
-NO_RELEVANT = ("skip", "zero", "error")
+from st_rankloss.functional.settings import check_settings
 
 
 def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
@@ -69,7 +59,7 @@ def ideal_dcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = None)
         tensor(3.6309)
     """
     check_lists(relevance, relevance, gain, k)
-    return _ideal_dcg(gains_of(upcast(relevance), gain), k)
+    return ideal_of_gains(gains_of(upcast(relevance), gain), k)
 
 
 def ndcg(
@@ -127,9 +117,8 @@ def approx_ndcg(
         r_j = 1 + \sum_{i \ne j} \sigma\!\left(\frac{s_i - s_j}{\tau}\right)
 
     The cutoff factor is there only if ``k`` is given; the ideal DCG has exact ranks, cut hard at ``k``, so
-    that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k``
-    it never does. A query without gain passes
-    back a zero gradient.
+    that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k`` it never does. A query
+    without gain passes back a zero gradient.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
@@ -161,9 +150,7 @@ def approx_ndcg(
     Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
     retrieval measures". Cost: that of the soft ranks of the relevant documents.
     """
-    check_temperature(temperature)
-    check_temperature(cutoff_temperature, "cutoff_temperature")
-    check_choice(method, ["auto", *METHODS], "method")
+    check_settings(temperature=temperature, cutoff_temperature=cutoff_temperature, method=method)
     check_lists(similarity, relevance, gain, k, no_relevant)
 
     def soft_cutoff(ranks: Tensor, k: int) -> Tensor:
@@ -196,10 +183,10 @@ def _dcg_and_ideal(
     factors = discount(ranks := rank_fn(similarity, columns, ~relevance.isnan()))
     if k is not None:
         factors = factors * cutoff(ranks, k)
-    return (gains * factors).sum(-1).reshape(shape), _ideal_dcg(gains, k).reshape(shape)
+    return (gains * factors).sum(-1).reshape(shape), ideal_of_gains(gains, k).reshape(shape)
 
 
-def _ideal_dcg(gains: Tensor, k: int | None) -> Tensor:
+def ideal_of_gains(gains: Tensor, k: int | None) -> Tensor:
     best = gains.sort(dim=-1, descending=True).values[..., :k]
     ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
     return (best * discount(ranks)).sum(-1)
@@ -211,24 +198,3 @@ def _normalise(total: Tensor, ideal: Tensor, no_relevant: str) -> Tensor:
     # The divisor is guarded too: a 0/0 that `where` hides would still send back NaN.
     ratio = total / torch.where(defined, ideal, 1)
     return torch.where(defined, ratio, torch.nan if no_relevant == "skip" else 0.0)
-
-
-def check_all_defined(defined: Tensor, no_relevant: str) -> None:
-    """Raise ValueError under ``no_relevant="error"`` if a query has no gain; that reads the device."""
-    if no_relevant == "error" and not defined.all():
-        raise ValueError(
-            f"every query must have a document with gain under no_relevant='error', "
-            f"got {int((~defined).sum())} of {defined.numel()} without."
-        )
-
-
-def check_lists(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None, no_relevant: str = "skip") -> None:
-    """Raise TypeError or ValueError unless the arguments that list metrics share are right."""
-    check_floating(similarity, "similarity")
-    check_floating(relevance, "relevance")
-    check_same_shape(relevance, "relevance", similarity)
-    check_gain(gain)
-    check_at_least(k, 1, "k")
-    check_choice(no_relevant, NO_RELEVANT, "no_relevant")
-    check_relevance(relevance)
-    check_finite(similarity.detach(), "similarity", where=lambda: ~relevance.isnan())

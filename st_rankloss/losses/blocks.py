@@ -1,6 +1,6 @@
 """Loss and gradient block by block of queries, so that the (Q, D) matrices never exist whole.
 
-Objectives are separable over queries: each block's similarities, relevance and loss are computed, its
+Where an objective is separable over queries, each block's similarities, relevance and loss are computed, its
 gradient goes straight to the embeddings, and the block is gone before the next one begins.
 """
 
@@ -61,7 +61,8 @@ def sum_over_blocks(
         relevance_of: Maps a slice of queries to their relevance, ``(block, D)``.
         objective: What to sum.
         similarity_fct: Maps embeddings of queries and documents to ``(Q, D)``.
-        block_size: Queries at once; None chooses by D. It changes neither value nor gradient.
+        block_size: Queries at once; None chooses by D. It changes neither value nor gradient; an objective that is not
+            separable gets all queries.
 
     Returns:
         The sums.
@@ -73,6 +74,8 @@ def sum_over_blocks(
             queries, documents = F.normalize(queries, dim=-1), F.normalize(documents, dim=-1)
         if block_size is None:
             block_size = max(16, _ENTRIES_AT_ONCE.get(queries.device.type, 2**22) // max(len(documents), 1))
+        if not objective.separable:
+            block_size = len(queries)
         by_graph = None if similarity_fct in (cos_sim, dot_score) else similarity_fct
         task = BlockTask(relevance_of, objective, by_graph, block_size)
         parts, defined = _BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled(), names)

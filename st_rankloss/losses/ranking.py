@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from st_rankloss._host import cos_sim, count_rows, device_of, embed
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
-from st_rankloss.functional.ndcg import NO_RELEVANT
+from st_rankloss.functional.lists import NO_RELEVANT
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.mixup import EmbeddingMixup, RelevanceOfRows
@@ -204,6 +204,8 @@ class RankingLoss(nn.Module):
             _to(labels, embeddings[0].device) for labels in (pairing.query_labels, pairing.document_labels)
         )
         whole = shares.gather(embeddings)
+        if not self.objective.separable:  # every process computes the loss of all queries
+            embeddings, shares = whole, Shares([shares.sizes])
         alone, first = len(whole) == 1, shares.first(0)
         documents = whole[0] if alone else torch.cat(whole[1:])
 

@@ -489,7 +489,7 @@ def test_sums_of_softplus_are_those_of_the_definition(kernel, size, temperature,
                 expected_gradient[k] += push
                 expected_gradient[j] -= push
     largest = 2 / temperature
-    assert (sums - torch.tensor(expected_sums)).abs().max() <= TOLERANCE[kernel] * size * largest
+    assert (sums - torch.tensor(expected_sums, dtype=torch.float64)).abs().max() <= TOLERANCE[kernel] * size * largest
     error = (gradient - torch.tensor(expected_gradient, dtype=torch.float64)).norm()
     assert error <= TOLERANCE[kernel] * size / temperature
     assert size == 1 or gradient.norm() > 0.01 / temperature, "the line above would prove nothing"

@@ -1,31 +1,19 @@
-"""Objectives: configured, named, differentiable ranking metrics, as the losses take them.
-
-=====================  ===========================  =======================  ==============  ====================
-objective              optimises                    labels it reads          cost per query  source
-=====================  ===========================  =======================  ==============  ====================
-`ApproxNDCG`           NDCG                         binary, graded           soft rank       Qin, Liu, Li 2010
-`SoftmaxCrossEntropy`  likelihood of relevant ones  binary, graded           D               ListNet, RankT5
-=====================  ===========================  =======================  ==============  ====================
-
-They mix by ``+`` and by a number: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of
-(similarity, relevance) that returns a loss for each query serves as well.
-"""
+"""What an objective is, and how objectives mix."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.checks import check_at_least, check_choice, check_temperature
-from st_rankloss.functional.cross_entropy import softmax_cross_entropy
-from st_rankloss.functional.gains import Gain, check_gain, gains_of
-from st_rankloss.functional.ndcg import approx_ndcg
-from st_rankloss.kernels import METHODS
+from st_rankloss.functional.gains import gains_of
+from st_rankloss.functional.lists import any_relevant, masked_mean
+from st_rankloss.functional.ranks import upcast
+from st_rankloss.functional.settings import check_settings
 
 
 class Objective:
@@ -33,8 +21,11 @@ class Objective:
 
     Subclasses implement `__call__`: similarity ``(Q, D)`` and relevance ``(Q, D)`` (at least 0, NaN where
     unjudged) to a loss ``(Q,)``, lower is better, which is 0 with zero gradient for a query that is not
-    `defined`. Queries must not depend on each other: losses hand them over block by block.
+    `defined`. Queries do not depend on each other, and losses hand them over block by block, unless `separable` is
+    False: then they come all at once, as the whole batch of all processes.
     """
+
+    separable: ClassVar[bool] = True
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the loss of each query."""
@@ -65,97 +56,75 @@ class Objective:
     __rmul__ = __mul__
 
 
-@dataclass(frozen=True)
-class ApproxNDCG(Objective):
-    """1 - `approx_ndcg`: the A-NDCG objective.
+class Configured(Objective):
+    """An objective that is a function of `st_rankloss.functional` with its settings, which are the fields.
 
-    Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1.
-        gain: ``"linear"`` (the metric of MTEB and pytrec_eval), ``"exponential"`` (2^y - 1) or a callable.
-        k: Cutoff; None means no cutoff, which trains better: ranks in a batch are not ranks in a corpus.
-        cutoff_temperature: Width of the soft cutoff, above 0, in ranks.
-        method: How soft ranks are computed, see `soft_rank`.
-
-    Raises:
-        ValueError: If a temperature is not above 0, ``k`` is below 1, or a name is unknown.
-
-    Example:
-        >>> import torch
-        >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
-        >>> ApproxNDCG(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
-        tensor([0.0504])
-
-    Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
-    retrieval measures"; over every sample of a batch, Gu (2021), arXiv 2103.15093.
+    Subclasses are frozen dataclasses that name their ``function``.
     """
 
-    temperature: float = 0.05
-    gain: Gain = "linear"
-    k: int | None = None
-    cutoff_temperature: float = 1.0
-    method: str = "auto"
+    function: ClassVar[Callable[..., Tensor]]
+    """Maps similarity and relevance ``(Q, D)`` to ``(Q,)``, and takes the settings by name."""
+    fixed: ClassVar[dict[str, Any]] = {}
+    """Settings of the function that are no choice of this objective."""
+    higher_is_better: ClassVar[bool] = False
+    """Whether the function is a metric, of which the loss is 1 minus the value."""
+    spreads: ClassVar[float | None] = None
+    """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities; None refuses it."""
+    needs: ClassVar[Callable[[Tensor, Tensor], Tensor]] = staticmethod(any_relevant)
+    """Which lists the function has a value for, by relevance (0 where unjudged) and which documents are judged."""
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        check_temperature(self.cutoff_temperature, "cutoff_temperature")
-        check_gain(self.gain)
-        check_at_least(self.k, 1, "k")
-        check_choice(self.method, ["auto", *METHODS], "method")
+        """Check the settings."""
+        settings = self.config()
+        if settings.get("temperature") == "auto":
+            del settings["temperature"]
+            if self.spreads is None:
+                raise ValueError(f"temperature must be a number for {type(self).__name__}, got 'auto'.")
+        check_settings(**settings)
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
-        """Compute 1 - NDCG of each query, 0 where it has no gain."""
-        value = approx_ndcg(similarity, relevance, no_relevant="zero", **_settings(self))
-        return torch.where(self.defined(relevance), 1 - value, 0)
+        """Compute the loss of each query, 0 where it is not defined."""
+        settings = {**self.config(), **self.fixed}
+        if settings.get("temperature") == "auto":
+            similarity, settings["temperature"] = in_spreads(similarity, relevance), self.spreads
+        value = type(self).function(similarity, relevance, no_relevant="zero", **settings)
+        return torch.where(self.defined(relevance), 1 - value, 0) if self.higher_is_better else value
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Tell which queries have gain."""
-        return _has_gain(relevance, self.gain)
+        """Tell which queries have something to learn from."""
+        if callable(gain := getattr(self, "gain", None)):
+            relevance = gains_of(relevance, gain).masked_fill(relevance.isnan(), torch.nan)
+        judged = ~relevance.isnan()
+        return type(self).needs(relevance.masked_fill(~judged, 0), judged)
 
     def config(self) -> dict[str, Any]:
         """Return the settings."""
-        return _settings(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class SoftmaxCrossEntropy(Objective):
-    """Cross-entropy between the softmax of similarities and the normalised gains, `softmax_cross_entropy`.
-
-    With one relevant document a query it is sentence-transformers' MultipleNegativesRankingLoss.
+def in_spreads(similarity: Tensor, relevance: Tensor) -> Tensor:
+    """Divide each query's similarities by their standard deviation over its judged documents, a constant.
 
     Args:
-        temperature: Divides the similarities, above 0: 1 / scale in sentence-transformers' terms.
-        gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable.
+        similarity: Shape ``(Q, D)``.
+        relevance: NaN where unjudged, shape ``(Q, D)``.
 
-    Raises:
-        ValueError: If ``temperature`` is not above 0 or ``gain`` is unknown.
+    Returns:
+        Shape ``(Q, D)``; a query whose similarities are all equal stays as it is.
 
     Example:
-        >>> import torch
-        >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
-        >>> SoftmaxCrossEntropy(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
-        tensor([0.7944])
-
-    Source: Cao et al. (2007), ListNet; Zhuang et al. (2023), RankT5.
+        >>> in_spreads(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
+        tensor([[3., 1.]])
+        >>> in_spreads(torch.tensor([[0.3, 0.1]]), torch.tensor([[1.0, 0.0]]))
+        tensor([[3.0000, 1.0000]])
     """
-
-    temperature: float = 0.05
-    gain: Gain = "linear"
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        check_gain(self.gain)
-
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
-        """Compute the cross-entropy of each query, 0 where it has no gain."""
-        return softmax_cross_entropy(similarity, relevance, no_relevant="zero", **_settings(self))
-
-    def defined(self, relevance: Tensor) -> Tensor:
-        """Tell which queries have gain."""
-        return _has_gain(relevance, self.gain)
-
-    def config(self) -> dict[str, Any]:
-        """Return the settings."""
-        return _settings(self)
+    with torch.no_grad():
+        judged = ~relevance.isnan()
+        values = upcast(similarity)
+        gap = torch.where(judged, values - masked_mean(values, judged)[:, None], 0)
+        spread = masked_mean(gap.square(), judged).sqrt()[:, None]
+        spread = torch.where(spread > 0, spread, 1)
+    return upcast(similarity) / spread
 
 
 @dataclass(frozen=True)
@@ -209,8 +178,9 @@ class Mixture(Objective):
         ValueError: If a weight is not above 0.
 
     Example:
+        >>> from st_rankloss.objectives import ApproxNDCG, SoftmaxCrossEntropy
         >>> ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()  # doctest: +ELLIPSIS
-        1 * ApproxNDCG(temperature=0.05, ...) + 0.2 * SoftmaxCrossEntropy(temperature=0.05, gain='linear')
+        1 * ApproxNDCG(temperature=0.05, ...) + 0.2 * SoftmaxCrossEntropy(temperature=0.05, ...)
     """
 
     terms: tuple[tuple[float, Objective], ...]
@@ -221,6 +191,11 @@ class Mixture(Objective):
         for weight, objective in flat:
             if not (math.isfinite(weight) and weight > 0):
                 raise ValueError(f"the weight of {objective!r} must be a finite number above 0, got {weight!r}.")
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """Whether all terms are."""
+        return all(objective.separable for _, objective in self.terms)
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the weighted sum of each query's losses."""
@@ -238,9 +213,9 @@ class Mixture(Objective):
         """Compute the weighted terms by name; a name that returns is numbered."""
         parts: dict[str, Tensor] = {}
         for weight, objective in self.terms:
-            ((name, value),) = objective.parts(similarity, relevance).items()
-            again = sum(other.split("#")[0] == name for other in parts)
-            parts[f"{name}#{again + 1}" if again else name] = weight * value
+            for name, value in objective.parts(similarity, relevance).items():
+                again = sum(other.split("#")[0] == name for other in parts)
+                parts[f"{name}#{again + 1}" if again else name] = weight * value
         return parts
 
     def config(self) -> dict[str, Any]:
@@ -258,12 +233,3 @@ def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> O
 
 def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
     return objective.terms if isinstance(objective, Mixture) else ((1, objective),)
-
-
-def _has_gain(relevance: Tensor, gain: Gain) -> Tensor:
-    gains = gains_of(relevance, gain) if callable(gain) else relevance  # named gains are above 0 where grades are
-    return (gains > 0).any(-1)
-
-
-def _settings(objective: Any) -> dict[str, Any]:
-    return {field.name: getattr(objective, field.name) for field in fields(objective)}

@@ -1,0 +1,201 @@
+"""Rank correlations and what is near them: Spearman, which STS benchmarks report, Kendall, Pearson, ADR-MSE."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.gains import discount
+from st_rankloss.functional.lists import count_pairs, masked_mean, per_list, two_grades
+from st_rankloss.functional.pairs import sum_over_graded_pairs
+from st_rankloss.functional.ranks import exact_ranks, soft_rank
+from st_rankloss.functional.settings import check_settings
+
+_LEAST_SPREAD = 1e-4
+
+
+def soft_spearman(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    no_relevant: str = "skip",
+    method: str = "auto",
+) -> Tensor:
+    r"""Compute the differentiable Spearman correlation: that of soft ranks with the mean ranks of the grades.
+
+    .. math:: \mathrm{corr}(r, \rho), \qquad r_j = 1 + \sum_{k \ne j} \sigma\left(\frac{s_k - s_j}{\tau}\right)
+
+    Documents tied in relevance share their mean rank, as in scipy. Ranks whose spread is below 10⁻⁴ of that of the
+    grades' ranks count as of that spread, so that the gradient stays finite when everything is tied.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+
+    Returns:
+        Correlation in [-1, 1], higher is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> soft_spearman(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
+        tensor(0.9957)
+
+    Source: the soft rank is that of Qin, Liu, Li (2010); correlating it is ours, after Blondel et al. (2020), "Fast
+    Differentiable Sorting and Ranking", who use another soft rank. Cost: that of ranking all documents.
+    """
+    check_settings(temperature=temperature, method=method)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
+        return _correlation(ranks, _mean_ranks(relevance, judged), judged, relative=True)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def pearson(similarity: Tensor, relevance: Tensor, *, no_relevant: str = "skip") -> Tensor:
+    """Compute the Pearson correlation of similarity and relevance; time O(D).
+
+    Similarities whose standard deviation is below 10⁻⁴ count as of that spread.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Correlation in [-1, 1], higher is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> pearson(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
+        tensor(0.9707)
+
+    Source: as a loss for STS, Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442.
+    """
+    return per_list(
+        lambda s, y, judged: _correlation(s, y, judged, relative=False), similarity, relevance, two_grades, no_relevant
+    )
+
+
+def soft_kendall(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    no_relevant: str = "skip",
+    method: str = "auto",
+) -> Tensor:
+    r"""Compute the differentiable Kendall correlation, over the pairs of different relevance.
+
+    .. math:: 1 - \frac{2}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \sigma\left(\frac{s_k - s_j}{\tau}\right)
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+
+    Returns:
+        Correlation in [-1, 1], higher is better, shape ``(...)``: the Goodman-Kruskal gamma at temperature 0, which is
+        Kendall's tau without ties.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> soft_kendall(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 2.0, 1.0]), temperature=0.01)
+        tensor(-1.)
+
+    Source: Kendall (1938); the smooth count of misplaced pairs is that of the soft rank. Cost: see
+    `sum_over_graded_pairs`.
+    """
+    check_settings(temperature=temperature, method=method)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        misplaced = sum_over_graded_pairs(
+            similarity, relevance, judged, temperature, kernel="sigmoid", method=method
+        )
+        return 1 - 2 * misplaced / count_pairs(relevance, judged).clamp_min(1)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def approx_rank_mse(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    no_relevant: str = "skip",
+    method: str = "auto",
+) -> Tensor:
+    r"""Compute ADR-MSE: the squared error of the soft ranks, discounted by the rank that relevance gives.
+
+    .. math:: \frac{1}{D} \sum_j \frac{(\rho_j - r_j)^2}{\log_2(1 + \rho_j)}
+
+    Documents tied in relevance share their mean rank ρ. The soft rank of a document that stands first is above 1 by the
+    tails of all others, so that a perfect order has a small loss above 0, which falls as similarities move apart.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+
+    Returns:
+        Error, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> approx_rank_mse(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 1.0, 0.0]), temperature=0.01)
+        tensor(0.3770)
+
+    Source: Schlatt et al. (2024), "Rank-DistiLLM", arXiv 2405.07920; mean ranks for ties as in sentence-transformers'
+    ADRMSELoss. Cost: that of ranking all documents.
+    """
+    check_settings(temperature=temperature, method=method)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
+        wanted = _mean_ranks(relevance, judged)
+        return masked_mean(discount(wanted) * (wanted - ranks).square(), judged)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def _mean_ranks(relevance: Tensor, judged: Tensor) -> Tensor:
+    """Ranks by relevance, ties sharing their mean; 1 where unjudged."""
+    return torch.where(judged, exact_ranks(relevance, mask=judged), 1)
+
+
+def _correlation(values: Tensor, target: Tensor, judged: Tensor, *, relative: bool) -> Tensor:
+    """Pearson correlation over the judged; a spread of ``values`` under the least one counts as the least."""
+    values, target = (x - masked_mean(x, judged)[:, None] for x in (values, target))
+    variance, wanted = (masked_mean(x.square(), judged) for x in (values, target))
+    least = _LEAST_SPREAD**2 * wanted.detach() if relative else _LEAST_SPREAD**2
+    least = torch.as_tensor(least, dtype=variance.dtype, device=variance.device)
+    scale = (torch.maximum(variance, least) * wanted).sqrt()
+    return masked_mean(values * target, judged) / torch.where(scale > 0, scale, 1)

@@ -1,0 +1,109 @@
+"""Losses of metric learning over a query's list: Multi-Similarity and threshold-consistent margins."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from st_rankloss.functional.lists import any_relevant, masked_logsumexp, masked_mean, per_list
+from st_rankloss.functional.settings import check_settings
+
+
+def multi_similarity(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    alpha: float = 2.0,
+    beta: float = 50.0,
+    base: float = 0.5,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute the Multi-Similarity loss: soft thresholds for the relevant and for the irrelevant documents.
+
+    .. math:: \frac{1}{\alpha} \log \Big( 1 + \sum_{j \in P} e^{-\alpha (s_j - \lambda)} \Big)
+        + \frac{1}{\beta} \log \Big( 1 + \sum_{k \in N} e^{\beta (s_k - \lambda)} \Big)
+
+    Adding a constant to the similarities changes it: λ is a threshold.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
+        alpha: Sharpness for relevant documents, above 0, per unit of ``similarity``.
+        beta: Sharpness for irrelevant documents, above 0.
+        base: λ, in units of ``similarity``.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> multi_similarity(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
+        tensor(0.3856)
+
+    Source: Wang et al. (2019), "Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning", arXiv
+    1904.06627, without its mining of pairs. Time and memory O(D).
+    """
+    check_settings(alpha=alpha, beta=beta, base=base)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        relevant = relevance > 0
+        near = F.softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
+        return near + F.softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
+
+    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+
+
+def threshold_margin(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    upper: float = 0.9,
+    lower: float = 0.5,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute TCM: how far relevant documents fall below one threshold and irrelevant ones rise above another.
+
+    .. math:: \operatorname*{mean}_{j \in P,\, s_j \le m_+} (m_+ - s_j) + \operatorname*{mean}_{k \in N,\, s_k \ge m_-} (s_k - m_-)
+
+    A regulariser, to be added to a loss that orders: it makes one threshold serve all queries, and nothing else.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
+        upper: m₊, at least 0, in units of ``similarity``.
+        lower: m₋, at least 0, below ``upper``.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> threshold_margin(torch.tensor([0.8, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
+        tensor(0.3000)
+
+    Source: Zhang et al. (2023), "Threshold-Consistent Margin Loss for Open-World Deep Metric Learning", arXiv
+    2307.04047, which takes the means over all pairs of a batch (see `st_rankloss.objectives.AcrossQueries`). Time and
+    memory O(D).
+    """
+    check_settings(upper=upper, lower=lower)
+    if not lower < upper:
+        raise ValueError(f"lower must be below upper, got lower={lower!r} and upper={upper!r}.")
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        relevant = relevance > 0
+        low = relevant & (similarity <= upper)
+        high = judged & ~relevant & (similarity >= lower)
+        return masked_mean(upper - similarity, low) + masked_mean(similarity - lower, high)
+
+    return per_list(body, similarity, relevance, any_relevant, no_relevant)

@@ -1,0 +1,366 @@
+"""Losses of pairs: RankNet, AUC, LambdaLoss, RankList, margins."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
+from st_rankloss.functional.lists import (
+    count_pairs,
+    differences,
+    masked_logsumexp,
+    masked_mean,
+    per_list,
+    sum_over_rows,
+    two_grades,
+    two_kinds,
+)
+from st_rankloss.functional.ndcg import ideal_of_gains
+from st_rankloss.functional.pairs import sum_over_graded_pairs
+from st_rankloss.functional.ranks import exact_ranks, list_columns, sum_over_columns
+from st_rankloss.functional.settings import check_settings
+
+
+def rank_net(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.1,
+    no_relevant: str = "skip",
+    method: str = "auto",
+) -> Tensor:
+    r"""Compute the mean logistic loss of all pairs of which one document should stand above the other.
+
+    .. math:: \frac{1}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \log \left(1 + e^{(s_k - s_j)/\tau}\right)
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> rank_net(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
+        tensor(0.0448)
+
+    Source: Burges et al. (2005), "Learning to rank using gradient descent"; on cosines times 5 (temperature 0.2), over
+    a teacher's order, "E2Rank" (2025), arXiv 2510.22733. Cost: see `sum_over_graded_pairs`.
+    """
+    check_settings(temperature=temperature, method=method)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        total = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="softplus", method=method)
+        return total / count_pairs(relevance, judged).clamp_min(1)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def mann_whitney(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.1,
+    no_relevant: str = "skip",
+    method: str = "auto",
+) -> Tensor:
+    r"""Compute the mean logistic loss of all pairs of a relevant and an irrelevant document.
+
+    .. math:: \frac{1}{|P||N|} \sum_{j \in P} \sum_{k \in N} \log \left(1 + e^{(s_k - s_j)/\tau}\right)
+
+    Divided by log 2 it bounds 1 - AUC from above. Over the lists of all queries together (see
+    `st_rankloss.objectives.AcrossQueries`) it also makes one threshold serve all of them.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
+            0, ``"error"`` a ValueError.
+        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> mann_whitney(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
+        tensor(0.0639)
+
+    Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory O(D)
+    a query, for any number of relevant documents.
+    """
+    check_settings(temperature=temperature, method=method)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        relevant = relevance > 0
+        irrelevant = judged & ~relevant
+        columns, listed = list_columns(relevant)
+        sums = sum_over_columns(
+            similarity,
+            columns,
+            judged,
+            temperature,
+            weights=irrelevant.to(similarity.dtype),
+            kernel="softplus",
+            method=method,
+        )
+        pairs = relevant.sum(-1).clamp_min(1) * irrelevant.sum(-1).clamp_min(1)
+        return torch.where(listed, sums, 0).sum(-1) / pairs
+
+    return per_list(body, similarity, relevance, two_kinds, no_relevant)
+
+
+def lambda_loss(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.1,
+    gain: Gain = "linear",
+    mu: float = 10.0,
+    k: int | None = None,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute LambdaLoss, NDCG-Loss2++: logistic losses of pairs, weighted by what a swap changes in NDCG.
+
+    .. math:: \sum_{y_j > y_k} \frac{|g_j - g_k|}{\mathrm{IDCG}}
+        \big( |d(r_j) - d(r_k)| + \mu\, |d(|r_j - r_k|) - d(|r_j - r_k| + 1)| \big)
+        \log_2 \left(1 + e^{(s_k - s_j)/\tau}\right), \qquad d(r) = \frac{1}{\log_2(1 + r)}
+
+    Ranks r are exact, their weights not differentiated; documents tied in similarity share their mean rank, and count as
+    one rank apart.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        gain: ``"linear"``, ``"exponential"`` (2^y - 1, the paper's) or a callable of relevance that maps 0 to 0.
+        mu: μ, at least 0; 0 leaves the weights of LambdaRank.
+        k: Count pairs only where one of the documents is among the first k; None counts all.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> lambda_loss(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
+        tensor(0.0679)
+
+    Source: Wang et al. (2018), "The LambdaLoss Framework for Ranking Metric Optimization"; the sum over pairs as there,
+    where sentence-transformers' LambdaLoss takes their mean. Cost: O(P · D) a query, a few pairs at a time: the weights
+    depend on both ranks together, so that no sum over a grid gives them.
+    """
+    check_settings(temperature=temperature, mu=mu, k=k)
+    check_gain(gain)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        gains = gains_of(torch.where(judged, relevance, torch.nan), gain)
+        ideal = ideal_of_gains(gains, k)[:, None]
+        gains = gains / torch.where(ideal > 0, ideal, 1)
+        ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
+        factors = discount(ranks)
+
+        def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
+            gap = -differences(gains, columns)
+            counted = (gap > 0) & judged[:, None, :] & listed[:, :, None]
+            if k is not None:
+                counted = counted & ((ranks <= k)[:, None, :] | (ranks.gather(1, columns) <= k)[:, :, None])
+            apart = differences(ranks, columns).abs().clamp_min(1)
+            weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
+            loss = F.softplus(differences(similarity, columns) / temperature) / math.log(2)
+            return torch.where(counted, gap * weight * loss, 0).sum((1, 2))
+
+        return sum_over_rows(of_rows, judged & (gains > 0), similarity)
+
+    def has_order(relevance: Tensor, judged: Tensor) -> Tensor:
+        return two_grades(gains_of(torch.where(judged, relevance, torch.nan), gain), judged)
+
+    return per_list(body, similarity, relevance, has_order, no_relevant)
+
+
+def rank_list(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.1,
+    skip: float = 1.0,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute RankList: log-sum-exp over the pairs of neighbouring grades, and over those that skip grades.
+
+    .. math:: \log \Big( 1 + \sum_{\text{next grade}} e^{(s_k - s_j)/\tau} \Big)
+        + \lambda \log \Big( 1 + \sum_{\text{skipping}} e^{(s_k - s_j)/\tau} \Big)
+
+    over the pairs :math:`y_j > y_k`, where k's grade is the next below j's among the grades of the list, or not.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        skip: λ, at least 0: weight of the pairs that skip grades.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> rank_list(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
+        tensor(0.1338)
+
+    Source: Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, of which only the abstract was read: local and
+    skip-wise constraints and the log-sum-exp are theirs, this form of them is ours. Time O(D log D), memory O(D).
+    """
+    check_settings(temperature=temperature, skip=skip)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        logits = similarity / temperature
+        level = _dense_levels(relevance, judged)
+        of_level = _logsumexp_by_level(logits, level, judged)  # (Q, D + 1), from the lowest grade
+        lower = of_level.logcumsumexp(-1)
+        losses = []
+        for below, distance in ((of_level, 1), (lower, 2)):
+            there = judged & (level >= distance)
+            pairs = below.gather(1, (level - distance).clamp_min(0)) - logits
+            losses.append(F.softplus(masked_logsumexp(pairs, there)))
+        return losses[0] + skip * losses[1]
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def margin_mse(
+    similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_relevant: str = "skip"
+) -> Tensor:
+    r"""Compute the mean squared error of all pairs' margins: those of similarity against those of relevance.
+
+    .. math:: \frac{2}{n (n - 1)} \sum_{j < k} \big( a (s_j - s_k) - (y_j - y_k) \big)^2
+
+    Of two documents it is sentence-transformers' MarginMSELoss, which of a longer list takes only the pairs with the
+    first document.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: A teacher's scores, at least 0, NaN where unjudged, shape ``(..., D)``; not differentiated.
+        scale: a, above 0: what similarities are multiplied by to be in units of ``relevance``.
+        no_relevant: What a query with fewer than two judged documents gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"``
+            a ValueError.
+
+    Returns:
+        Error, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> margin_mse(torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0]))
+        tensor(0.0900)
+
+    Source: Hofstätter et al. (2020), arXiv 2010.02666. Time and memory O(D): the mean over pairs is twice a variance.
+    """
+    check_settings(scale=scale)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        surplus = scale * similarity - relevance
+        surplus = torch.where(judged, surplus - masked_mean(surplus, judged)[:, None], 0)
+        return 2 * surplus.square().sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
+
+    def has_pair(relevance: Tensor, judged: Tensor) -> Tensor:
+        return judged.sum(-1) > 1
+
+    return per_list(body, similarity, relevance, has_pair, no_relevant)
+
+
+def triplet_alignment(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.015,
+    margin: float = 0.1,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute a triplet loss whose hardest negative is soft: a log-sum-exp over all of them.
+
+    .. math:: \max\Big( 0,\; m - \bar s + \tau \log \sum_{k \in N} e^{s_k/\tau} \Big), \qquad
+        \bar s = \sum_{j \in P} \frac{e^{s_j/\tau}}{\sum_{i \in P} e^{s_i/\tau}} s_j
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
+        temperature: τ, above 0, in units of ``similarity``.
+        margin: m, at least 0, in units of ``similarity``.
+        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
+            0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> triplet_alignment(torch.tensor([0.9, 0.2, 0.85]), torch.tensor([1.0, 0.0, 0.0]))
+        tensor(0.0500)
+
+    Source: Qin et al. (2024), "Noisy-Correspondence Learning for Text-to-Image Person Re-identification" (RDE), arXiv
+    2308.09911. Time and memory O(D).
+    """
+    check_settings(temperature=temperature, margin=margin)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        relevant = relevance > 0
+        logits = similarity / temperature
+        share = torch.where(relevant, (logits - masked_logsumexp(logits, relevant)[:, None]).exp(), 0)
+        hardest = temperature * masked_logsumexp(logits, judged & ~relevant)
+        return (margin - (share * similarity).sum(-1) + hardest).clamp_min(0)
+
+    return per_list(body, similarity, relevance, two_kinds, no_relevant)
+
+
+def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:
+    """The place of each judged document's grade among the distinct grades of its list, from 0 for the lowest."""
+    ascending, order = torch.where(judged, relevance, torch.inf).sort(dim=-1)
+    risen = F.pad((ascending[:, 1:] > ascending[:, :-1]).long(), (1, 0))
+    return torch.zeros_like(order).scatter(1, order, risen.cumsum(-1))
+
+
+def _logsumexp_by_level(logits: Tensor, level: Tensor, judged: Tensor) -> Tensor:
+    """log Σ exp over the judged documents of each level: ``(Q, D + 1)``, far below everything where there are none."""
+    shape = (logits.shape[0], logits.shape[1] + 1)
+    place = torch.where(judged, level, shape[1] - 1)
+    none = torch.finfo(logits.dtype).min / 4
+    top = logits.new_full(shape, none).scatter_reduce(1, place, logits.detach(), "amax")
+    inside = torch.where(judged, (logits - top.gather(1, place)).exp(), 0)
+    total = logits.new_zeros(shape).scatter_add(1, place, inside)
+    return torch.where(total > 0, torch.where(total > 0, total, 1).log() + top, none)

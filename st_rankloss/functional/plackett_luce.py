@@ -1,0 +1,252 @@
+"""Likelihoods of an order: Plackett-Luce, Rank-N-Contrast, PRO, and the policy gradient of Plackett-Luce samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
+from st_rankloss.functional.lists import (
+    differences,
+    logsumexp_below,
+    masked_mean,
+    per_list,
+    sum_over_rows,
+    two_grades,
+)
+from st_rankloss.functional.ndcg import ideal_of_gains
+from st_rankloss.functional.ranks import exact_ranks
+from st_rankloss.functional.settings import check_settings
+
+
+def plackett_luce(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    positions: str = "equal",
+    label_temperature: float = 1.0,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute the weighted negative log-likelihood of drawing the documents in the order of their relevance.
+
+    .. math:: \sum_j w_j \Big[ \log \Big( e^{s_j/\tau} + \sum_{y_k < y_j} e^{s_k/\tau} \Big) - s_j/\tau \Big] \Big/ \sum_j w_j
+
+    Documents of equal relevance do not compete, so that their order does not matter; those of the lowest grade have no
+    term. Weights, over the documents above the lowest grade:
+
+    - ``"equal"``: 1, ListMLE;
+    - ``"ndcg"``: the discount at the rank that relevance gives, a position-aware ListMLE;
+    - ``"confidence"``: softmax of the grades, PLD's, for a teacher's scores.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        positions: ``"equal"``, ``"ndcg"`` or ``"confidence"``.
+        label_temperature: Divides the grades in the confidence, above 0, in units of ``relevance``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Mean negative log-likelihood of a position, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> plackett_luce(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
+        tensor(0.0672)
+
+    Source: Xia et al. (2008), ListMLE; Lan et al. (2014), position-aware ListMLE, whose weights are others; PLD,
+    "Plackett-Luce distillation" (2025), for confidence weights. Ties that do not compete, and the mean, are ours. Time
+    O(D log D), memory O(D).
+    """
+    check_settings(temperature=temperature, positions=positions, label_temperature=label_temperature)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        logits = similarity / temperature
+        below = logsumexp_below(logits, relevance, judged, ties=False)
+        contested = below > -torch.inf
+        surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
+        weight = contested.to(logits.dtype)
+        if positions == "ndcg":
+            weight = discount(exact_ranks(relevance, mask=judged)) * contested
+        if positions == "confidence":
+            highest = relevance.amax(-1, keepdim=True)
+            weight = torch.exp((relevance - highest) / label_temperature) * contested
+        total = weight.sum(-1)
+        return (weight * surprise).sum(-1) / torch.where(total > 0, total, 1)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def rank_n_contrast(
+    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, no_relevant: str = "skip"
+) -> Tensor:
+    r"""Compute Rank-N-Contrast: each document against all that are at most as relevant.
+
+    .. math:: \frac{1}{D} \sum_j \Big[ \log \sum_{y_k \le y_j} e^{s_k/\tau} - s_j/\tau \Big]
+
+    Documents of equal relevance do compete: the least, reached as grades move apart, is the mean of the logarithms of
+    the sizes of the tied groups.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: At least 0, NaN where unjudged, shape ``(..., D)``, falling with the distance of labels, as that of
+            `Numeric` does; not differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> rank_n_contrast(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
+        tensor(0.0448)
+
+    Source: Zha et al. (2023), "Rank-N-Contrast: Learning Continuous Representations for Regression", arXiv 2210.01189.
+    Time O(D log D), memory O(D), where the definition takes O(D²).
+    """
+    check_settings(temperature=temperature)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        logits = similarity / temperature
+        rivals = logsumexp_below(logits, relevance, judged, ties=True)
+        return masked_mean(torch.where(judged, rivals, 0) - logits, judged)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def preference_ranking(
+    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, no_relevant: str = "skip"
+) -> Tensor:
+    r"""Compute PRO: for each document a softmax against all less relevant ones, sharpened by the gap in relevance.
+
+    .. math:: \frac{1}{n} \sum_j \Big[ \log \Big( e^{w_j s_j/\tau} + \sum_{y_k < y_j} e^{(y_j - y_k) s_k/\tau} \Big)
+        - w_j s_j / \tau \Big], \qquad w_j = y_j - \min_k y_k
+
+    over the n documents above the lowest grade. Similarities are multiplied by different gaps: adding a constant to
+    them changes the loss, and an order is not all that it wants. Scale relevance to about 1.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> preference_ranking(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.5]), temperature=0.1)
+        tensor(0.0442)
+
+    Source: Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492; in the form of
+    Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442. Cost: O(D²) a query, a few pairs at a time.
+    """
+    check_settings(temperature=temperature)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        lowest = torch.where(judged, relevance, torch.inf).amin(-1, keepdim=True)
+        logits = similarity / temperature
+        better = judged & (relevance > lowest)
+
+        def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
+            gaps = -differences(relevance, columns)
+            lower = (gaps > 0) & judged[:, None, :]
+            rivals = torch.where(lower, gaps * logits[:, None, :], -torch.inf)
+            own = (relevance - lowest).gather(1, columns) * logits.gather(1, columns)
+            rivals = torch.where(lower.any(-1, keepdim=True), rivals, 0).logsumexp(-1)
+            return torch.where(listed, torch.logaddexp(own, rivals) - own, 0).sum(-1)
+
+        return sum_over_rows(of_rows, better, similarity) / better.sum(-1).clamp_min(1)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
+
+
+def policy_gradient(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    gain: Gain = "linear",
+    k: int | None = None,
+    samples: int = 8,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute 1 - NDCG of orders drawn at random, with the policy gradient of the drawing.
+
+    Orders are drawn from the Plackett-Luce distribution of the similarities; the gradient is that of
+    :math:`-\frac{1}{n} \sum_i (r_i - b_i) \log p(\pi_i)`, where r_i is the NDCG of an order and b_i the mean of the
+    others': unbiased for the expected NDCG. Every call draws anew.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Divides the similarities, above 0, in units of ``similarity``.
+        gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
+        k: Cutoff of the reward, and of the likelihood; None means no cutoff.
+        samples: Orders drawn for each query, at least 2.
+        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        1 - mean NDCG of the orders, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> policy_gradient(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.01)
+        tensor(0.)
+
+    Source: Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking" (PG-RANK), arXiv 2310.04407;
+    the leave-one-out baseline as there. Cost: time and memory O(samples · D log D) a query.
+    """
+    check_settings(temperature=temperature, k=k, samples=samples)
+    check_gain(gain)
+    if samples < 2:
+        raise ValueError(f"samples must be an integer of at least 2, got {samples!r}.")
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        gains = gains_of(torch.where(judged, relevance, torch.nan), gain)
+        ideal = ideal_of_gains(gains, k)[:, None]
+        far = torch.finfo(similarity.dtype).min / 4
+        logits = torch.where(judged, similarity / temperature, far)[:, None].expand(-1, samples, -1)
+        noise = -torch.empty_like(logits).exponential_().log()
+        order = (logits.detach() + noise).argsort(-1, descending=True)
+        place = torch.arange(1, similarity.shape[1] + 1, device=similarity.device, dtype=similarity.dtype)
+        counted = place <= judged.sum(-1)[:, None, None]
+        if k is not None:
+            counted = counted & (place <= k)
+        drawn = gains[:, None].expand(-1, samples, -1).gather(-1, order)
+        reward = torch.where(counted, drawn * discount(place), 0).sum(-1) / torch.where(ideal > 0, ideal, 1)
+        ordered = logits.gather(-1, order)
+        rest = ordered.flip(-1).logcumsumexp(-1).flip(-1)
+        log_likelihood = torch.where(counted, ordered - rest, 0).sum(-1)
+        advantage = (reward - reward.mean(-1, keepdim=True)) * samples / (samples - 1)
+        surrogate = -(advantage * log_likelihood).mean(-1)
+        return 1 - reward.mean(-1) + surrogate - surrogate.detach()
+
+    def has_order(relevance: Tensor, judged: Tensor) -> Tensor:
+        gained = (gains_of(torch.where(judged, relevance, torch.nan), gain) > 0).any(-1)
+        return two_grades(relevance, judged) & gained
+
+    return per_list(body, similarity, relevance, has_order, no_relevant)

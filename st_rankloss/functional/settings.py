@@ -1,0 +1,74 @@
+"""The rule of each setting, by its name: functions and objectives check by the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from st_rankloss.functional.checks import check_at_least, check_choice, check_temperature
+from st_rankloss.functional.gains import check_gain
+from st_rankloss.kernels import METHODS
+
+
+def _positive_integer(value: Any, name: str) -> None:
+    if value is None:
+        raise ValueError(f"{name} must be an integer of at least 1, got None.")
+    check_at_least(value, 1, name)
+
+
+def _at_least_0(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+
+
+def _finite(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}.")
+
+
+def _flag(value: Any, name: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+
+
+_RULES: dict[str, Callable[[Any, str], None]] = {
+    **dict.fromkeys(
+        (
+            "temperature",
+            "cutoff_temperature",
+            "label_temperature",
+            "weight_temperature",
+            "noise",
+            "scale",
+            "alpha",
+            "beta",
+            "regularisation",
+        ),
+        check_temperature,
+    ),
+    **dict.fromkeys(
+        ("slope", "width", "margin", "poly", "gamma", "skip", "mu", "cut", "whisker", "upper", "lower", "calibration"),
+        _at_least_0,
+    ),
+    **dict.fromkeys(("bias", "base"), _finite),
+    **dict.fromkeys(("samples", "iterations", "neighbours", "count", "hardest"), _positive_integer),
+    "k": lambda value, name: check_at_least(value, 1, name),
+    "gain": lambda value, name: check_gain(value),
+    "method": lambda value, name: check_choice(value, ["auto", *METHODS], name),
+    "positions": lambda value, name: check_choice(value, ("equal", "ndcg", "confidence"), name),
+    "positives": lambda value, name: check_choice(value, ("all", "own", "none"), name),
+    "activation": lambda value, name: check_choice(value, ("tanh", "relu", "atan"), name),
+    "set_function": lambda value, name: check_choice(value, ("facility_location", "graph_cut", "log_det"), name),
+    "normalise": _flag,
+}
+
+
+def check_settings(**settings: Any) -> None:
+    """Raise TypeError or ValueError unless every setting keeps the rule of its name."""
+    for name, value in settings.items():
+        _RULES[name](value, name)

@@ -1,0 +1,254 @@
+"""Relaxed sorting: NeuralSort and sorting networks, and the losses that read their soft permutations.
+
+A soft permutation tells how much of each document stands at each rank: ``(Q, ranks, D)``, quadratic in the list.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
+from st_rankloss.functional.lists import masked_mean, per_list, two_kinds
+from st_rankloss.functional.ndcg import ideal_of_gains
+from st_rankloss.functional.settings import check_settings
+
+
+def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
+    r"""Compute NeuralSort's soft permutation.
+
+    .. math:: P_{i\cdot} = \mathrm{softmax}\left(\frac{(n + 1 - 2i)\, s - A}{\tau}\right), \qquad
+        A_j = \sum_k |s_j - s_k|
+
+    Args:
+        similarity: Shape ``(Q, D)``.
+        judged: Which documents are in the list, shape ``(Q, D)``, bool.
+        temperature: τ, above 0, in units of ``similarity``.
+
+    Returns:
+        Shape ``(Q, D, D)``, rank by document; rows sum to 1, those beyond the length of the list are 0.
+
+    Example:
+        >>> judged = torch.ones(1, 2, dtype=torch.bool)
+        >>> neural_sort(torch.tensor([[0.2, 0.9]]), judged, 0.1).round(decimals=3)
+        tensor([[[0.0010, 0.9990],
+                 [0.9990, 0.0010]]])
+
+    Source: Grover et al. (2019), "Stochastic Optimization of Sorting Networks via Continuous Relaxations", arXiv
+    1903.08850. Cost: time and memory O(D²) a list.
+    """
+    documents = similarity.shape[1]
+    length = judged.sum(-1, keepdim=True)
+    place = torch.arange(1, documents + 1, device=similarity.device)
+    spread = (similarity[:, :, None] - similarity[:, None, :]).abs()
+    spread = torch.where(judged[:, None, :], spread, 0).sum(-1)
+    logits = ((length + 1 - 2 * place)[:, :, None] * similarity[:, None, :] - spread[:, None, :]) / temperature
+    logits = torch.where(judged[:, None, :], logits, torch.finfo(logits.dtype).min)
+    inside = (place <= length)[:, :, None] & judged[:, None, :]
+    return torch.where(inside, logits.softmax(-1), 0)
+
+
+def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
+    """Bring a soft permutation nearer to one whose columns, too, sum to 1.
+
+    Args:
+        permutation: At least 0, shape ``(Q, D, D)``; rows and columns of zeros stay so.
+        iterations: How often columns and rows are normalised, at least 1.
+
+    Returns:
+        Shape ``(Q, D, D)``.
+
+    Example:
+        >>> sinkhorn(torch.tensor([[[0.9, 0.1], [0.6, 0.4]]]), 20).round(decimals=2)
+        tensor([[[0.7100, 0.2900],
+                 [0.2900, 0.7100]]])
+
+    Source: Sinkhorn (1964).
+    """
+    for _ in range(iterations):
+        for dimension in (1, 2):
+            total = permutation.sum(dimension, keepdim=True)
+            permutation = permutation / torch.where(total > 0, total, 1)
+    return permutation
+
+
+def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
+    r"""Compute the soft permutation of a differentiable sorting network.
+
+    Each comparator sends the larger of two values on to the better rank with weight
+    :math:`\alpha = \sigma((a - b)/\tau)` and the smaller one with the rest. Documents enter the network in their
+    current order, so that their order in the batch does not matter; the network is Batcher's odd-even mergesort.
+
+    Args:
+        similarity: Shape ``(Q, D)``.
+        judged: Which documents are in the list, shape ``(Q, D)``, bool.
+        temperature: τ, above 0, in units of ``similarity``.
+
+    Returns:
+        Shape ``(Q, D, D)``, rank by document; rows and columns sum to 1, those beyond the list are 0.
+
+    Example:
+        >>> judged = torch.ones(1, 2, dtype=torch.bool)
+        >>> network_sort(torch.tensor([[0.2, 0.9]]), judged, 0.1).round(decimals=3)
+        tensor([[[0.0010, 0.9990],
+                 [0.9990, 0.0010]]])
+
+    Source: Petersen et al. (2021), "Differentiable Sorting Networks for Scalable Sorting and Ranking Supervision",
+    arXiv 2105.04019; Batcher (1968). Entering in the current order is ours. Cost: time O(D² log² D), memory as much
+    under autograd, a list.
+    """
+    order = torch.where(judged, similarity.detach(), -torch.inf).argsort(dim=-1, descending=True, stable=True)
+    value = similarity.gather(1, order)
+    length = judged.sum(-1)
+    documents = similarity.shape[1]
+    permutation = torch.eye(documents, dtype=value.dtype, device=value.device).expand(len(value), -1, -1)
+    for first, second, block in _batcher(documents):
+        low = torch.tensor(first, device=value.device)
+        high = torch.tensor(second, device=value.device)
+        # A shorter list has a smaller network, and no comparator beyond its end.
+        active = (high < length[:, None]) & (block < length)[:, None]
+        swap = torch.where(active, torch.sigmoid((value[:, high] - value[:, low]) / temperature), 0)
+        value = value + _exchanged(swap, value[:, low], value[:, high], low, high, value)
+        swap = swap[:, :, None]
+        permutation = permutation + _exchanged(
+            swap, permutation[:, low], permutation[:, high], low, high, permutation
+        )
+    inside = torch.arange(documents, device=value.device) < length[:, None]
+    permutation = torch.where(inside[:, :, None] & inside[:, None, :], permutation, 0)
+    return torch.zeros_like(permutation).scatter(2, order[:, None, :].expand_as(permutation), permutation)
+
+
+def _exchanged(swap: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor, like: Tensor) -> Tensor:
+    """What wires ``low`` and ``high`` gain when a share ``swap`` of their contents a and b changes places."""
+    moved = swap * (b - a)
+    return torch.zeros_like(like).index_copy(1, low, moved).index_add(1, high, -moved)
+
+
+@lru_cache(maxsize=64)
+def _batcher(wires: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]:
+    """The layers of Batcher's network: first and second wire of each comparator, and the blocks that are merged."""
+    layers = []
+    block = 1
+    while block < wires:
+        step = block
+        while step >= 1:
+            pairs = [
+                (i, i + step)
+                for start in range(step % block, wires - step, 2 * step)
+                for i in range(start, min(start + step, wires - step))
+                if i // (2 * block) == (i + step) // (2 * block)
+            ]
+            if pairs:
+                first, second = zip(*pairs, strict=True)
+                layers.append((first, second, block))
+            step //= 2
+        block *= 2
+    return tuple(layers)
+
+
+def neural_ndcg(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    gain: Gain = "linear",
+    k: int | None = None,
+    iterations: int = 30,
+    no_relevant: str = "skip",
+) -> Tensor:
+    r"""Compute NDCG of the softly sorted gains.
+
+    .. math:: \frac{1}{\mathrm{IDCG@k}} \sum_{i \le k} \frac{(\hat P g)_i}{\log_2(1 + i)}
+
+    P̂ is NeuralSort's permutation, with columns normalised by Sinkhorn's algorithm.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
+            differentiated.
+        temperature: Of the sorting, above 0, in units of ``similarity``.
+        gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
+        k: Cutoff; None means no cutoff.
+        iterations: Of Sinkhorn's algorithm, at least 1.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+
+    Returns:
+        NDCG in [0, 1] but for Sinkhorn's remaining error, higher is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> neural_ndcg(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 3.0]), temperature=0.01)
+        tensor(0.6590)
+
+    Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time and memory O(D²) a list, and
+    again for each of Sinkhorn's iterations: for short lists.
+    """
+    check_settings(temperature=temperature, k=k, iterations=iterations)
+    check_gain(gain)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        gains = gains_of(torch.where(judged, relevance, torch.nan), gain)
+        permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
+        at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
+        place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
+        ideal = ideal_of_gains(gains, k)
+        return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
+
+    def has_gain(relevance: Tensor, judged: Tensor) -> Tensor:
+        return (gains_of(torch.where(judged, relevance, torch.nan), gain) > 0).any(-1)
+
+    return per_list(body, similarity, relevance, has_gain, no_relevant)
+
+
+def group_ordering(
+    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, no_relevant: str = "skip"
+) -> Tensor:
+    r"""Compute GroCo's loss: the relevant documents should fill the first ranks.
+
+    .. math:: -\frac{1}{D} \Big[ \sum_{i \le |P|} \log m_i + \sum_{i > |P|} \log (1 - m_i) \Big], \qquad
+        m_i = \sum_{j \in P} \hat P_{ij}
+
+    P̂ is the soft permutation of a sorting network.
+
+    Args:
+        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
+        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
+        temperature: Of the comparators, above 0, in units of ``similarity``.
+        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
+            0, ``"error"`` a ValueError.
+
+    Returns:
+        Cross-entropy, at least 0, lower is better, shape ``(...)``.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
+            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+
+    Example:
+        >>> group_ordering(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]), temperature=0.1)
+        tensor(0.0847)
+
+    Source: Shvetsova et al. (2023), "Learning by Sorting: Self-supervised Learning with Group Ordering Constraints",
+    arXiv 2301.02009; of which only the abstract was read: that the target is the mass of the group at each rank is ours.
+    Cost: that of `network_sort`: for short lists.
+    """
+    check_settings(temperature=temperature)
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        relevant = relevance > 0
+        permutation = network_sort(similarity, judged, temperature)
+        least = torch.finfo(permutation.dtype).eps
+        mass = (permutation * relevant[:, None, :]).sum(-1).clamp(least, 1 - least)
+        place = torch.arange(1, mass.shape[1] + 1, device=mass.device)
+        first = place <= relevant.sum(-1, keepdim=True)
+        surprise = -torch.where(first, mass, 1 - mass).log()
+        return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))
+
+    return per_list(body, similarity, relevance, two_kinds, no_relevant)

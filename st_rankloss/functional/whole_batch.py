@@ -1,0 +1,332 @@
+"""Losses that read a whole batch at once: similarity and relevance ``(Q, D)``, each query beside the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from st_rankloss.functional.lists import check_lists, masked_logsumexp, masked_mean
+from st_rankloss.functional.ranks import upcast
+from st_rankloss.functional.settings import check_settings
+
+
+def wasserstein(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    temperature: float = 0.05,
+    label_temperature: float = 1.0,
+) -> Tensor:
+    r"""Compute SyCL's loss: the squared 2-Wasserstein distance of two Gaussians over the lists of a batch.
+
+    One is fitted to the rows softmax(s/τ), the other to softmax(y/τ_y):
+
+    .. math:: \|\mu - \nu\|^2 + \operatorname{tr} \big( \Sigma + T - 2 (\Sigma^{1/2} T \Sigma^{1/2})^{1/2} \big)
+
+    It sees a batch only through the mean and the covariance of its rows: whole rows may change places.
+
+    Args:
+        similarity: Predicted similarity, shape ``(Q, D)``, floating; computed in float64.
+        relevance: Graded relevance, at least 0, NaN where unjudged, which counts as no share of either row, shape
+            ``(Q, D)``; not differentiated.
+        temperature: τ, above 0, in units of ``similarity``.
+        label_temperature: τ_y, above 0, in units of ``relevance``.
+
+    Returns:
+        Distance, at least 0, lower is better, a scalar.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ or a setting is out of its range.
+
+    Example:
+        >>> similarity = torch.tensor([[0.9, 0.2], [0.1, 0.6]])
+        >>> wasserstein(similarity, torch.eye(2), temperature=0.5, label_temperature=0.5)
+        tensor(0.0163)
+
+    Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239. The trace of the root
+    is had from singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D + Q³).
+    """
+    check_settings(temperature=temperature, label_temperature=label_temperature)
+    similarity, relevance, judged = _whole(similarity, relevance)
+    wide = torch.float32 if similarity.device.type == "mps" else torch.float64
+    rows = [
+        _shares(values.to(wide) / width, judged)
+        for values, width in ((similarity, temperature), (relevance, label_temperature))
+    ]
+    means = [share.mean(0) for share in rows]
+    centred = [(share - mean) / max(len(share) - 1, 1) ** 0.5 for share, mean in zip(rows, means, strict=True)]
+    spread = sum(part.square().sum() for part in centred)
+    shared = torch.linalg.svdvals(centred[0] @ centred[1].T).sum()
+    distance = (means[0] - means[1]).square().sum() + spread - 2 * shared
+    return distance.clamp_min(0).to(similarity.dtype)
+
+
+def unified_negatives(
+    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, whisker: float = 1.5
+) -> Tensor:
+    r"""Compute UNPG's loss: each relevant pair against the irrelevant pairs of all queries together.
+
+    .. math:: \operatorname*{mean}_{j \in P} \log \Big( 1 + \sum_{(q, k) \in N} e^{(s_{qk} - s_j)/\tau} \Big)
+
+    N are the batch's irrelevant pairs within the whiskers of their box plot, [Q₁ - w·IQR, Q₃ + w·IQR]: those far
+    above are taken for false negatives, those far below for too easy.
+
+    Args:
+        similarity: Predicted similarity, shape ``(Q, D)``, floating.
+        relevance: Relevant where above 0, NaN where unjudged, shape ``(Q, D)``.
+        temperature: τ, above 0, in units of ``similarity``.
+        whisker: w, at least 0, in units of the interquartile range.
+
+    Returns:
+        Mean loss of each query's relevant documents, at least 0, shape ``(Q,)``; 0 for a query without.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If shapes differ or a setting is out of its range.
+
+    Example:
+        >>> unified_negatives(torch.tensor([[0.9, 0.2], [0.3, 0.8]]), torch.eye(2), temperature=0.1)
+        tensor([0.0034, 0.0092])
+
+    Source: Jung et al. (2022), "Unified Negative Pair Generation toward Well-discriminative Feature Space for Face
+    Recognition", arXiv 2203.11593, of which only the abstract was read; there, the pairs with class centres are among
+    them. Quartiles are the nearest pairs'. Time O(Q · D log(Q · D)).
+    """
+    check_settings(temperature=temperature, whisker=whisker)
+    similarity, relevance, judged = _whole(similarity, relevance)
+    relevant = relevance > 0
+    irrelevant = judged & ~relevant
+    ascending = torch.where(irrelevant, similarity.detach(), torch.inf).flatten().sort().values
+    last = (irrelevant.sum() - 1).clamp_min(0)
+    first, third = (ascending.gather(0, (share * last).round().long()[None]) for share in (0.25, 0.75))
+    reach = whisker * (third - first)
+    counted = irrelevant & (similarity >= first - reach) & (similarity <= third + reach)
+    rivals = masked_logsumexp((similarity / temperature).flatten()[None], counted.flatten()[None])
+    return masked_mean(F.softplus(rivals[:, None] - similarity / temperature), relevant)
+
+
+def contextual_similarity(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    neighbours: int = 4,
+    width: float = 0.05,
+    upper: float = 0.9,
+    lower: float = 0.6,
+    alpha: float = 0.5,
+) -> Tensor:
+    r"""Compute the contextual loss: samples of one class should have the same nearest neighbours.
+
+    How much the k nearest neighbours of two samples agree, averaged over the reciprocal k/2 nearest of each, is
+    compared with whether they are of one class, by squares; a contrastive loss with margins is mixed in. The step
+    that says who is a neighbour has a constant slope in the backward pass, so that the gradient is not the derivative.
+
+    Args:
+        similarity: Of a batch's samples with each other, shape ``(B, B)``, cosines.
+        relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related.
+        neighbours: k, at least 1, the sample itself included.
+        width: How much farther than the k-th neighbour still counts, at least 0, in squared distance.
+        upper: Similarity below which related pairs are pulled, at least 0.
+        lower: Similarity above which others are pushed, at least 0.
+        alpha: Weight of the contextual part, in (0, 1]; the contrastive part has the rest.
+
+    Returns:
+        Loss, at least 0, lower is better, a scalar.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If the shape is not square or a setting is out of its range.
+
+    Example:
+        >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
+        >>> contextual_similarity(similarity, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), neighbours=2)
+        tensor(0.0347)
+
+    Source: Liao et al. (2023), "Supervised Metric Learning to Rank for Retrieval via Contextual Similarity
+    Optimization", arXiv 2210.01908; its regulariser of the mean similarity is left out. Time O(B³), memory O(B²).
+    """
+    check_settings(neighbours=neighbours, width=width, upper=upper, lower=lower, alpha=alpha)
+    if alpha > 1:
+        raise ValueError(f"alpha must be in (0, 1], got {alpha!r}.")
+    similarity, relevance, _ = _whole(similarity, relevance, square=True)
+    related = _related(relevance)
+    batch = len(similarity)
+    nearness = 2 * similarity - 2  # minus the squared distance
+    ordered = nearness.detach().sort(-1, descending=True).values
+    at_k, at_half = (ordered[:, min(max(n, 1), batch) - 1, None] for n in (neighbours, neighbours // 2))
+    near, nearer = (_ConstantSlope.apply(nearness + width - threshold) for threshold in (at_k, at_half))
+    agreement = 0.5 * sum(
+        (inside @ inside.T) / inside.sum(1, keepdim=True).detach().clamp_min(1) for inside in (near, 1 - near)
+    )
+    mutual = nearer * nearer.T
+    context = (mutual @ (agreement * near)) / mutual.sum(1, keepdim=True).clamp_min(1)
+    context = 0.5 * (context + context.T)
+    other = ~torch.eye(batch, dtype=torch.bool, device=similarity.device)
+    wrong = torch.where(related, 1 - context, context).square()
+    contextual = torch.where(other, wrong, 0).sum() / batch**2
+    low = related & other & (similarity < upper)
+    high = ~related & (similarity > lower)
+    contrastive = sum(
+        masked_mean(gap.flatten(), where.flatten())
+        for gap, where in ((upper - similarity, low), (similarity - lower, high))
+    )
+    return alpha * contextual + (1 - alpha) * contrastive
+
+
+class _ConstantSlope(torch.autograd.Function):
+    """The step at 0, with slope 10 everywhere in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return 10 * grad
+
+
+def set_information(
+    similarity: Tensor,
+    relevance: Tensor,
+    *,
+    set_function: str = "facility_location",
+    regularisation: float = 1.0,
+) -> Tensor:
+    r"""Compute SCoRe's losses: submodular functions of the sets of samples of one class.
+
+    With A the set of a sample's class and V the batch, each sample's part of
+
+    - ``"facility_location"``: :math:`\sum_{v \notin A} \max_{a \in A} s_{va}`: no outsider near any member;
+    - ``"graph_cut"``: :math:`\lambda \sum_{a \in A, v \notin A} s_{av} - \sum_{a \ne b \in A} s_{ab}`;
+    - ``"log_det"``: :math:`2 \log\det(S_A + \lambda I) - \log\det(S_V + \lambda I)`: members alike, classes apart.
+
+    Args:
+        similarity: Of a batch's samples with each other, shape ``(B, B)``, cosines.
+        relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related. Where
+            relevance is not transitive, a sample's class is that of the first sample it is related to.
+        set_function: One of the names above.
+        regularisation: λ, above 0.
+
+    Returns:
+        Each sample's part, lower is better, shape ``(B,)``, of ``"log_det"`` an equal one, all divided by the number of
+        outsiders or of pairs.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If the shape is not square or a setting is out of its range.
+
+    Example:
+        >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
+        >>> set_information(similarity, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]))
+        tensor([0.1000, 0.2000, 0.2000])
+
+    Source: Majee et al. (2024), "SCoRe: Submodular Combinatorial Representation Learning", arXiv 2310.00165, from
+    memory: the set functions are theirs, shares and scaling ours, and ``"log_det"`` is the sum of their two. Time
+    O(B²), of ``"log_det"`` O(B³).
+    """
+    check_settings(set_function=set_function, regularisation=regularisation)
+    similarity, relevance, _ = _whole(similarity, relevance, square=True)
+    member = _member_of(relevance)
+    related = member[:, None] == member
+    batch = len(similarity)
+    if set_function == "graph_cut":
+        itself = torch.eye(batch, dtype=torch.bool, device=similarity.device)
+        pulls = torch.where(itself, 0, torch.where(related, -1.0, regularisation))
+        return (pulls * similarity).sum(-1) / max(batch - 1, 1)
+    if set_function == "log_det":
+        ridge = regularisation * torch.eye(batch, dtype=similarity.dtype, device=similarity.device)
+        within = torch.linalg.slogdet(torch.where(related, similarity, 0) + ridge)[1]
+        whole = torch.linalg.slogdet(similarity + ridge)[1]
+        return ((2 * within - whole) / batch).expand(batch)
+    nearest = similarity.new_full((batch, batch), -torch.inf)
+    nearest = nearest.scatter_reduce(1, member.expand(batch, -1), similarity, "amax")
+    outside = (nearest > -torch.inf) & (torch.arange(batch, device=member.device) != member[:, None])
+    return masked_mean(nearest, outside)
+
+
+def many_views(
+    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.1, decoupled: bool = False
+) -> Tensor:
+    r"""Compute MV-InfoNCE, or MV-DHEL: one term for all views of a sample together.
+
+    With s the similarity of views l and m of samples i and j, MV-InfoNCE is
+
+    .. math:: -\log \frac{\sum_{l \ne m} e^{s(u_{il}, u_{im})/\tau}}{\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
+
+    and MV-DHEL, which keeps alignment apart from uniformity,
+
+    .. math:: -\log \sum_{l < m} e^{s(u_{il}, u_{im})/\tau} + \sum_l \log \sum_{j \ne i} e^{s(u_{il}, u_{jl})/\tau}
+
+    Args:
+        similarity: Of all views of a batch with each other, shape ``(B, B)``.
+        relevance: Above 0 for views of one sample, shape ``(B, B)``; the diagonal counts as related. The n-th row of a
+            sample is its n-th view.
+        temperature: τ, above 0, in units of ``similarity``.
+        decoupled: MV-DHEL instead of MV-InfoNCE.
+
+    Returns:
+        The loss of each view's sample, shape ``(B,)``; 0 for a sample without a second view, or alone in a batch.
+
+    Raises:
+        TypeError: If ``similarity`` or ``relevance`` is not floating.
+        ValueError: If the shape is not square or a setting is out of its range.
+
+    Example:
+        >>> sample = torch.tensor([0, 1, 0, 1])
+        >>> many_views(torch.eye(4), (sample[:, None] == sample).float(), temperature=1.0)
+        tensor([1.0986, 1.0986, 1.0986, 1.0986])
+
+    Source: Koromilas et al. (2025), "A Principled Framework for Multi-View Contrastive Learning", arXiv 2507.06979.
+    Time and memory O(B²).
+    """
+    check_settings(temperature=temperature)
+    similarity, relevance, _ = _whole(similarity, relevance, square=True)
+    member = _member_of(relevance)
+    related = member[:, None] == member
+    itself = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
+    logits = similarity / temperature
+    alike = related & ~itself
+    aligned = _over_views(masked_logsumexp(logits, alike), related)
+    defined = alike.any(1) & ~related.all(1)
+    if not decoupled:
+        loss = _over_views(masked_logsumexp(logits, ~itself), related) - aligned
+        return torch.where(defined, loss, 0)
+    view = (related & torch.ones_like(related).tril(-1)).sum(1)
+    same_view = (view[:, None] == view) & ~related
+    apart = masked_logsumexp(logits, same_view)
+    apart = torch.where(related, torch.where(same_view.any(1), apart, 0), 0).sum(1)
+    halves = torch.log(torch.tensor(2.0, dtype=logits.dtype))  # each pair of views is in `aligned` twice
+    return torch.where(defined, apart - (aligned - halves.to(logits.device)), 0)
+
+
+def _over_views(values: Tensor, related: Tensor) -> Tensor:
+    """log Σ exp of the values of all views of each row's sample."""
+    return masked_logsumexp(values.expand_as(related), related & (values > -torch.inf))
+
+
+def _shares(logits: Tensor, judged: Tensor) -> Tensor:
+    """Softmax over the judged documents, 0 elsewhere."""
+    return torch.where(judged, (logits - masked_logsumexp(logits, judged)[:, None]).exp(), 0)
+
+
+def _related(relevance: Tensor) -> Tensor:
+    return (relevance > 0) | torch.eye(len(relevance), dtype=torch.bool, device=relevance.device)
+
+
+def _member_of(relevance: Tensor) -> Tensor:
+    """Name each sample's class by the first sample that it is related to: ``(B,)`` int64."""
+    return _related(relevance).long().argmax(1)
+
+
+def _whole(similarity: Tensor, relevance: Tensor, *, square: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Check and clean a batch: similarity (0 where unjudged, but on the diagonal), relevance (0 there), and judged."""
+    check_lists(similarity, relevance, "linear", None)
+    if similarity.dim() != 2 or (square and similarity.shape[0] != similarity.shape[1]):
+        shape = "(B, B), every sample a query and a document" if square else "(Q, D)"
+        raise ValueError(f"similarity must be of shape {shape}, got {tuple(similarity.shape)}.")
+    relevance = upcast(relevance.detach())
+    judged = ~relevance.isnan()
+    known = judged | torch.eye(*judged.shape, dtype=torch.bool, device=judged.device) if square else judged
+    return torch.where(known, upcast(similarity), 0), relevance.masked_fill(~judged, 0), judged

@@ -1,0 +1,121 @@
+"""Objectives that read the whole batch at once, of all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional import (
+    contextual_similarity,
+    many_views,
+    set_information,
+    unified_negatives,
+    wasserstein,
+)
+from st_rankloss.objectives.base import Configured
+
+
+class _WholeBatch(Configured):
+    """An objective whose function maps the whole batch to a loss, or to each query's part of it."""
+
+    separable = False
+
+    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+        """Compute each query's part, 0 where it is not defined."""
+        with torch.autocast(similarity.device.type, enabled=False):
+            value = type(self).function(similarity, relevance, **self.config(), **self.fixed)
+        return torch.where(self.defined(relevance), value, 0)
+
+
+@dataclass(frozen=True)
+class Wasserstein(_WholeBatch):
+    """`wasserstein`, SyCL's: the batch's lists as Gaussians.
+
+    Args:
+        temperature: Divides the similarities, above 0.
+        label_temperature: Divides the grades, above 0, in units of relevance.
+    """
+
+    function = staticmethod(wasserstein)
+
+    temperature: float = 0.05
+    label_temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class UnifiedNegatives(_WholeBatch):
+    """`unified_negatives`, UNPG's: each relevant pair against the irrelevant pairs of all queries.
+
+    Args:
+        temperature: Divides the similarities, above 0.
+        whisker: How far beyond the quartiles pairs count, at least 0, in interquartile ranges.
+    """
+
+    function = staticmethod(unified_negatives)
+
+    temperature: float = 0.05
+    whisker: float = 1.5
+
+
+@dataclass(frozen=True)
+class ContextualSimilarity(_WholeBatch):
+    """`contextual_similarity`: samples of one class have the same neighbours; for one column of samples.
+
+    Args:
+        neighbours: How many, at least 1, the sample itself included.
+        width: How much farther than the last neighbour still counts, at least 0, in squared distance.
+        upper: Similarity below which related pairs are pulled, at least 0.
+        lower: Similarity above which others are pushed, at least 0.
+        alpha: Weight of the contextual part, in (0, 1].
+    """
+
+    function = staticmethod(contextual_similarity)
+
+    neighbours: int = 4
+    width: float = 0.05
+    upper: float = 0.9
+    lower: float = 0.6
+    alpha: float = 0.5
+
+
+@dataclass(frozen=True)
+class SetInformation(_WholeBatch):
+    """`set_information`, SCoRe's: submodular functions of the classes; for one column of samples.
+
+    Args:
+        set_function: ``"facility_location"``, ``"graph_cut"`` or ``"log_det"``.
+        regularisation: Weight of outsiders in the graph cut, ridge of the determinants, above 0.
+    """
+
+    function = staticmethod(set_information)
+
+    set_function: str = "facility_location"
+    regularisation: float = 1.0
+
+
+@dataclass(frozen=True)
+class MVInfoNCE(_WholeBatch):
+    """`many_views`: one InfoNCE term for all views of a sample; for one column through `ViewsCollator`.
+
+    Args:
+        temperature: Divides the similarities, above 0.
+    """
+
+    function: ClassVar[Callable[..., Tensor]] = staticmethod(many_views)
+
+    temperature: float = 0.1
+
+
+@dataclass(frozen=True)
+class MVDHEL(MVInfoNCE):
+    """`many_views`, decoupled: alignment over all views of a sample, uniformity within each view.
+
+    Args:
+        temperature: Divides the similarities, above 0.
+    """
+
+    fixed: ClassVar[dict[str, Any]] = {"decoupled": True}

@@ -1,0 +1,234 @@
+"""Objectives made of another: over pairs, across queries, perturbed, re-weighted, with harder negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.ranks import upcast
+from st_rankloss.functional.settings import check_settings
+from st_rankloss.objectives.base import Objective
+
+
+class _Wrapper(Objective):
+    """An objective made of another one, ``objective``, in whose name it reports."""
+
+    objective: Objective
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not isinstance(self.objective, Objective):
+            raise TypeError(f"objective must be an Objective, got {self.objective!r}.")
+        check_settings(**{name: value for name, value in vars(self).items() if name != "objective"})
+
+    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+        """Compute the loss of each query."""
+        parts = iter(self.parts(similarity, relevance).values())
+        return sum(parts, start=next(parts))
+
+    def defined(self, relevance: Tensor) -> Tensor:
+        """Tell which queries have something to learn from."""
+        return self.objective.defined(relevance)
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings, and those of the objective within."""
+        settings = {name: value for name, value in vars(self).items() if name != "objective"}
+        return {type(self.objective).__name__: self.objective.config(), **settings}
+
+    def _named(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {f"{type(self).__name__}({name})": part for name, part in parts.items()}
+
+
+class _OneList(_Wrapper):
+    """An objective of one list that is made of the whole batch; every query reports its loss."""
+
+    separable = False
+
+    def _list(self, values: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+        """Compute the objective's terms over the one list."""
+        parts = self.objective.parts(self._list(similarity), self._list(relevance))
+        return self._named({name: part.expand(len(similarity)) for name, part in parts.items()})
+
+    def defined(self, relevance: Tensor) -> Tensor:
+        """Tell, for all queries alike, whether there is something to learn from."""
+        return self.objective.defined(self._list(relevance)).expand(len(relevance))
+
+
+@dataclass(frozen=True)
+class OverPairs(_OneList):
+    """An objective over a batch's pairs (text, text) with scores, as one list: what STS benchmarks measure.
+
+    The list is the diagonal, each text with its own partner; what other texts are to it does not matter. Use it with
+    `Pairs()`. Every process ranks the pairs of all processes.
+
+    Args:
+        objective: Of a list, such as `SoftSpearman`, `CoSENT` or `Pearson`, or a mixture.
+
+    Raises:
+        TypeError: If ``objective`` is none.
+        ValueError: When called, if there are fewer documents than queries.
+
+    Example:
+        >>> from st_rankloss.objectives import SoftSpearman
+        >>> similarity = torch.tensor([[0.9, 0.5, 0.5], [0.5, 0.2, 0.5], [0.5, 0.5, 0.7]])
+        >>> OverPairs(SoftSpearman(0.01))(similarity, torch.diag(torch.tensor([4.0, 1.0, 3.0])))
+        tensor([0., 0., 0.])
+    """
+
+    objective: Objective
+
+    def _list(self, values: Tensor) -> Tensor:
+        if values.shape[1] < values.shape[0]:
+            raise ValueError(f"OverPairs needs a document for each query, got similarity of {tuple(values.shape)}.")
+        return values.diagonal()[None]
+
+
+@dataclass(frozen=True)
+class AcrossQueries(_OneList):
+    """An objective over the documents of all queries as one list, so that similarities mean the same for all of them.
+
+    Cost: that of the objective for one list of Q · D documents. The batch of all processes is one list.
+
+    Args:
+        objective: Of a list, such as `MannWhitney`, or a mixture.
+
+    Raises:
+        TypeError: If ``objective`` is none.
+
+    Example:
+        >>> from st_rankloss.objectives import MannWhitney
+        >>> similarity = torch.tensor([[0.9, 0.7], [0.1, 0.3]])  # each in order, but by different thresholds
+        >>> relevance = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> AcrossQueries(MannWhitney())(similarity, relevance)
+        tensor([1.0660, 1.0660])
+    """
+
+    objective: Objective
+
+    def _list(self, values: Tensor) -> Tensor:
+        return values.reshape(1, -1)
+
+
+@dataclass(frozen=True)
+class Perturbed(_Wrapper):
+    """An objective averaged over similarities with random noise: a smoother loss that leaves flat places.
+
+    Similarities get Gumbel noise, as in TF-Ranking's variant of ApproxNDCG; every call draws anew. Cost: ``samples``
+    times that of the objective.
+
+    Args:
+        objective: What to average.
+        noise: Scale of the noise, above 0, in units of similarity.
+        samples: Draws, at least 1.
+
+    Raises:
+        TypeError: If ``objective`` is none.
+        ValueError: If a setting is out of its range.
+
+    Source: Bruch et al. (2020), "A Stochastic Treatment of Learning to Rank Scoring Functions".
+    """
+
+    objective: Objective
+    noise: float = 0.05
+    samples: int = 8
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """Whether the objective is."""
+        return self.objective.separable
+
+    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+        """Compute the objective's mean terms."""
+        totals: dict[str, Tensor] = {}
+        for _ in range(self.samples):
+            gumbel = -torch.empty_like(upcast(similarity)).exponential_().log()
+            for name, part in self.objective.parts(similarity + self.noise * gumbel, relevance).items():
+                totals[name] = totals.get(name, 0) + part / self.samples
+        return self._named(totals)
+
+
+@dataclass(frozen=True)
+class Focal(_Wrapper):
+    """A likelihood re-weighted towards hard queries: (1 - e^(-loss))^gamma, a constant, times the loss.
+
+    For an objective that is a negative log-likelihood, e^(-loss) is the likelihood: near 1 for an easy query.
+
+    Args:
+        objective: Such as `SoftmaxCrossEntropy` or `InfoNCE`.
+        gamma: At least 0; 0 changes nothing.
+
+    Raises:
+        TypeError: If ``objective`` is none.
+        ValueError: If ``gamma`` is out of its range.
+
+    Example:
+        >>> from st_rankloss.objectives import InfoNCE
+        >>> similarity, relevance = torch.tensor([[0.9, 0.2], [0.2, 0.9]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> Focal(InfoNCE(temperature=1.0))(similarity, relevance)
+        tensor([0.2332, 0.8975])
+
+    Source: "KaLM-Embedding-V2" (2025), arXiv 2506.20923; constant weights are ours.
+    """
+
+    objective: Objective
+    gamma: float = 0.5
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """Whether the objective is."""
+        return self.objective.separable
+
+    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+        """Compute the objective's terms, each weighted by its own size."""
+        parts = self.objective.parts(similarity, relevance)
+        return self._named({n: (-torch.expm1(-x.detach().clamp_min(0))) ** self.gamma * x for n, x in parts.items()})
+
+
+@dataclass(frozen=True)
+class MixedNegatives(_Wrapper):
+    """An objective whose queries get harder negatives: mixtures of their hardest irrelevant documents.
+
+    A mixture of documents i and j has similarity w · s_i + (1 - w) · s_j, that of the mixed embedding before it is
+    normalised again (which would raise it a little), and relevance 0; i, j and w in (0, 1) are drawn anew in every call.
+
+    Args:
+        objective: Which sees the longer lists.
+        count: Mixtures for each query, at least 1.
+        hardest: Drawn from so many irrelevant documents of the highest similarity, at least 1.
+
+    Raises:
+        TypeError: If ``objective`` is none.
+        ValueError: If a setting is out of its range.
+
+    Source: Kalantidis et al. (2020), "Hard Negative Mixing for Contrastive Learning" (MoCHi), arXiv 2010.01028, which
+    normalises; on-line in KaLM-Embedding-V2 (2025), arXiv 2506.20923.
+    """
+
+    objective: Objective
+    count: int = 16
+    hardest: int = 32
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """Whether the objective is."""
+        return self.objective.separable
+
+    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+        """Compute the objective's terms on the longer lists."""
+        similarity = upcast(similarity)
+        irrelevant = torch.where(relevance == 0, similarity.detach(), -torch.inf)
+        hardest = irrelevant.topk(min(self.hardest, irrelevant.shape[1]), dim=1)
+        found = (hardest.values > -torch.inf).sum(1, keepdim=True)
+        shape = (len(similarity), self.count)
+        pair = [(torch.rand(shape, device=similarity.device) * found).long() for _ in range(2)]
+        first, second = (similarity.gather(1, hardest.indices.gather(1, place)) for place in pair)
+        weight = torch.rand(shape, dtype=similarity.dtype, device=similarity.device)
+        grade = torch.where(found > 0, 0.0, torch.nan).to(relevance.dtype).expand(shape)
+        mixed = torch.cat([similarity, weight * first + (1 - weight) * second], dim=1)
+        return self._named(self.objective.parts(mixed, torch.cat([relevance, grade], dim=1)))
