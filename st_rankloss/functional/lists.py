@@ -36,6 +36,8 @@ def two_kinds(relevance: Tensor, judged: Tensor) -> Tensor:
 
 def two_grades(relevance: Tensor, judged: Tensor) -> Tensor:
     """Tell which lists have documents of different grades."""
+    if not relevance.shape[-1]:
+        return torch.zeros(relevance.shape[:-1], dtype=torch.bool, device=relevance.device)
     highest = torch.where(judged, relevance, -torch.inf).amax(-1)
     lowest = torch.where(judged, relevance, torch.inf).amin(-1)
     return highest > lowest
@@ -77,7 +79,8 @@ def per_list(
         useful = defined(relevance, judged)
         check_all_defined(useful, no_relevant)
         similarity = torch.where(judged & useful[:, None], similarity, 0)
-        value = body(similarity, relevance, judged)
+        # A list in which nothing is compared stays connected to the graph.
+        value = body(similarity, relevance, judged) + 0 * similarity[:, 0]
         return torch.where(useful, value, nothing).reshape(shape)
 
 

@@ -341,7 +341,7 @@ def triplet_alignment(
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
         logits = similarity / temperature
-        share = torch.where(relevant, (logits - masked_logsumexp(logits, relevant)[:, None]).exp(), 0)
+        share = torch.where(relevant, logits, -torch.inf).softmax(-1)
         hardest = temperature * masked_logsumexp(logits, judged & ~relevant)
         return (margin - (share * similarity).sum(-1) + hardest).clamp_min(0)
 

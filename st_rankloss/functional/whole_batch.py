@@ -233,8 +233,8 @@ def set_information(
     batch = len(similarity)
     if set_function == "graph_cut":
         itself = torch.eye(batch, dtype=torch.bool, device=similarity.device)
-        pulls = torch.where(itself, 0, torch.where(related, -1.0, regularisation))
-        return (pulls * similarity).sum(-1) / max(batch - 1, 1)
+        cut = torch.where(related, -similarity, regularisation * similarity)
+        return torch.where(itself, 0, cut).sum(-1) / max(batch - 1, 1)
     if set_function == "log_det":
         ridge = regularisation * torch.eye(batch, dtype=similarity.dtype, device=similarity.device)
         within = torch.linalg.slogdet(torch.where(related, similarity, 0) + ridge)[1]
@@ -258,6 +258,8 @@ def many_views(
     and MV-DHEL, which keeps alignment apart from uniformity,
 
     .. math:: -\log \sum_{l < m} e^{s(u_{il}, u_{im})/\tau} + \sum_l \log \sum_{j \ne i} e^{s(u_{il}, u_{jl})/\tau}
+
+    in which one sum stands against as many as there are views: adding a constant to all similarities changes it.
 
     Args:
         similarity: Of all views of a batch with each other, shape ``(B, B)``.
@@ -308,7 +310,8 @@ def _over_views(values: Tensor, related: Tensor) -> Tensor:
 
 def _shares(logits: Tensor, judged: Tensor) -> Tensor:
     """Softmax over the judged documents, 0 elsewhere."""
-    return torch.where(judged, (logits - masked_logsumexp(logits, judged)[:, None]).exp(), 0)
+    some = judged.any(1, keepdim=True)
+    return torch.where(judged, torch.where(judged | ~some, logits, -torch.inf).softmax(-1), 0)
 
 
 def _related(relevance: Tensor) -> Tensor:

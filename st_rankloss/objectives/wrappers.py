@@ -222,6 +222,8 @@ class MixedNegatives(_Wrapper):
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
         """Compute the objective's terms on the longer lists."""
         similarity = upcast(similarity)
+        if not similarity.shape[1]:
+            return self._named(self.objective.parts(similarity, relevance))
         irrelevant = torch.where(relevance == 0, similarity.detach(), -torch.inf)
         hardest = irrelevant.topk(min(self.hardest, irrelevant.shape[1]), dim=1)
         found = (hardest.values > -torch.inf).sum(1, keepdim=True)

@@ -1,0 +1,179 @@
+"""The functions that read a whole batch, against their definitions in loops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from st_rankloss import functional as F
+from tests import oracle_family as oracle
+
+NAN = math.nan
+
+
+def samples(size: int, classes: int, seed: int = 0):
+    """Cosines of random embeddings, and the classes of the samples, each of at least two."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(size, 5, generator=generator, dtype=torch.float64)
+    member = torch.arange(size) % classes
+    similarity = torch.nn.functional.normalize(embeddings, dim=1)
+    similarity = similarity @ similarity.T
+    relevance = (member[:, None] == member).double()
+    return similarity, relevance.fill_diagonal_(NAN), member
+
+
+def close(value, wanted):
+    torch.testing.assert_close(value, torch.as_tensor(wanted, dtype=torch.float64), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("views", [2, 3, 4])
+def test_many_views_are_those_of_the_definition(views, decoupled):
+    similarity, relevance, member = samples(4 * views, 4)
+    value = F.many_views(similarity, relevance, temperature=0.3, decoupled=decoupled)
+    close(value, oracle.many_views(similarity.tolist(), member.tolist(), temperature=0.3, decoupled=decoupled))
+
+
+def test_two_views_are_infonce_of_both_together():
+    """With two views, the loss of a sample has its one pair over everything both views see."""
+    similarity, relevance, member = samples(8, 4)
+    value = F.many_views(similarity, relevance, temperature=0.5)
+    e = (similarity / 0.5).exp().fill_diagonal_(0)
+    for i in range(4):
+        close(value[i], -math.log(2 * e[i, i + 4] / (e[i].sum() + e[i + 4].sum())))
+
+
+@pytest.mark.parametrize("classes", [1, 8])
+def test_a_sample_without_a_second_view_or_alone_has_no_loss(classes):
+    similarity, relevance, _ = samples(8, classes)
+    similarity.requires_grad_()
+    for decoupled in (False, True):
+        value = F.many_views(similarity, relevance, decoupled=decoupled)
+        assert value.eq(0).all()
+        (gradient,) = torch.autograd.grad(value.sum(), similarity)
+        assert gradient.eq(0).all()
+
+
+@pytest.mark.parametrize("name", ["facility_location", "graph_cut"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_set_functions_are_those_of_the_definition(name, classes):
+    similarity, relevance, member = samples(9, classes)
+    settings = {"set_function": name, "regularisation": 0.7}
+    close(
+        F.set_information(similarity, relevance, **settings),
+        oracle.set_information(similarity.tolist(), member.tolist(), **settings),
+    )
+
+
+def test_log_det_is_that_of_the_classes_and_of_the_batch():
+    similarity, relevance, member = samples(9, 3)
+    value = F.set_information(similarity, relevance, set_function="log_det", regularisation=0.5)
+    total = -math.log(np.linalg.det(similarity.numpy() + 0.5 * np.eye(9)))
+    for c in range(3):
+        inside = similarity[member == c][:, member == c].numpy()
+        total += 2 * math.log(np.linalg.det(inside + 0.5 * np.eye(3)))
+    close(value, [total / 9] * 9)
+
+
+def test_contextual_similarity_is_that_of_the_definition():
+    for seed, neighbours in itertools.product(range(3), (1, 2, 4, 20)):
+        similarity, relevance, member = samples(10, 3, seed)
+        settings = {"neighbours": neighbours, "width": 0.05, "upper": 0.9, "lower": 0.3, "alpha": 0.4}
+        value = F.contextual_similarity(similarity, relevance, **settings)
+        close(value, oracle.contextual_similarity(similarity.tolist(), member.tolist(), **settings))
+
+
+def test_the_contextual_gradient_pulls_classes_together():
+    torch.manual_seed(0)
+    similarity, relevance, member = samples(12, 3)
+    similarity.requires_grad_()
+    value = F.contextual_similarity(similarity, relevance, alpha=1.0)  # the contextual part alone
+    (gradient,) = torch.autograd.grad(value, similarity)
+    related = member[:, None] == member
+    other = ~torch.eye(12, dtype=torch.bool)
+    assert gradient.isfinite().all()
+    assert gradient[related & other].mean() < -1e-4 < 1e-4 < gradient[~related].mean()
+
+
+@pytest.mark.parametrize("whisker", [0.0, 0.5, 100.0])
+def test_unified_negatives_are_those_of_the_definition(whisker):
+    similarity, relevance, _ = samples(9, 3)
+    relevance[2, 5] = NAN
+    value = F.unified_negatives(similarity, relevance, temperature=0.2, whisker=whisker)
+    close(
+        value,
+        oracle.unified_negatives(similarity.tolist(), relevance.tolist(), temperature=0.2, whisker=whisker),
+    )
+
+
+def test_wasserstein_is_that_of_the_two_gaussians():
+    """The covariances' root by scipy, of full matrices."""
+    generator = torch.Generator().manual_seed(0)
+    similarity = torch.rand(4, 6, generator=generator, dtype=torch.float64)
+    relevance = torch.randint(0, 4, (4, 6), generator=generator).double()
+    value = F.wasserstein(similarity, relevance, temperature=0.3, label_temperature=2.0)
+    rows = (similarity / 0.3).softmax(1).numpy(), (relevance / 2.0).softmax(1).numpy()
+    (mu, sigma), (nu, tau) = ((x.mean(0), np.cov(x.T)) for x in rows)
+    root = scipy.linalg.sqrtm(sigma)
+    cross = np.trace(scipy.linalg.sqrtm(root @ tau @ root).real)
+    wanted = ((mu - nu) ** 2).sum() + np.trace(sigma) + np.trace(tau) - 2 * cross
+    assert value.item() == pytest.approx(wanted, rel=1e-6)
+    assert wanted > 1e-3
+
+
+def test_wasserstein_is_0_for_the_labels_own_softmax_and_ignores_the_unjudged():
+    relevance = torch.tensor([[2.0, 0.0, 1.0, NAN], [0.0, 3.0, 1.0, NAN]])
+    similarity = (relevance / 2).nan_to_num(0.7)
+    assert F.wasserstein(similarity, relevance, temperature=0.5).abs() < 1e-6
+    kept = F.wasserstein(similarity[:, :3] * 0.3, relevance[:, :3], temperature=0.5)
+    torch.testing.assert_close(F.wasserstein(similarity * 0.3, relevance, temperature=0.5), kept)
+    assert kept > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("many_views", {"temperature": 0.3}),
+        ("many_views", {"temperature": 0.3, "decoupled": True}),
+        ("set_information", {"set_function": "facility_location"}),
+        ("set_information", {"set_function": "graph_cut"}),
+        ("set_information", {"set_function": "log_det"}),
+        ("unified_negatives", {"temperature": 0.2}),
+        ("wasserstein", {"temperature": 0.3}),
+    ],
+)
+def test_gradcheck_holds_in_float64(name, settings):
+    similarity, relevance, _ = samples(6, 3)
+    if name == "wasserstein":
+        relevance = relevance.nan_to_num(0)
+    similarity.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda s: getattr(F, name)(s, relevance, **settings), similarity, rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["many_views", "set_information", "contextual_similarity"])
+def test_samples_must_be_queries_and_documents(name):
+    with pytest.raises(ValueError, match=r"similarity must be of shape \(B, B\), every sample .*, got \(2, 3\)"):
+        getattr(F, name)(torch.rand(2, 3), torch.rand(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("many_views", {"temperature": 0}, "temperature must be a finite number above 0, got 0"),
+        ("set_information", {"set_function": "cut"}, "set_function must be one of 'facility_location', .* got 'cut'"),
+        ("contextual_similarity", {"neighbours": 0}, "neighbours must be an integer of at least 1.*got 0"),
+        ("contextual_similarity", {"alpha": 2}, r"alpha must be in \(0, 1\], got 2"),
+        ("unified_negatives", {"whisker": -1}, "whisker must be a finite number of at least 0, got -1"),
+        ("wasserstein", {"label_temperature": -1}, "label_temperature must be a finite number above 0, got -1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(F, name)(torch.eye(3), torch.eye(3), **settings)
