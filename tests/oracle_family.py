@@ -21,7 +21,7 @@ def mean(values):
 
 
 def logsumexp(values):
-    """log of the sum of exponentials; -inf of nothing."""
+    """Log of the sum of exponentials; -inf of nothing."""
     values = list(values)
     if not values:
         return -math.inf
@@ -268,7 +268,11 @@ def plackett_luce(s, y, *, temperature, positions, label_temperature):
     for j in range(len(s)):
         lower = [k for k in range(len(s)) if y[k] < y[j]]
         if lower:
-            weight = {"equal": 1.0, "ndcg": discount(ranks[j]), "confidence": math.exp((y[j] - max(y)) / label_temperature)}
+            weight = {
+                "equal": 1.0,
+                "ndcg": discount(ranks[j]),
+                "confidence": math.exp((y[j] - max(y)) / label_temperature),
+            }
             surprise = logsumexp(s[k] / temperature for k in [j, *lower]) - s[j] / temperature
             total += weight[positions] * surprise
             weights += weight[positions]
@@ -279,8 +283,7 @@ def rank_n_contrast(s, y, *, temperature):
     if len(set(y)) < 2:
         return NAN
     return mean(
-        logsumexp(s[k] / temperature for k in range(len(s)) if y[k] <= y[j]) - s[j] / temperature
-        for j in range(len(s))
+        logsumexp(s[k] / temperature for k in range(len(s)) if y[k] <= y[j]) - s[j] / temperature for j in range(len(s))
     )
 
 
@@ -376,7 +379,9 @@ def threshold_margin(s, y, *, upper, lower):
     relevant, irrelevant = kinds(y)
     if not relevant:
         return NAN
-    return mean(upper - s[j] for j in relevant if s[j] <= upper) + mean(s[k] - lower for k in irrelevant if s[k] >= lower)
+    return mean(upper - s[j] for j in relevant if s[j] <= upper) + mean(
+        s[k] - lower for k in irrelevant if s[k] >= lower
+    )
 
 
 # --- whole batches: similarity and relevance as lists of rows --------------------------------------------------------

@@ -29,7 +29,7 @@ def smooth_ap(
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
         relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
 
     Returns:
@@ -83,7 +83,7 @@ def sup_ap(
         temperature: Width of the soft comparison, above 0, in units of ``similarity``.
         slope: ρ, at least 0, of the penalty for irrelevant documents far above a relevant one.
         width: δ, at least 0, in units of ``similarity``: from where on the penalty is linear.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         In (0, 1], higher is better, shape ``(...)``.
@@ -95,7 +95,7 @@ def sup_ap(
 
     Example:
         >>> sup_ap(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 1.0, 0.0]))
-        tensor(0.5209)
+        tensor(0.5206)
 
     Source: Ramzi et al. (2021), "Robust and Decomposable Average Precision for Image Retrieval" (ROADMAP), arXiv
     2110.01445. Their calibration of scores is the `threshold_margin`, to be added. Cost: O(P · D) a query, all pairs of
@@ -143,7 +143,7 @@ def hierarchical_ap(
         relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
             differentiated.
         temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
 
     Returns:
@@ -156,7 +156,7 @@ def hierarchical_ap(
 
     Example:
         >>> hierarchical_ap(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 2.0, 0.0]), temperature=0.01)
-        tensor(0.9999)
+        tensor(0.6667)
 
     Source: Ramzi et al. (2022), "Hierarchical Average Precision Training for Pertinent Image Retrieval" (HAPPIER),
     arXiv 2207.04873, for the metric. They bound it from above, with steps in the numerator; the sigmoids are ours.

@@ -47,7 +47,7 @@ def soft_spearman(
 
     Example:
         >>> soft_spearman(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
-        tensor(0.9957)
+        tensor(0.9946)
 
     Source: the soft rank is that of Qin, Liu, Li (2010); correlating it is ours, after Blondel et al. (2020), "Fast
     Differentiable Sorting and Ranking", who use another soft rank. Cost: that of ranking all documents.
@@ -130,9 +130,7 @@ def soft_kendall(
     check_settings(temperature=temperature, method=method)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        misplaced = sum_over_graded_pairs(
-            similarity, relevance, judged, temperature, kernel="sigmoid", method=method
-        )
+        misplaced = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="sigmoid", method=method)
         return 1 - 2 * misplaced / count_pairs(relevance, judged).clamp_min(1)
 
     return per_list(body, similarity, relevance, two_grades, no_relevant)

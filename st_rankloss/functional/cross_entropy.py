@@ -179,7 +179,7 @@ def list_divergence(
 
     Example:
         >>> list_divergence(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
-        tensor(0.7096)
+        tensor(0.4150)
 
     Source: Cao et al. (2007), ListNet, up to the constant entropy of the target; with a judge's scores as relevance,
     Gu et al. (2025), UniME-V2; by ranks, Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442, whose code divides by n.
@@ -221,7 +221,7 @@ def regression_compatible(
         temperature: Divides the similarities, above 0, in units of ``similarity``.
         bias: b, added after the division.
         alpha: Weight of the list term, in (0, 1].
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -233,7 +233,7 @@ def regression_compatible(
 
     Example:
         >>> regression_compatible(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.5]), temperature=1.0)
-        tensor(0.8433)
+        tensor(0.8248)
 
     Source: Bai et al. (2023), "Regression Compatible Listwise Objectives for Calibrated Ranking with Binary Relevance",
     arXiv 2211.01494; grades between 0 and 1, and temperature and bias, which logits of a ranker do not need, are ours.
@@ -267,8 +267,9 @@ def pairwise_softmax(
 ) -> Tensor:
     r"""Compute PSL: a softmax loss whose exponential is replaced by something that grows less.
 
-    .. math:: \frac{1}{|P|} \sum_{j \in P} \log \Big( 1 + \sum_{k \in N} \phi\left(\frac{s_k - s_j}{w}\right)^{1/\tau}
-        \Big), \qquad \phi(d) = \tanh d + 1, \; \max(d + 1, 0), \; \arctan d + 1
+    .. math:: \frac{1}{|P|} \sum_{j \in P} \log \Big( 1 + \sum_{k \in N}
+        \phi\left(\frac{s_k - s_j}{w}\right)^{1/\tau} \Big), \qquad
+        \phi(d) = \tanh d + 1, \; \max(d + 1, 0), \; \arctan d + 1
 
     Irrelevant documents far above the relevant one, which may be false negatives, pull less than under a softmax, and
     the sum is nearer to a count. The 1 is the relevant document itself, φ(0).
@@ -292,18 +293,18 @@ def pairwise_softmax(
 
     Example:
         >>> pairwise_softmax(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
-        tensor(0.2910)
+        tensor(0.3123)
 
     Source: Yang et al. (2024), "PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective for
-    Recommendation"; that the relevant document counts in the sum, which keeps the loss above 0, is ours. Cost: O(P · D) a
-    query, a few pairs at a time.
+    Recommendation"; that the relevant document counts in the sum, which keeps the loss above 0, is ours. Cost:
+    O(P · D) a query, a few pairs at a time.
     """
     check_settings(temperature=temperature, activation=activation)
     check_temperature(width, "width")
 
     def log_activated(d: Tensor) -> Tensor:
-        grown = {"tanh": torch.tanh, "relu": lambda d: d, "atan": torch.atan}[activation](d) + 1
-        return grown.clamp_min(torch.finfo(d.dtype).tiny).log()
+        bent = torch.tanh(d) if activation == "tanh" else torch.atan(d) if activation == "atan" else d
+        return (1 + bent).clamp_min(torch.finfo(d.dtype).tiny).log()
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
@@ -332,7 +333,8 @@ def softmax_at_k(
     .. math:: \frac{1}{|P|} \sum_{j \in P} \sigma\left(\frac{s_j - \beta_k}{\tau_w}\right)
         \log \sum_k e^{(s_k - s_j)/\tau}
 
-    β is the k-th largest similarity of the list (the least, if there are fewer); weights are not differentiated.
+    β is the k-th largest similarity of the list (the least, if there are fewer); weights are not differentiated. They
+    rise as documents do, so that the value of a better order may be the higher one; its gradient still leads there.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -340,7 +342,7 @@ def softmax_at_k(
         k: Cutoff, at least 1.
         temperature: Divides the similarities, above 0, in units of ``similarity``.
         weight_temperature: τ_w, above 0, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.

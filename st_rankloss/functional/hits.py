@@ -28,7 +28,7 @@ def approx_mrr(
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
         relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
 
     Returns:
@@ -76,7 +76,7 @@ def approx_recall(
         k: Cutoff, at least 1.
         temperature: Width of the soft comparison, above 0, in units of ``similarity``.
         cutoff_temperature: Width of the soft cutoff, above 0, in ranks.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
 
     Returns:
@@ -102,7 +102,9 @@ def approx_recall(
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
         ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
-        found = torch.where(relevant, torch.sigmoid((k + 0.5 - torch.where(relevant, ranks, 1)) / cutoff_temperature), 0)
+        found = torch.where(
+            relevant, torch.sigmoid((k + 0.5 - torch.where(relevant, ranks, 1)) / cutoff_temperature), 0
+        )
         return found.sum(-1) / relevant.sum(-1).clamp(1, k)
 
     return per_list(body, similarity, relevance, any_relevant, no_relevant)

@@ -111,7 +111,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
-    """Compute log Σ exp over the last dimension where ``mask`` is true; ``-inf``, without gradient, where it never is."""
+    """Compute log Σ exp over the last dimension where ``mask`` is true; ``-inf``, without gradient, if it never is."""
     some = mask.any(-1, keepdim=True)
     filled = torch.where(mask, values, torch.where(some, -torch.inf, 0))
     return torch.where(some[..., 0], filled.logsumexp(-1), -torch.inf)
@@ -149,9 +149,7 @@ def count_pairs(relevance: Tensor, judged: Tensor) -> Tensor:
     return torch.where(judged, below, 0).sum(-1)
 
 
-def sum_over_rows(
-    term: Callable[[Tensor, Tensor], Tensor], wanted: Tensor, similarity: Tensor
-) -> Tensor:
+def sum_over_rows(term: Callable[[Tensor, Tensor], Tensor], wanted: Tensor, similarity: Tensor) -> Tensor:
     """Sum, over the wanted documents j of each list, a term that reads all pairs (j, k).
 
     A few j at a time, computed again in the backward pass: time O(P · D) a list, memory O(D) and a constant.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,7 +31,7 @@ def multi_similarity(
         alpha: Sharpness for relevant documents, above 0, per unit of ``similarity``.
         beta: Sharpness for irrelevant documents, above 0.
         base: λ, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -43,6 +42,7 @@ def multi_similarity(
             similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
+        >>> import torch
         >>> multi_similarity(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
         tensor(0.3856)
 
@@ -69,7 +69,8 @@ def threshold_margin(
 ) -> Tensor:
     r"""Compute TCM: how far relevant documents fall below one threshold and irrelevant ones rise above another.
 
-    .. math:: \operatorname*{mean}_{j \in P,\, s_j \le m_+} (m_+ - s_j) + \operatorname*{mean}_{k \in N,\, s_k \ge m_-} (s_k - m_-)
+    .. math:: \operatorname*{mean}_{j \in P,\, s_j \le m_+} (m_+ - s_j)
+        + \operatorname*{mean}_{k \in N,\, s_k \ge m_-} (s_k - m_-)
 
     A regulariser, to be added to a loss that orders: it makes one threshold serve all queries, and nothing else.
 
@@ -78,7 +79,7 @@ def threshold_margin(
         relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         upper: m₊, at least 0, in units of ``similarity``.
         lower: m₋, at least 0, below ``upper``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -89,6 +90,7 @@ def threshold_margin(
             similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
+        >>> import torch
         >>> threshold_margin(torch.tensor([0.8, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
         tensor(0.3000)
 

@@ -117,8 +117,8 @@ def approx_ndcg(
         r_j = 1 + \sum_{i \ne j} \sigma\!\left(\frac{s_i - s_j}{\tau}\right)
 
     The cutoff factor is there only if ``k`` is given; the ideal DCG has exact ranks, cut hard at ``k``, so
-    that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k`` it never does. A query
-    without gain passes back a zero gradient.
+    that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k`` it never
+    does. A query without gain passes back a zero gradient.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
@@ -187,6 +187,7 @@ def _dcg_and_ideal(
 
 
 def ideal_of_gains(gains: Tensor, k: int | None) -> Tensor:
+    """Compute the DCG of the best order of gains ``(..., D)``: ``(...)``."""
     best = gains.sort(dim=-1, descending=True).values[..., :k]
     ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
     return (best * discount(ranks)).sum(-1)

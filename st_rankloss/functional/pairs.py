@@ -68,8 +68,6 @@ def sum_over_graded_pairs(
     for grade in grades[1:]:
         columns, listed = list_columns(judged & (relevance == grade))
         lower = (judged & (relevance < grade)).to(similarity.dtype)
-        sums = sum_over_columns(
-            similarity, columns, judged, temperature, weights=lower, kernel=kernel, method=method
-        )
+        sums = sum_over_columns(similarity, columns, judged, temperature, weights=lower, kernel=kernel, method=method)
         total = total + torch.where(listed, sums, 0).sum(-1)
     return total

@@ -55,7 +55,7 @@ def rank_net(
 
     Example:
         >>> rank_net(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
-        tensor(0.0448)
+        tensor(0.0449)
 
     Source: Burges et al. (2005), "Learning to rank using gradient descent"; on cosines times 5 (temperature 0.2), over
     a teacher's order, "E2Rank" (2025), arXiv 2510.22733. Cost: see `sum_over_graded_pairs`.
@@ -104,8 +104,8 @@ def mann_whitney(
         >>> mann_whitney(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
         tensor(0.0639)
 
-    Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory O(D)
-    a query, for any number of relevant documents.
+    Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory
+    O(D) a query, for any number of relevant documents.
     """
     check_settings(temperature=temperature, method=method)
 
@@ -144,8 +144,8 @@ def lambda_loss(
         \big( |d(r_j) - d(r_k)| + \mu\, |d(|r_j - r_k|) - d(|r_j - r_k| + 1)| \big)
         \log_2 \left(1 + e^{(s_k - s_j)/\tau}\right), \qquad d(r) = \frac{1}{\log_2(1 + r)}
 
-    Ranks r are exact, their weights not differentiated; documents tied in similarity share their mean rank, and count as
-    one rank apart.
+    Ranks r are exact, their weights not differentiated; documents tied in similarity share their mean rank, and count
+    as one rank apart.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -167,7 +167,7 @@ def lambda_loss(
 
     Example:
         >>> lambda_loss(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
-        tensor(0.0679)
+        tensor(0.2985)
 
     Source: Wang et al. (2018), "The LambdaLoss Framework for Ranking Metric Optimization"; the sum over pairs as there,
     where sentence-transformers' LambdaLoss takes their mean. Cost: O(P · D) a query, a few pairs at a time: the weights
@@ -256,9 +256,7 @@ def rank_list(
     return per_list(body, similarity, relevance, two_grades, no_relevant)
 
 
-def margin_mse(
-    similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_relevant: str = "skip"
-) -> Tensor:
+def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_relevant: str = "skip") -> Tensor:
     r"""Compute the mean squared error of all pairs' margins: those of similarity against those of relevance.
 
     .. math:: \frac{2}{n (n - 1)} \sum_{j < k} \big( a (s_j - s_k) - (y_j - y_k) \big)^2
@@ -356,7 +354,7 @@ def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:
 
 
 def _logsumexp_by_level(logits: Tensor, level: Tensor, judged: Tensor) -> Tensor:
-    """log Σ exp over the judged documents of each level: ``(Q, D + 1)``, far below everything where there are none."""
+    """Log Σ exp over the judged documents of each level: ``(Q, D + 1)``, far below everything where there are none."""
     shape = (logits.shape[0], logits.shape[1] + 1)
     place = torch.where(judged, level, shape[1] - 1)
     none = torch.finfo(logits.dtype).min / 4

@@ -109,9 +109,7 @@ class SoftRankFn:
 
     def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
         """Rank the documents ``columns`` softly, in at least float32."""
-        sums = sum_over_columns(
-            similarity, columns, mask, self.temperature, weights=self.weights, method=self.method
-        )
+        sums = sum_over_columns(similarity, columns, mask, self.temperature, weights=self.weights, method=self.method)
         return 1 + sums
 
 

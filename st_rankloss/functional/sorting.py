@@ -112,9 +112,7 @@ def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tens
         swap = torch.where(active, torch.sigmoid((value[:, high] - value[:, low]) / temperature), 0)
         value = value + _exchanged(swap, value[:, low], value[:, high], low, high, value)
         swap = swap[:, :, None]
-        permutation = permutation + _exchanged(
-            swap, permutation[:, low], permutation[:, high], low, high, permutation
-        )
+        permutation = permutation + _exchanged(swap, permutation[:, low], permutation[:, high], low, high, permutation)
     inside = torch.arange(documents, device=value.device) < length[:, None]
     permutation = torch.where(inside[:, :, None] & inside[:, None, :], permutation, 0)
     return torch.zeros_like(permutation).scatter(2, order[:, None, :].expand_as(permutation), permutation)
@@ -172,7 +170,7 @@ def neural_ndcg(
         gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
         k: Cutoff; None means no cutoff.
         iterations: Of Sinkhorn's algorithm, at least 1.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         NDCG in [0, 1] but for Sinkhorn's remaining error, higher is better, shape ``(...)``.
@@ -233,11 +231,11 @@ def group_ordering(
 
     Example:
         >>> group_ordering(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]), temperature=0.1)
-        tensor(0.0847)
+        tensor(0.0853)
 
     Source: Shvetsova et al. (2023), "Learning by Sorting: Self-supervised Learning with Group Ordering Constraints",
-    arXiv 2301.02009; of which only the abstract was read: that the target is the mass of the group at each rank is ours.
-    Cost: that of `network_sort`: for short lists.
+    arXiv 2301.02009; of which only the abstract was read: that the target is the mass of the group at each rank is
+    ours. Cost: that of `network_sort`: for short lists.
     """
     check_settings(temperature=temperature)
 

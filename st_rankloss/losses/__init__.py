@@ -7,5 +7,14 @@ from st_rankloss.losses.cached import CachedANDCGLoss, CachedRankingLoss
 from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss
+from st_rankloss.losses.similarity import angle_sim
 
-__all__ = ["ANDCGLoss", "CachedANDCGLoss", "CachedRankingLoss", "EmbeddingMixup", "LossParts", "RankingLoss"]
+__all__ = [
+    "ANDCGLoss",
+    "CachedANDCGLoss",
+    "CachedRankingLoss",
+    "EmbeddingMixup",
+    "LossParts",
+    "RankingLoss",
+    "angle_sim",
+]

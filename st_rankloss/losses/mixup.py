@@ -9,8 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from st_rankloss.relevance.base import Labels
+
 RelevanceOfRows = Callable[[slice], Tensor]
 """Maps a slice of a batch's queries to their relevance, ``(block, D)``."""
+
+RelevanceOfLabels = Callable[[slice, Labels], Tensor]
+"""Maps a slice of a batch's queries, and labels of documents, to relevance."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +24,17 @@ class EmbeddingMixup:
 
     A mixed document's embedding is w · a + (1 - w) · b for two documents a, b drawn at random and w drawn from
     Beta(alpha, alpha); its relevance for each query is w · y_a + (1 - w) · y_b, or unjudged where a or b is.
-    Every objective can rank them. Cost: that of as many more documents. Nothing is mixed without gradient, as
-    in evaluation.
+    With ``labels``, the labels are mixed instead, and relevance is that of the mixed label: of two numbers on either
+    side of a query's, the mixture may be the most relevant of all. Every objective can rank them. Cost: that of as many
+    more documents. Nothing is mixed without gradient, as in evaluation.
 
     Args:
         share: Mixed documents for each of the batch's, above 0.
         alpha: Above 0; small values keep mixtures near one of their parents, 1 draws the weight uniformly.
+        labels: Mix labels, which must be numbers or vectors, and not grades.
 
     Raises:
-        ValueError: If a number is not finite and above 0.
+        ValueError: If a number is not finite and above 0; in training, if labels are to be mixed that are no numbers.
 
     Example:
         >>> torch.manual_seed(0).manual_seed(0) is not None
@@ -40,23 +47,34 @@ class EmbeddingMixup:
 
     Source: Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412; mixing embeddings
     and their pairs' labels: Venkataramanan et al. (2022), "It Takes Two to Tango: Mixup for Deep Metric
-    Learning", arXiv 2106.04990. Grading by the mixture of relevances is ours.
+    Learning", arXiv 2106.04990. Grading by the mixture of relevances is ours. Mixing labels: Wu et al. (2023), "Mixup
+    Your Own Pairs" (SupReMix), arXiv 2309.16633, whose hard negatives (mixtures with the query) and hard positives (of
+    the query's label) are among them.
     """
 
     share: float = 1.0
     alpha: float = 1.0
+    labels: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("alpha", self.alpha)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
 
-    def mix(self, documents: Tensor, relevance_of: RelevanceOfRows) -> tuple[Tensor, RelevanceOfRows]:
+    def mix(
+        self,
+        documents: Tensor,
+        relevance_of: RelevanceOfRows,
+        relevance_to: RelevanceOfLabels | None = None,
+        labels: Labels | None = None,
+    ) -> tuple[Tensor, RelevanceOfRows]:
         """Add mixed documents.
 
         Args:
             documents: Embeddings, shape ``(D, dimensions)``.
             relevance_of: Their relevance for a slice of the queries, ``(block, D)``.
+            relevance_to: The relevance of documents with other labels; needed to mix labels.
+            labels: The documents' labels; needed to mix labels.
 
         Returns:
             Embeddings of shape ``(D + mixed, dimensions)``, and their relevance.
@@ -66,9 +84,27 @@ class EmbeddingMixup:
         alpha = torch.full((count,), self.alpha, device=documents.device)
         weight = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
 
-        def with_mixed(rows: slice) -> Tensor:
-            relevance = relevance_of(rows)
-            return torch.cat([relevance, weight * relevance[:, first] + (1 - weight) * relevance[:, second]], dim=1)
+        def blend(values: Tensor) -> Tensor:
+            by = weight.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
+            return by * values[first] + (1 - by) * values[second]
 
-        by = weight[:, None].to(documents.dtype)
-        return torch.cat([documents, by * documents[first] + (1 - by) * documents[second]]), with_mixed
+        def by_grades(rows: slice) -> Tensor:
+            relevance = relevance_of(rows)
+            return torch.cat([relevance, blend(relevance.T).T], dim=1)
+
+        mixed = torch.cat([documents, blend(documents)])
+        if not self.labels:
+            return mixed, by_grades
+        if relevance_to is None or labels is None:
+            raise ValueError("labels=True needs the documents' labels, got none.")
+        named = labels if isinstance(labels, dict) else {"labels": labels}
+        for name, tensor in named.items():
+            if not tensor.is_floating_point():
+                raise ValueError(f"labels=True mixes numbers and vectors, got {name} of {tensor.dtype}.")
+        blended = {name: blend(tensor) for name, tensor in named.items()}
+
+        def by_labels(rows: slice) -> Tensor:
+            new = blended if isinstance(labels, dict) else blended["labels"]
+            return torch.cat([relevance_of(rows), relevance_to(rows, new)], dim=1)
+
+        return mixed, by_labels

@@ -15,7 +15,7 @@ from st_rankloss.functional.checks import check_at_least, check_choice, check_fi
 from st_rankloss.functional.lists import NO_RELEVANT
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
-from st_rankloss.losses.mixup import EmbeddingMixup, RelevanceOfRows
+from st_rankloss.losses.mixup import EmbeddingMixup, RelevanceOfLabels, RelevanceOfRows
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
@@ -49,7 +49,8 @@ class RankingLoss(nn.Module):
 
     The first input column holds queries, the others documents; every query of the batch ranks every document
     of the batch. With one column, every sample is a query and ranks all the others. Similarities and
-    relevance exist for a block of queries at a time: memory O(block · batch + batch · dimensions).
+    relevance exist for a block of queries at a time: memory O(block · batch + batch · dimensions). An objective that
+    reads the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²).
 
     Args:
         model: The SentenceTransformer to train.
@@ -209,34 +210,32 @@ class RankingLoss(nn.Module):
         alone, first = len(whole) == 1, shares.first(0)
         documents = whole[0] if alone else torch.cat(whole[1:])
 
-        def of_queries(rows: slice) -> Tensor:
-            grades = relevance(_rows(query_labels, rows, first), document_labels)
-            if alone:
-                grades = grades.clone(memory_format=torch.contiguous_format)
-                grades.diagonal(first + rows.start).fill_(torch.nan)  # a query is no document of its own
-            return grades
-
+        of_queries, to_documents = _direction(relevance, query_labels, document_labels, first, alone=alone)
         if self.observer is not None:
             with torch.no_grad():
                 self.observer(embeddings[0].detach(), documents.detach(), of_queries)
-        directions = [self._sum(embeddings[0], documents, of_queries)]
+        directions = [self._sum(embeddings[0], documents, of_queries, to_documents, document_labels)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
-
-                def of_documents(rows: slice, own: int = own) -> Tensor:
-                    return relevance(query_labels, _rows(document_labels, rows, own)).T
-
-                directions.append(self._sum(embeddings[place], whole[0], of_documents))
+                ranking = _direction(relevance, document_labels, query_labels, own, backwards=True)
+                directions.append(self._sum(embeddings[place], whole[0], *ranking, query_labels))
                 start += size
         return self._average(directions, shares)
 
-    def _sum(self, queries: Tensor, documents: Tensor, relevance_of: RelevanceOfRows) -> BlockwiseSums:
+    def _sum(
+        self,
+        queries: Tensor,
+        documents: Tensor,
+        relevance_of: RelevanceOfRows,
+        relevance_to: RelevanceOfLabels,
+        labels: Labels,
+    ) -> BlockwiseSums:
         if self.mixup is not None and torch.is_grad_enabled():
             if self.similarity_fct is cos_sim:  # which parent a mixture is nearer to is not a matter of their norms
                 documents = F.normalize(documents, dim=-1)
-            documents, relevance_of = self.mixup.mix(documents, relevance_of)
+            documents, relevance_of = self.mixup.mix(documents, relevance_of, relevance_to, labels)
         return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
 
     def _average(self, columns: list[BlockwiseSums], shares: Shares) -> Tensor | LossParts:
@@ -300,6 +299,37 @@ class RankingLoss(nn.Module):
     year={2010}
 }
 """
+
+
+def _direction(
+    relevance: Relevance, labels: Labels, others: Labels, first: int, *, alone: bool = False, backwards: bool = False
+) -> tuple[RelevanceOfRows, RelevanceOfLabels]:
+    """Return the relevance of what is ranked for a slice of rows, and of what has other labels.
+
+    Args:
+        relevance: What labels mean, for queries and documents.
+        labels: Of all that others are ranked for.
+        others: Of what is ranked.
+        first: Place of this process's first row among ``labels``.
+        alone: What is ranked are the same samples: each leaves itself out.
+        backwards: The rows are documents, and queries are ranked for them.
+
+    Returns:
+        Both functions.
+    """
+
+    def to(rows: slice, others: Labels) -> Tensor:
+        own = _rows(labels, rows, first)
+        return relevance(others, own).T if backwards else relevance(own, others)
+
+    def of(rows: slice) -> Tensor:
+        grades = to(rows, others)
+        if alone:
+            grades = grades.clone(memory_format=torch.contiguous_format)
+            grades.diagonal(first + rows.start).fill_(torch.nan)  # a query is no document of its own
+        return grades
+
+    return of, to
 
 
 def _rows(labels: Labels, rows: slice, first: int) -> Labels:

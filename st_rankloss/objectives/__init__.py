@@ -54,8 +54,9 @@ negatives (MoCHi). They mix by ``+`` and by a number: ``ApproxNDCG() + 0.2 * Sof
 (similarity, relevance) that returns a loss for each query serves as well.
 
 What other names are here: CWCL is `SoftmaxCrossEntropy` with the relevance `Vectors()`; ListMLE is `PlackettLuce()`;
-PLD is ``PlackettLuce(positions="confidence")``; AnglE is ``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW
-loss is ``AcrossQueries(MannWhitney())``; SupReMix is `RankNContrast` or `SupCon` with ``mixup=EmbeddingMixup(labels=True)``.
+PLD is ``PlackettLuce(positions="confidence")``; AnglE is ``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the
+MW loss is ``AcrossQueries(MannWhitney())``; SupReMix is `RankNContrast` or `SupCon` with
+``mixup=EmbeddingMixup(labels=True)``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Configured(Objective):
     Subclasses are frozen dataclasses that name their ``function``.
     """
 
-    function: ClassVar[Callable[..., Tensor]]
+    function: ClassVar[staticmethod[..., Tensor]]
     """Maps similarity and relevance ``(Q, D)`` to ``(Q,)``, and takes the settings by name."""
     fixed: ClassVar[dict[str, Any]] = {}
     """Settings of the function that are no choice of this objective."""
@@ -70,7 +70,7 @@ class Configured(Objective):
     """Whether the function is a metric, of which the loss is 1 minus the value."""
     spreads: ClassVar[float | None] = None
     """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities; None refuses it."""
-    needs: ClassVar[Callable[[Tensor, Tensor], Tensor]] = staticmethod(any_relevant)
+    needs: ClassVar[staticmethod[[Tensor, Tensor], Tensor]] = staticmethod(any_relevant)
     """Which lists the function has a value for, by relevance (0 where unjudged) and which documents are judged."""
 
     def __post_init__(self) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from st_rankloss.functional import info_nce, list_divergence, pairwise_softmax, plackett_luce, policy_gradient, preference_ranking, rank_n_contrast, regression_compatible, softmax_at_k, softmax_cross_entropy
+from st_rankloss.functional import (
+    info_nce,
+    list_divergence,
+    pairwise_softmax,
+    plackett_luce,
+    policy_gradient,
+    preference_ranking,
+    rank_n_contrast,
+    regression_compatible,
+    softmax_at_k,
+    softmax_cross_entropy,
+)
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.lists import two_grades, two_kinds
 from st_rankloss.objectives.base import Configured
@@ -25,13 +36,13 @@ class SoftmaxCrossEntropy(Configured):
 
     Raises:
         ValueError: If ``temperature`` is not above 0 or ``gain`` is unknown.
-    
+
     Example:
         >>> import torch
         >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
         >>> SoftmaxCrossEntropy(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
         tensor([0.7944])
-    
+
     Source: Cao et al. (2007), ListNet; Zhuang et al. (2023), RankT5.
     """
 

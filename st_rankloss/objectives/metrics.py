@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from st_rankloss.functional import approx_mrr, approx_ndcg, approx_rank_mse, approx_recall, hierarchical_ap, pearson, smooth_ap, soft_kendall, soft_spearman, sup_ap
+from st_rankloss.functional import (
+    approx_mrr,
+    approx_ndcg,
+    approx_rank_mse,
+    approx_recall,
+    hierarchical_ap,
+    pearson,
+    smooth_ap,
+    soft_kendall,
+    soft_spearman,
+    sup_ap,
+)
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.lists import two_grades
 from st_rankloss.objectives.base import Configured
@@ -15,7 +26,7 @@ class ApproxNDCG(Configured):
     """1 - `approx_ndcg`: the A-NDCG objective.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable.
         k: Cutoff; None means no cutoff, which trains better: ranks in a batch are not ranks in a corpus.
         cutoff_temperature: Width of the soft cutoff, above 0, in ranks.
@@ -23,13 +34,13 @@ class ApproxNDCG(Configured):
 
     Raises:
         ValueError: If a temperature is not above 0, ``k`` is below 1, or a name is unknown.
-    
+
     Example:
         >>> import torch
         >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
         >>> ApproxNDCG(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
         tensor([0.0504])
-    
+
     Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
     retrieval measures"; over every sample of a batch, Gu (2021), arXiv 2103.15093.
     """
@@ -50,7 +61,7 @@ class SoftSpearman(Configured):
     """1 - `soft_spearman`. Over pairs, as STS benchmarks report it: ``OverPairs(SoftSpearman())``.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """
 
@@ -68,7 +79,7 @@ class SoftKendall(Configured):
     """1 - `soft_kendall`.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """
 
@@ -83,9 +94,7 @@ class SoftKendall(Configured):
 
 @dataclass(frozen=True)
 class Pearson(Configured):
-    """1 - `pearson`.
-
-    """
+    """1 - `pearson`."""
 
     function = staticmethod(pearson)
     higher_is_better = True
@@ -97,7 +106,7 @@ class ApproxRankMSE(Configured):
     """`approx_rank_mse`, ADR-MSE.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """
 
@@ -114,7 +123,7 @@ class SmoothAP(Configured):
     """1 - `smooth_ap`.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """
 
@@ -149,7 +158,7 @@ class HierarchicalAP(Configured):
     """1 - `hierarchical_ap`.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """
 
@@ -166,7 +175,7 @@ class ApproxMRR(Configured):
     """1 - `approx_mrr`.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """
 
@@ -184,7 +193,7 @@ class ApproxRecall(Configured):
 
     Args:
         k: Cutoff, at least 1.
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         cutoff_temperature: Width of the soft cutoff, above 0, in ranks.
         method: How sums over pairs are computed, see `st_rankloss.kernels`.
     """

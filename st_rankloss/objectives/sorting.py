@@ -15,7 +15,7 @@ class NeuralNDCG(Configured):
     """1 - `neural_ndcg`.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable.
         k: Cutoff; None means no cutoff.
         iterations: Of Sinkhorn's algorithm, at least 1.
@@ -36,7 +36,7 @@ class GroCo(Configured):
     """`group_ordering`: relevant documents fill the first ranks of a sorting network.
 
     Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or ``"auto"``.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
     """
 
     function = staticmethod(group_ordering)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -105,7 +104,7 @@ class MVInfoNCE(_WholeBatch):
         temperature: Divides the similarities, above 0.
     """
 
-    function: ClassVar[Callable[..., Tensor]] = staticmethod(many_views)
+    function = staticmethod(many_views)
 
     temperature: float = 0.1
 

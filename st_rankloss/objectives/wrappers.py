@@ -106,7 +106,7 @@ class AcrossQueries(_OneList):
         >>> similarity = torch.tensor([[0.9, 0.7], [0.1, 0.3]])  # each in order, but by different thresholds
         >>> relevance = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> AcrossQueries(MannWhitney())(similarity, relevance)
-        tensor([1.0660, 1.0660])
+        tensor([1.0681, 1.0681])
     """
 
     objective: Objective
@@ -171,7 +171,7 @@ class Focal(_Wrapper):
         >>> from st_rankloss.objectives import InfoNCE
         >>> similarity, relevance = torch.tensor([[0.9, 0.2], [0.2, 0.9]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
         >>> Focal(InfoNCE(temperature=1.0))(similarity, relevance)
-        tensor([0.2332, 0.8975])
+        tensor([0.2322, 0.9018])
 
     Source: "KaLM-Embedding-V2" (2025), arXiv 2506.20923; constant weights are ours.
     """
@@ -195,7 +195,7 @@ class MixedNegatives(_Wrapper):
     """An objective whose queries get harder negatives: mixtures of their hardest irrelevant documents.
 
     A mixture of documents i and j has similarity w · s_i + (1 - w) · s_j, that of the mixed embedding before it is
-    normalised again (which would raise it a little), and relevance 0; i, j and w in (0, 1) are drawn anew in every call.
+    normalised again (which would raise it a little), and relevance 0; i, j and w in (0, 1) are drawn in every call.
 
     Args:
         objective: Which sees the longer lists.

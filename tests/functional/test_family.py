@@ -96,7 +96,9 @@ def agree(value, wanted, rtol=1e-8):
 @pytest.mark.parametrize("size", [1, 2, 5, 33])
 @every_case
 def test_values_are_those_of_the_definition(name, settings, size):
-    draws = [draw(size, kind, name, seed) for kind in ("binary", "grades", "continuous", "none", "all") for seed in (0, 1)]
+    draws = [
+        draw(size, kind, name, seed) for kind in ("binary", "grades", "continuous", "none", "all") for seed in (0, 1)
+    ]
     similarity, relevance = (torch.stack(tensors) for tensors in zip(*draws, strict=True))
     wanted = expected(name, settings, similarity, relevance)
     agree(getattr(F, name)(similarity, relevance, **settings), wanted)

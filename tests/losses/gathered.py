@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
+from st_rankloss.objectives import AcrossQueries, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Views
 from tests.models import SHAPES, Passing, columns_of, random_columns
 
@@ -28,6 +29,15 @@ LOSSES = {
     "cached": lambda relevance, **options: CachedANDCGLoss(Passing(), relevance, mini_batch_size=4, **options),
     "cached_mixture": lambda relevance, **options: CachedRankingLoss(
         Passing(), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, mini_batch_size=4, **options
+    ),
+    "whole_batch": lambda relevance, **options: RankingLoss(
+        Passing(), AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance, **options
+    ),
+    "cached_whole_batch": lambda relevance, **options: CachedRankingLoss(
+        Passing(), AcrossQueries(SoftSpearman()), relevance, mini_batch_size=4, **options
+    ),
+    "whole_batch_symmetric": lambda relevance, **options: RankingLoss(
+        Passing(), AcrossQueries(SoftSpearman()), relevance, symmetric=True, **options
     ),
     "symmetric": lambda relevance, **options: ANDCGLoss(
         Passing(), relevance, symmetric=True, no_relevant="zero", block_size=3, **options

@@ -92,4 +92,4 @@ def test_numbers_out_of_range(name, value):
 def test_the_model_card_tells_of_it():
     assert "mixup" not in ANDCGLoss(Passing()).get_config_dict()
     card = ANDCGLoss(Passing(), mixup=EmbeddingMixup(0.5)).get_config_dict()
-    assert card["mixup"] == "EmbeddingMixup(share=0.5, alpha=1.0)"
+    assert card["mixup"] == "EmbeddingMixup(share=0.5, alpha=1.0, labels=False)"

@@ -1,0 +1,235 @@
+"""Objectives made of others, and temperatures in spreads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+from torch.nn import functional as F
+
+from st_rankloss import objectives as o
+from st_rankloss.functional import soft_spearman
+from tests.objectives.test_contracts import KENDALL, SPEARMAN
+
+NAN = math.nan
+
+
+def batch():
+    torch.manual_seed(0)
+    similarity = torch.rand(5, 6, dtype=torch.float64)
+    relevance = (torch.rand(5, 6, dtype=torch.float64) * 3).floor()
+    relevance[0, 2] = NAN
+    return similarity, relevance
+
+
+# --- one list of a batch ---------------------------------------------------------------------------------------------
+
+
+def test_over_pairs_is_the_objective_of_the_diagonal():
+    similarity, relevance = batch()
+    diagonal = (similarity.diagonal(), relevance.diagonal())
+    value = o.OverPairs(o.SoftSpearman(0.1))(similarity, relevance)
+    torch.testing.assert_close(value, (1 - soft_spearman(*diagonal, temperature=0.1)).expand(5))
+    changed = similarity + torch.rand(5, 6) * (1 - torch.eye(5, 6))
+    assert torch.equal(o.OverPairs(o.SoftSpearman(0.1))(changed, relevance), value)
+
+
+def test_over_pairs_of_cosent_is_sentence_transformers_loss():
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 16, 8)
+    scores = (torch.rand(16) * 5).round()
+    theirs = CoSENTLoss(None, scale=10.0).compute_loss_from_embeddings([first, second], scores)
+    similarity = F.normalize(first, dim=1) @ F.normalize(second, dim=1).T
+    ours = o.OverPairs(o.CoSENT(10.0))(similarity, torch.diag(scores))
+    torch.testing.assert_close(ours, theirs.expand(16))
+
+
+def test_across_queries_is_the_objective_of_one_list():
+    similarity, relevance = batch()
+    value = o.AcrossQueries(o.MannWhitney())(similarity, relevance)
+    torch.testing.assert_close(value, o.MannWhitney()(similarity.reshape(1, -1), relevance.reshape(1, -1)).expand(5))
+
+
+@pytest.mark.parametrize("wrapper", [o.OverPairs, o.AcrossQueries])
+def test_a_mixture_within_keeps_its_terms(wrapper):
+    similarity, relevance = batch()
+    name = wrapper.__name__
+    objective = wrapper(o.SoftSpearman() + 0.2 * o.CoSENT())
+    parts = objective.parts(similarity, relevance)
+    assert list(parts) == [f"{name}(SoftSpearman)", f"{name}(CoSENT)"]
+    both = wrapper(o.SoftSpearman())(similarity, relevance) + 0.2 * wrapper(o.CoSENT())(similarity, relevance)
+    torch.testing.assert_close(objective(similarity, relevance), both)
+    mixed = o.SupCon() + objective
+    assert not mixed.separable
+    assert list(mixed.parts(similarity, relevance)) == ["SupCon", *parts]
+
+
+@pytest.mark.parametrize("wrapper", [o.OverPairs, o.AcrossQueries])
+def test_without_anything_to_order_no_query_is_defined(wrapper):
+    similarity, _ = batch()
+    nothing = torch.ones(5, 6)
+    objective = wrapper(o.SoftSpearman())
+    assert objective.defined(nothing).tolist() == [False] * 5
+    assert objective(similarity, nothing).eq(0).all()
+    assert objective.defined(batch()[1]).tolist() == [True] * 5
+
+
+def test_pairs_need_a_document_for_each_query():
+    with pytest.raises(ValueError, match=r"OverPairs needs a document for each query, got similarity of \(3, 2\)"):
+        o.OverPairs(o.SoftSpearman())(torch.rand(3, 2), torch.rand(3, 2))
+
+
+@pytest.mark.parametrize(
+    "objective", [o.SoftSpearman(), o.SoftKendall(), o.Pearson(), o.CoSENT(), o.RankKL(0.1, 0.1), o.RankNet()], ids=repr
+)
+def test_over_pairs_raises_the_correlation_of_pairs(objective):
+    torch.manual_seed(0)
+    scores = torch.rand(200)
+    shared = torch.randn(200, 16)
+    first = torch.cat([shared, torch.randn(200, 16)], 1)
+    second = torch.cat(
+        [scores[:, None] * shared + (1 - scores[:, None]) * torch.randn(200, 16), torch.randn(200, 16)], 1
+    )
+    weights = torch.randn(32, 12).div(6).requires_grad_()
+    optimizer = torch.optim.Adam([weights], lr=0.03)
+
+    def similarity():
+        return F.normalize(first @ weights, dim=1) @ F.normalize(second @ weights, dim=1).T
+
+    def score():
+        metric = KENDALL if isinstance(objective, o.SoftKendall) else SPEARMAN
+        return float(metric(similarity().detach().diagonal().double(), scores.double()))
+
+    before = score()
+    for _ in range(30):
+        optimizer.zero_grad()
+        o.OverPairs(objective)(similarity(), torch.diag(scores)).mean().backward()
+        optimizer.step()
+    assert score() > before + 0.1
+
+
+# --- noise, weights, negatives ---------------------------------------------------------------------------------------
+
+
+def test_perturbed_is_the_mean_over_noise():
+    """Gumbel's noise at a small scale leaves the loss, and at a larger one smooths it."""
+    similarity, relevance = batch()
+    plain = o.ApproxNDCG()(similarity, relevance)
+    torch.manual_seed(0)
+    near = o.Perturbed(o.ApproxNDCG(), noise=1e-9, samples=2)
+    torch.testing.assert_close(near(similarity, relevance), plain, rtol=1e-5, atol=1e-5)
+    far = o.Perturbed(o.ApproxNDCG(), noise=1e6, samples=400)(similarity, relevance)
+    one_draw = torch.stack([o.ApproxNDCG()(torch.rand(5, 6).double() * 1e6, relevance) for _ in range(400)]).mean(0)
+    assert (far - one_draw).abs().max() < 0.05  # any order is then as likely
+    assert list(near.parts(similarity, relevance)) == ["Perturbed(ApproxNDCG)"]
+
+
+def test_focal_weighs_by_the_likelihood_and_not_by_its_gradient():
+    similarity, relevance = batch()
+    similarity.requires_grad_()
+    plain = o.SoftmaxCrossEntropy(0.3)(similarity, relevance)
+    weight = (1 - (-plain.detach()).exp()) ** 2
+    focal = o.Focal(o.SoftmaxCrossEntropy(0.3), gamma=2)(similarity, relevance)
+    torch.testing.assert_close(focal, weight * plain)
+    torch.testing.assert_close(
+        torch.autograd.grad(focal.sum(), similarity, retain_graph=True)[0],
+        torch.autograd.grad((weight * plain).sum(), similarity)[0],
+    )
+    unchanged = o.Focal(o.SoftmaxCrossEntropy(0.3), gamma=0)(similarity, relevance)
+    torch.testing.assert_close(unchanged, plain)
+
+
+def test_mixed_negatives_are_mixtures_of_the_hardest_irrelevant_documents():
+    seen = []
+
+    class Watched(o.Objective):
+        def __call__(self, similarity, relevance):
+            seen.append((similarity, relevance))
+            return similarity.sum(1)
+
+    similarity = torch.tensor([[0.9, 0.8, 0.1, -0.7, 0.95], [0.9, 0.8, 0.7, 0.6, 0.5]])
+    relevance = torch.tensor([[1.0, 0.0, 0.0, 0.0, NAN], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    torch.manual_seed(0)
+    o.MixedNegatives(Watched(), count=500, hardest=2)(similarity, relevance)
+    ((longer, grades),) = seen
+    assert torch.equal(longer[:, :5], similarity)
+    mixed = longer[0, 5:]
+    assert mixed.min() > 0.1 - 1e-6
+    assert mixed.max() < 0.8 + 1e-6  # of the two hardest, 0.8 and 0.1, and of nothing else
+    assert mixed.std() > 0.1
+    assert grades[0, 5:].eq(0).all()
+    assert grades[1, 5:].isnan().all()  # there is no irrelevant document to mix
+
+
+def test_mixed_negatives_send_gradients_to_their_parents():
+    similarity, relevance = batch()
+    similarity.requires_grad_()
+    torch.manual_seed(0)
+    plain = torch.autograd.grad(o.InfoNCE(0.1)(similarity, relevance).sum(), similarity)[0]
+    harder = torch.autograd.grad(o.MixedNegatives(o.InfoNCE(0.1))(similarity, relevance).sum(), similarity)[0]
+    irrelevant = relevance == 0
+    assert harder[irrelevant].sum() > plain[irrelevant].sum()
+
+
+@pytest.mark.parametrize("wrapper", [o.OverPairs, o.AcrossQueries, o.Perturbed, o.Focal, o.MixedNegatives])
+def test_only_objectives_are_wrapped(wrapper):
+    with pytest.raises(TypeError, match="objective must be an Objective, got 'ndcg'"):
+        wrapper("ndcg")
+
+
+@pytest.mark.parametrize("wrapper", [o.Perturbed, o.Focal, o.MixedNegatives])
+def test_wrappers_of_whole_batches_read_whole_batches(wrapper):
+    assert wrapper(o.ApproxNDCG()).separable
+    assert not wrapper(o.OverPairs(o.SoftSpearman())).separable
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: o.Perturbed(o.ApproxNDCG(), noise=0), "noise must be a finite number above 0, got 0"),
+        (lambda: o.Perturbed(o.ApproxNDCG(), samples=0), "samples must be an integer of at least 1.*got 0"),
+        (lambda: o.Focal(o.SupCon(), gamma=-1), "gamma must be a finite number of at least 0, got -1"),
+        (lambda: o.MixedNegatives(o.SupCon(), count=0), "count must be an integer of at least 1.*got 0"),
+        (lambda: o.MixedNegatives(o.SupCon(), hardest=None), "hardest must be an integer of at least 1, got None"),
+    ],
+)
+def test_a_wrong_setting_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# --- automatic temperatures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [o.ApproxNDCG, o.SoftSpearman, o.SupCon, o.RankNet, o.SmoothAP])
+def test_an_automatic_temperature_is_a_share_of_the_querys_spread(kind):
+    similarity, relevance = batch()
+    value = kind("auto")(similarity, relevance)
+    for q in range(5):
+        judged = ~relevance[q].isnan()
+        temperature = kind.spreads * similarity[q][judged].std(correction=0).item()
+        torch.testing.assert_close(value[q], kind(temperature)(similarity[q : q + 1], relevance[q : q + 1])[0])
+
+
+@pytest.mark.parametrize("kind", [o.ApproxNDCG, o.SoftSpearman, o.SupCon])
+def test_an_automatic_temperature_is_a_constant(kind):
+    """Its gradient is that at a given temperature: the spread is not differentiated."""
+    similarity, relevance = batch()
+    row, grades = similarity[1:2].requires_grad_(), relevance[1:2]
+    automatic = torch.autograd.grad(kind("auto")(row, grades).sum(), row)[0]
+    given = torch.autograd.grad(kind(kind.spreads * row.std(correction=0).item())(row, grades).sum(), row)[0]
+    torch.testing.assert_close(automatic, given)
+
+
+def test_an_automatic_temperature_does_not_see_the_scale():
+    similarity, relevance = batch()
+    objective = o.ApproxNDCG("auto")
+    torch.testing.assert_close(objective(1000 * similarity - 3, relevance), objective(similarity, relevance))
+
+
+@pytest.mark.parametrize("kind", [o.SupAP, o.PSL, o.SoftmaxAtK, o.TripletAlignment, o.RegressionCompatible])
+def test_where_other_settings_are_in_units_of_similarity_there_is_no_automatic_temperature(kind):
+    with pytest.raises(ValueError, match=f"temperature must be a number for {kind.__name__}, got 'auto'"):
+        kind(temperature="auto")
