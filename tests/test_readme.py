@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sentence_transformers
 
+from st_rankloss import objectives
 from tests.models import word_model
 
 README = Path(__file__).parents[1] / "README.md"
@@ -35,3 +36,12 @@ def test_the_console_examples_print_what_they_say(block):
     runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
     assert test.examples
+
+
+def test_the_table_of_objectives_is_that_of_the_docstring():
+    table = README.read_text(encoding="utf-8").split("## Objectives")[1].split("</details>")[0]
+    rows = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = objectives.__doc__.split("\n====")[2].splitlines()[1:]
+    assert rows == [line.split("`")[1] for line in documented]
+    assert f"All {len(rows)} objectives" in table
+    assert len(rows) > 30

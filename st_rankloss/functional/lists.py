@@ -84,6 +84,26 @@ def per_list(
         return torch.where(useful, value, nothing).reshape(shape)
 
 
+def few_lists_at_once(body: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Make a function that keeps D² numbers a list handle a few lists at a time, each again in the backward pass.
+
+    Args:
+        body: As for `per_list`.
+
+    Returns:
+        The same function, which keeps no more for all lists than for a few.
+    """
+
+    def in_pieces(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        at_once = max(1, _PAIRS_AT_ONCE.get(similarity.device.type, 2**22) // similarity.shape[1] ** 2)
+        if len(similarity) <= at_once:
+            return body(similarity, relevance, judged)
+        pieces = zip(*(tensor.split(at_once) for tensor in (similarity, relevance, judged)), strict=True)
+        return torch.cat([checkpoint(body, *p, use_reentrant=False, preserve_rng_state=False) for p in pieces])
+
+    return in_pieces
+
+
 def check_all_defined(defined: Tensor, no_relevant: str) -> None:
     """Raise ValueError under ``no_relevant="error"`` if a query has no value; that reads the device."""
     if no_relevant == "error" and not defined.all():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
-from st_rankloss.functional.lists import masked_mean, per_list, two_kinds
+from st_rankloss.functional.lists import few_lists_at_once, masked_mean, per_list, two_kinds
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.settings import check_settings
 
@@ -184,8 +184,8 @@ def neural_ndcg(
         >>> neural_ndcg(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 3.0]), temperature=0.01)
         tensor(0.6590)
 
-    Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time and memory O(D²) a list, and
-    again for each of Sinkhorn's iterations: for short lists.
+    Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time O(D²) a list, and
+    again for each of Sinkhorn's iterations; memory as much, of a few lists at a time: for short lists.
     """
     check_settings(temperature=temperature, k=k, iterations=iterations)
     check_gain(gain)
@@ -201,7 +201,7 @@ def neural_ndcg(
     def has_gain(relevance: Tensor, judged: Tensor) -> Tensor:
         return (gains_of(torch.where(judged, relevance, torch.nan), gain) > 0).any(-1)
 
-    return per_list(body, similarity, relevance, has_gain, no_relevant)
+    return per_list(few_lists_at_once(body), similarity, relevance, has_gain, no_relevant)
 
 
 def group_ordering(
@@ -249,4 +249,4 @@ def group_ordering(
         surprise = -torch.where(first, mass, 1 - mass).log()
         return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))
 
-    return per_list(body, similarity, relevance, two_kinds, no_relevant)
+    return per_list(few_lists_at_once(body), similarity, relevance, two_kinds, no_relevant)

@@ -305,3 +305,18 @@ def test_a_few_pairs_at_a_time_give_what_all_at_once_give(monkeypatch, name):
         results.append((value.detach(), torch.autograd.grad(value.sum(), point)[0]))
     agree(results[0][0], results[1][0], rtol=1e-12)
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["neural_ndcg", "group_ordering"])
+def test_a_few_lists_at_a_time_give_what_all_at_once_give(monkeypatch, name):
+    settings = next(s for n, s in CASES if n == name)
+    similarity, relevance = (torch.stack(x) for x in zip(*[draw(12, "grades", name, s) for s in range(7)], strict=True))
+    results = []
+    for at_once in (2**20, 3 * 12**2):
+        monkeypatch.setitem(lists._PAIRS_AT_ONCE, "cpu", at_once)
+        point = similarity.clone().requires_grad_()
+        value = getattr(F, name)(point, relevance, no_relevant="zero", **settings)
+        results.append((value.detach(), torch.autograd.grad(value.sum(), point)[0]))
+    agree(results[0][0], results[1][0], rtol=1e-12)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-10, atol=1e-12)
+    assert results[0][1].norm() > 1e-3
