@@ -65,7 +65,8 @@ class RankingDiagnostics(TrainerCallback):
     ``effective_rank``          RankMe of the queries' embeddings, at most 64         below 1.5
     ==========================  ====================================================  ==================================
 
-    All but the first are measured on the first 64 queries of the last batch before a log. Values stay on the device
+    All but the first are measured on the first 64 queries of the last batch before a log, or on all for an objective
+    that reads the whole batch. Values stay on the device
     until the trainer logs. Time: at each log that of the objective for 64 queries; training is not changed by a bit.
 
     Args:
@@ -125,8 +126,10 @@ class RankingDiagnostics(TrainerCallback):
 
     @torch.no_grad()
     def _observe(self, queries: Tensor, documents: Tensor, relevance_of: Any) -> None:
-        with torch.autocast(queries.device.type, enabled=False):
-            rows = slice(0, min(_QUERIES, len(queries)))
+        devices = [queries.device] if queries.device.type == "cuda" else []
+        # Objectives that draw at random must not draw other numbers in training for having been looked at.
+        with torch.autocast(queries.device.type, enabled=False), torch.random.fork_rng(devices):
+            rows = slice(0, min(_QUERIES, len(queries)) if self.loss.objective.separable else len(queries))
             queries, documents = upcast(queries[rows]), upcast(documents)
             relevance = relevance_of(rows).to(queries.dtype)
             similarity = upcast(self.loss.similarity_fct(queries, documents))
@@ -153,7 +156,10 @@ def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict
         "vanishing_gradient": vanishing_share(similarity, relevance, gradient).nan_to_num(nan=0.0),
         "ndcg_of_random_order": random_ndcg(relevance, gain=gain).nanmean(),
     }
-    if (tempered := _first(objective, "temperature")) is not None:
+    tempered = _first(objective, "temperature")
+    if tempered is not None and tempered.temperature == "auto":
+        found["temperature_over_spread"] = similarity.new_tensor(tempered.spreads)
+    elif tempered is not None:
         judged = ~relevance.isnan()
         count = judged.sum(-1).clamp_min(1)
         mean = torch.where(judged, similarity, 0).sum(-1) / count
@@ -163,6 +169,10 @@ def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict
 
 
 def _first(objective: Objective, name: str) -> Any:
-    """Return the objective, or the first term of a mixture, that has a setting; or None."""
-    terms = [term for _, term in objective.terms] if isinstance(objective, Mixture) else [objective]
-    return next((term for term in terms if hasattr(term, name)), None)
+    """Return the first part of an objective, of a mixture's terms or within others, that has a setting; or None."""
+    if hasattr(objective, name):
+        return objective
+    within = [term for _, term in objective.terms] if isinstance(objective, Mixture) else []
+    if isinstance(inner := getattr(objective, "objective", None), Objective):
+        within = [inner]
+    return next((found for part in within if (found := _first(part, name)) is not None), None)

@@ -16,8 +16,13 @@ from st_rankloss import (
     RankingLoss,
     SoftmaxCrossEntropy,
 )
+from st_rankloss.diagnostics import measure
+from st_rankloss.losses.parts import LossParts
+from st_rankloss.objectives import Perturbed
 from st_rankloss.relevance import Numeric, Pairs
+from tests.losses.test_objectives import task
 from tests.models import Passing, columns_of, random_columns, tiny_bert, word_model
+from tests.objectives.test_contracts import TABLE, name_of
 from tests.test_trainer import DOCUMENTS, QUERIES, ROWS, TOPICS, WORDS, arguments
 
 SCORES = [float(row % 3 == 0) for row in range(ROWS)]
@@ -204,3 +209,31 @@ def test_a_model_that_has_learned_everything_is_not_warned_of(tmp_path, caplog):
     entries, _ = diagnosed(tmp_path, steps=2, logging_steps=1, model=model, temperature=0.01)
     assert entries[0]["vanishing_gradient"] == 0
     assert not caplog.records
+
+
+@pytest.mark.parametrize("case", TABLE, ids=name_of)
+def test_every_objective_can_be_looked_at_and_trains_no_differently(case):
+    relevance, labels, sizes = task(case)
+
+    def run(*, looked_at):
+        torch.manual_seed(0)
+        embeddings = random_columns(sizes)
+        loss = RankingLoss(Passing(), case.objective, relevance)
+        diagnostics = RankingDiagnostics(loss)
+        loss.observer = diagnostics._observe if looked_at else None
+        value = loss(columns_of(embeddings), labels)
+        (value.total() if isinstance(value, LossParts) else value).backward()
+        return diagnostics._found, embeddings[0].grad
+
+    (found, gradient), (_, plain) = run(looked_at=True), run(looked_at=False)
+    assert torch.equal(gradient, plain)
+    assert {"vanishing_gradient", "ndcg_of_random_order", "effective_rank"} <= set(found)
+    assert ("temperature_over_spread" in found) == ("temperature" in repr(case.objective))
+    assert all(value.isfinite() for value in found.values())
+
+
+def test_an_automatic_temperature_is_reported_as_it_is():
+    similarity, relevance = torch.rand(4, 9), torch.rand(4, 9)
+    for objective in (ApproxNDCG("auto"), Perturbed(ApproxNDCG("auto")), SoftmaxCrossEntropy("auto") + ApproxNDCG()):
+        found = measure(similarity, relevance, objective)
+        assert found["temperature_over_spread"] == ApproxNDCG.spreads

@@ -193,7 +193,6 @@ def _correlation(values: Tensor, target: Tensor, judged: Tensor, *, relative: bo
     """Pearson correlation over the judged; a spread of ``values`` under the least one counts as the least."""
     values, target = (x - masked_mean(x, judged)[:, None] for x in (values, target))
     variance, wanted = (masked_mean(x.square(), judged) for x in (values, target))
-    least = _LEAST_SPREAD**2 * wanted.detach() if relative else _LEAST_SPREAD**2
-    least = torch.as_tensor(least, dtype=variance.dtype, device=variance.device)
+    least = _LEAST_SPREAD**2 * (wanted if relative else torch.ones_like(wanted))
     scale = (torch.maximum(variance, least) * wanted).sqrt()
     return masked_mean(values * target, judged) / torch.where(scale > 0, scale, 1)

@@ -104,9 +104,7 @@ def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tens
     length = judged.sum(-1)
     documents = similarity.shape[1]
     permutation = torch.eye(documents, dtype=value.dtype, device=value.device).expand(len(value), -1, -1)
-    for first, second, block in _batcher(documents):
-        low = torch.tensor(first, device=value.device)
-        high = torch.tensor(second, device=value.device)
+    for low, high, block in _layers_on(documents, value.device):
         # A shorter list has a smaller network, and no comparator beyond its end.
         active = (high < length[:, None]) & (block < length)[:, None]
         swap = torch.where(active, torch.sigmoid((value[:, high] - value[:, low]) / temperature), 0)
@@ -125,6 +123,15 @@ def _exchanged(swap: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor, li
 
 
 @lru_cache(maxsize=64)
+def _layers_on(wires: int, device: torch.device) -> list[tuple[Tensor, Tensor, int]]:
+    """The layers of Batcher's network as indices on a device, which are made once."""
+    with torch.inference_mode(mode=False):  # else they could not be saved for a backward pass later
+        return [
+            (torch.tensor(first, device=device), torch.tensor(second, device=device), block)
+            for first, second, block in _batcher(wires)
+        ]
+
+
 def _batcher(wires: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]:
     """The layers of Batcher's network: first and second wire of each comparator, and the blocks that are merged."""
     layers = []

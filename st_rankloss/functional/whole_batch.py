@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -298,8 +300,8 @@ def many_views(similarity: Tensor, relevance: Tensor, *, temperature: float = 0.
     same_view = (view[:, None] == view) & ~related
     apart = masked_logsumexp(logits, same_view)
     apart = torch.where(related, torch.where(same_view.any(1), apart, 0), 0).sum(1)
-    halves = torch.log(torch.tensor(2.0, dtype=logits.dtype))  # each pair of views is in `aligned` twice
-    return torch.where(defined, apart - (aligned - halves.to(logits.device)), 0)
+    twice = math.log(2)  # each pair of views is in `aligned` twice
+    return torch.where(defined, apart - (aligned - twice), 0)
 
 
 def _over_views(values: Tensor, related: Tensor) -> Tensor:

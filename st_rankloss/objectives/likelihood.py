@@ -47,7 +47,7 @@ class SoftmaxCrossEntropy(Configured):
     """
 
     function = staticmethod(softmax_cross_entropy)
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
     gain: Gain = "linear"
@@ -64,7 +64,7 @@ class SupCon(Configured):
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "all"}
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
 
@@ -79,7 +79,7 @@ class InfoNCE(Configured):
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "own"}
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_kinds)
 
     temperature: float | str = 0.05
@@ -95,7 +95,7 @@ class DCL(Configured):
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "none"}
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_kinds)
 
     temperature: float | str = 0.05
@@ -111,7 +111,7 @@ class ListNet(Configured):
     """
 
     function = staticmethod(list_divergence)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -129,7 +129,7 @@ class RankKL(Configured):
 
     function = staticmethod(list_divergence)
     fixed: ClassVar[dict[str, Any]] = {"by_rank": True}
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -147,7 +147,7 @@ class PlackettLuce(Configured):
     """
 
     function = staticmethod(plackett_luce)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -164,7 +164,7 @@ class PRO(Configured):
     """
 
     function = staticmethod(preference_ranking)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -179,7 +179,7 @@ class RankNContrast(Configured):
     """
 
     function = staticmethod(rank_n_contrast)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
@@ -249,7 +249,7 @@ class PolicyGradient(Configured):
     """
 
     function = staticmethod(policy_gradient)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05

@@ -47,7 +47,7 @@ class ApproxNDCG(Configured):
 
     function = staticmethod(approx_ndcg)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
     gain: Gain = "linear"
@@ -67,7 +67,7 @@ class SoftSpearman(Configured):
 
     function = staticmethod(soft_spearman)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
@@ -85,7 +85,7 @@ class SoftKendall(Configured):
 
     function = staticmethod(soft_kendall)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
@@ -111,7 +111,7 @@ class ApproxRankMSE(Configured):
     """
 
     function = staticmethod(approx_rank_mse)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -129,7 +129,7 @@ class SmoothAP(Configured):
 
     function = staticmethod(smooth_ap)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
     method: str = "auto"
@@ -164,7 +164,7 @@ class HierarchicalAP(Configured):
 
     function = staticmethod(hierarchical_ap)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
     method: str = "auto"
@@ -181,7 +181,7 @@ class ApproxMRR(Configured):
 
     function = staticmethod(approx_mrr)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
     method: str = "auto"
@@ -200,7 +200,7 @@ class ApproxRecall(Configured):
 
     function = staticmethod(approx_recall)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
 
     k: int = 10
     temperature: float | str = 0.05

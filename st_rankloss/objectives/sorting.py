@@ -23,7 +23,7 @@ class NeuralNDCG(Configured):
 
     function = staticmethod(neural_ndcg)
     higher_is_better = True
-    spreads = 0.3
+    spreads = 0.5
 
     temperature: float | str = 0.05
     gain: Gain = "linear"
@@ -40,7 +40,7 @@ class GroCo(Configured):
     """
 
     function = staticmethod(group_ordering)
-    spreads = 0.3
+    spreads = 0.5
     needs = staticmethod(two_kinds)
 
     temperature: float | str = 0.05

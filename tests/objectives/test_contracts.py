@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pickle
@@ -300,6 +301,17 @@ def test_no_extreme_gives_nan(case, extreme, dtype):
         assert gradient[~defined].eq(0).all()
 
 
+@pytest.mark.parametrize("temperature", [1e-5, 1e-3, 10.0, 1e4])
+@cases(lambda case: isinstance(case.objective, Configured) and hasattr(case.objective, "temperature"))
+def test_no_temperature_gives_nan(case, temperature):
+    objective = dataclasses.replace(case.objective, temperature=temperature)
+    for dtype in (torch.float64, torch.float32):
+        similarity, relevance = (x.to(dtype) for x in batch(case))
+        value, gradient = value_and_gradient(objective, similarity, relevance)
+        assert value.isfinite().all()
+        assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @cases(certain)
 def test_half_precision_is_computed_in_float32(case, dtype):
@@ -385,3 +397,20 @@ def test_it_raises_its_own_metric(case):
     before, after = train(objective, case.labels, metric)
     assert after > before + 0.1 * (metric is not NDCG) * min(1 - before, 0.5), (before, after)
     assert after > before + 0.02, (before, after)
+
+
+@pytest.mark.gpu
+@cases(lambda case: "Wasserstein" not in repr(case.objective))  # whose singular values wait for the device
+def test_on_a_gpu_it_is_the_same_and_never_waits(case, cuda):
+    similarity, relevance = (x.float() for x in batch(case))
+    wanted = value_and_gradient(case.objective, similarity, relevance)
+    similarity, relevance = similarity.to(cuda), relevance.to(cuda)
+    value_and_gradient(case.objective, similarity, relevance)  # constants are built, and cached, on the first call
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = value_and_gradient(case.objective, similarity, relevance)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    if not case.draws:
+        for ours, theirs in zip(found, wanted, strict=True):
+            torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-4, atol=1e-5)
