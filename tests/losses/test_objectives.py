@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from datasets import Dataset
+from scipy.stats import spearmanr
 from sentence_transformers.sentence_transformer.losses import AnglELoss, CoSENTLoss
 from sentence_transformers.util import pairwise_angle_sim
 
-from st_rankloss import RankingLoss
+from st_rankloss import RankingLoss, RankingTrainer, ViewsCollator
+from st_rankloss.augmentations import DropWords
 from st_rankloss.losses import CachedRankingLoss, EmbeddingMixup, angle_sim
 from st_rankloss.losses.parts import LossParts
-from st_rankloss.objectives import CoSENT, OverPairs, RankNContrast, SoftSpearman
-from st_rankloss.relevance import Classes, Numeric, Pairs, Vectors
-from tests.models import Passing, columns_of, random_columns
+from st_rankloss.objectives import MVDHEL, CoSENT, MVInfoNCE, OverPairs, RankNContrast, SoftSpearman
+from st_rankloss.relevance import Classes, Numeric, Pairs, Vectors, Views
+from tests.models import Passing, columns_of, random_columns, tiny_bert, word_model
 from tests.objectives.test_contracts import TABLE, Case, name_of
+from tests.test_trainer import DOCUMENTS, QUERIES, TOPICS, WORDS, arguments, trained
 
 
 def total(loss):
@@ -80,9 +84,68 @@ def test_spearman_over_pairs_sees_the_pairs_and_nothing_else():
         torch.testing.assert_close(mine, direct)
 
 
-def test_a_square_objective_says_what_it_needs():
-    from st_rankloss.objectives import MVInfoNCE
+def cosines(model, first, second):
+    embeddings = [model.encode(list(t), convert_to_tensor=True, normalize_embeddings=True) for t in (first, second)]
+    return embeddings[0] @ embeddings[1].T
 
+
+@pytest.mark.parametrize("make", [RankingLoss, CachedRankingLoss])
+@pytest.mark.parametrize("objective", [SoftSpearman(0.1), CoSENT(10.0), SoftSpearman(0.1) + 0.2 * CoSENT()], ids=repr)
+def test_the_trainer_raises_spearman_over_pairs(make, objective, tmp_path):
+    partner = torch.randperm(len(TOPICS), generator=torch.Generator().manual_seed(0)).tolist()
+    partner = [row if row % 3 else other for row, other in enumerate(partner)]  # most are of one topic
+    scores = [float((a == TOPICS[b]) + (a % 2 == TOPICS[b] % 2)) for a, b in zip(TOPICS, partner, strict=True)]
+    documents = [DOCUMENTS[row] for row in partner]
+    data = Dataset.from_dict({"first": QUERIES, "second": documents, "score": scores})
+    model = word_model(WORDS) if make is RankingLoss else tiny_bert(tmp_path / "bert", WORDS)
+
+    def spearman():
+        return spearmanr(cosines(model, QUERIES, documents).diagonal().numpy(), scores).statistic
+
+    before = spearman()
+    loss = make(model, OverPairs(objective), Pairs())
+    trainer = trained(model, data, loss, tmp_path, learning_rate=0.1 if make is RankingLoss else 1e-3, max_steps=30)
+    assert spearman() > before + 0.2
+    assert loss.get_config_dict()["objective"].startswith("OverPairs(")
+    assert trainer.state.log_history[0]["loss"] > trainer.state.log_history[-2]["loss"]
+
+
+@pytest.mark.parametrize("objective", [MVInfoNCE(), MVDHEL()], ids=repr)
+def test_the_trainer_brings_many_views_together(objective, tmp_path):
+    model = word_model(WORDS)
+    views = ViewsCollator(model.preprocess, views=[DropWords(0.3)] * 3)
+    seen = []
+
+    def relevance_of_views(query, document):
+        seen.append(query["sample"])
+        return Views()(query, document)
+
+    class Watched(Views):
+        def __call__(self, query_labels, document_labels):
+            return relevance_of_views(query_labels, document_labels)
+
+    def gap():
+        similarity = cosines(model, QUERIES, [" ".join(text.split()[:3]) for text in QUERIES])
+        return (similarity.diagonal().mean() - similarity.mean()).item()
+
+    before = gap()
+    trainer = RankingTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=30),
+        train_dataset=Dataset.from_dict({"text": QUERIES}),
+        loss=RankingLoss(model, objective, Watched()),
+        data_collator=views,
+    )
+    trainer.train()
+    assert gap() > before + 0.05
+    # All rows under the first view, then all under the second: the n-th row of a sample is its n-th view.
+    for sample in seen:
+        first, second, third = sample.chunk(3)
+        assert torch.equal(first, second)
+        assert torch.equal(first, third)
+
+
+def test_a_square_objective_says_what_it_needs():
     loss = RankingLoss(Passing(), MVInfoNCE(), Pairs())
     with pytest.raises(ValueError, match="every sample a query and a document"):
         loss(columns_of(random_columns([4, 4, 4])))
