@@ -19,7 +19,7 @@ from st_rankloss.functional.lists import (
     two_kinds,
 )
 from st_rankloss.functional.ranks import exact_ranks
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import check_count, check_settings
 
 
 def softmax_cross_entropy(
@@ -361,7 +361,8 @@ def softmax_at_k(
     weights; here β is that of the list, and weights are constants, since their gradient would lower a positive that is
     hard. Time O(D log D), memory O(D).
     """
-    check_settings(temperature=temperature, weight_temperature=weight_temperature, count=k)
+    check_settings(temperature=temperature, weight_temperature=weight_temperature)
+    check_count(k, "k")
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from st_rankloss.functional.lists import any_relevant, per_list
 from st_rankloss.functional.ranks import soft_rank
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import check_count, check_settings
 
 
 def approx_mrr(
@@ -97,7 +97,7 @@ def approx_recall(
     the relevant documents.
     """
     check_settings(temperature=temperature, cutoff_temperature=cutoff_temperature, method=method)
-    check_settings(count=k)
+    check_count(k, "k")
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0

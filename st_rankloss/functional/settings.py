@@ -11,7 +11,8 @@ from st_rankloss.functional.gains import check_gain
 from st_rankloss.kernels import METHODS
 
 
-def _positive_integer(value: Any, name: str) -> None:
+def check_count(value: Any, name: str) -> None:
+    """Raise ValueError unless ``value`` is an integer of at least 1."""
     if value is None:
         raise ValueError(f"{name} must be an integer of at least 1, got None.")
     check_at_least(value, 1, name)
@@ -56,7 +57,7 @@ _RULES: dict[str, Callable[[Any, str], None]] = {
         _at_least_0,
     ),
     **dict.fromkeys(("bias", "base"), _finite),
-    **dict.fromkeys(("samples", "iterations", "neighbours", "count", "hardest"), _positive_integer),
+    **dict.fromkeys(("samples", "iterations", "neighbours", "count", "hardest"), check_count),
     "k": lambda value, name: check_at_least(value, 1, name),
     "gain": lambda value, name: check_gain(value),
     "method": lambda value, name: check_choice(value, ["auto", *METHODS], name),

@@ -19,7 +19,8 @@ class ANDCGLoss(RankingLoss):
     Args:
         model: The SentenceTransformer to train.
         relevance: What the labels mean, see `RankingLoss`; None chooses by columns and labels.
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1.
+        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or
+            ``"auto"``, half the standard deviation of each query's similarities.
         gain: ``"linear"``, the nDCG of MTEB and pytrec_eval, ``"exponential"`` (2^y - 1) or a callable.
         k: Cutoff; None means no cutoff, which trains better: ranks in a batch are not ranks in a corpus.
         **options: What all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
@@ -44,7 +45,7 @@ class ANDCGLoss(RankingLoss):
         model: Any,
         relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
         *,
-        temperature: float = 0.05,
+        temperature: float | str = 0.05,
         gain: Gain = "linear",
         k: int | None = None,
         **options: Unpack[RankingOptions],

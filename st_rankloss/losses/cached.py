@@ -158,7 +158,7 @@ class CachedANDCGLoss(CachedRankingLoss):
         model: Any,
         relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
         *,
-        temperature: float = 0.05,
+        temperature: float | str = 0.05,
         gain: Gain = "linear",
         k: int | None = None,
         mini_batch_size: int = 32,

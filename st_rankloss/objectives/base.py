@@ -74,13 +74,18 @@ class Configured(Objective):
     """Which lists the function has a value for, by relevance (0 where unjudged) and which documents are judged."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Check the settings, each by its rule and all by the function, which gets a list of nothing."""
         settings = self.config()
         if settings.get("temperature") == "auto":
-            del settings["temperature"]
             if self.spreads is None:
                 raise ValueError(f"temperature must be a number for {type(self).__name__}, got 'auto'.")
+            settings["temperature"] = self.spreads
         check_settings(**settings)
+        self._try(settings | self.fixed)
+
+    def _try(self, settings: dict[str, Any]) -> None:
+        nothing = torch.zeros(1, 0)
+        type(self).function(nothing, nothing, no_relevant="zero", **settings)
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the loss of each query, 0 where it is not defined."""

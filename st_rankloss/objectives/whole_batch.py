@@ -23,6 +23,9 @@ class _WholeBatch(Configured):
 
     separable = False
 
+    def _try(self, settings: dict[str, Any]) -> None:
+        type(self).function(torch.ones(1, 1), torch.ones(1, 1), **settings)
+
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute each query's part, 0 where it is not defined."""
         with torch.autocast(similarity.device.type, enabled=False):

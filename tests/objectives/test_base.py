@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from st_rankloss import objectives as o
 from st_rankloss.functional import approx_ndcg, softmax_cross_entropy
 from st_rankloss.objectives import (
     ApproxNDCG,
@@ -154,6 +155,17 @@ def test_only_objectives_are_added(other):
         (lambda: ApproxNDCG(cutoff_temperature=0.0), "cutoff_temperature must be a finite number above 0, got 0.0"),
         (lambda: SoftmaxCrossEntropy(0), "temperature must be a finite number above 0, got 0"),
         (lambda: SoftmaxCrossEntropy(gain="square"), "gain must be one of"),
+        (lambda: o.ApproxRecall(k=None), "k must be an integer of at least 1, got None"),
+        (lambda: o.ThresholdMargin(upper=0.1), "lower must be below upper, got lower=0.5 and upper=0.1"),
+        (lambda: o.RegressionCompatible(alpha=2.0), r"alpha must be in \(0, 1\], got 2.0"),
+        (lambda: o.ContextualSimilarity(alpha=2.0), r"alpha must be in \(0, 1\], got 2.0"),
+        (lambda: o.PolicyGradient(samples=1), "samples must be an integer of at least 2, got 1"),
+        (lambda: o.PSL(width=0.0), "width must be a finite number above 0, got 0.0"),
+        (lambda: o.CoSENT(scale=0.0), "scale must be a finite number above 0, got 0.0"),
+        (lambda: o.PlackettLuce(positions="top"), "positions must be one of 'equal', 'ndcg', 'confidence', got 'top'"),
+        (lambda: o.SetInformation("cut"), "set_function must be one of .* got 'cut'"),
+        (lambda: o.MVDHEL(0), "temperature must be a finite number above 0, got 0"),
+        (lambda: o.SoftKendall(method="fast"), "method must be one of .* got 'fast'"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(make, message):
