@@ -11,6 +11,7 @@ from st_rankloss.functional.gains import Gain, check_gain, gains_of
 from st_rankloss.functional.lists import (
     any_relevant,
     differences,
+    has_gain,
     masked_logsumexp,
     masked_mean,
     per_list,
@@ -71,21 +72,15 @@ def softmax_cross_entropy(
     check_settings(temperature=temperature, poly=poly)
     check_gain(gain)
 
-    def gains(relevance: Tensor, judged: Tensor) -> Tensor:
-        return gains_of(torch.where(judged, relevance, torch.nan), gain)
-
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        target = gains(relevance, judged)
+        target = gains_of(relevance, gain)
         total = target.sum(-1, keepdim=True)
         target = target / torch.where(total > 0, total, 1)
         log_likelihood = _log_softmax(similarity / temperature, judged)
         loss = -(target * log_likelihood).sum(-1)
         return loss + poly * (1 - (target * log_likelihood.exp()).sum(-1)) if poly else loss
 
-    def has_gain(relevance: Tensor, judged: Tensor) -> Tensor:
-        return (gains(relevance, judged) > 0).any(-1)
-
-    return per_list(body, similarity, relevance, has_gain, no_relevant)
+    return per_list(body, similarity, relevance, has_gain(gain), no_relevant)
 
 
 def info_nce(

@@ -16,7 +16,7 @@ from st_rankloss.functional.checks import (
     check_relevance,
     check_same_shape,
 )
-from st_rankloss.functional.gains import Gain, check_gain
+from st_rankloss.functional.gains import Gain, check_gain, gains_of
 from st_rankloss.functional.ranks import list_columns, upcast
 
 NO_RELEVANT = ("skip", "zero", "error")
@@ -41,6 +41,15 @@ def two_grades(relevance: Tensor, judged: Tensor) -> Tensor:
     highest = torch.where(judged, relevance, -torch.inf).amax(-1)
     lowest = torch.where(judged, relevance, torch.inf).amin(-1)
     return highest > lowest
+
+
+def has_gain(gain: Gain) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what tells which lists have a document with gain."""
+
+    def any_gain(relevance: Tensor, judged: Tensor) -> Tensor:
+        return (gains_of(relevance, gain) > 0).any(-1)
+
+    return any_gain
 
 
 def per_list(

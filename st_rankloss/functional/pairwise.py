@@ -177,7 +177,7 @@ def lambda_loss(
     check_gain(gain)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = gains_of(torch.where(judged, relevance, torch.nan), gain)
+        gains = gains_of(relevance, gain)
         ideal = ideal_of_gains(gains, k)[:, None]
         gains = gains / torch.where(ideal > 0, ideal, 1)
         ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
@@ -196,7 +196,7 @@ def lambda_loss(
         return sum_over_rows(of_rows, judged & (gains > 0), similarity)
 
     def has_order(relevance: Tensor, judged: Tensor) -> Tensor:
-        return two_grades(gains_of(torch.where(judged, relevance, torch.nan), gain), judged)
+        return two_grades(gains_of(relevance, gain), judged)
 
     return per_list(body, similarity, relevance, has_order, no_relevant)
 

@@ -227,7 +227,7 @@ def policy_gradient(
         raise ValueError(f"samples must be an integer of at least 2, got {samples!r}.")
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = gains_of(torch.where(judged, relevance, torch.nan), gain)
+        gains = gains_of(relevance, gain)
         ideal = ideal_of_gains(gains, k)[:, None]
         far = torch.finfo(similarity.dtype).min / 4
         logits = torch.where(judged, similarity / temperature, far)[:, None].expand(-1, samples, -1)
@@ -247,7 +247,6 @@ def policy_gradient(
         return 1 - reward.mean(-1) + surrogate - surrogate.detach()
 
     def has_order(relevance: Tensor, judged: Tensor) -> Tensor:
-        gained = (gains_of(torch.where(judged, relevance, torch.nan), gain) > 0).any(-1)
-        return two_grades(relevance, judged) & gained
+        return two_grades(gains_of(relevance, gain), judged)
 
     return per_list(body, similarity, relevance, has_order, no_relevant)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
-from st_rankloss.functional.lists import few_lists_at_once, masked_mean, per_list, two_kinds
+from st_rankloss.functional.lists import few_lists_at_once, has_gain, masked_mean, per_list, two_kinds
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.settings import check_settings
 
@@ -198,17 +198,14 @@ def neural_ndcg(
     check_gain(gain)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = gains_of(torch.where(judged, relevance, torch.nan), gain)
+        gains = gains_of(relevance, gain)
         permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
         at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
         place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
         ideal = ideal_of_gains(gains, k)
         return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
 
-    def has_gain(relevance: Tensor, judged: Tensor) -> Tensor:
-        return (gains_of(torch.where(judged, relevance, torch.nan), gain) > 0).any(-1)
-
-    return per_list(few_lists_at_once(body), similarity, relevance, has_gain, no_relevant)
+    return per_list(few_lists_at_once(body), similarity, relevance, has_gain(gain), no_relevant)
 
 
 def group_ordering(
