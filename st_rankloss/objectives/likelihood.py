@@ -23,6 +23,15 @@ from st_rankloss.objectives.base import Configured
 
 
 @dataclass(frozen=True)
+class _Tempered(Configured):
+    """What divides similarities by a temperature, and has no further setting."""
+
+    spreads = 0.5
+
+    temperature: float | str = 0.05
+
+
+@dataclass(frozen=True)
 class SoftmaxCrossEntropy(Configured):
     """Cross-entropy between the softmax of similarities and the normalised gains, `softmax_cross_entropy`.
 
@@ -54,51 +63,36 @@ class SoftmaxCrossEntropy(Configured):
     poly: float = 0.0
 
 
-@dataclass(frozen=True)
-class SupCon(Configured):
+class SupCon(_Tempered):
     """`info_nce` in which positives compete with each other.
 
-    Args:
-        temperature: Divides the similarities, above 0; or ``"auto"``.
+    Settings: ``temperature`` as of `SoftmaxCrossEntropy`.
     """
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "all"}
-    spreads = 0.5
-
-    temperature: float | str = 0.05
 
 
-@dataclass(frozen=True)
-class InfoNCE(Configured):
+class InfoNCE(_Tempered):
     """`info_nce` in which each positive competes with the irrelevant documents only.
 
-    Args:
-        temperature: Divides the similarities, above 0; or ``"auto"``.
+    Settings: ``temperature`` as of `SoftmaxCrossEntropy`.
     """
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "own"}
-    spreads = 0.5
     needs = staticmethod(two_kinds)
 
-    temperature: float | str = 0.05
 
-
-@dataclass(frozen=True)
-class DCL(Configured):
+class DCL(_Tempered):
     """`info_nce` without the positive in its own denominator: decoupled.
 
-    Args:
-        temperature: Divides the similarities, above 0; or ``"auto"``.
+    Settings: ``temperature`` as of `SoftmaxCrossEntropy`.
     """
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "none"}
-    spreads = 0.5
     needs = staticmethod(two_kinds)
-
-    temperature: float | str = 0.05
 
 
 @dataclass(frozen=True)
@@ -155,19 +149,14 @@ class PlackettLuce(Configured):
     label_temperature: float = 1.0
 
 
-@dataclass(frozen=True)
-class PRO(Configured):
+class PRO(_Tempered):
     """`preference_ranking`: softmaxes sharpened by the gap in relevance.
 
-    Args:
-        temperature: Divides the similarities, above 0; or ``"auto"``.
+    Settings: ``temperature`` as of `SoftmaxCrossEntropy`.
     """
 
     function = staticmethod(preference_ranking)
-    spreads = 0.5
     needs = staticmethod(two_grades)
-
-    temperature: float | str = 0.05
 
 
 @dataclass(frozen=True)

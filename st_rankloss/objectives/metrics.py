@@ -57,6 +57,16 @@ class ApproxNDCG(Configured):
 
 
 @dataclass(frozen=True)
+class _SoftRanked(Configured):
+    """What has soft ranks at a temperature, and no further setting."""
+
+    spreads = 0.5
+
+    temperature: float | str = 0.05
+    method: str = "auto"
+
+
+@dataclass(frozen=True)
 class SoftSpearman(Configured):
     """1 - `soft_spearman`. Over pairs, as STS benchmarks report it: ``OverPairs(SoftSpearman())``.
 
@@ -101,38 +111,24 @@ class Pearson(Configured):
     needs = staticmethod(two_grades)
 
 
-@dataclass(frozen=True)
-class ApproxRankMSE(Configured):
+class ApproxRankMSE(_SoftRanked):
     """`approx_rank_mse`, ADR-MSE.
 
-    Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+    Settings: ``temperature`` and ``method`` as of `SoftSpearman`, 0.05 and ``"auto"``.
     """
 
     function = staticmethod(approx_rank_mse)
-    spreads = 0.5
     needs = staticmethod(two_grades)
 
-    temperature: float | str = 0.05
-    method: str = "auto"
 
-
-@dataclass(frozen=True)
-class SmoothAP(Configured):
+class SmoothAP(_SoftRanked):
     """1 - `smooth_ap`.
 
-    Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+    Settings: ``temperature`` and ``method`` as of `SoftSpearman`, 0.05 and ``"auto"``.
     """
 
     function = staticmethod(smooth_ap)
     higher_is_better = True
-    spreads = 0.5
-
-    temperature: float | str = 0.05
-    method: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -153,38 +149,24 @@ class SupAP(Configured):
     width: float = 0.05
 
 
-@dataclass(frozen=True)
-class HierarchicalAP(Configured):
+class HierarchicalAP(_SoftRanked):
     """1 - `hierarchical_ap`.
 
-    Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+    Settings: ``temperature`` and ``method`` as of `SoftSpearman`, 0.05 and ``"auto"``.
     """
 
     function = staticmethod(hierarchical_ap)
     higher_is_better = True
-    spreads = 0.5
-
-    temperature: float | str = 0.05
-    method: str = "auto"
 
 
-@dataclass(frozen=True)
-class ApproxMRR(Configured):
+class ApproxMRR(_SoftRanked):
     """1 - `approx_mrr`.
 
-    Args:
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines .01 to .1; or ``"auto"``.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
+    Settings: ``temperature`` and ``method`` as of `SoftSpearman`, 0.05 and ``"auto"``.
     """
 
     function = staticmethod(approx_mrr)
     higher_is_better = True
-    spreads = 0.5
-
-    temperature: float | str = 0.05
-    method: str = "auto"
 
 
 @dataclass(frozen=True)
