@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
-from st_rankloss.objectives import AcrossQueries, SoftSpearman
+from st_rankloss.objectives import MVDHEL, AcrossQueries, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Views
 from tests.models import SHAPES, Passing, columns_of, random_columns
 
@@ -91,6 +91,7 @@ COLLATED = {
     "lists": ([{"label": [float(i % 3) for i in range(n)]} for n in LENGTHS], Lists(), "auto"),
     "views": ([{} for _ in LENGTHS], Views(), "views"),
     "labelled_views": ([{"label": i % 3} for i in range(12)], Views(Classes()), "views"),
+    "many_views": ([{} for _ in LENGTHS], Views(), "views"),
 }
 
 
@@ -111,7 +112,7 @@ def collated(rows, kind):
     return [batch[name].requires_grad_() for name in names], batch["label"]
 
 
-def deviations_of_collated(rows, relevance, kind, rank):
+def deviations_of_collated(rows, relevance, kind, rank, make):
     """As `deviations`, for rows that each process collates by itself."""
     rows = [{"text": str(i), **row} for i, row in enumerate(rows)]
     if isinstance(relevance, Lists):
@@ -123,7 +124,12 @@ def deviations_of_collated(rows, relevance, kind, rank):
     if kind == "views":  # all rows under the first view, then all under the second
         first = torch.arange(starts[0], starts[0] + len(share))
         places = [torch.cat([first, first + len(rows)])]
-    return compare(LOSSES["plain"], relevance, (whole, labels), (own, own_labels), places)
+    return compare(make, relevance, (whole, labels), (own, own_labels), places)
+
+
+def many_views(relevance, **options):
+    """A loss that tells views by their place among those of their sample."""
+    return RankingLoss(Passing(), MVDHEL(), relevance, **options)
 
 
 def total(loss):
@@ -165,7 +171,8 @@ def main(results):
             if "symmetric" not in name or len(shape.sizes) > 1:
                 found[f"{shape.name}/{name}"] = deviations(shape, make, rank)
     for name, (rows, relevance, kind) in COLLATED.items():
-        found[f"collated_{name}"] = deviations_of_collated(rows, relevance, kind, rank)
+        make = LOSSES["plain"] if name != "many_views" else many_views
+        found[f"collated_{name}"] = deviations_of_collated(rows, relevance, kind, rank, make)
     everyone = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, found)
     try:  # a class a row in one process, two in the other
