@@ -234,6 +234,10 @@ def test_every_objective_can_be_looked_at_and_trains_no_differently(case):
 
 def test_an_automatic_temperature_is_reported_as_it_is():
     similarity, relevance = torch.rand(4, 9), torch.rand(4, 9)
-    for objective in (ApproxNDCG("auto"), Perturbed(ApproxNDCG("auto")), SoftmaxCrossEntropy("auto") + ApproxNDCG()):
-        found = measure(similarity, relevance, objective)
-        assert found["temperature_over_spread"] == ApproxNDCG.spreads
+    softmax = SoftmaxCrossEntropy("auto")
+    for objective, kind in (
+        (ApproxNDCG("auto"), ApproxNDCG),
+        (Perturbed(ApproxNDCG("auto")), ApproxNDCG),
+        (softmax + ApproxNDCG(), SoftmaxCrossEntropy),
+    ):
+        assert measure(similarity, relevance, objective)["temperature_over_spread"] == kind.spreads

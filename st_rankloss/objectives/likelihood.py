@@ -26,7 +26,7 @@ from st_rankloss.objectives.base import Configured
 class _Tempered(Configured):
     """What divides similarities by a temperature, and has no further setting."""
 
-    spreads = 0.5
+    spreads = 1.0
 
     temperature: float | str = 0.05
 
@@ -56,7 +56,7 @@ class SoftmaxCrossEntropy(Configured):
     """
 
     function = staticmethod(softmax_cross_entropy)
-    spreads = 0.5
+    spreads = 1.0
 
     temperature: float | str = 0.05
     gain: Gain = "linear"
@@ -105,7 +105,7 @@ class ListNet(Configured):
     """
 
     function = staticmethod(list_divergence)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -123,7 +123,7 @@ class RankKL(Configured):
 
     function = staticmethod(list_divergence)
     fixed: ClassVar[dict[str, Any]] = {"by_rank": True}
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -141,7 +141,7 @@ class PlackettLuce(Configured):
     """
 
     function = staticmethod(plackett_luce)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
@@ -168,7 +168,7 @@ class RankNContrast(Configured):
     """
 
     function = staticmethod(rank_n_contrast)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
@@ -238,7 +238,7 @@ class PolicyGradient(Configured):
     """
 
     function = staticmethod(policy_gradient)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05

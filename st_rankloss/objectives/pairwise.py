@@ -23,7 +23,7 @@ class RankNet(Configured):
     """
 
     function = staticmethod(rank_net)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
@@ -40,7 +40,7 @@ class MannWhitney(Configured):
     """
 
     function = staticmethod(mann_whitney)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_kinds)
 
     temperature: float | str = 0.1
@@ -59,7 +59,7 @@ class LambdaLoss(Configured):
     """
 
     function = staticmethod(lambda_loss)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
@@ -78,7 +78,7 @@ class RankList(Configured):
     """
 
     function = staticmethod(rank_list)
-    spreads = 0.5
+    spreads = 1.0
     needs = staticmethod(two_grades)
 
     temperature: float | str = 0.1
