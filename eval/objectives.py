@@ -3,7 +3,7 @@
     python eval/objectives.py --output output/objectives [--batches 256 1024] [--device cuda]
 
 Every objective gets the batch of `performance.py`: two columns in classes of eight, which a hierarchy of two levels
-grades 2, 1 and 0. Objectives take turns with MNRL in one process, forward and backward, from embeddings.
+grades 1, 0.5 and 0. Objectives take turns with MNRL in one process, forward and backward, from embeddings.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def contenders() -> dict[str, Objective]:
 
 
 def grades(query_labels: Tensor, document_labels: Tensor) -> Tensor:
-    """Grade the batch's classes: 2 in one class, 1 in one of eight neighbouring classes; at most 1 in all."""
+    """Grade the batch's classes: 1 in one class, 0.5 in one of eight neighbouring classes, else 0."""
     paths = [torch.stack([labels // 8, labels], 1) for labels in (query_labels, document_labels)]
     return Hierarchy()(*paths) / 2
 

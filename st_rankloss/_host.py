@@ -57,7 +57,7 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: float) 
     loss = CoSENTLoss(None, scale=scale, similarity_fct=_first)
     top = 1 + relevance.amax(-1, keepdim=True)
     labels = torch.where(judged, relevance, top)
-    placed = torch.where(judged, similarity, 1e30 / scale)
+    placed = torch.where(judged, similarity, min(1e30 / scale, 1e30))
     rows = zip(placed, labels, strict=True)
     return torch.stack([loss.compute_loss_from_embeddings([row, row], label) for row, label in rows])
 

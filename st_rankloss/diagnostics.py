@@ -14,6 +14,7 @@ from st_rankloss.functional.diagnostics import effective_rank, random_ndcg, vani
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.losses import RankingLoss
 from st_rankloss.objectives import Mixture, Objective
+from st_rankloss.objectives.wrappers import OneList
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,9 @@ def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict
     Returns:
         Scalars by name, see `RankingDiagnostics`; only those that the objective and the data allow for.
     """
+    if isinstance(objective, OneList):
+        similarity, relevance = objective.one_list(similarity), objective.one_list(relevance)
+        objective = objective.objective
     with torch.enable_grad():
         given = similarity.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(objective(given, relevance).sum(), given)

@@ -18,6 +18,8 @@ def check_temperature(temperature: float, name: str = "temperature") -> None:
         raise TypeError(f"{name} must be a number, got {temperature!r}.")
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"{name} must be a finite number above 0, got {temperature!r}.")
+    if not 1e-30 <= temperature <= 1e30:
+        raise ValueError(f"{name} must be between 1e-30 and 1e30, which float32 can hold, got {temperature!r}.")
 
 
 def check_at_least(value: int | None, least: int, name: str) -> None:

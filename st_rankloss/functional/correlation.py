@@ -11,7 +11,11 @@ from st_rankloss.functional.pairs import sum_over_graded_pairs
 from st_rankloss.functional.ranks import exact_ranks, soft_rank
 from st_rankloss.functional.settings import check_settings
 
-_LEAST_SPREAD = 1e-4
+_LEAST_SPREAD = 1e-3
+"""Of similarities, for `pearson`."""
+
+_LEAST_SPREAD_OF_RANKS = 1e-2
+"""In units of the spread of the ranks that relevance gives."""
 
 
 def soft_spearman(
@@ -26,8 +30,8 @@ def soft_spearman(
 
     .. math:: \mathrm{corr}(r, \rho), \qquad r_j = 1 + \sum_{k \ne j} \sigma\left(\frac{s_k - s_j}{\tau}\right)
 
-    Documents tied in relevance share their mean rank, as in scipy. Ranks whose spread is below 10⁻⁴ of that of the
-    grades' ranks count as of that spread, so that the gradient stays finite when everything is tied.
+    Documents tied in relevance share their mean rank, as in scipy. Ranks whose spread is below a hundredth of
+    that of the grades' ranks count as of that spread, so that the gradient stays finite when everything is tied.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -64,7 +68,7 @@ def soft_spearman(
 def pearson(similarity: Tensor, relevance: Tensor, *, no_relevant: str = "skip") -> Tensor:
     """Compute the Pearson correlation of similarity and relevance; time O(D).
 
-    Similarities whose standard deviation is below 10⁻⁴ count as of that spread.
+    Similarities whose standard deviation is below 0.001 count as of that spread.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -86,9 +90,12 @@ def pearson(similarity: Tensor, relevance: Tensor, *, no_relevant: str = "skip")
 
     Source: as a loss for STS, Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442.
     """
-    return per_list(
-        lambda s, y, judged: _correlation(s, y, judged, relative=False), similarity, relevance, two_grades, no_relevant
-    )
+
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        largest = relevance.amax(-1, keepdim=True)  # so that squares of grades neither overflow nor vanish
+        return _correlation(similarity, relevance / torch.where(largest > 0, largest, 1), judged, relative=False)
+
+    return per_list(body, similarity, relevance, two_grades, no_relevant)
 
 
 def soft_kendall(
@@ -193,6 +200,6 @@ def _correlation(values: Tensor, target: Tensor, judged: Tensor, *, relative: bo
     """Pearson correlation over the judged; a spread of ``values`` under the least one counts as the least."""
     values, target = (x - masked_mean(x, judged)[:, None] for x in (values, target))
     variance, wanted = (masked_mean(x.square(), judged) for x in (values, target))
-    least = _LEAST_SPREAD**2 * (wanted if relative else torch.ones_like(wanted))
-    scale = (torch.maximum(variance, least) * wanted).sqrt()
+    least = _LEAST_SPREAD_OF_RANKS**2 * wanted if relative else _LEAST_SPREAD**2 * torch.ones_like(wanted)
+    scale = torch.maximum(variance, least).sqrt() * wanted.sqrt()
     return masked_mean(values * target, judged) / torch.where(scale > 0, scale, 1)

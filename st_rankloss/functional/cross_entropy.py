@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss.functional.checks import check_temperature
+from st_rankloss.functional.checks import check_floating, check_temperature
 from st_rankloss.functional.gains import Gain, check_gain, gains_of
 from st_rankloss.functional.lists import (
     any_relevant,
+    centred,
     differences,
     has_gain,
     masked_logsumexp,
@@ -21,6 +24,7 @@ from st_rankloss.functional.lists import (
 )
 from st_rankloss.functional.ranks import exact_ranks
 from st_rankloss.functional.settings import check_count, check_settings
+from st_rankloss.kernels.pair_sums import softplus
 
 
 def softmax_cross_entropy(
@@ -76,7 +80,7 @@ def softmax_cross_entropy(
         target = gains_of(relevance, gain)
         total = target.sum(-1, keepdim=True)
         target = target / torch.where(total > 0, total, 1)
-        log_likelihood = _log_softmax(similarity / temperature, judged)
+        log_likelihood = _log_softmax(similarity, temperature, judged)
         loss = -(target * log_likelihood).sum(-1)
         return loss + poly * (1 - (target * log_likelihood.exp()).sum(-1)) if poly else loss
 
@@ -127,7 +131,7 @@ def info_nce(
     check_settings(temperature=temperature, positives=positives)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = similarity / temperature
+        logits = centred(similarity, judged) / temperature
         relevant = relevance > 0
         rivals = masked_logsumexp(logits, judged if positives == "all" else judged & ~relevant)[:, None]
         if positives == "own":
@@ -180,16 +184,16 @@ def list_divergence(
     Gu et al. (2025), UniME-V2; by ranks, Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442, whose code divides by n.
     Time and memory O(D), by ranks O(D log D) time.
     """
-    check_settings(temperature=temperature, label_temperature=label_temperature)
+    check_settings(temperature=temperature, label_temperature=label_temperature, by_rank=by_rank)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         wanted = relevance
         if by_rank:
             length = judged.sum(-1, keepdim=True)
             wanted = (length - torch.where(judged, exact_ranks(relevance, mask=judged), 0)) / (length - 1).clamp_min(1)
-        target = _log_softmax(wanted / label_temperature, judged)
-        surplus = target - _log_softmax(similarity / temperature, judged)
-        return torch.where(judged, target.exp() * surplus, 0).sum(-1)
+        target = _log_softmax(wanted, label_temperature, judged)
+        surplus = target - _log_softmax(similarity, temperature, judged)
+        return torch.where(judged, target.exp() * surplus, 0).sum(-1).clamp_min(0)  # below 0 only by rounding
 
     return per_list(body, similarity, relevance, two_grades, no_relevant)
 
@@ -237,6 +241,7 @@ def regression_compatible(
     check_settings(temperature=temperature, bias=bias, alpha=alpha)
     if alpha > 1:
         raise ValueError(f"alpha must be in (0, 1], got {alpha!r}.")
+    check_floating(relevance, "relevance")
     if relevance.device.type == "cpu" and (relevance > 1).any():
         raise ValueError(f"relevance must be in [0, 1], got {relevance[relevance > 1][0].item()!r}.")
 
@@ -264,7 +269,7 @@ def pairwise_softmax(
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \log \Big( 1 + \sum_{k \in N}
         \phi\left(\frac{s_k - s_j}{w}\right)^{1/\tau} \Big), \qquad
-        \phi(d) = \tanh d + 1, \; \max(d + 1, 0), \; \arctan d + 1
+        \phi(d) = \tanh d + 1, \; d + 1, \; \arctan d + 1, \text{ at least } 0
 
     Irrelevant documents far above the relevant one, which may be false negatives, pull less than under a softmax, and
     the sum is nearer to a count. The 1 is the relevant document itself, φ(0).
@@ -298,8 +303,10 @@ def pairwise_softmax(
     check_temperature(width, "width")
 
     def log_activated(d: Tensor) -> Tensor:
-        bent = torch.tanh(d) if activation == "tanh" else torch.atan(d) if activation == "atan" else d
-        return (1 + bent).clamp_min(torch.finfo(d.dtype).tiny).log()
+        if activation == "tanh":  # tanh d + 1 is 2σ(2d)
+            return math.log(2) + F.logsigmoid(2 * d)
+        grown = 1 + (torch.atan(d) if activation == "atan" else d)
+        return torch.where(grown > 0, torch.where(grown > 0, grown, 1).log(), -torch.inf)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
@@ -307,7 +314,7 @@ def pairwise_softmax(
 
         def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
             grown = log_activated(differences(similarity, columns) / width) / temperature
-            return torch.where(listed, F.softplus(masked_logsumexp(grown, irrelevant.expand_as(grown))), 0).sum(-1)
+            return torch.where(listed, softplus(masked_logsumexp(grown, irrelevant.expand_as(grown))), 0).sum(-1)
 
         return sum_over_rows(of_rows, relevant, similarity) / relevant.sum(-1).clamp_min(1)
 
@@ -361,7 +368,7 @@ def softmax_at_k(
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
-        logits = similarity / temperature
+        logits = centred(similarity, judged) / temperature
         own = torch.where(judged, similarity.detach(), -torch.inf)
         best = own.sort(-1, descending=True).values
         last = (judged.sum(-1, keepdim=True) - 1).clamp(0, k - 1)
@@ -372,6 +379,7 @@ def softmax_at_k(
     return per_list(body, similarity, relevance, any_relevant, no_relevant)
 
 
-def _log_softmax(logits: Tensor, judged: Tensor) -> Tensor:
+def _log_softmax(values: Tensor, temperature: float, judged: Tensor) -> Tensor:
     """Log-softmax over the judged documents, 0 elsewhere."""
+    logits = centred(values, judged) / temperature
     return torch.where(judged, logits - masked_logsumexp(logits, judged)[:, None], 0)

@@ -67,7 +67,8 @@ def per_list(
         body: Maps similarity ``(Q, D)``, relevance ``(Q, D)`` and which documents are judged ``(Q, D)`` to a
             value for each list ``(Q,)``; unjudged documents have similarity and relevance 0.
         similarity: Shape ``(..., D)``, floating; float16 and bfloat16 become float32, also under autocast.
-        relevance: At least 0, NaN where unjudged, shape ``(..., D)``; not differentiated.
+        relevance: At least 0, NaN where unjudged, shape ``(..., D)``; not differentiated; rounded to the dtype of
+            ``similarity``.
         defined: Maps relevance (0 where unjudged) and which documents are judged to the lists that have a value.
         no_relevant: What the others give: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
@@ -75,6 +76,8 @@ def per_list(
         Values, shape ``(...)``.
     """
     check_lists(similarity, relevance, "linear", None, no_relevant)
+    if not similarity.dim():
+        raise ValueError("similarity must have a last dimension of documents, got a scalar.")
     shape, documents = similarity.shape[:-1], similarity.shape[-1]
     nothing = torch.nan if no_relevant == "skip" else 0.0
     if not documents or not shape.numel():
@@ -82,7 +85,10 @@ def per_list(
         return torch.where(torch.tensor(False, device=similarity.device), upcast(similarity).sum(-1), nothing)
     with torch.autocast(similarity.device.type, enabled=False):
         similarity = upcast(similarity).reshape(-1, documents)
+        given = relevance.dtype
         relevance = relevance.detach().reshape(-1, documents).to(similarity.dtype)
+        if given != similarity.dtype:
+            check_relevance(relevance)  # a float64 may be infinite as a float32
         judged = ~relevance.isnan()
         relevance = relevance.masked_fill(~judged, 0)
         useful = defined(relevance, judged)
@@ -137,6 +143,12 @@ def check_lists(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Average over the last dimension where ``mask`` is true; 0 where it never is."""
     return torch.where(mask, values, 0).sum(-1) / mask.sum(-1).clamp_min(1)
+
+
+def centred(values: Tensor, mask: Tensor) -> Tensor:
+    """Subtract each list's largest value, a constant, so that what only differences tell keeps its digits."""
+    largest = torch.where(mask, values.detach(), -torch.inf).amax(-1, keepdim=True)
+    return values - torch.where(largest > -torch.inf, largest, 0)
 
 
 def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:

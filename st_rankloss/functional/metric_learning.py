@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from st_rankloss.functional.lists import any_relevant, masked_logsumexp, masked_mean, per_list
 from st_rankloss.functional.settings import check_settings
+from st_rankloss.kernels.pair_sums import softplus
 
 
 def multi_similarity(
@@ -53,8 +53,8 @@ def multi_similarity(
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
-        near = F.softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
-        return near + F.softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
+        near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
+        return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
 
     return per_list(body, similarity, relevance, any_relevant, no_relevant)
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
 from st_rankloss.functional.lists import (
+    centred,
     count_pairs,
     differences,
     masked_logsumexp,
@@ -23,6 +24,7 @@ from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.pairs import sum_over_graded_pairs
 from st_rankloss.functional.ranks import exact_ranks, list_columns, sum_over_columns
 from st_rankloss.functional.settings import check_settings
+from st_rankloss.kernels.pair_sums import softplus
 
 
 def rank_net(
@@ -190,7 +192,7 @@ def lambda_loss(
                 counted = counted & ((ranks <= k)[:, None, :] | (ranks.gather(1, columns) <= k)[:, :, None])
             apart = differences(ranks, columns).abs().clamp_min(1)
             weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
-            loss = F.softplus(differences(similarity, columns) / temperature) / math.log(2)
+            loss = softplus(differences(similarity, columns) / temperature) / math.log(2)
             return torch.where(counted, gap * weight * loss, 0).sum((1, 2))
 
         return sum_over_rows(of_rows, judged & (gains > 0), similarity)
@@ -242,7 +244,7 @@ def rank_list(
     check_settings(temperature=temperature, skip=skip)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = similarity / temperature
+        logits = centred(similarity, judged) / temperature
         level = _dense_levels(relevance, judged)
         of_level = _logsumexp_by_level(logits, level, judged)  # (Q, D + 1), from the lowest grade
         lower = of_level.logcumsumexp(-1)
@@ -250,7 +252,7 @@ def rank_list(
         for below, distance in ((of_level, 1), (lower, 2)):
             there = judged & (level >= distance)
             pairs = below.gather(1, (level - distance).clamp_min(0)) - logits
-            losses.append(F.softplus(masked_logsumexp(pairs, there)))
+            losses.append(softplus(masked_logsumexp(pairs, there)))
         return losses[0] + skip * losses[1]
 
     return per_list(body, similarity, relevance, two_grades, no_relevant)
@@ -338,6 +340,7 @@ def triplet_alignment(
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
+        similarity = centred(similarity, judged)
         logits = similarity / temperature
         share = torch.where(relevant, logits, -torch.inf).softmax(-1)
         hardest = temperature * masked_logsumexp(logits, judged & ~relevant)

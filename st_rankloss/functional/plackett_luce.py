@@ -7,6 +7,7 @@ from torch import Tensor
 
 from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
 from st_rankloss.functional.lists import (
+    centred,
     differences,
     logsumexp_below,
     masked_mean,
@@ -68,7 +69,7 @@ def plackett_luce(
     check_settings(temperature=temperature, positions=positions, label_temperature=label_temperature)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = similarity / temperature
+        logits = centred(similarity, judged) / temperature
         below = logsumexp_below(logits, relevance, judged, ties=False)
         contested = below > -torch.inf
         surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
@@ -119,7 +120,7 @@ def rank_n_contrast(
     check_settings(temperature=temperature)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = similarity / temperature
+        logits = centred(similarity, judged) / temperature
         rivals = logsumexp_below(logits, relevance, judged, ties=True)
         return masked_mean(torch.where(judged, rivals, 0) - logits, judged)
 

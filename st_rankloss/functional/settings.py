@@ -23,6 +23,8 @@ def _at_least_0(value: Any, name: str) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+    if value > 1e30:
+        raise ValueError(f"{name} must be at most 1e30, which float32 can hold, got {value!r}.")
 
 
 def _finite(value: Any, name: str) -> None:
@@ -49,6 +51,7 @@ _RULES: dict[str, Callable[[Any, str], None]] = {
             "alpha",
             "beta",
             "regularisation",
+            "share",
         ),
         check_temperature,
     ),
@@ -65,11 +68,12 @@ _RULES: dict[str, Callable[[Any, str], None]] = {
     "positives": lambda value, name: check_choice(value, ("all", "own", "none"), name),
     "activation": lambda value, name: check_choice(value, ("tanh", "relu", "atan"), name),
     "set_function": lambda value, name: check_choice(value, ("facility_location", "graph_cut", "log_det"), name),
-    "normalise": _flag,
+    **dict.fromkeys(("labels", "by_rank", "decoupled"), _flag),
 }
 
 
 def check_settings(**settings: Any) -> None:
-    """Raise TypeError or ValueError unless every setting keeps the rule of its name."""
+    """Raise TypeError or ValueError unless every setting keeps the rule of its name, if that has one."""
     for name, value in settings.items():
-        _RULES[name](value, name)
+        if name in _RULES:
+            _RULES[name](value, name)

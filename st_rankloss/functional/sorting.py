@@ -246,11 +246,11 @@ def group_ordering(
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
         permutation = network_sort(similarity, judged, temperature)
-        least = torch.finfo(permutation.dtype).eps
-        mass = (permutation * relevant[:, None, :]).sum(-1).clamp(least, 1 - least)
+        mass, other = ((permutation * group[:, None, :]).sum(-1) for group in (relevant, judged & ~relevant))
         place = torch.arange(1, mass.shape[1] + 1, device=mass.device)
         first = place <= relevant.sum(-1, keepdim=True)
-        surprise = -torch.where(first, mass, 1 - mass).log()
+        # 1 - mass is the mass of the others, which does not round to 0 where nearly all is relevant.
+        surprise = -torch.where(first, mass, other).clamp_min(torch.finfo(mass.dtype).tiny).log()
         return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))
 
     return per_list(few_lists_at_once(body), similarity, relevance, two_kinds, no_relevant)

@@ -6,11 +6,12 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.lists import check_lists, masked_logsumexp, masked_mean
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_settings
+from st_rankloss.kernels.pair_sums import softplus
 
 
 def wasserstein(
@@ -107,7 +108,7 @@ def unified_negatives(
     reach = whisker * (third - first)
     counted = irrelevant & (similarity >= first - reach) & (similarity <= third + reach)
     rivals = masked_logsumexp((similarity / temperature).flatten()[None], counted.flatten()[None])
-    return masked_mean(F.softplus(rivals[:, None] - similarity / temperature), relevant)
+    return masked_mean(softplus(rivals[:, None] - similarity / temperature), relevant)
 
 
 def contextual_similarity(
@@ -204,9 +205,10 @@ def set_information(
     - ``"log_det"``: :math:`2 \log\det(S_A + \lambda I) - \log\det(S_V + \lambda I)`: members alike, classes apart.
 
     Args:
-        similarity: Of a batch's samples with each other, shape ``(B, B)``, cosines.
-        relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related. Where
-            relevance is not transitive, a sample's class is that of the first sample it is related to.
+        similarity: Of a batch's samples with each other, shape ``(B, B)``, cosines: determinants are those of a
+            positive semi-definite matrix, in float64.
+        relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related. Samples whose
+            first related sample is the same are a class, also where relevance is not transitive.
         set_function: One of the names above.
         regularisation: λ, above 0.
 
@@ -237,11 +239,12 @@ def set_information(
         cut = torch.where(related, -similarity, regularisation * similarity)
         return torch.where(itself, 0, cut).sum(-1) / max(batch - 1, 1)
     if set_function == "log_det":
-        ridge = regularisation * torch.eye(batch, dtype=similarity.dtype, device=similarity.device)
-        within = torch.linalg.slogdet(torch.where(related, similarity, 0) + ridge)[1]
-        whole = torch.linalg.slogdet(similarity + ridge)[1]
+        wide = similarity.to(torch.float32 if similarity.device.type == "mps" else torch.float64)
+        ridge = regularisation * torch.eye(batch, dtype=wide.dtype, device=wide.device)
+        within = torch.linalg.slogdet(torch.where(related, wide, 0) + ridge)[1]
+        whole = torch.linalg.slogdet(wide + ridge)[1]
         volume: Tensor = (2 * within - whole) / batch
-        return volume.expand(batch)
+        return volume.to(similarity.dtype).expand(batch)
     nearest = similarity.new_full((batch, batch), -torch.inf)
     nearest = nearest.scatter_reduce(1, member.expand(batch, -1), similarity, "amax")
     outside = (nearest > -torch.inf) & (torch.arange(batch, device=member.device) != member[:, None])
@@ -284,7 +287,7 @@ def many_views(similarity: Tensor, relevance: Tensor, *, temperature: float = 0.
     Source: Koromilas et al. (2025), "A Principled Framework for Multi-View Contrastive Learning", arXiv 2507.06979.
     Time and memory O(B²).
     """
-    check_settings(temperature=temperature)
+    check_settings(temperature=temperature, decoupled=decoupled)
     similarity, relevance, _ = _whole(similarity, relevance, square=True)
     member = _member_of(relevance)
     related = member[:, None] == member
@@ -330,7 +333,14 @@ def _whole(similarity: Tensor, relevance: Tensor, *, square: bool = False) -> tu
     if similarity.dim() != 2 or (square and similarity.shape[0] != similarity.shape[1]):
         shape = "(B, B), every sample a query and a document" if square else "(Q, D)"
         raise ValueError(f"similarity must be of shape {shape}, got {tuple(similarity.shape)}.")
+    if not similarity.numel():
+        raise ValueError(f"a batch needs at least one query and document, got similarity {tuple(similarity.shape)}.")
     relevance = upcast(relevance.detach())
     judged = ~relevance.isnan()
-    known = judged | torch.eye(*judged.shape, dtype=torch.bool, device=judged.device) if square else judged
+    known = judged
+    if square:
+        known = judged | torch.eye(len(judged), dtype=torch.bool, device=judged.device)
+        check_finite(similarity.detach().diagonal(), "similarity", "That of a sample with itself counts.")
+        if judged.device.type == "cpu" and not known.all():
+            raise ValueError("relevance of different samples must be judged for a loss of the whole batch, got nan.")
     return torch.where(known, upcast(similarity), 0), relevance.masked_fill(~judged, 0), judged

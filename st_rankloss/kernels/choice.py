@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.kernels.dense import dense_sum
-from st_rankloss.kernels.grid import grid_sum
+from st_rankloss.kernels.grid import fits, grid_sum
 from st_rankloss.kernels.relevant import relevant_sum
 
 METHODS: dict[str, Callable[[Tensor, Tensor, float, Tensor, str], Tensor]] = {
@@ -53,4 +53,6 @@ def sum_pairs(
     """Compute sums over pairs by the named method, ``"auto"`` for the fastest; see `dense_sum`."""
     if method == "auto":
         method = choose_method(similarity.shape[0], similarity.shape[1], columns.shape[1], similarity.device)
+        if method == "grid" and not fits(similarity, temperature):
+            method = "relevant"
     return METHODS[method](similarity, columns, temperature, weights, kernel)

@@ -94,6 +94,14 @@ def _spline_pieces(order: int, dtype: torch.dtype, device: torch.device) -> Tens
     return torch.tensor(pieces[::-1].copy(), dtype=dtype, device=device)
 
 
+def fits(similarity: Tensor, temperature: float) -> bool:
+    """Tell whether the grid has full accuracy for such a range; yes on other devices, where asking would wait."""
+    if similarity.device.type != "cpu" or not similarity.numel():
+        return True
+    low, high = similarity.detach().aminmax(dim=1)
+    return (high - low).max().item() / temperature < SPACING * (MOST_NODES - 32)
+
+
 def _transform_length(nodes: int) -> int:
     length: int = next_fast_len(2 * (nodes + _FADE), real=True)
     return length
@@ -197,8 +205,11 @@ class _GridSums:
             remainder = _remainder(place, columns, temperature, weights, order)
             return _read(_convolve(nodes, layout, order), ranked).add_(remainder)
 
-        total = sums(order).sub_(weights.gather(1, columns), alpha=AT_ZERO[order])
-        return total, sums(order + 1) if slope else None
+        own = weights.gather(1, columns)
+        total = sums(order).sub_(own, alpha=AT_ZERO[order]).clamp_min_(0)
+        if order == 1:  # where a grid has widened, a count must at least stay one
+            total = torch.minimum(total, weights.sum(1, keepdim=True) - own)
+        return total, sums(order + 1).clamp_min_(0) if slope else None
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
         layout = _lay(similarity, temperature)
@@ -219,8 +230,9 @@ def grid_sum(
 
     M is the range of the similarities over c·τ. Against exact sums of sigmoids, float32 similarities: a sum is off by
     less than 1e-6 · D, the gradient by less than 1e-5 of its norm, or by 1e-8 · ‖∂L/∂S‖/τ where every document
-    is so far from the others that the gradient itself vanishes. Float64 agrees to about 1e-10. A sum of softplus is off
-    by as much in units of its largest term.
+    is so far from the others that the gradient itself vanishes. That is so up to a range of `MOST_NODES` · `SPACING`
+    temperatures, on a GPU of `GPU_NODES` · `SPACING`, beyond which nearby documents blur. Float64 agrees to about
+    1e-10. A sum of softplus is off by as much in units of its largest term.
 
     Args:
         similarity: Predicted similarity, shape ``(Q, D)``, float32 or float64, finite.

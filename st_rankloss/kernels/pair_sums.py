@@ -26,10 +26,15 @@ AT_ZERO = [math.log(2), 0.5, 0.25]
 """The kernels' values at 0, and that of the sigmoid's slope."""
 
 
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + e^x), linear only where that is so to float64's last digit."""
+    return F.softplus(x, threshold=40)
+
+
 def kernel_of(differences: Tensor, order: int) -> Tensor:
     """Return the ``order``-th derivative of softplus at each difference."""
     if order == 0:
-        return F.softplus(differences, threshold=40)  # beyond, it is linear to float64's last digit
+        return softplus(differences)
     ahead = torch.sigmoid(differences)
     return ahead if order == 1 else torch.addcmul(ahead, ahead, ahead, value=-1)
 

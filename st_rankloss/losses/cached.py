@@ -11,6 +11,7 @@ from torch import Tensor
 from st_rankloss._host import CachedLossMixin, count_rows, has_static_embedding_input
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
+from st_rankloss.functional.settings import check_count
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import Pairing, RankingLoss, RankingOptions
 from st_rankloss.objectives import ApproxNDCG, Objective
@@ -62,7 +63,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__(model, objective, relevance, **options)
-        check_at_least(mini_batch_size, 1, "mini_batch_size")
+        check_count(mini_batch_size, "mini_batch_size")
         check_at_least(mini_batch_num_tokens, 1, "mini_batch_num_tokens")
         if has_static_embedding_input(model):
             name = type(self).__name__

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.settings import check_settings
 from st_rankloss.relevance.base import Labels
 
 RelevanceOfRows = Callable[[slice], Tensor]
@@ -34,6 +35,7 @@ class EmbeddingMixup:
         labels: Mix labels, which must be numbers or vectors, and not grades.
 
     Raises:
+        TypeError: If a number is none.
         ValueError: If a number is not finite and above 0; in training, if labels are to be mixed that are no numbers.
 
     Example:
@@ -57,9 +59,7 @@ class EmbeddingMixup:
     labels: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("share", self.share), ("alpha", self.alpha)):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
+        check_settings(share=self.share, alpha=self.alpha, labels=self.labels)
 
     def mix(
         self,

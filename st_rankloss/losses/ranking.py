@@ -130,6 +130,10 @@ class RankingLoss(nn.Module):
         super().__init__()
         check_at_least(block_size, 1, "block_size")
         check_choice(no_relevant, NO_RELEVANT, "no_relevant")
+        if not callable(similarity_fct):
+            raise TypeError(f"similarity_fct must be a function of two embeddings, got {similarity_fct!r}.")
+        if not isinstance(mixup, EmbeddingMixup | None):
+            raise TypeError(f"mixup must be an EmbeddingMixup or None, got {mixup!r}.")
         self.model = model
         self.objective = ApproxNDCG() if objective is None else as_objective(objective)
         self.relevance = None if relevance is None else as_relevance(relevance)
@@ -185,6 +189,7 @@ class RankingLoss(nn.Module):
         if self.symmetric and len(sizes) == 1:
             raise ValueError("symmetric=True needs a column of queries and one of documents, got one column.")
         batch = dict(labels) if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
+        self.objective.check_columns(sizes, lists="list_sizes" in batch, mixed=self.mixup is not None)
         shares = Shares([sizes])
         if self.gather_across_devices and several_processes():
             batch, shares = gather_batch(batch, sizes, device_of(self.model))
@@ -249,13 +254,14 @@ class RankingLoss(nn.Module):
         self.relevant_share = defined.sum() / sum(queries)
         if self.no_relevant == "error" and (missing := sum(queries) - int(defined.sum())):
             raise ValueError(
-                "every query must have a relevant document under no_relevant='error', "
-                f"got {missing} of {sum(queries)} without."
+                "every query must have a relevant document, and what it is to be compared with (by "
+                f"{self.objective!r}), under no_relevant='error', got {missing} of {sum(queries)} without."
             )
         if defined.device.type == "cpu" and not defined.any():
             warnings.warn(
-                "No query of this batch has a relevant document: the loss is 0 and trains nothing. Choose a "
-                "batch sampler that puts related samples together, or a larger batch.",
+                "No query of this batch has a relevant document, or what it is to be compared with (by "
+                f"{self.objective!r}): the loss is 0 and trains nothing. Choose a batch sampler that puts related "
+                "samples together, or a larger batch.",
                 stacklevel=2,
             )
         counts = defined if self.no_relevant != "zero" else defined.new_tensor(queries)

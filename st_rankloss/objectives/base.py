@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -40,8 +40,17 @@ class Objective:
         return {type(self).__name__: self(similarity, relevance)}
 
     def config(self) -> dict[str, Any]:
-        """Return the settings, as they go into a model card."""
+        """Return the settings, as JSON can hold them."""
         return {}
+
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError if the objective cannot read a batch of such columns; losses ask before the model runs.
+
+        Args:
+            sizes: Rows of each input column.
+            lists: Whether a column holds lists of documents, of other lengths.
+            mixed: Whether mixed documents are added.
+        """
 
     def __add__(self, other: object) -> Mixture:
         if not isinstance(other, Objective):
@@ -74,8 +83,10 @@ class Configured(Objective):
     """Which lists the function has a value for, by relevance (0 where unjudged) and which documents are judged."""
 
     def __post_init__(self) -> None:
-        """Check the settings, each by its rule and all by the function, which gets a list of nothing."""
-        settings = self.config()
+        """Check the settings, each by its rule and all by the function, which gets a list of one document."""
+        settings = self._settings()
+        if isinstance(given := settings.get("temperature"), str) and self.spreads is not None and given != "auto":
+            raise TypeError(f"temperature must be a number or 'auto', got {given!r}.")
         if settings.get("temperature") == "auto":
             if self.spreads is None:
                 raise ValueError(f"temperature must be a number for {type(self).__name__}, got 'auto'.")
@@ -84,12 +95,13 @@ class Configured(Objective):
         self._try(settings | self.fixed)
 
     def _try(self, settings: dict[str, Any]) -> None:
-        nothing = torch.zeros(1, 0)
-        type(self).function(nothing, nothing, no_relevant="zero", **settings)
+        one = torch.zeros(1, 1)
+        with torch.random.fork_rng(devices=[]):  # some functions draw at random
+            type(self).function(one, one, no_relevant="zero", **settings)
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the loss of each query, 0 where it is not defined."""
-        settings = {**self.config(), **self.fixed}
+        settings = self._settings() | self.fixed
         if settings.get("temperature") == "auto":
             similarity, settings["temperature"] = in_spreads(similarity, relevance), self.spreads
         value = type(self).function(similarity, relevance, no_relevant="zero", **settings)
@@ -103,7 +115,10 @@ class Configured(Objective):
         return type(self).needs(relevance.masked_fill(~judged, 0), judged)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings."""
+        """Return the settings; a function by its name."""
+        return {n: getattr(x, "__name__", repr(x)) if callable(x) else x for n, x in self._settings().items()}
+
+    def _settings(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
@@ -115,7 +130,8 @@ def in_spreads(similarity: Tensor, relevance: Tensor) -> Tensor:
         relevance: NaN where unjudged, shape ``(Q, D)``.
 
     Returns:
-        Shape ``(Q, D)``; a query whose similarities are all equal stays as it is.
+        Shape ``(Q, D)``. A spread below a hundredth of the query's largest similarity counts as that, so that a query
+        whose similarities are all equal, but for rounding, is not blown up.
 
     Example:
         >>> in_spreads(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
@@ -128,6 +144,8 @@ def in_spreads(similarity: Tensor, relevance: Tensor) -> Tensor:
         values = upcast(similarity)
         gap = torch.where(judged, values - masked_mean(values, judged)[:, None], 0)
         spread = masked_mean(gap.square(), judged).sqrt()[:, None]
+        least = 1e-2 * torch.where(judged, values.abs(), 0).amax(-1, keepdim=True) if values.shape[-1] else spread
+        spread = torch.maximum(spread, least)
         spread = torch.where(spread > 0, spread, 1)
     return upcast(similarity) / spread
 
@@ -176,11 +194,15 @@ class CustomObjective(Objective):
 class Mixture(Objective):
     """A weighted sum of objectives, as ``+`` and ``*`` make it.
 
+    All terms are averaged over the queries that any of them can learn from; of a query that only others can learn from,
+    a term is 0.
+
     Args:
-        terms: Pairs of a weight, above 0, and an objective.
+        terms: Pairs of a weight, above 0, and an objective, at least one.
 
     Raises:
-        ValueError: If a weight is not above 0.
+        TypeError: If a weight is no number, or what it weighs no objective.
+        ValueError: If a weight is not above 0, or there is no term.
 
     Example:
         >>> from st_rankloss.objectives import ApproxNDCG, SoftmaxCrossEntropy
@@ -191,6 +213,13 @@ class Mixture(Objective):
     terms: tuple[tuple[float, Objective], ...]
 
     def __post_init__(self) -> None:
+        if not self.terms:
+            raise ValueError("terms must be at least one pair of a weight and an objective, got none.")
+        for weight, objective in self.terms:
+            if not isinstance(objective, Objective):
+                raise TypeError(f"a mixture's terms must be objectives, got {objective!r}.")
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise TypeError(f"the weight of {objective!r} must be a number, got {weight!r}.")
         flat = tuple((weight * w, o) for weight, objective in self.terms for w, o in _terms(objective))
         object.__setattr__(self, "terms", flat)
         for weight, objective in flat:
@@ -201,6 +230,11 @@ class Mixture(Objective):
     def separable(self) -> bool:  # type: ignore[override]
         """Whether all terms are."""
         return all(objective.separable for _, objective in self.terms)
+
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError if a term cannot read a batch of such columns."""
+        for _, objective in self.terms:
+            objective.check_columns(sizes, lists=lists, mixed=mixed)
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the weighted sum of each query's losses."""
@@ -219,8 +253,10 @@ class Mixture(Objective):
         parts: dict[str, Tensor] = {}
         for weight, objective in self.terms:
             for name, value in objective.parts(similarity, relevance).items():
-                again = sum(other.split("#")[0] == name for other in parts)
-                parts[f"{name}#{again + 1}" if again else name] = weight * value
+                free, number = name, 2
+                while free in parts:
+                    free, number = f"{name}#{number}", number + 1
+                parts[free] = weight * value
         return parts
 
     def config(self) -> dict[str, Any]:
@@ -233,6 +269,8 @@ class Mixture(Objective):
 
 def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> Objective:
     """Return an objective as it is, and a function as a `CustomObjective`."""
+    if isinstance(objective, type):
+        raise TypeError(f"objective must be an objective or a function, got the class {objective.__name__}: call it.")
     return objective if isinstance(objective, Objective) else CustomObjective(objective)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from st_rankloss.functional import (
     unified_negatives,
     wasserstein,
 )
+from st_rankloss.functional.lists import two_kinds
 from st_rankloss.objectives.base import Configured
 
 
@@ -29,8 +31,22 @@ class _WholeBatch(Configured):
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute each query's part, 0 where it is not defined."""
         with torch.autocast(similarity.device.type, enabled=False):
-            value = type(self).function(similarity, relevance, **self.config(), **self.fixed)
+            value = type(self).function(similarity, relevance, **self._settings(), **self.fixed)
         return torch.where(self.defined(relevance), value, 0)
+
+
+class _Square(_WholeBatch):
+    """A `_WholeBatch` whose every sample is a query and a document."""
+
+    needs = staticmethod(two_kinds)
+
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError unless there is one column, and nothing mixed into it."""
+        if len(sizes) != 1 or mixed:
+            raise ValueError(
+                f"{type(self).__name__} needs every sample to be a query and a document: one input column without "
+                f"mixup, got {len(sizes)} columns{' and mixup' if mixed else ''}."
+            )
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class UnifiedNegatives(_WholeBatch):
 
 
 @dataclass(frozen=True)
-class ContextualSimilarity(_WholeBatch):
+class ContextualSimilarity(_Square):
     """`contextual_similarity`: samples of one class have the same neighbours; for one column of samples.
 
     Args:
@@ -85,7 +101,7 @@ class ContextualSimilarity(_WholeBatch):
 
 
 @dataclass(frozen=True)
-class SetInformation(_WholeBatch):
+class SetInformation(_Square):
     """`set_information`, SCoRe's: submodular functions of the classes; for one column of samples.
 
     Args:
@@ -100,7 +116,7 @@ class SetInformation(_WholeBatch):
 
 
 @dataclass(frozen=True)
-class MVInfoNCE(_WholeBatch):
+class MVInfoNCE(_Square):
     """`many_views`: one InfoNCE term for all views of a sample; for one column through `ViewsCollator`.
 
     Args:

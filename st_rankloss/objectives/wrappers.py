@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_settings
-from st_rankloss.objectives.base import Objective
+from st_rankloss.objectives.base import Mixture, Objective
 
 
 class _Wrapper(Objective):
@@ -38,30 +39,35 @@ class _Wrapper(Objective):
         settings = {name: value for name, value in vars(self).items() if name != "objective"}
         return {type(self.objective).__name__: self.objective.config(), **settings}
 
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError if the objective within cannot read a batch of such columns."""
+        self.objective.check_columns(sizes, lists=lists, mixed=mixed)
+
     def _named(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         return {f"{type(self).__name__}({name})": part for name, part in parts.items()}
 
 
-class _OneList(_Wrapper):
+class OneList(_Wrapper):
     """An objective of one list that is made of the whole batch; every query reports its loss."""
 
     separable = False
 
-    def _list(self, values: Tensor) -> Tensor:
+    def one_list(self, values: Tensor) -> Tensor:
+        """Make one list ``(1, n)`` of what is given for queries and documents ``(Q, D)``."""
         raise NotImplementedError
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
         """Compute the objective's terms over the one list."""
-        parts = self.objective.parts(self._list(similarity), self._list(relevance))
+        parts = self.objective.parts(self.one_list(similarity), self.one_list(relevance))
         return self._named({name: part.expand(len(similarity)) for name, part in parts.items()})
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Tell, for all queries alike, whether there is something to learn from."""
-        return self.objective.defined(self._list(relevance)).expand(len(relevance))
+        return self.objective.defined(self.one_list(relevance)).expand(len(relevance))
 
 
 @dataclass(frozen=True)
-class OverPairs(_OneList):
+class OverPairs(OneList):
     """An objective over a batch's pairs (text, text) with scores, as one list: what STS benchmarks measure.
 
     The list is the diagonal, each text with its own partner; what other texts are to it does not matter. Use it with
@@ -83,14 +89,24 @@ class OverPairs(_OneList):
 
     objective: Objective
 
-    def _list(self, values: Tensor) -> Tensor:
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError unless each text has a partner."""
+        if len(sizes) < 2 or sizes[0] != sizes[1] or lists:
+            raise ValueError(
+                f"OverPairs needs a column of texts and one of their partners, got "
+                f"{'lists of documents' if lists else f'columns of {list(sizes)} rows'}."
+            )
+        super().check_columns(sizes, lists=lists, mixed=mixed)
+
+    def one_list(self, values: Tensor) -> Tensor:
+        """Take the diagonal."""
         if values.shape[1] < values.shape[0]:
             raise ValueError(f"OverPairs needs a document for each query, got similarity of {tuple(values.shape)}.")
         return values.diagonal()[None]
 
 
 @dataclass(frozen=True)
-class AcrossQueries(_OneList):
+class AcrossQueries(OneList):
     """An objective over the documents of all queries as one list, so that similarities mean the same for all of them.
 
     Cost: that of the objective for one list of Q · D documents. The batch of all processes is one list.
@@ -111,7 +127,8 @@ class AcrossQueries(_OneList):
 
     objective: Objective
 
-    def _list(self, values: Tensor) -> Tensor:
+    def one_list(self, values: Tensor) -> Tensor:
+        """Take everything."""
         return values.reshape(1, -1)
 
 
@@ -160,7 +177,7 @@ class Focal(_Wrapper):
     For an objective that is a negative log-likelihood, e^(-loss) is the likelihood: near 1 for an easy query.
 
     Args:
-        objective: Such as `SoftmaxCrossEntropy` or `InfoNCE`.
+        objective: Such as `SoftmaxCrossEntropy` or `InfoNCE`, or a mixture, each term of which is weighted by itself.
         gamma: At least 0; 0 changes nothing.
 
     Raises:
@@ -186,6 +203,9 @@ class Focal(_Wrapper):
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
         """Compute the objective's terms, each weighted by its own size."""
+        if isinstance(self.objective, Mixture):
+            each = tuple((weight, Focal(term, self.gamma)) for weight, term in self.objective.terms)
+            return Mixture(each).parts(similarity, relevance)
         parts = self.objective.parts(similarity, relevance)
         return self._named({n: (-torch.expm1(-x.detach().clamp_min(0))) ** self.gamma * x for n, x in parts.items()})
 

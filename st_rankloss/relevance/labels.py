@@ -270,7 +270,7 @@ class Vectors(Relevance):
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare vectors: ``(Q, dimensions)`` and ``(D, dimensions)`` to ``(Q, D)``."""
         cosine = F.normalize(query_labels.float(), dim=1) @ F.normalize(document_labels.float(), dim=1).T
-        return ((cosine - self.threshold) / (1 - self.threshold)).clamp_min(0).pow(self.power)
+        return ((cosine - self.threshold) / (1 - self.threshold)).clamp(0, 1).pow(self.power)
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
         """Give each query its vector and each document its own, or its row's where the row has only one."""

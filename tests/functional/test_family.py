@@ -9,6 +9,7 @@ import torch
 
 from st_rankloss import functional as F
 from st_rankloss.functional import lists, pairs
+from tests import oracle as loops
 from tests import oracle_family as oracle
 
 NAN = math.nan
@@ -59,7 +60,7 @@ CASES = [
 every_case = pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 BOUNDED = {"regression_compatible"}
 # Their gradient is not the derivative: weights in it are constants.
-CONSTANT_WEIGHTS = {"softmax_at_k", "lambda_loss"}
+CONSTANT_WEIGHTS = {"softmax_at_k"}
 
 
 def draw(size: int, kind: str, name: str = "", seed: int = 0):
@@ -143,17 +144,24 @@ def test_gradients_are_those_of_the_definition(name, settings, kind):
     assert gradient[relevance.isnan()].eq(0).all()
 
 
-@pytest.mark.parametrize("name", sorted(CONSTANT_WEIGHTS))
-def test_a_constant_weight_is_not_differentiated(name):
-    """Moving all of a list changes no weight, and no pair: the gradient adds up to 0, where a weight's would not."""
-    settings = dict(next(s for n, s in CASES if n == name))
-    similarity, relevance = (x[None] for x in draw(20, "grades", seed=1))
+def test_the_weights_of_softmax_at_k_are_not_differentiated():
+    """Against differences of the loops with the weights held where they were."""
+    (similarity, relevance), (k, temperature, width) = draw(9, "grades", seed=3), (3, 0.1, 0.1)
+    judged = ~relevance.isnan()
+    point, grades = similarity[judged].tolist(), relevance[judged].tolist()
+    beta = sorted(point, reverse=True)[k - 1]
+    held = [loops.sigmoid((s - beta) / width) for s in point]
+
+    def loss(s):
+        relevant = [j for j, y in enumerate(grades) if y > 0]
+        return oracle.mean(held[j] * oracle.logsumexp((x - s[j]) / temperature for x in s) for j in relevant)
+
     similarity.requires_grad_()
-    (gradient,) = torch.autograd.grad(getattr(F, name)(similarity, relevance, **settings).sum(), similarity)
-    assert gradient.norm() > 0.1
-    assert gradient.sum().abs() < 1e-9 * gradient.norm()
-    one = relevance > 0
-    assert gradient[one].max() <= 1e-12 or name != "softmax_at_k"  # no relevant document is ever pushed down
+    value = F.softmax_at_k(similarity, relevance, k=k, temperature=temperature, weight_temperature=width)
+    (gradient,) = torch.autograd.grad(value, similarity)
+    wanted = torch.tensor(loops.slope(loss, point, 1e-4), dtype=torch.float64)
+    torch.testing.assert_close(gradient[judged], wanted, rtol=1e-5, atol=1e-7)
+    assert wanted.norm() > 0.1
 
 
 @pytest.mark.parametrize(("name", "settings"), [c for c in CASES if c[0] not in CONSTANT_WEIGHTS])
@@ -321,3 +329,94 @@ def test_a_few_lists_at_a_time_give_what_all_at_once_give(monkeypatch, name):
     agree(results[0][0], results[1][0], rtol=1e-12)
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-10, atol=1e-12)
     assert results[0][1].norm() > 1e-3
+
+
+# --- numbers at the edge of what floats hold ------------------------------------------------------------------------
+
+
+LIKELIHOODS = ["softmax_cross_entropy", "info_nce", "softmax_at_k", "plackett_luce", "rank_n_contrast", "rank_list"]
+
+
+@pytest.mark.parametrize("name", [*LIKELIHOODS, "list_divergence", "triplet_alignment"])
+@pytest.mark.parametrize("offset", [1e3, 1e5, 1e6])
+def test_float32_keeps_its_digits_far_from_0(name, offset):
+    """What only differences of similarities tell must not depend on how large these are."""
+    settings = next(s for n, s in CASES if n == name)
+    generator = torch.Generator().manual_seed(0)
+    similarity = torch.randint(0, 8, (1, 9), generator=generator).float() / 4  # exact in float32, also with the offset
+    relevance = torch.tensor([[2.0, 0, 1, 0, 0, 2, 1, 0, 0]])
+    results = []
+    for point in (similarity, similarity + offset):
+        point = point.clone().requires_grad_()
+        value = getattr(F, name)(point, relevance, **settings)
+        results.append((value.detach(), torch.autograd.grad(value.sum(), point)[0]))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+    assert results[0][1].norm() > 1e-3
+
+
+def test_two_equal_documents_far_from_0_share_the_softmax():
+    similarity = torch.tensor([[1e6, 1e6, 0.0]], requires_grad=True)
+    value = F.softmax_cross_entropy(similarity, torch.tensor([[1.0, 0, 0]]))
+    (gradient,) = torch.autograd.grad(value.sum(), similarity)
+    assert value.item() == pytest.approx(math.log(2))
+    assert gradient[0].tolist() == pytest.approx([-10, 10, 0])
+
+
+def test_a_divergence_is_never_negative():
+    value = F.list_divergence(torch.tensor([1e4, 1e4, 0.0]), torch.tensor([1.0, 1.0, 0.0]), label_temperature=1e-3)
+    assert 0 <= value.item() < 1e-6
+
+
+@pytest.mark.parametrize("similarity", [[0.1, 0.95], [-0.9, 0.95, 0.9, 0.8]])
+def test_the_worst_order_of_groups_has_the_steepest_gradient(similarity):
+    point = torch.tensor(similarity, requires_grad=True)
+    relevance = torch.zeros(len(similarity))
+    relevance[0] = 1
+    (worst,) = torch.autograd.grad(F.group_ordering(point, relevance), point)
+    (better,) = torch.autograd.grad(F.group_ordering(point, relevance.flip(0)), point)
+    assert worst[0] < -1
+    assert worst.norm() > better.norm()
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1.0, 1e15])
+def test_pearson_does_not_see_the_scale_of_the_grades(factor):
+    similarity = torch.tensor([0.9, 0.2, 0.7], requires_grad=True)
+    value = F.pearson(similarity, torch.tensor([2.0, 0.0, 1.0]) * factor)
+    (gradient,) = torch.autograd.grad(value, similarity)
+    assert value.item() == pytest.approx(0.9707, abs=1e-4)
+    assert gradient.norm() > 0.1
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "atan"])
+def test_an_activation_of_0_adds_nothing(activation):
+    s = torch.tensor([12.0, -12.0], requires_grad=True)
+    value = F.pairwise_softmax(s, torch.tensor([1.0, 0.0]), activation=activation, width=1.0, temperature=1000.0)
+    (gradient,) = torch.autograd.grad(value, s)
+    assert gradient.isfinite().all()
+    if activation == "tanh":  # (1 + tanh(-24)) ** (1 / 1000)
+        assert value.item() == pytest.approx(math.log(1 + math.exp((math.log(2) - 48) / 1000)), rel=1e-5)
+    else:
+        assert value.item() == 0
+
+
+@pytest.mark.parametrize("name", ["soft_spearman", "margin_mse", "softmax_cross_entropy"])
+def test_a_grade_that_float32_cannot_hold_is_refused(name):
+    with pytest.raises(ValueError, match="relevance must be at least 0 and finite, or NaN for unjudged, got inf"):
+        getattr(F, name)(torch.rand(3), torch.tensor([1e300, 0.0, 1.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("temperature", [1e-46, 1e39])
+def test_a_temperature_that_float32_cannot_hold_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must be between 1e-30 and 1e30"):
+        F.soft_spearman(torch.rand(3), torch.rand(3), temperature=temperature)
+
+
+@pytest.mark.parametrize(("name", "flag"), [("list_divergence", "by_rank"), ("many_views", "decoupled")])
+def test_a_flag_is_true_or_false(name, flag):
+    with pytest.raises(TypeError, match=f"{flag} must be True or False, got 'no'"):
+        getattr(F, name)(torch.eye(3), torch.eye(3), **{flag: "no"})
+
+
+def test_a_scalar_is_no_list():
+    with pytest.raises(ValueError, match="similarity must have a last dimension of documents, got a scalar"):
+        F.pearson(torch.tensor(0.5), torch.tensor(1.0))

@@ -177,3 +177,37 @@ def test_samples_must_be_queries_and_documents(name):
 def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(name, settings, message):
     with pytest.raises(ValueError, match=message):
         getattr(F, name)(torch.eye(3), torch.eye(3), **settings)
+
+
+SQUARE = pytest.mark.parametrize("name", ["many_views", "set_information", "contextual_similarity"])
+
+
+@SQUARE
+def test_every_two_samples_must_be_judged(name):
+    relevance = torch.eye(3)
+    relevance[0, 2] = NAN
+    with pytest.raises(ValueError, match="relevance of different samples must be judged .* got nan"):
+        getattr(F, name)(torch.eye(3), relevance)
+
+
+@SQUARE
+def test_a_samples_similarity_with_itself_must_be_a_number(name):
+    similarity = torch.eye(3)
+    similarity[1, 1] = -math.inf
+    with pytest.raises(ValueError, match="similarity must be finite, got -inf. That of a sample with itself counts"):
+        getattr(F, name)(similarity, torch.eye(3).fill_diagonal_(NAN))
+
+
+@pytest.mark.parametrize("name", ["wasserstein", "unified_negatives", "many_views", "set_information"])
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
+def test_a_batch_has_at_least_one_sample(name, shape):
+    with pytest.raises(ValueError, match="a batch needs at least one query|every sample a query and a document"):
+        getattr(F, name)(torch.zeros(shape), torch.zeros(shape))
+
+
+def test_determinants_of_samples_that_are_all_alike_are_finite():
+    similarity = torch.ones(4, 4, requires_grad=True)
+    value = F.set_information(similarity, torch.ones(4, 4), set_function="log_det", regularisation=1e-8)
+    (gradient,) = torch.autograd.grad(value.sum(), similarity)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()

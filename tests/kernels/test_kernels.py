@@ -409,24 +409,6 @@ def test_the_grid_stays_finite_and_close_at_any_temperature(temperature):
 # --- which kernel runs -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ran(monkeypatch) -> list[str]:
-    """The names of the kernels that ran, in order."""
-    names: list[str] = []
-
-    def spied(name, kernel):
-        def run(*arguments):
-            names.append(name)
-            return kernel(*arguments)
-
-        return run
-
-    for name, kernel in KERNELS.items():
-        assert choice.METHODS[name] is kernel
-        monkeypatch.setitem(choice.METHODS, name, spied(name, kernel))
-    return names
-
-
 @every_kernel
 def test_the_method_asked_for_is_the_one_that_runs(kernel, ran):
     soft_rank(torch.rand(3, 200), 0.05, method=kernel)
@@ -456,6 +438,45 @@ def test_auto_takes_the_method_that_fits_the_size(queries, documents, ranked, me
     assert ran == [method]
     approx_ndcg(similarity, relevance)  # ranks the relevant documents, and no others
     assert ran == [method, method]
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """The names of the kernels that ran, in order."""
+    names: list[str] = []
+
+    def spied(name, kernel):
+        def run(*arguments):
+            names.append(name)
+            return kernel(*arguments)
+
+        return run
+
+    for name, kernel in KERNELS.items():
+        assert choice.METHODS[name] is kernel
+        monkeypatch.setitem(choice.METHODS, name, spied(name, kernel))
+    return names
+
+
+def test_beyond_the_grids_reach_auto_looks_at_every_pair(ran):
+    similarity = torch.zeros(1, 600)
+    similarity[0, 0], similarity[0, 1] = 1e6, 20
+    ranks = soft_rank(similarity, 0.05)
+    assert ran == ["relevant"]
+    assert ranks[0, :2].tolist() == pytest.approx([1, 2])
+    soft_rank(similarity.clamp_max(20), 0.05)
+    assert ran == ["relevant", "grid"]
+
+
+@pytest.mark.parametrize("spread", [1e4, 1e6, 1e9])
+def test_a_grid_too_coarse_for_its_range_still_counts(spread):
+    similarity = torch.rand(1, 300, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    wide = torch.cat([similarity, torch.tensor([[spread]])], 1)
+    ranks = soft_rank(wide, 1e-4, method="grid")
+    (gradient,) = torch.autograd.grad(ranks.sum(), similarity)
+    assert ranks.min() >= 1
+    assert ranks.max() <= 301
+    assert gradient.isfinite().all()
 
 
 # --- softplus ----------------------------------------------------------------------------------------------

@@ -13,8 +13,16 @@ from st_rankloss import RankingLoss, RankingTrainer, ViewsCollator
 from st_rankloss.augmentations import DropWords
 from st_rankloss.losses import CachedRankingLoss, EmbeddingMixup, angle_sim
 from st_rankloss.losses.parts import LossParts
-from st_rankloss.objectives import MVDHEL, CoSENT, MVInfoNCE, OverPairs, RankNContrast, SoftSpearman
-from st_rankloss.relevance import Classes, Numeric, Pairs, Vectors, Views
+from st_rankloss.objectives import (
+    MVDHEL,
+    CoSENT,
+    MVInfoNCE,
+    OverPairs,
+    RankNContrast,
+    RegressionCompatible,
+    SoftSpearman,
+)
+from st_rankloss.relevance import Classes, Lists, Numeric, Pairs, Vectors, Views
 from tests.models import Passing, columns_of, random_columns, tiny_bert, word_model
 from tests.objectives.test_contracts import TABLE, Case, name_of
 from tests.test_trainer import DOCUMENTS, QUERIES, TOPICS, WORDS, arguments, trained
@@ -147,7 +155,7 @@ def test_the_trainer_brings_many_views_together(objective, tmp_path):
 
 def test_a_square_objective_says_what_it_needs():
     loss = RankingLoss(Passing(), MVInfoNCE(), Pairs())
-    with pytest.raises(ValueError, match="every sample a query and a document"):
+    with pytest.raises(ValueError, match="every sample to be a query and a document"):
         loss(columns_of(random_columns([4, 4, 4])))
 
 
@@ -193,3 +201,53 @@ def test_classes_have_no_mixture():
     loss = RankingLoss(Passing(), None, Classes(), mixup=EmbeddingMixup(labels=True))
     with pytest.raises(ValueError, match="labels=True mixes numbers and vectors, got labels of torch.int64"):
         loss(columns_of(random_columns([6])), torch.arange(6) % 2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "relevance", "sizes", "labels", "options", "message"),
+    [
+        (OverPairs(CoSENT()), Classes(), [6], torch.arange(6) % 2, {}, r"OverPairs needs .* got columns of \[6\] rows"),
+        (
+            OverPairs(CoSENT()),
+            Lists(),
+            [3, 6],
+            {"label": torch.rand(3, 2), "list_sizes": torch.tensor([2, 2, 2])},
+            {},
+            "OverPairs needs a column of texts and one of their partners, got lists of documents",
+        ),
+        (MVInfoNCE(), Pairs(), [4, 4], None, {}, "MVInfoNCE needs every sample .* got 2 columns"),
+        (
+            0.1 * MVInfoNCE() + RankNContrast(),
+            Classes(),
+            [6],
+            torch.arange(6) % 2,
+            {"mixup": EmbeddingMixup()},
+            "MVInfoNCE needs every sample .* got 1 columns and mixup",
+        ),
+    ],
+)
+def test_an_objective_says_which_columns_it_needs_before_the_model_runs(
+    objective, relevance, sizes, labels, options, message
+):
+    class Never(Passing):
+        def forward(self, features):
+            raise AssertionError("the model has run")
+
+    loss = RankingLoss(Never(), objective, relevance, **options)
+    with pytest.raises(ValueError, match=message):
+        loss(columns_of(random_columns(sizes)), labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"mixup": "x"}, "mixup must be an EmbeddingMixup or None, got 'x'"), ({"similarity_fct": "cos"}, "got 'cos'")],
+)
+def test_a_wrong_kind_of_option_is_refused(options, message):
+    with pytest.raises(TypeError, match=message):
+        RankingLoss(Passing(), **options)
+
+
+def test_vectors_that_round_above_1_are_as_relevant_as_can_be():
+    vectors = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    assert Vectors()(vectors, vectors).max() == 1
+    RankingLoss(Passing(), RegressionCompatible(), Vectors())(columns_of(random_columns([12])), vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -176,7 +177,7 @@ def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(make, message):
 @pytest.mark.parametrize("kind", [ApproxNDCG, SoftmaxCrossEntropy])
 @pytest.mark.parametrize("temperature", ["0.1", None, True])
 def test_a_temperature_that_is_no_number_is_refused(kind, temperature):
-    with pytest.raises(TypeError, match=f"temperature must be a number, got {temperature!r}"):
+    with pytest.raises(TypeError, match=f"temperature must be a number.* got {temperature!r}"):
         kind(temperature)
 
 
@@ -233,3 +234,68 @@ def test_objectives_agree_with_the_functional_forms():
     torch.testing.assert_close(
         SoftmaxCrossEntropy()(similarity, relevance)[[0, 2]], softmax_cross_entropy(similarity, relevance)[[0, 2]]
     )
+
+
+def test_terms_of_the_same_name_are_all_kept_also_within_wrappers():
+    similarity, relevance = batch()
+    two = o.ApproxNDCG(0.01) + o.ApproxNDCG(0.1)
+    for wrapped in (o.Focal(two, gamma=0.0), o.AcrossQueries(two), o.Perturbed(two, noise=1e-9, samples=1)):
+        twice = wrapped + wrapped
+        assert len(twice.parts(similarity, relevance)) == 4
+        torch.testing.assert_close(
+            twice(similarity, relevance), 2 * wrapped(similarity, relevance), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("terms", "error", "message"),
+    [
+        ((), ValueError, "terms must be at least one pair .* got none"),
+        (((1, "ndcg"),), TypeError, "a mixture's terms must be objectives, got 'ndcg'"),
+        ((("2", ApproxNDCG()),), TypeError, r"the weight of ApproxNDCG\(.* must be a number, got '2'"),
+        (((True, ApproxNDCG()),), TypeError, "must be a number, got True"),
+    ],
+)
+def test_a_mixture_is_checked(terms, error, message):
+    with pytest.raises(error, match=message):
+        Mixture(terms)
+
+
+def test_a_class_is_no_objective():
+    with pytest.raises(TypeError, match="got the class ApproxNDCG: call it"):
+        as_objective(ApproxNDCG)
+
+
+def test_an_own_objective_may_have_settings_of_any_name():
+    @dataclasses.dataclass(frozen=True)
+    class Sharper(o.Configured):
+        function = staticmethod(lambda s, y, *, sharpness, no_relevant: softmax_cross_entropy(sharpness * s, y))
+        sharpness: float = 2.0
+
+    similarity, relevance = batch()
+    assert Sharper(3.0).config() == {"sharpness": 3.0}
+    torch.testing.assert_close(
+        Sharper(3.0)(similarity, relevance)[0], softmax_cross_entropy(3 * similarity, relevance)[0]
+    )
+
+
+def test_functions_among_the_settings_go_to_json_by_name():
+    def cubed(y):
+        return y**3
+
+    assert json.loads(json.dumps(ApproxNDCG(gain=cubed).config()))["gain"] == "cubed"
+
+
+def test_a_gain_may_read_its_list():
+    def above_mean(y):
+        return (y - y.amax(-1, keepdim=True) / 2).clamp_min(0)
+
+    for kind in (ApproxNDCG, SoftmaxCrossEntropy, o.NeuralNDCG, o.LambdaLoss, o.PolicyGradient):
+        kind(gain=above_mean)
+
+
+def test_making_an_objective_draws_no_random_number():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    o.PolicyGradient()
+    assert torch.equal(torch.get_rng_state(), before)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from st_rankloss import objectives as o
 from st_rankloss.functional import soft_spearman
+from tests import oracle_family
 from tests.objectives.test_contracts import KENDALL, SPEARMAN
 
 NAN = math.nan
@@ -233,3 +234,29 @@ def test_an_automatic_temperature_does_not_see_the_scale():
 def test_where_other_settings_are_in_units_of_similarity_there_is_no_automatic_temperature(kind):
     with pytest.raises(ValueError, match=f"temperature must be a number for {kind.__name__}, got 'auto'"):
         kind(temperature="auto")
+
+
+@pytest.mark.parametrize("value", [0.1, 0.5, -0.3, 0.0])
+def test_an_automatic_temperature_is_not_blown_up_by_rounding(value):
+    tied = torch.full((1, 7), value, requires_grad=True)
+    relevance = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0]])
+    (gradient,) = torch.autograd.grad(o.ApproxNDCG("auto")(tied, relevance).sum(), tied)
+    assert gradient.norm() < 1e4
+
+
+def test_focal_weighs_each_term_of_a_mixture_by_itself():
+    similarity, relevance = batch()
+    mixed = o.Focal(0.1 * o.InfoNCE(1.0) + o.SupCon(1.0))
+    apart = 0.1 * o.Focal(o.InfoNCE(1.0)) + o.Focal(o.SupCon(1.0))
+    assert mixed.parts(similarity, relevance).keys() == apart.parts(similarity, relevance).keys()
+    torch.testing.assert_close(mixed(similarity, relevance), apart(similarity, relevance))
+
+
+def test_cosent_is_that_of_the_loops_whatever_is_unjudged():
+    similarity, relevance = batch()
+    for scale in (1e-9, 1.0, 20.0):
+        values = o.CoSENT(scale)(similarity, relevance)
+        for s, y, value in zip(similarity.tolist(), relevance.tolist(), values.tolist(), strict=True):
+            judged = [(a, b) for a, b in zip(s, y, strict=True) if not math.isnan(b)]
+            wanted = oracle_family.cosent([a for a, _ in judged], [b for _, b in judged], scale=scale)
+            assert value == pytest.approx(wanted, rel=1e-9)
