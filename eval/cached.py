@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from performance import CLASS_SIZE, describe_machine, resident_bytes
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from torch import Tensor
 
+from eval.performance import CLASS_SIZE, describe_machine, resident_bytes
 from st_rankloss import ANDCGLoss
 from st_rankloss.losses import CachedANDCGLoss
 from st_rankloss.relevance import Classes

