@@ -7,12 +7,12 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import subprocess
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
@@ -22,10 +22,16 @@ from typing import Any
 
 import mteb
 import torch
+from datasets import disable_progress_bars
 from mteb.models import SentenceTransformerEncoderWrapper
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from torch import nn
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
+from transformers.utils import logging as transformers_logging
 
 from eval.batches import InOrder, make_rows
 from eval.data import Data, Record, load_data
@@ -218,7 +224,8 @@ def train(model: SentenceTransformer, spec: Spec, data: Data, curve: TrainerCall
             disable_tqdm=True,
             dataloader_pin_memory=torch.cuda.is_available(),
         )
-        trainer = RankingTrainer(
+        kind = RankingTrainer if "documents" in rows.column_names else SentenceTransformerTrainer
+        trainer = kind(
             model=model,
             args=args,
             train_dataset=rows,
@@ -311,6 +318,9 @@ def commit() -> str:
 
 
 def one_thread() -> None:
-    """Keep a worker to one core, and everything offline and quiet."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    """Keep a worker to one core, and quiet: its errors are in the results."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.ERROR)
+    disable_progress_bars()
+    transformers_logging.disable_progress_bar()
     torch.set_num_threads(1)
