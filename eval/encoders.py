@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
@@ -64,11 +65,11 @@ def make_encoder(name: str, data: Data, seed: int) -> SentenceTransformer:
         "minilm": lambda data: _minilm(None),
         "clip": _clip,
     }
-    if name in known:
-        return known[name](data)
-    if not Path(name).exists() and "/" not in name:
+    if name not in known and not Path(name).exists() and "/" not in name:
         check_name(name, NAMES, "encoder (nor is it a folder or an id on the hub)")
-    return SentenceTransformer(name)
+    model = known[name](data) if name in known else SentenceTransformer(name)
+    model.model_card_data.generate_widget_examples = False  # they take a second, and fail on images alone
+    return model
 
 
 def middle_learning_rate(name: str) -> float:
@@ -159,8 +160,25 @@ def _bert(data: Data) -> SentenceTransformer:
     return SentenceTransformer(modules=[model[0], pooling])
 
 
+_PIXELS: dict[bytes, torch.Tensor] = {}
+
+
 def _clip(data: Data) -> SentenceTransformer:
     from image_text import make_clip
 
     train = data.parts["train"]
-    return make_clip(getattr(train, "captions", None) or ["image"], size=32, width=96)
+    model = make_clip(getattr(train, "captions", None) or ["image"], size=32, width=64)
+    preprocess = model[0].preprocess
+
+    def remembering(inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Prepare no image twice in a process."""
+        if not all(isinstance(image, Image.Image) for image in inputs):
+            return dict(preprocess(inputs, *args, **kwargs))
+        keys = [image.tobytes() for image in inputs]
+        new = {key: image for key, image in zip(keys, inputs, strict=True) if key not in _PIXELS}
+        features = dict(preprocess(list(new.values()) or inputs[:1], *args, **kwargs))
+        _PIXELS.update(zip(new, features["pixel_values"], strict=False))
+        return features | {"pixel_values": torch.stack([_PIXELS[key] for key in keys])}
+
+    model[0].preprocess = remembering
+    return model

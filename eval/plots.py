@@ -126,8 +126,8 @@ def histograms(counts: Mapping[str, Mapping[str, Sequence[float]]], recipe: str)
             axes.stairs(shares, np.asarray(count["edges"]), color=colour, fill=filled, label=kind, linewidth=1.3)
         axes.set_title(label, fontsize=8, color=RECIPE if label == recipe else "black")
         axes.set_yticks([])
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.supxlabel("similarity", fontsize=9)
+        axes.tick_params(labelbottom=True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="similarity")
     return figure
 
 
@@ -177,6 +177,8 @@ def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Map
             axes.set_xticks(range(len(values)), [str(value) for value in values])
         elif is_logarithmic(values):
             axes.set_xscale("log")
+            axes.set_xticks([float(value) for value in values], [f"{value:g}" for value in values])
+            axes.minorticks_off()
         axes.set(xlabel=name, ylabel=metrics[task])
         axes.set_title(task, fontsize=9)
     handles = {text: line for axes in all_axes for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}

@@ -778,11 +778,13 @@ def _emphasise(text: str) -> str:
 
 
 def _bold_best(values: Sequence[float], texts: Sequence[str] = (), *, lower: bool = False) -> list[str]:
-    """Write values, or the texts given for them, the best ones bold."""
+    """Write values, or the texts given for them, the best ones bold unless all are equal."""
     known = [value for value in values if math.isfinite(value)]
-    best = (min if lower else max)(known, default=math.nan)
+    best, worst = (choice(known, default=math.nan) for choice in ((min, max) if lower else (max, min)))
+    if math.isclose(best, worst, abs_tol=1e-9):
+        best = math.nan  # all are equal: none stands out
     pairs = zip(values, texts or [_score(value) for value in values], strict=True)
-    return [Bold(text) if value == best else text for value, text in pairs]
+    return [Bold(text) if math.isclose(value, best, abs_tol=1e-9) else text for value, text in pairs]
 
 
 def to_markdown(blocks: Iterable[Block], names: Mapping[str, str]) -> str:

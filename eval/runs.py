@@ -242,8 +242,8 @@ def train(model: SentenceTransformer, spec: Spec, data: Data, curve: TrainerCall
 def evaluate(model: SentenceTransformer, spec: Spec, data: Data, split: str) -> dict[str, Any]:
     """Score a model by ``mteb.evaluate``, under a name of its own and without a cache."""
     task = make_task(data, split)
-    wrapper = named(model, f"local/{spec.encoder}-{spec.loss}".replace(" ", "-"), spec.key)
     with _quiet():
+        wrapper = named(model, f"local/{spec.encoder}-{spec.loss}".replace(" ", "-"), spec.key)
         result = mteb.evaluate(
             wrapper,
             tasks=[task],
@@ -278,9 +278,11 @@ def named(model: SentenceTransformer, name: str, revision: str) -> SentenceTrans
 def _quiet() -> Iterator[None]:
     """Keep mteb's remarks off the terminal."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
 

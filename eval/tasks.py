@@ -34,10 +34,10 @@ from torch import Tensor
 from eval.data import Collection, Data, Record, Samples, ScoredPairs, check_name
 from st_rankloss.functional import ndcg
 
-MOST_QUERIES = 1_000
+MOST_QUERIES = 500
 """Samples of a part that are queries, evenly spaced; all of them are documents."""
 
-MOST_KNOWN = 10_000
+MOST_KNOWN = 5_000
 """Training samples that probes learn from, evenly spaced."""
 
 NEIGHBOURS = {"accuracy": 10, "lrap": 20}
