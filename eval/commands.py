@@ -14,6 +14,7 @@ from mteb.models.search_encoder_index import FaissSearchIndex
 from rich.console import Console
 from rich.table import Table
 
+from eval import ablations
 from eval import report as reports
 from eval.compare import Choice, Executor, Tuning, estimate_seconds, plan_tests, with_budget
 from eval.data import Record, check_name, load_data, load_records
@@ -45,7 +46,7 @@ def _choice(options: argparse.Namespace, **fields: Any) -> Choice:
     for encoder in options.encoders:
         if encoder not in NAMES and not Path(encoder).exists() and "/" not in encoder:
             check_name(encoder, NAMES, "encoder (nor is it a folder or an id on the hub)")
-    return Choice(records, options.encoders, options.losses, options.data, options.limit, **fields)
+    return Choice(records, options.encoders, options.losses, options.data, options.limit, known=known, **fields)
 
 
 def _announce(specs: list[Spec], results: ResultsFile, options: argparse.Namespace) -> bool:
@@ -87,6 +88,17 @@ def compare(options: argparse.Namespace) -> None:
         Executor(results, options.jobs).run_all(specs)
 
 
+def ablate(options: argparse.Namespace) -> None:
+    """Vary one setting at a time."""
+    results = ResultsFile(options.output, versions(), mixed=options.mixed)
+    records = load_records(options.records)
+    lines = results.lines.values()
+    given = {"seeds": options.seeds, "folder": options.data, "limit": options.limit}
+    specs = ablations.plan(options.ablations, records, lines, **given)
+    if _announce(specs, results, options):
+        Executor(results, options.jobs).run_all(specs)
+
+
 def report(options: argparse.Namespace) -> None:
     """Write the report."""
     path = reports.write(options.results, options.output, mixed=options.mixed)
@@ -99,8 +111,10 @@ def evaluate(options: argparse.Namespace) -> None:
     local = [known[name] for name in options.tasks if name in known]
     tasks = [task for record in local for task in _tasks_of(record, options)]
     tasks += named_tasks([name for name in options.tasks if name not in known])
-    data = load_data(local[0], options.data, options.limit) if local else None
-    model = make_encoder(options.model, data, 0) if data else make_encoder(options.model, None, 0)  # type: ignore[arg-type]
+    data = [load_data(record, options.data, options.limit) for record in local]
+    if not data and options.model in NAMES:
+        raise ValueError(f"the encoder {options.model!r} is made from a record's texts: name one in --tasks.")
+    model = make_encoder(options.model, data, 0)
     wrapper = named(model, options.name or f"local/{Path(options.model).name}", _fingerprint(model))
     searcher: Any = wrapper
     if options.faiss:

@@ -42,6 +42,7 @@ class Choice:
         limit: Rows of each part at most.
         seeds: Number of seeds on test.
         trials: Of each loss on dev.
+        known: All records by name, for those that are trained or scored on another.
     """
 
     records: Sequence[Record]
@@ -51,6 +52,7 @@ class Choice:
     limit: int | None = None
     seeds: int = 5
     trials: int = TRIALS
+    known: Mapping[str, Record] = field(default_factory=dict)
 
     def chosen(self, record: Record) -> list[Contender]:
         """Return the losses of a task that are compared."""
@@ -62,7 +64,9 @@ class Choice:
 
     def spec(self, record: Record, encoder: str, loss: str, stage: str, **fields: Any) -> Spec:
         """Describe a run."""
-        return Spec(record, encoder, loss, stage, folder=self.folder, limit=self.limit, **fields)
+        partner = self.known.get(record.trained_on or record.scored_on)
+        given = {"folder": self.folder, "limit": self.limit, "partner": partner}
+        return Spec(record, encoder, loss, stage, **given, **fields)
 
     def groups(self) -> Iterator[tuple[Record, str, Contender]]:
         """Yield every task, encoder and loss."""
@@ -98,14 +102,14 @@ class Tuning:
         self.choice, self.record, self.encoder, self.contender = choice, record, encoder, contender
         places = range(len(contender.settings))
         rates = learning_rates(encoder, len(contender.settings))
+        grid = [{"setting": place, "learning_rate": rate} for place in places for rate in rates]
         space = {"setting": list(places), "learning_rate": rates}
-        full = len(places) * len(rates)
-        sampler = (
-            optuna.samplers.GridSampler(space, seed=0) if choice.trials >= full else optuna.samplers.TPESampler(seed=0)
-        )
         self.space = {name: optuna.distributions.CategoricalDistribution(values) for name, values in space.items()}
-        self.study = optuna.create_study(direction="maximize", sampler=sampler)
-        self.left = min(choice.trials, full)
+        self.study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+        if choice.trials >= len(grid):
+            for point in grid:
+                self.study.enqueue_trial(point)
+        self.left = min(choice.trials, len(grid))
 
     def ask(self) -> tuple[Spec, optuna.Trial]:
         """Choose the next trial."""
@@ -154,7 +158,7 @@ def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) 
     missing = []
     for seed in range(choice.seeds):
         for record, encoder, contender in choice.groups():
-            trial = best.get((record.name, encoder, contender.name))
+            trial = best.get((record.trained_on or record.name, encoder, contender.name))
             if trial is None and not untuned:
                 missing.append(f"{contender.name} on {record.name}")
                 continue

@@ -42,12 +42,12 @@ class RememberingStatic(StaticEmbedding):
         return {"input_ids": torch.tensor([i for row in rows for i in row]), "offsets": torch.from_numpy(offsets)}
 
 
-def make_encoder(name: str, data: Data, seed: int) -> SentenceTransformer:
+def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransformer:
     """Make an encoder, untrained.
 
     Args:
         name: One of `NAMES`, a folder, or an id on the hub.
-        data: What it is made for: the texts give a static model its vocabulary.
+        data: What it is trained on, and what it is scored on if that is another: texts give a vocabulary.
         seed: Of random weights.
 
     Returns:
@@ -57,7 +57,7 @@ def make_encoder(name: str, data: Data, seed: int) -> SentenceTransformer:
         ValueError: If the name is none of these, with the closest names.
     """
     set_seed(seed)
-    known: dict[str, Callable[[Data], SentenceTransformer]] = {
+    known: dict[str, Callable[[Sequence[Data]], SentenceTransformer]] = {
         "static": _static,
         "static-minilm": _static_minilm,
         "bert": _bert,
@@ -77,38 +77,41 @@ def middle_learning_rate(name: str) -> float:
     return (LEARNING_RATES | PRETRAINED).get(name, 2e-5)
 
 
-_MEMORIES: dict[tuple[str, int], dict[str, list[int]]] = {}
+_MEMORIES: dict[tuple[str, Any], dict[str, list[int]]] = {}
 
 
-def _remembering(tokenizer: Tokenizer, key: tuple[str, int], **options: Any) -> SentenceTransformer:
+def _remembering(tokenizer: Tokenizer, key: tuple[str, Any], **options: Any) -> SentenceTransformer:
     module = RememberingStatic(tokenizer, **options)
     module.memory = _MEMORIES.setdefault(key, {})
     return SentenceTransformer(modules=[module])
 
 
-def _train_texts(data: Data) -> list[str]:
-    part = data.parts["train"]
+def _train_texts(data: Sequence[Data]) -> list[str]:
+    part = data[0].parts["train"]
     if isinstance(part, Samples):
         return part.captions or list(part.inputs)
-    return data.texts()
+    return data[0].texts()
 
 
-_TOKENIZERS: dict[tuple[str, int], Tokenizer] = {}
+_TOKENIZERS: dict[tuple[str, Any], Tokenizer] = {}
 
 
-def _static(data: Data) -> SentenceTransformer:
+def _static(data: Sequence[Data]) -> SentenceTransformer:
     from shared import make_tokenizer
 
-    key = ("static", id(data))
+    key = ("static", id(data[0]))
     if key not in _TOKENIZERS:
         _TOKENIZERS[key] = make_tokenizer(_train_texts(data), 8_000)
     return _remembering(_TOKENIZERS[key], key, embedding_dim=256)
 
 
-def _static_minilm(data: Data) -> SentenceTransformer:
-    key = ("static-minilm", id(data))
+def _static_minilm(data: Sequence[Data]) -> SentenceTransformer:
+    key = ("static-minilm", tuple(map(id, data)))
     if key not in _TOKENIZERS:
-        _TOKENIZERS[key] = trim(Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json")), data.texts())
+        _TOKENIZERS[key] = trim(
+            Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json")),
+            [text for each in data for text in each.texts()],
+        )
     vocabulary = _TOKENIZERS[key].get_vocab()
     full = Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
     words = SentenceTransformer(str(_minilm_folder()))[0].auto_model.get_input_embeddings().weight.detach()
@@ -149,7 +152,7 @@ def _minilm(layers: int | None) -> SentenceTransformer:
     return model
 
 
-def _bert(data: Data) -> SentenceTransformer:
+def _bert(data: Sequence[Data]) -> SentenceTransformer:
     from transformers import BertConfig, BertModel
 
     model = _minilm(1)
@@ -163,10 +166,10 @@ def _bert(data: Data) -> SentenceTransformer:
 _PIXELS: dict[bytes, torch.Tensor] = {}
 
 
-def _clip(data: Data) -> SentenceTransformer:
+def _clip(data: Sequence[Data]) -> SentenceTransformer:
     from image_text import make_clip
 
-    train = data.parts["train"]
+    train = data[0].parts["train"]
     model = make_clip(getattr(train, "captions", None) or ["image"], size=32, width=64)
     preprocess = model[0].preprocess
 

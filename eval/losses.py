@@ -31,9 +31,11 @@ class Problem:
 
     Args:
         data: The record and its parts.
+        augmented: Whether samples come in several views.
     """
 
     data: Data
+    augmented: bool = False
 
     @property
     def record(self) -> Record:
@@ -54,7 +56,9 @@ class Problem:
             return Qrels(self.qrels)
         if self.record.kind == "pairs":
             return Pairs()
-        return Views() if self.record.kind == "texts" else self.record.relevance
+        if self.record.kind == "texts":
+            return Views()
+        return Views(self.record.relevance) if self.augmented else self.record.relevance
 
     @property
     def binary(self) -> Relevance | Callable[[Any, Any], Tensor]:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from eval.statistics import Estimate
+from eval.significance import Estimate
 
 RECIPE = "#D55E00"
 ROLES = {"recipe": RECIPE, "usual": "#0072B2", "family": "#009E73", "before": "#666666"}
@@ -194,6 +194,12 @@ def order_values(values: Sequence[Value]) -> list[Value]:
 
 def is_logarithmic(values: Sequence[Value]) -> bool:
     """Tell whether values are positive numbers that span more than a factor of eight.
+
+    Args:
+        values: Of a setting, one at least.
+
+    Returns:
+        Whether they want a logarithmic axis.
 
     Example:
         >>> is_logarithmic([0.01, 0.1]), is_logarithmic([0.0, 0.1]), is_logarithmic([1, 8]), is_logarithmic(["a", 9])

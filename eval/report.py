@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eval import plots
-from eval.statistics import (
+from eval.significance import (
     Estimate,
     Floats,
     Measurement,

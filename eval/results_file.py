@@ -60,16 +60,14 @@ def read_lines(path: Path) -> dict[str, Line]:
     """
     if not path.exists():
         return {}
-    text = path.read_text(encoding="utf-8")
-    whole = text.splitlines(keepends=True)
-    if whole and not whole[-1].endswith("\n"):
-        whole.pop()
-        path.write_text("".join(whole), encoding="utf-8")
+    *whole, rest = path.read_bytes().split(b"\n")
+    if rest:
+        path.write_bytes(b"".join(row + b"\n" for row in whole))
     found: dict[str, Line] = {}
     for number, row in enumerate(whole, 1):
         try:
             line = json.loads(row)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ValueError(f"{path}, line {number}, is not JSON: {error}") from error
         found[line["key"]] = line
     return found

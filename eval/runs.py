@@ -39,10 +39,10 @@ from eval.encoders import make_encoder
 from eval.losses import Problem, find
 from eval.performance import describe_machine
 from eval.reliability import describe_similarities
-from eval.statistics import encode_items
+from eval.significance import encode_items
 from eval.tasks import make_task
 from st_rankloss import RankingTrainer, ViewsCollator
-from st_rankloss.augmentations import CropWords, DropWords
+from st_rankloss.augmentations import CropWords, DropWords, Identity
 
 PACKAGES = ("st_rankloss", "torch", "sentence-transformers", "transformers", "datasets", "mteb", "numpy", "scipy")
 BEFORE = "before"
@@ -67,8 +67,10 @@ class Spec:
         folder: Where the data are.
         limit: Rows of each part at most.
         sampler: Of the batches, see `make_rows`.
+        augmented: Whether samples of text are also ranked by a view with a part of their words left out.
         ablation: Which one it belongs to.
         value: Its place in the ablation.
+        partner: The record that this one is trained or scored on, where it names one.
     """
 
     record: Record
@@ -81,13 +83,27 @@ class Spec:
     folder: Path | None = None
     limit: int | None = None
     sampler: str = "balanced"
+    augmented: bool = False
     ablation: str | None = None
     value: float | str | None = None
+    partner: Record | None = None
+
+    @property
+    def trained(self) -> Record:
+        """The record whose training part is used."""
+        return self.partner if self.partner and self.record.trained_on else self.record
+
+    @property
+    def scored(self) -> Record:
+        """The record whose dev and test parts are used."""
+        return self.partner if self.partner and self.record.scored_on else self.record
 
     @property
     def key(self) -> str:
         """A short name of all that decides the result: every field that is not at its default, but the folder."""
         content = _chosen(self, ("folder",)) | {"record": _chosen(self.record, ("licence",))}
+        if self.partner:
+            content["partner"] = _chosen(self.partner, ("licence",))
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     @property
@@ -125,12 +141,12 @@ def run(spec: Spec) -> dict[str, Any]:
         "metric": spec.record.main,
         "encoder": spec.encoder,
         "loss": spec.loss,
-        "role": BEFORE if spec.loss == BEFORE else find(spec.record, spec.loss).role,
+        "role": BEFORE if spec.loss == BEFORE else find(spec.trained, spec.loss).role,
         "setting": dict(spec.setting),
         "learning_rate": spec.learning_rate,
         "seed": spec.seed,
-        "steps": spec.record.steps,
-        "batch_size": spec.record.batch_size,
+        "steps": spec.trained.steps,
+        "batch_size": spec.trained.batch_size,
         "ablation": spec.ablation,
         "value": spec.value,
     }
@@ -149,10 +165,9 @@ def run(spec: Spec) -> dict[str, Any]:
 
 
 def _train_and_score(spec: Spec) -> dict[str, Any]:
-    data = load_data(spec.record, spec.folder, spec.limit)
-    target = _scored(spec)
+    data, target = (load_data(record, spec.folder, spec.limit) for record in (spec.trained, spec.scored))
     peak = PeakMemory()
-    model = make_encoder(spec.encoder, data if data.parts.get("train") else target, spec.seed)
+    model = make_encoder(spec.encoder, [data] if target is data else [data, target], spec.seed)
     found: dict[str, Any] = {"curve": None}
     start = time.perf_counter()
     if spec.loss != BEFORE:
@@ -166,14 +181,6 @@ def _train_and_score(spec: Spec) -> dict[str, Any]:
         found |= describe_similarities(model, target, split, found["scores"])
     seconds = {"train": round(trained - start, 2), "evaluate": round(time.perf_counter() - trained, 2)}
     return found | {"seconds": seconds, "peak_memory_mb": peak.megabytes()}
-
-
-def _scored(spec: Spec) -> Data:
-    if spec.record.scored_on:
-        from eval.data import load_records
-
-        return load_data(load_records()[spec.record.scored_on], spec.folder, spec.limit)
-    return load_data(spec.record, spec.folder, spec.limit)
 
 
 class _Curve(TrainerCallback):
@@ -195,9 +202,9 @@ class _Curve(TrainerCallback):
 
 def train(model: SentenceTransformer, spec: Spec, data: Data, curve: TrainerCallback | None = None) -> None:
     """Train a model as a run says, with the standard trainer."""
-    record, contender = spec.record, find(spec.record, spec.loss)
+    record, contender = spec.trained, find(spec.trained, spec.loss)
     set_seed(spec.seed)
-    loss: nn.Module = contender.make(model, Problem(data), **spec.setting)
+    loss: nn.Module = contender.make(model, Problem(data, spec.augmented), **spec.setting)
     rows = make_rows(
         data,
         pairs=contender.pairs,
@@ -206,9 +213,8 @@ def train(model: SentenceTransformer, spec: Spec, data: Data, curve: TrainerCall
         batch_size=record.batch_size,
         sampler=spec.sampler,
     )
-    collator = None
-    if record.kind == "texts":
-        collator = ViewsCollator(model.preprocess, views=[DropWords(0.4), CropWords(0.6)])
+    views: list[Any] = [DropWords(0.4), CropWords(0.6)] if record.kind == "texts" else [Identity(), DropWords(0.3)]
+    collator = ViewsCollator(model.preprocess, views=views) if record.kind == "texts" or spec.augmented else None
     with tempfile.TemporaryDirectory() as folder:
         args = SentenceTransformerTrainingArguments(
             output_dir=folder,

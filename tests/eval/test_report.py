@@ -11,7 +11,7 @@ import pytest
 
 from eval.plots import is_logarithmic, order_values, robustness
 from eval.report import choose, compare, read_runs, write
-from eval.statistics import encode_items
+from eval.significance import encode_items
 
 VERSIONS = {"st_rankloss": "0.1.0", "torch": "2.13.0"}
 QUALITY = {"Mine": 0.6, "Usual": 0.5, "Other": 0.55, "Weak": 0.3, "before": 0.2}

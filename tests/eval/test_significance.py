@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.statistics import (
+from eval.significance import (
     Estimate,
     Measurement,
     average_ranks,

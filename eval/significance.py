@@ -54,6 +54,12 @@ def encode_items(values: ArrayLike) -> str:
 def decode_items(text: str) -> Floats:
     """Unpack what `encode_items` packed; values are off by at most half a step of float16.
 
+    Args:
+        text: Packed values.
+
+    Returns:
+        The values, shape ``(queries,)``.
+
     Example:
         >>> decode_items(encode_items([0.5, 1.0])).tolist()
         [0.5, 1.0]
@@ -125,6 +131,12 @@ def bootstrap_error(items: Floats, *, resamples: int = RESAMPLES, seed: int = 0)
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p values for their number by Holm's method; NaN stays NaN and does not count.
+
+    Args:
+        p_values: One a comparison.
+
+    Returns:
+        Corrected p values in the same order, at most 1.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
