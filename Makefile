@@ -39,7 +39,7 @@ fix: install ## Apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .
 
 bench: install ## Time and memory of the loss against the direct formula and MNRL
-	$(BIN)/python eval/performance.py --output output/performance
+	$(BIN)/python -m eval.performance --output output/performance
 
 clean: ## Remove what the targets above created
 	rm -rf $(VENV) .ci-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis

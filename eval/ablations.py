@@ -35,17 +35,20 @@ class Ablation:
     changes: Mapping[float | str, Mapping[str, Any]]
 
 
-def _vary(name: str, values: Iterable[Any], **others: Any) -> dict[float | str, dict[str, Any]]:
+Changes = dict[float | str, dict[str, Any]]
+
+
+def _vary(name: str, values: Iterable[Any], **others: Any) -> Changes:
     return {value: {name: value, **others} for value in values}
 
 
 TEMPERATURES = _vary("temperature", (0.01, 0.02, 0.05, 0.1, 0.2, 0.5))
 SIZES = _vary("batch_size", (64, 256, 1024, 4096, 8192), steps=20)
-GAINS = {name: {"gain": name} for name in ("linear", "exponential")}
-CUTOFFS = {"none": {"k": None}, "10": {"k": 10}, "30": {"k": 30}, "100": {"k": 100}}
+GAINS: Changes = {name: {"gain": name} for name in ("linear", "exponential")}
+CUTOFFS: Changes = {"none": {"k": None}, "10": {"k": 10}, "30": {"k": 30}, "100": {"k": 100}}
 WEIGHTS = _vary("weight", (0.01, 0.05, 0.2, 1.0, 5.0))
-SAMPLERS = {name: {"sampler": name} for name in ("balanced", "random")}
-VIEWS: dict[float | str, dict[str, Any]] = {"off": {}, "on": {"augmented": True}}
+SAMPLERS: Changes = {name: {"sampler": name} for name in ("balanced", "random")}
+VIEWS: Changes = {"off": {}, "on": {"augmented": True}}
 MINILM = "static-minilm"
 
 ABLATIONS = (

@@ -60,9 +60,8 @@ def _shuffled(count: int, draw: random.Random, steps: int, batch_size: int) -> l
 
 
 def _balanced(train: Samples, record: Record, seed: int, steps: int, batch_size: int) -> list[int]:
-    make = {"sets": samplers.multi_label, "numbers": samplers.numeric}.get(record.labels)
-    if make is None:
-        make = samplers.classes if train.labels.dim() == 1 else samplers.hierarchy
+    of_classes = samplers.classes if train.labels.dim() == 1 else samplers.hierarchy
+    make: Any = {"sets": samplers.multi_label, "numbers": samplers.numeric}.get(record.labels, of_classes)
     labels = Dataset.from_dict({"label": train.labels.numpy()})
     planned = make()(labels, batch_size, drop_last=True, valid_label_columns=["label"], seed=seed)
     chosen: list[int] = []

@@ -1,6 +1,6 @@
 """A training step of MiniLM with a cached loss: how long it takes, what of it the loss takes, and what memory.
 
-    python eval/cached.py --output output/cached [--batches 64 8192] [--device cuda]
+    python -m eval.cached --output output/cached [--batches 64 8192] [--device cuda]
 
 The same short texts are embedded in mini-batches of 32, with ``CachedANDCGLoss(relevance=Classes())`` and with
 sentence-transformers' ``CachedMultipleNegativesRankingLoss``; ``ANDCGLoss`` with a batch of 64 is the yardstick for

@@ -65,8 +65,7 @@ class Choice:
     def spec(self, record: Record, encoder: str, loss: str, stage: str, **fields: Any) -> Spec:
         """Describe a run."""
         partner = self.known.get(record.trained_on or record.scored_on)
-        given = {"folder": self.folder, "limit": self.limit, "partner": partner}
-        return Spec(record, encoder, loss, stage, **given, **fields)
+        return Spec(record, encoder, loss, stage, folder=self.folder, limit=self.limit, partner=partner, **fields)
 
     def groups(self) -> Iterator[tuple[Record, str, Contender]]:
         """Yield every task, encoder and loss."""

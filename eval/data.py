@@ -211,8 +211,8 @@ class Data:
     limit: int | None = None
 
     @cached_property
-    def parts(self) -> dict[str, Part]:
-        """The parts by name: train, dev and test, as far as there are."""
+    def parts(self) -> dict[str, Any]:
+        """The parts by name: train, dev and test, as far as there are; of the record's kind, a `Part`."""
         if self.record.name == DOCUMENTATION.name and not self.record.files:
             return _read_documentation(self.limit)
         make = {"pairs": self._pairs, "retrieval": self._collections, "samples": self._samples, "texts": self._texts}
@@ -361,7 +361,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     check_name(path.suffix, FORMATS, f"format of {path}:")
     options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
     rows: Dataset = load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
-    return rows.to_list()
+    found: list[dict[str, Any]] = rows.to_list()
+    return found
 
 
 def _read_documentation(limit: int | None) -> dict[str, Part]:

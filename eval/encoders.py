@@ -68,7 +68,7 @@ def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransfor
     if name not in known and not Path(name).exists() and "/" not in name:
         check_name(name, NAMES, "encoder (nor is it a folder or an id on the hub)")
     model = known[name](data) if name in known else SentenceTransformer(name)
-    model.model_card_data.generate_widget_examples = False  # they take a second, and fail on images alone
+    model.model_card_data.set_widget_examples = lambda dataset: None  # they take a second, and fail on images alone
     return model
 
 

@@ -1,6 +1,6 @@
 """Time of every objective in the loss, against MNRL, and of sums over pairs on the grid against all pairs.
 
-    python eval/objectives.py --output output/objectives [--batches 256 1024] [--device cuda]
+    python -m eval.objectives --output output/objectives [--batches 256 1024] [--device cuda]
 
 Every objective gets the batch of `performance.py`: two columns in classes of eight, which a hierarchy of two levels
 grades 1, 0.5 and 0. Objectives take turns with MNRL in one process, forward and backward, from embeddings.

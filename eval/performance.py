@@ -1,6 +1,6 @@
 """Time and peak memory of the A-NDCG loss against the direct formula and against MNRL, from embeddings.
 
-    python eval/performance.py --output output/performance [--device cuda]
+    python -m eval.performance --output output/performance [--device cuda]
 
 Every contender gets the same embeddings, two columns of a batch in classes of eight, and is timed forward
 and backward. Contenders of one batch size and temperature take turns in one process, so that what else the

@@ -265,7 +265,8 @@ def mean_items(values: Values, metrics: Sequence[str]) -> np.ndarray:
     for metric in metrics:
         check_name(metric, values, "metric")
     columns = [np.where(np.isnan(values[m]), np.nanmean(values[m]), values[m]) for m in metrics]
-    return np.mean(columns, axis=0)
+    means: np.ndarray = np.mean(columns, axis=0)
+    return means
 
 
 def spearman_items(predicted: Sequence[float] | np.ndarray, truth: Sequence[float] | np.ndarray) -> np.ndarray:
