@@ -74,7 +74,7 @@ class Problem:
     @property
     def classes(self) -> int:
         """Number of finest classes, labels or numbers."""
-        labels = self.data.parts["train"].labels  # type: ignore[union-attr]
+        labels = self.data.parts["train"].labels
         if self.record.labels == "classes":
             return int(self.finest(labels).max()) + 1
         return int(labels.reshape(len(labels), -1).shape[1])
