@@ -75,14 +75,15 @@ class Choice:
                     yield record, encoder, contender
 
 
-def learning_rates(encoder: str, settings: int) -> list[float]:
+def learning_rates(record: Record, encoder: str, settings: int) -> list[float]:
     """Return a grid of learning rates: three, or nine over the same range for a loss that has nothing to set.
 
     Example:
-        >>> learning_rates("static", 3)
+        >>> from eval.data import load_records
+        >>> learning_rates(load_records()["documentation"], "static", 3)
         [0.02333, 0.07, 0.21]
     """
-    middle = middle_learning_rate(encoder)
+    middle = middle_learning_rate(encoder) * record.rate
     rates = np.geomspace(middle / SPREAD, middle * SPREAD, 9 if settings == 1 else 3)
     return [float(f"{rate:.4g}") for rate in rates]
 
@@ -100,7 +101,7 @@ class Tuning:
     def __init__(self, choice: Choice, record: Record, encoder: str, contender: Contender) -> None:
         self.choice, self.record, self.encoder, self.contender = choice, record, encoder, contender
         places = range(len(contender.settings))
-        rates = learning_rates(encoder, len(contender.settings))
+        rates = learning_rates(record, encoder, len(contender.settings))
         grid = [{"setting": place, "learning_rate": rate} for place in places for rate in rates]
         space = {"setting": list(places), "learning_rate": rates}
         self.space = {name: optuna.distributions.CategoricalDistribution(values) for name, values in space.items()}
@@ -163,7 +164,7 @@ def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) 
                 continue
             if trial is None:
                 middle = contender.settings[len(contender.settings) // 2]
-                fields = {"setting": middle, "learning_rate": middle_learning_rate(encoder)}
+                fields = {"setting": middle, "learning_rate": middle_learning_rate(encoder) * record.rate}
             else:
                 fields = {"setting": trial["setting"], "learning_rate": trial["learning_rate"]}
             specs.append(choice.spec(record, encoder, contender.name, "test", seed=seed, **fields))

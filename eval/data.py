@@ -47,6 +47,7 @@ class Record:
         scored_on: Another record whose dev and test parts are used; this one has none.
         batch_size: Of training.
         steps: Of training.
+        rate: What an encoder's grid of learning rates is multiplied by, above 0.
         documents: Of a query in one training row, at least 1; one of the best comes first.
         licence: Of the data.
     """
@@ -67,6 +68,7 @@ class Record:
     batch_size: int = 64
     steps: int = 100
     documents: int = 4
+    rate: float = 1.0
     licence: str = ""
 
     def __post_init__(self) -> None:

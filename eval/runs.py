@@ -101,9 +101,9 @@ class Spec:
     @property
     def key(self) -> str:
         """A short name of all that decides the result: every field that is not at its default, but the folder."""
-        content = _chosen(self, ("folder",)) | {"record": _chosen(self.record, ("licence",))}
+        content = _chosen(self, ("folder",)) | {"record": _chosen(self.record, ("licence", "rate"))}
         if self.partner:
-            content["partner"] = _chosen(self.partner, ("licence",))
+            content["partner"] = _chosen(self.partner, ("licence", "rate"))
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     @property
