@@ -18,7 +18,7 @@ from eval.data import Record, check_name
 from eval.encoders import middle_learning_rate
 from eval.losses import Contender, contenders, find
 from eval.results_file import Line, ResultsFile
-from eval.runs import BEFORE, Spec, one_thread, run
+from eval.runs import BEFORE, UNTRAINED, Spec, one_thread, run
 
 TRIALS = 9
 """Of each loss: three settings by three learning rates, or nine learning rates where there is nothing to set."""
@@ -140,7 +140,7 @@ def best_trials(lines: Iterable[Line]) -> dict[tuple[str, str, str], Line]:
 
 
 def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) -> list[Spec]:
-    """Plan the runs on test: the untrained encoder, and each loss at its best setting on dev, with every seed.
+    """Plan the runs on test: the untrained encoder, BM25, and each loss at its best setting on dev with every seed.
 
     Args:
         choice: The comparison.
@@ -154,7 +154,12 @@ def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) 
         ValueError: If a loss has not been tuned.
     """
     best = best_trials(lines)
-    specs = [choice.spec(record, encoder, BEFORE, "test") for record in choice.records for encoder in choice.encoders]
+    specs = [
+        choice.spec(record, encoder, name, "test")
+        for record in choice.records
+        for encoder in choice.encoders
+        for name in (UNTRAINED if record.kind == "retrieval" else (BEFORE,))
+    ]
     missing = []
     for seed in range(choice.seeds):
         for record, encoder, contender in choice.groups():

@@ -276,7 +276,7 @@ OF_CLASSES = (
 OF_HIERARCHY = (
     recipe(
         lambda problem, **setting: recipes.hierarchy(len(problem.record.columns["labels"]), **setting),
-        *_over("weight", (0.2, 0.5, 1.0)),
+        *SHARP,
     ),
     *OF_CLASSES,
     *GRADED,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -170,7 +170,7 @@ def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Map
     styles = _styles(list(dict.fromkeys(label for lines in panels.values() for label in lines)), recipe)
     for axes, (task, lines) in zip(all_axes, panels.items(), strict=True):
         values = order_values([value for points in lines.values() for value in points])
-        numeric = all(_is_number(value) for value in values)
+        numeric = all(is_number(value) for value in values)
         for label, points in lines.items():
             _ablation_line(axes, points, values, styles[label], numeric=numeric)
         if not numeric:
@@ -187,9 +187,32 @@ def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Map
 
 
 def order_values(values: Sequence[Value]) -> list[Value]:
-    """Order the values of a setting: numbers by size, anything else as it came first."""
-    unique = list(dict.fromkeys(values))
-    return sorted(unique, key=float) if all(_is_number(value) for value in unique) else unique
+    """Order the values of a setting: words as they came first, then numbers by size, also those written as text.
+
+    Args:
+        values: Of a setting, with repetitions.
+
+    Returns:
+        Each value once.
+
+    Example:
+        >>> order_values(["100", "none", "10", "none"])
+        ['none', '10', '100']
+    """
+    return sorted(dict.fromkeys(values), key=_size)
+
+
+def _size(value: Value) -> float:
+    """Return what a value or its text measures; less than anything where it is a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return -math.inf
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell numbers from texts and from switches."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_logarithmic(values: Sequence[Value]) -> bool:
@@ -205,13 +228,8 @@ def is_logarithmic(values: Sequence[Value]) -> bool:
         >>> is_logarithmic([0.01, 0.1]), is_logarithmic([0.0, 0.1]), is_logarithmic([1, 8]), is_logarithmic(["a", 9])
         (True, False, False, False)
     """
-    numbers = [float(value) for value in values if _is_number(value)]
+    numbers = [float(value) for value in values if is_number(value)]
     return len(numbers) == len(values) and min(numbers) > 0 and max(numbers) > 8 * min(numbers)
-
-
-def _is_number(value: Value) -> bool:
-    """Tell numbers from texts and from switches."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ablation_line(

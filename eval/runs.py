@@ -48,6 +48,11 @@ PACKAGES = ("st_rankloss", "torch", "sentence-transformers", "transformers", "da
 BEFORE = "before"
 """Name of the encoder that no loss has trained."""
 
+BM25 = "BM25"
+"""Name of mteb's BM25, the baseline of retrieval."""
+
+UNTRAINED = (BEFORE, BM25)
+
 CURVE = 4
 """Points of a learning curve, evenly spaced."""
 
@@ -110,7 +115,7 @@ class Spec:
     def title(self) -> str:
         """One line for people."""
         setting = ", ".join(f"{name} {value}" for name, value in self.setting.items())
-        rate = f"lr {self.learning_rate:g}" if self.loss != BEFORE else ""
+        rate = f"lr {self.learning_rate:g}" if self.loss not in UNTRAINED else ""
         parts = [self.record.name, self.encoder, self.loss, setting, rate, f"seed {self.seed}", self.stage]
         return " · ".join(part for part in parts if part)
 
@@ -141,7 +146,7 @@ def run(spec: Spec) -> dict[str, Any]:
         "metric": spec.record.main,
         "encoder": spec.encoder,
         "loss": spec.loss,
-        "role": BEFORE if spec.loss == BEFORE else find(spec.trained, spec.loss).role,
+        "role": BEFORE if spec.loss in UNTRAINED else find(spec.trained, spec.loss).role,
         "setting": dict(spec.setting),
         "learning_rate": spec.learning_rate,
         "seed": spec.seed,
@@ -170,14 +175,14 @@ def _train_and_score(spec: Spec) -> dict[str, Any]:
     model = make_encoder(spec.encoder, [data] if target is data else [data, target], spec.seed)
     found: dict[str, Any] = {"curve": None}
     start = time.perf_counter()
-    if spec.loss != BEFORE:
+    if spec.loss not in UNTRAINED:
         curve = _Curve(spec, target) if spec.stage == "test" and spec.seed == 0 else None
         train(model, spec, data, curve)
         found["curve"] = curve.points if curve else None
     trained = time.perf_counter()
     split = "test" if spec.stage == "test" else "dev"
     found |= evaluate(model, spec, target, split)
-    if spec.stage == "test":
+    if spec.stage == "test" and spec.loss != BM25:
         found |= describe_similarities(model, target, split, found["scores"])
     seconds = {"train": round(trained - start, 2), "evaluate": round(time.perf_counter() - trained, 2)}
     return found | {"seconds": seconds, "peak_memory_mb": peak.megabytes()}
@@ -249,7 +254,11 @@ def evaluate(model: SentenceTransformer, spec: Spec, data: Data, split: str) -> 
     """Score a model by ``mteb.evaluate``, under a name of its own and without a cache."""
     task = make_task(data, split)
     with _quiet():
-        wrapper = named(model, f"local/{spec.encoder}-{spec.loss}".replace(" ", "-"), spec.key)
+        wrapper = (
+            mteb.get_model("mteb/baseline-bm25s")
+            if spec.loss == BM25
+            else named(model, f"local/{spec.encoder}-{spec.loss}".replace(" ", "-"), spec.key)
+        )
         result = mteb.evaluate(
             wrapper,
             tasks=[task],

@@ -22,6 +22,7 @@ LEVEL = 0.05
 Floats = NDArray[np.float64]
 
 _BLOCK = 2_000_000  # random places drawn at once, which bounds memory
+_ROUNDING = 1e-12  # what varies by less does not vary
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,12 @@ def bootstrap_error(items: Floats, *, resamples: int = RESAMPLES, seed: int = 0)
     """Compute the standard error of the mean of items, if both seeds and queries were drawn anew.
 
     All seeds have the same queries, so the two are resampled one across the other: a resample's deviation is that of
-    the mean over drawn seeds plus that of the mean over drawn queries. One seed fewer is drawn than there are (Rao
+    the mean over drawn seeds plus that of the mean over drawn queries. Of each, one fewer is drawn than there are (Rao
     and Wu, 1988), without which few seeds look steadier than they are. What is peculiar to a query under a seed
     counts in both, which errs on the side of wide intervals.
 
     Args:
-        items: Values, or differences of them, shape ``(seeds, queries)``.
+        items: Values, or differences of them, shape ``(seeds, queries)``, two queries at least.
         resamples: Number of resamples.
         seed: Seed of the draws.
 
@@ -118,13 +119,10 @@ def bootstrap_error(items: Floats, *, resamples: int = RESAMPLES, seed: int = 0)
         The standard error, and its degrees of freedom by Satterthwaite.
     """
     generator = np.random.default_rng(seed)
-    by_query = items.mean(0)
-    deviations = [_resample(by_query, len(by_query), resamples, generator) - items.mean()]
-    if len(items) > 1:
-        by_seed = items.mean(1)
-        deviations.append(_resample(by_seed, len(by_seed) - 1, resamples, generator) - items.mean())
+    varying = _varying(items)
+    deviations = [_resample(items.mean(axis), size - 1, resamples, generator) - items.mean() for axis, size in varying]
     error = float(sum(deviations, np.zeros(resamples)).std())
-    parts = [(float(items.mean(axis).var(ddof=1)) / size, size) for axis, size in _varying(items)]
+    parts = [(float(items.mean(axis).var(ddof=1)) / size, size) for axis, size in varying]
     spread = sum(part**2 / (size - 1) for part, size in parts)
     return error, sum(part for part, _ in parts) ** 2 / spread if spread else math.inf
 
@@ -211,9 +209,9 @@ def _estimate(scores: Floats, items: Floats | None) -> Estimate:
 
 
 def _interval(value: float, error: float, freedom: float) -> Estimate:
-    """Make Student's interval and two-sided p."""
-    if not error:
-        return Estimate(value, value, value, float(value == 0))
+    """Make Student's interval and two-sided p; there is none for a difference that never varies, unless it is 0."""
+    if error < _ROUNDING:
+        return Estimate(value, value, value, 1.0) if abs(value) < _ROUNDING else Estimate(value)
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
     return Estimate(value, value - half, value + half, 2 * float(stats.t.sf(abs(value) / error, freedom)))
 

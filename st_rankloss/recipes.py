@@ -30,7 +30,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sentence_transformers.base.sampler import BatchSamplers
 from torch import Tensor
 
 from st_rankloss import samplers
@@ -69,13 +68,13 @@ class Recipe:
     Args:
         objective: What is optimised.
         relevance: What labels mean.
-        batch_sampler: What shares a batch, for ``batch_sampler=`` of the training arguments.
+        batch_sampler: What shares a batch, for ``batch_sampler=`` of the training arguments; their default is any rows.
         options: Other arguments of the loss.
     """
 
     objective: Objective
     relevance: Relevance
-    batch_sampler: Any = BatchSamplers.BATCH_SAMPLER
+    batch_sampler: Any = "batch_sampler"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def loss(self, model: Any, **options: Any) -> RankingLoss:
@@ -154,7 +153,7 @@ class _Finest:
         return (relevance - (self.levels - 1)).clamp_min(0)
 
 
-def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.2) -> Recipe:
+def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5) -> Recipe:
     """Classes of classes: `ApproxNDCG` on all levels, and a softmax on the finest.
 
     Args:

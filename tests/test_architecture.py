@@ -20,7 +20,7 @@ LAYERS = [
     {"functional"},
     {"objectives", "relevance", "evaluation"},
     {"losses", "collators", "samplers", "mining", "teachers", "augmentations"},
-    {"views"},
+    {"views", "recipes"},
     {"trainer", "diagnostics"},
     {"__init__"},
 ]

@@ -1,0 +1,92 @@
+"""Numbers and names as they stand in tables and sentences; what is unknown is a dash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval.report.blocks import Bold
+from eval.report.comparing import Entry
+from eval.report.reading import Run
+from eval.significance import Estimate
+
+NONE = "–"
+
+
+def join(values: Iterable[Any]) -> str:
+    """List distinct values, numbers by size."""
+    return ", ".join(map(str, sorted({value for value in values if value is not None}))) or NONE
+
+
+def average(values: Iterable[float | None]) -> float:
+    """Average the values that there are; NaN if there is none."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def score(value: float) -> str:
+    """Write a score."""
+    return f"{value:.4f}" if math.isfinite(value) else NONE
+
+
+def whole(value: float) -> str:
+    """Write seconds or megabytes."""
+    return f"{value:.0f}" if math.isfinite(value) else NONE
+
+
+def mean(estimate: Estimate) -> str:
+    """Write a mean and half the width of its interval."""
+    known = math.isfinite(estimate.low)
+    return score(estimate.value) + (f" ± {estimate.high - estimate.value:.4f}" if known else "")
+
+
+def difference(estimate: Estimate) -> str:
+    """Write a difference with its sign and interval."""
+    if not math.isfinite(estimate.value):
+        return NONE
+    known = math.isfinite(estimate.low)
+    return f"{estimate.value:+.4f}" + (f" [{estimate.low:+.4f}, {estimate.high:+.4f}]" if known else "")
+
+
+def setting(run: Run | None) -> str:
+    """Write what a run's loss was set to."""
+    values = (run.setting if run else {}).items()
+    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values) or NONE
+
+
+def emphasise(verdict: str) -> str:
+    """Make a verdict bold that says something."""
+    return Bold(verdict) if verdict in ("win", "loss") else verdict
+
+
+def bold_best(values: Sequence[float], texts: Sequence[str] = (), *, lower: bool = False) -> list[str]:
+    """Write values, or the texts given for them, the best ones bold unless all are equal."""
+    known = [value for value in values if math.isfinite(value)]
+    best, worst = (choice(known, default=math.nan) for choice in ((min, max) if lower else (max, min)))
+    if math.isclose(best, worst, abs_tol=1e-9):
+        best = math.nan  # all are equal: none stands out
+    pairs = zip(values, texts or [score(value) for value in values], strict=True)
+    return [Bold(text) if math.isclose(value, best, abs_tol=1e-9) else text for value, text in pairs]
+
+
+def number(count: int, one: str, many: str = "") -> str:
+    """Write how many there are of something."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def range_of(scores: Sequence[float]) -> str:
+    """Write the mean of scores, and their range if there are several."""
+    if not scores:
+        return NONE
+    text = score(average(scores))
+    return text if len(scores) == 1 else f"{text} ({score(min(scores))} to {score(max(scores))})"
+
+
+def trials(entries: Iterable[Entry]) -> str:
+    """Write how many trials of losses have a score, and of how many if some have none."""
+    counts = [(len(entry.trials), len(entry.trials_begun)) for entry in entries]
+    scored, begun = map(sum, zip(*counts, strict=True))
+    return str(scored) if scored == begun else f"{scored} of {begun}"

@@ -1,0 +1,192 @@
+"""Who is compared with whom: losses on one task and encoder, the best of them, and the recipe's verdicts.
+
+What a loss was tuned on (dev) chooses its setting and which peer is "the best"; what is claimed is measured on test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from eval.report.reading import Run, group_by
+from eval.significance import Estimate, Measurement, decode_items, estimate_difference, estimate_mean, holm, verdict
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One loss on one task and encoder.
+
+    Args:
+        loss: Its name.
+        runs: Its runs of the stages dev and test, one of them ok at least.
+    """
+
+    loss: str
+    runs: Sequence[Run]
+
+    @property
+    def role(self) -> str:
+        """Role of the runs that went through; a failed one may not have known."""
+        return next(run.role for run in self.runs if run.ok)
+
+    @cached_property
+    def test(self) -> list[Run]:
+        """The last test run of each seed; of several configurations, the best on dev, or else the one tested last."""
+        tested = [run for run in self.runs if run.ok and run.stage == "test"]
+        on_dev = {run.configuration: or_lowest(run.score) for run in self.runs if run.ok and run.stage == "dev"}
+        best = max(reversed(tested), key=lambda run: on_dev.get(run.configuration, -math.inf), default=None)
+        current = [run for run in tested if best and run.configuration == best.configuration]
+        return list({run.seed: run for run in current}.values())
+
+    @property
+    def outdated(self) -> int:
+        """Number of test runs that are left out: of another configuration, or repeated later."""
+        return sum(run.ok and run.stage == "test" for run in self.runs) - len(self.test)
+
+    @cached_property
+    def trials_begun(self) -> list[Run]:
+        """All tuning trials of the budget that was tested, or else of the last trial's."""
+        trials = [run for run in self.runs if run.stage == "dev"]
+        return [run for run in trials if run.budget == (self.test or trials)[-1].budget]
+
+    @cached_property
+    def trials(self) -> list[Run]:
+        """The tuning trials that have a score, the best first."""
+        scored = [run for run in self.trials_begun if run.ok and math.isfinite(run.score)]
+        return sorted(scored, key=lambda run: -run.score)
+
+    @property
+    def dev_scores(self) -> list[float]:
+        """Dev scores of the tuning trials, the best first."""
+        return [run.score for run in self.trials]
+
+    @property
+    def dev(self) -> float:
+        """Dev score of the best trial."""
+        return self.dev_scores[0] if self.trials else math.nan
+
+    @cached_property
+    def measurements(self) -> dict[int, Measurement]:
+        """Test scores and items by seed."""
+        return {run.seed: Measurement(run.score, decode_items(run.items) if run.items else None) for run in self.test}
+
+    @cached_property
+    def mean(self) -> Estimate:
+        """Mean test score."""
+        return estimate_mean(self.measurements)
+
+    @property
+    def tuned(self) -> Run | None:
+        """A run of the best configuration: a tested one, or the best trial."""
+        return next(iter(self.test + self.trials), None)
+
+    @property
+    def is_outdone(self) -> bool:
+        """Whether a trial on dev did better than the configuration that was tested."""
+        best = [run.configuration for run in self.trials if run.score == self.dev]
+        return bool(self.test and best) and self.test[0].configuration not in best
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All losses on one task and encoder, the best on test first, and those not tested by their dev score."""
+
+    task: str
+    encoder: str
+    entries: Sequence[Entry]
+
+    @property
+    def first(self) -> Run:
+        """Any run, for what all have in common."""
+        return self.entries[0].runs[0]
+
+    @cached_property
+    def recipe(self) -> Entry | None:
+        """The recipe, if it was tested."""
+        return choose([entry for entry in self.entries if entry.role == "recipe"])[0]
+
+    def peers(self, *roles: str) -> list[Entry]:
+        """Return the losses of the given roles that were tested."""
+        return [entry for entry in self.entries if entry.role in roles and entry.test]
+
+    def label(self, entry: Entry) -> str:
+        """Name a loss in tables and figures."""
+        if entry.role == "before":
+            return "untrained"
+        return f"recipe: {entry.loss}" if entry is self.recipe else entry.loss
+
+    @cached_property
+    def differences(self) -> dict[str, Estimate]:
+        """The recipe's score minus each other loss's, by loss."""
+        if self.recipe is None:
+            return {}
+        ours = self.recipe.measurements
+        others = [entry for entry in self.entries if entry is not self.recipe]
+        return {entry.loss: estimate_difference(ours, entry.measurements) for entry in others}
+
+    @cached_property
+    def verdicts(self) -> dict[str, str]:
+        """The recipe's verdict against each other loss, corrected for their number."""
+        corrected = holm([difference.p for difference in self.differences.values()])
+        pairs = zip(self.differences.items(), corrected, strict=True)
+        return {loss: verdict(difference, p) for (loss, difference), p in pairs}
+
+
+def compare(runs: Iterable[Run]) -> list[Comparison]:
+    """Sort the runs of dev and test by task and encoder, and within by loss.
+
+    Args:
+        runs: Of any stages.
+
+    Returns:
+        The tasks and encoders that have a run that went through, in order of first appearance.
+
+    Raises:
+        ValueError: If the test runs of a task and encoder were scored on different queries.
+    """
+    comparisons = []
+    staged = [run for run in runs if run.stage in ("dev", "test")]
+    for (task, encoder), group in group_by(staged, lambda run: (run.task, run.encoder)).items():
+        by_loss = group_by(group, lambda run: run.loss)
+        entries = [Entry(loss, own) for loss, own in by_loss.items() if any(run.ok for run in own)]
+        if entries:
+            _check_items(entries, f"{task}, {encoder}")
+            entries.sort(key=lambda entry: (or_lowest(entry.mean.value), or_lowest(entry.dev)), reverse=True)
+            comparisons.append(Comparison(task, encoder, entries))
+    return comparisons
+
+
+def _check_items(entries: Iterable[Entry], place: str) -> None:
+    """Refuse test runs that were scored on different queries: they cannot be paired."""
+    counts: dict[int, str] = {}
+    for entry in entries:
+        for seed, measured in entry.measurements.items():
+            if measured.items is not None:
+                counts.setdefault(len(measured.items), f"{entry.loss} with seed {seed}")
+    if len(counts) > 1:
+        sides = ", ".join(f"{count} in {run}" for count, run in counts.items())
+        raise ValueError(f"{place}: test runs must have items of the same queries, but their numbers differ: {sides}.")
+
+
+def choose(entries: Sequence[Entry]) -> tuple[Entry | None, bool]:
+    """Choose the best of the losses that were tested, by dev score if all have one: test scores would flatter it.
+
+    Args:
+        entries: The candidates.
+
+    Returns:
+        The best, None if none was tested; and False where test scores had to choose it.
+    """
+    tested = [entry for entry in entries if entry.test]
+    if not tested:
+        return None, True
+    if all(entry.trials for entry in tested):
+        return max(tested, key=lambda entry: entry.dev), True
+    return max(tested, key=lambda entry: or_lowest(entry.mean.value)), len(tested) == 1
+
+
+def or_lowest(value: float) -> float:
+    """Return a score, or less than any score where there is none."""
+    return -math.inf if math.isnan(value) else value

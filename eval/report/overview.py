@@ -1,0 +1,124 @@
+"""How the recipes fare: against the best peers of each task, and against each loss over all tasks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.report import cells
+from eval.report.blocks import Block, Heading, Listing, Paragraph, Table
+from eval.report.comparing import Comparison, Entry, choose, or_lowest
+from eval.significance import Estimate, holm, verdict
+
+NOTHING = "No recipe has been tested, so there is nothing to compare yet."
+CHOSEN_ON_TEST = "† chosen by its test score for want of dev runs of every candidate, which flatters it."
+EACH_LOSS = "The recipe against each loss, counted from the verdicts in the tasks' tables; the hardest losses first."
+
+
+@dataclass(frozen=True)
+class Opponents:
+    """One loss of every comparison, for its recipe to be compared with.
+
+    Args:
+        comparisons: All have a recipe.
+        chosen: What `choose` says of each.
+    """
+
+    comparisons: Sequence[Comparison]
+    chosen: Sequence[tuple[Entry | None, bool]]
+
+    @property
+    def names(self) -> list[str]:
+        """The losses with their scores, and a mark where test scores chose them."""
+        return [
+            f"{entry.loss} {cells.score(entry.mean.value)}{'' if by_dev else ' †'}" if entry else cells.NONE
+            for entry, by_dev in self.chosen
+        ]
+
+    @property
+    def differences(self) -> list[Estimate]:
+        """The recipes' scores minus theirs."""
+        pairs = zip(self.comparisons, self.chosen, strict=True)
+        return [c.differences[entry.loss] if entry else Estimate(math.nan) for c, (entry, _) in pairs]
+
+    @property
+    def verdicts(self) -> list[str]:
+        """The recipes' verdicts, corrected for the number of comparisons."""
+        corrected = holm([difference.p for difference in self.differences])
+        return [verdict(difference, p) for difference, p in zip(self.differences, corrected, strict=True)]
+
+    @property
+    def are_by_dev(self) -> bool:
+        """Whether no test score had to choose."""
+        return all(by_dev for _, by_dev in self.chosen)
+
+
+def overview(comparisons: Sequence[Comparison]) -> list[Block]:
+    """Compare each task's recipe with the best usual loss, the best of the family, and the best on test."""
+    tested = [c for c in comparisons if c.recipe is not None]
+    if not tested:
+        return [Heading(2, "Overview"), Paragraph(NOTHING)]
+    recipe, usual, family = (
+        Opponents(tested, [choose(c.peers(role)) for c in tested]) for role in ("recipe", "usual", "family")
+    )
+    hardest = Opponents(tested, [(_best_on_test(c), True) for c in tested])
+    columns = {
+        "task": [c.task for c in tested],
+        "encoder": [c.encoder for c in tested],
+        "metric": [c.first.metric for c in tested],
+        "untrained": [cells.score(next((e.mean.value for e in c.peers("before")), math.nan)) for c in tested],
+        "recipe": recipe.names,
+        "best usual": usual.names,
+        "best of the family": family.names,
+        "recipe − best usual": [cells.difference(difference) for difference in usual.differences],
+        "verdict": [cells.emphasise(text) for text in usual.verdicts],
+        "best on test": hardest.names,
+        "recipe − best on test": [cells.difference(difference) for difference in hardest.differences],
+        "verdict, hardest": [cells.emphasise(text) for text in hardest.verdicts],
+    }
+    text = f"Against the best tuned usual loss, chosen on dev: {_count(usual.verdicts)}."
+    text += f" Against whichever peer is best on test, the hardest comparison: {_count(hardest.verdicts)}."
+    marks = [] if recipe.are_by_dev and usual.are_by_dev and family.are_by_dev else [Paragraph(CHOSEN_ON_TEST)]
+    return [Heading(2, "Overview"), Paragraph(text), Table(columns), *marks, *_each_loss(tested)]
+
+
+def _best_on_test(comparison: Comparison) -> Entry | None:
+    return max(comparison.peers("usual", "family"), key=lambda entry: or_lowest(entry.mean.value), default=None)
+
+
+def _count(verdicts: Sequence[str]) -> str:
+    counts = Counter(verdicts)
+    named = [("win", "wins"), ("tie", "ties"), ("loss", "losses")]
+    text = ", ".join(cells.number(counts[one], one, many) for one, many in named)
+    return text + (f", {counts[cells.NONE]} without a verdict" if counts[cells.NONE] else "")
+
+
+def _each_loss(comparisons: Sequence[Comparison]) -> list[Block]:
+    """Count the recipe's wins, ties and losses against each loss that was tested."""
+    found: dict[str, Counter[str]] = {}
+    for c in comparisons:
+        for entry in c.entries:
+            if entry.test and entry is not c.recipe:
+                found.setdefault(c.label(entry), Counter())[c.verdicts[entry.loss]] += 1
+    ordered = sorted(found.items(), key=lambda pair: pair[1]["win"] - pair[1]["loss"])
+    columns = {"loss": [label for label, _ in ordered], "tasks": [str(counts.total()) for _, counts in ordered]}
+    headings = {"win": "wins", "tie": "ties", "loss": "losses", cells.NONE: "no verdict"}
+    columns |= {text: [str(counts[name]) for _, counts in ordered] for name, text in headings.items()}
+    return [Paragraph(EACH_LOSS), Table(columns)] if found else []
+
+
+def exceptions(comparisons: Sequence[Comparison]) -> list[Block]:
+    """List the losses that are significantly better than the recipe."""
+    points = [
+        f"{c.task}, {c.encoder}: {c.label(entry)} {cells.score(entry.mean.value)}"
+        f" against {cells.score(c.recipe.mean.value)},"
+        f" recipe − {c.label(entry)} = {cells.difference(c.differences[entry.loss])}"
+        for c in comparisons
+        for entry in c.entries
+        if c.recipe is not None and c.verdicts.get(entry.loss) == "loss"
+    ]
+    if not points:
+        return []
+    return [Heading(2, "Exceptions"), Paragraph("Significantly better than the recipe:"), Listing(points)]

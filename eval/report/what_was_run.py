@@ -1,0 +1,66 @@
+"""What was run, on what and for how long, and what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from eval.report import cells
+from eval.report.blocks import Block, Heading, Listing, Paragraph
+from eval.report.comparing import Comparison
+from eval.report.reading import Run
+
+METHOD = (
+    "Scores are means over seeds on the test split; ± and [ ] are 95 % intervals over queries and seeds: the standard"
+    " error of a bootstrap of both, with Student's quantile. Differences are the recipe's score minus the other's, from"
+    " the seeds and queries that both have. Verdicts are the recipe's, at 5 % after Holm's correction: in the overview"
+    " over all tasks, in a task's table over its losses. – means that nothing can be said."
+)
+
+
+def describe_runs(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[Block]:
+    """Tell what was run, on what and for how long."""
+    stages = Counter(run.stage for run in runs)
+    hours = sum(sum(run.seconds.values()) for run in runs) / 3600
+    started = sorted(run.started for run in runs if run.started)
+    points = [
+        f"{len(runs)} runs ({', '.join(f'{count} {stage}' for stage, count in stages.items())}),"
+        f" {sum(not run.ok for run in runs)} failed, {hours:.1f} hours",
+        f"Seeds of the test: {cells.join(run.seed for run in runs if run.stage == 'test')}",
+        f"Versions: {_versions(runs)}",
+        f"Commits: {cells.join(run.commit for run in runs)}",
+        f"Hardware: {cells.join(run.hardware for run in runs)}",
+        f"Files: {cells.join(run.source.name for run in runs)}",
+        f"Started: {f'from {started[0]} to {started[-1]}' if started else cells.NONE}",
+        *_exclusions(comparisons),
+    ]
+    return [Heading(2, "What was run"), Listing(points), Paragraph(METHOD)]
+
+
+def _versions(runs: Sequence[Run]) -> str:
+    """List every package with its versions."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for package, version in run.versions.items():
+            found.setdefault(package, set()).add(version)
+    return ", ".join(f"{package} {' / '.join(sorted(found[package]))}" for package in sorted(found)) or cells.NONE
+
+
+def _exclusions(comparisons: Sequence[Comparison]) -> list[str]:
+    """Tell which test runs do not count, and which do though they are not of the best trial."""
+    entries = [(c, entry) for c in comparisons for entry in c.entries]
+    points = []
+    outdated = sum(entry.outdated for _, entry in entries)
+    if outdated:
+        points.append(f"{cells.number(outdated, 'test run')} left out for others of the same loss")
+    outdone = [f"{entry.loss} on {c.task}, {c.encoder}" for c, entry in entries if entry.is_outdone]
+    if outdone:
+        points.append(f"Not tested at the setting that is best on dev: {'; '.join(outdone)}")
+    return points
+
+
+def failures(runs: Iterable[Run]) -> list[Block]:
+    """List the failed runs with their errors, equal ones together."""
+    counts = Counter(f"{run.task}, {run.encoder}, {run.loss}, {run.stage}: {run.error}" for run in runs if not run.ok)
+    points = [f"{text} ({cells.number(count, 'run')})" for text, count in counts.items()]
+    return [Heading(2, "Failed runs"), Listing(points)] if points else []
