@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu check fix bench clean
+.PHONY: help install demo test test-gpu check fix bench evaluate clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,12 @@ fix: install ## Apply the formatter and the safe lint fixes
 
 bench: install ## Time and memory of the loss against the direct formula and MNRL
 	$(BIN)/python -m eval.performance --output output/performance
+
+LOSSES := recipe MNRL A-NDCG ListNet InfoNCE
+evaluate: install ## Tune and compare five losses on the built-in corpus, and write a report (20 minutes)
+	$(BIN)/python -m eval tune --losses $(LOSSES)
+	$(BIN)/python -m eval compare --losses $(LOSSES)
+	$(BIN)/python -m eval report output/eval/runs.jsonl
 
 clean: ## Remove what the targets above created
 	rm -rf $(VENV) .ci-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis
