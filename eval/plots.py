@@ -39,25 +39,27 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def bars(estimates: Mapping[str, Estimate], roles: Mapping[str, str], metric: str) -> Figure:
+def bars(estimates: Mapping[str, Estimate], roles: Mapping[str, str], metric: str, untrained: str) -> Figure:
     """Draw the losses' scores with their intervals; bars start at the untrained encoder's score if there is one.
 
     Args:
         estimates: Mean score by label, best first.
         roles: Role by label; it gives the colour.
         metric: Name of the score.
+        untrained: Label of the untrained encoder.
 
     Returns:
         One bar a label.
     """
-    start = next((e.value for label, e in estimates.items() if roles[label] == "before"), 0.0)
+    start = estimates[untrained].value if untrained in estimates else 0.0
     figure, axes = _rows(list(estimates))
     for y, (label, estimate) in enumerate(estimates.items()):
         axes.barh(y, estimate.value - start, left=start, color=ROLES[roles[label]], alpha=0.85)
         if not math.isnan(estimate.low):
             axes.plot([estimate.low, estimate.high], [y, y], color="black", linewidth=1.5)
     axes.axvline(start, color=ROLES["before"], linewidth=1)
-    axes.set(xlabel=f"{metric}, bars from {'the untrained encoder' if start else '0'}, lines are 95 % intervals")
+    origin = "the untrained encoder" if untrained in estimates else "0"
+    axes.set(xlabel=f"{metric}, bars from {origin}, lines are 95 % intervals")
     _role_legend(figure, axes, roles.values())
     return figure
 

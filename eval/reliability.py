@@ -37,8 +37,8 @@ def describe_similarities(
         least each grade, where grades are few whole numbers.
     """
     similarity, relevance, relevant = _similarities(model, data, split)
-    found: dict[str, Any] = {"histogram": histogram(similarity, relevant), "by_grade": None}
     known = relevance.isfinite()
+    found: dict[str, Any] = {"histogram": histogram(similarity, relevant, known), "by_grade": None}
     added = (
         {"auc": round(float(roc_auc_score(relevant[known], similarity[known])), 6)} if _mixed(relevant[known]) else {}
     )
@@ -96,10 +96,10 @@ def _embed(model: SentenceTransformer, inputs: Any) -> Tensor:
     return torch.nn.functional.normalize(found.float().cpu(), dim=1)
 
 
-def histogram(similarity: Tensor, relevant: Tensor) -> dict[str, list[float]]:
-    """Count similarities of relevant and irrelevant pairs in 40 bins from -1 to 1."""
+def histogram(similarity: Tensor, relevant: Tensor, known: Tensor) -> dict[str, list[float]]:
+    """Count similarities of relevant and irrelevant pairs, of those that are known, in 40 bins from -1 to 1."""
     edges = np.linspace(-1, 1, BINS + 1)
-    counts = [np.histogram(similarity[rows].numpy(), edges)[0].tolist() for rows in (relevant, ~relevant)]
+    counts = [np.histogram(similarity[rows].numpy(), edges)[0].tolist() for rows in (relevant & known, ~relevant & known)]
     return {"edges": edges.round(3).tolist(), "relevant": counts[0], "irrelevant": counts[1]}
 
 

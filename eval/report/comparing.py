@@ -13,6 +13,12 @@ from functools import cached_property
 from eval.report.reading import Run, group_by
 from eval.significance import Estimate, Measurement, decode_items, estimate_difference, estimate_mean, holm, verdict
 
+BEFORE = "before"
+"""Name, in place of a loss, of the encoder that none has trained; other baselines share its role but not its name."""
+
+UNTRAINED = "untrained"
+"""How it is called in tables and figures."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -91,7 +97,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All losses on one task and encoder, the best on test first, and those not tested by their dev score."""
+    """All losses on one task and encoder: the best on test first, then those not tested, by their dev score."""
 
     task: str
     encoder: str
@@ -113,9 +119,10 @@ class Comparison:
 
     def label(self, entry: Entry) -> str:
         """Name a loss in tables and figures."""
-        if entry.role == "before":
-            return "untrained"
-        return f"recipe: {entry.loss}" if entry is self.recipe else entry.loss
+        if entry.loss == BEFORE:
+            return UNTRAINED
+        is_named = entry.loss == entry.role  # by itself: the library's recipe is called "recipe"
+        return f"recipe: {entry.loss}" if entry is self.recipe and not is_named else entry.loss
 
     @cached_property
     def differences(self) -> dict[str, Estimate]:

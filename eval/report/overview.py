@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from eval.report import cells
 from eval.report.blocks import Block, Heading, Listing, Paragraph, Table
-from eval.report.comparing import Comparison, Entry, choose, or_lowest
+from eval.report.comparing import UNTRAINED, Comparison, Entry, choose, or_lowest
 from eval.significance import Estimate, holm, verdict
 
 NOTHING = "No recipe has been tested, so there is nothing to compare yet."
@@ -68,7 +69,7 @@ def overview(comparisons: Sequence[Comparison]) -> list[Block]:
         "task": [c.task for c in tested],
         "encoder": [c.encoder for c in tested],
         "metric": [c.first.metric for c in tested],
-        "untrained": [cells.score(next((e.mean.value for e in c.peers("before")), math.nan)) for c in tested],
+        **_baselines(tested),
         "recipe": recipe.names,
         "best usual": usual.names,
         "best of the family": family.names,
@@ -82,6 +83,12 @@ def overview(comparisons: Sequence[Comparison]) -> list[Block]:
     text += f" Against whichever peer is best on test, the hardest comparison: {_count(hardest.verdicts)}."
     marks = [] if recipe.are_by_dev and usual.are_by_dev and family.are_by_dev else [Paragraph(CHOSEN_ON_TEST)]
     return [Heading(2, "Overview"), Paragraph(text), Table(columns), *marks, *_each_loss(tested)]
+
+
+def _baselines(comparisons: Sequence[Comparison]) -> dict[str, list[str]]:
+    """Make a column of scores for the untrained encoder, and for each other baseline that there is."""
+    rows = [{c.label(entry): cells.score(entry.mean.value) for entry in c.peers("before")} for c in comparisons]
+    return {name: [row.get(name, cells.NONE) for row in rows] for name in dict.fromkeys([UNTRAINED, *chain(*rows)])}
 
 
 def _best_on_test(comparison: Comparison) -> Entry | None:

@@ -105,12 +105,13 @@ def read_runs(paths: Sequence[Path], mixed: bool = False) -> Runs:
     for path in paths:
         for run in _read_file(path, notes):
             if run.ok or run.key not in kept or not kept[run.key].ok:
+                kept.pop(run.key, None)  # a repeated run stands where it was repeated
                 kept[run.key] = run
     runs = list(kept.values())
     if not runs:
         raise ValueError(f"there is no run in {', '.join(map(str, paths)) or 'no file'}.")
     _check_metrics(runs)
-    differing = version_differences(runs)
+    differing = _version_differences(runs)
     if differing and not mixed:
         raise ValueError(f"versions differ: {differing}. Rerun one side, or accept it by mixed=True (--mixed).")
     if differing:
@@ -157,7 +158,7 @@ def _check_metrics(runs: Iterable[Run]) -> None:
             raise ValueError(f"runs of the task {task!r} have several main metrics: {', '.join(metrics)}.")
 
 
-def version_differences(runs: Sequence[Run]) -> str:
+def _version_differences(runs: Sequence[Run]) -> str:
     """Describe which packages differ in version, and in which files; empty if none does."""
     found = []
     for package in sorted({package for run in runs for package in run.versions}):

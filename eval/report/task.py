@@ -11,7 +11,7 @@ import numpy as np
 from eval import plots
 from eval.report import cells
 from eval.report.blocks import Block, Heading, Paragraph, Table, picture
-from eval.report.comparing import Comparison, Entry
+from eval.report.comparing import UNTRAINED, Comparison, Entry
 
 RELIABILITY = ("auc", "opis")
 LOWER_IS_BETTER = frozenset({"opis"})
@@ -103,7 +103,7 @@ def _pictures(comparison: Comparison) -> list[Block]:
     trials = _present({label: entry.dev_scores for label, entry in named.items()})
     several = any(len(scores) > 1 for scores in trials.values())
     figures = {
-        "Scores": plots.bars(means, roles, metric) if means else None,
+        "Scores": plots.bars(means, roles, metric, UNTRAINED) if means else None,
         "Learning curves": plots.curves(curves, recipe, metric) if curves else None,
         "nDCG by grade": plots.grades(grades, recipe) if grades else None,
         "Similarities of one seed": plots.histograms(histograms, recipe) if histograms else None,

@@ -127,6 +127,19 @@ def test_there_is_no_interval_where_nothing_varies():
     assert verdict(one, holm([one.p])[0]) == "–"
 
 
+def test_a_difference_that_never_varies_is_no_win():
+    """Two seeds that give the same numbers are one seed; p = 0 would call it a win."""
+    found = estimate_difference(scored(0.5, 0.5), scored(0.4, 0.4))
+    assert found.value == pytest.approx(0.1)
+    assert all(map(math.isnan, (found.low, found.high, found.p)))
+
+
+def test_standard_error_of_queries_counts_their_fewness():
+    error, freedom = bootstrap_error(np.array([[0.1, 0.5, 0.4]]), resamples=40_000)
+    assert error == pytest.approx(np.std([0.1, 0.5, 0.4], ddof=1) / math.sqrt(3), rel=0.02)
+    assert freedom == pytest.approx(2)
+
+
 @pytest.mark.parametrize("rows", [scored(0.3, 0.4), measured(np.random.default_rng(5).uniform(size=(3, 40)))])
 def test_identical_losses_tie(rows):
     found = estimate_difference(rows, rows)

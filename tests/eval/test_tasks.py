@@ -1,0 +1,512 @@
+"""Records as tasks of mteb: every metric against its definition, and whole evaluations."""
+
+from __future__ import annotations
+
+import math
+
+import datasets
+import mteb
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from scipy.stats import kendalltau, spearmanr
+from sentence_transformers import SentenceTransformer
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
+
+from eval.data import Data, Record
+from eval.runs import named
+from eval.tasks import (
+    evenly,
+    make_task,
+    mean_items,
+    named_tasks,
+    probe_values,
+    ranking_values,
+    spearman_items,
+    standard_tasks,
+)
+from st_rankloss import GradedInformationRetrievalEvaluator
+from tests import oracle
+from tests.eval.tiny import RECORDS, Fixed, write_rows
+from tests.models import tiny_clip
+
+SCORED = [name for name in RECORDS if name != "lines"]
+OPTIONS = {"cache": None, "encode_kwargs": {"batch_size": 7, "show_progress_bar": False}, "co2_tracker": False}
+OPTIONS["show_progress_bar"] = False
+
+
+@pytest.fixture(scope="module")
+def fixed():
+    """A model whose embeddings are known: random by text."""
+    return Fixed()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A small model of images and texts."""
+    return tiny_clip(tmp_path_factory.mktemp("clip"), ["red", "green", "blue", "dark", "bright"])
+
+
+def score(task, module, **given):
+    """Evaluate a model on a task: the scores of its only part."""
+    model = module if isinstance(module, SentenceTransformer) else SentenceTransformer(modules=[module])
+    (found,) = mteb.evaluate(named(model, "local/test", "1"), tasks=[task], **(OPTIONS | given)).task_results
+    ((rows,),) = found.scores.values()
+    return rows
+
+
+def embedded(fixed, texts):
+    """Normalised embeddings, as lists."""
+    return torch.nn.functional.normalize(torch.stack([fixed.embed(text) for text in texts]), dim=1)
+
+
+def samples(labels, columns=1, metrics=("ndcg_at_10",)):
+    """A record of samples."""
+    return Record("mine", "samples", "", {"input": "text", "labels": ["label"] * columns}, metrics, labels)
+
+
+# Ranking samples.
+
+
+def random_ranking(shape, high, seed=0):
+    """Normalised embeddings, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.nn.functional.normalize(torch.randn(shape[0], 5, generator=generator), dim=1)
+    return embeddings, torch.randint(0, high, shape, generator=generator)
+
+
+def without(values, i):
+    """A list without one place."""
+    return [x for j, x in enumerate(values) if j != i]
+
+
+def path_relevance(a, b):
+    """How many levels two paths share, from the coarsest on."""
+    shared = 0
+    for x, y in zip(a, b, strict=True):
+        if x != y:
+            break
+        shared += 1
+    return float(shared)
+
+
+def jaccard(a, b):
+    """Shared labels over all labels; of two empty sets there are none."""
+    either = sum(x or y for x, y in zip(a, b, strict=True))
+    return sum(x and y for x, y in zip(a, b, strict=True)) / either if either else 0.0
+
+
+def same(a, b):
+    """Whether two classes are one."""
+    return float(a == b)
+
+
+@pytest.mark.parametrize(
+    ("labels", "shape", "high", "relation"),
+    [
+        ("classes", (40,), 5, same),
+        ("classes", (40, 2), 3, path_relevance),
+        ("sets", (40, 6), 2, jaccard),
+    ],
+)
+def test_samples_rank_all_others_by_graded_relevance(labels, shape, high, relation):
+    embeddings, given = random_ranking(shape, high)
+    record = samples(labels, columns=1 if labels == "sets" else len(shape))
+    chosen = torch.tensor([0, 3, 17, 39])
+    found = ranking_values(record, embeddings, given.float() if labels == "sets" else given, chosen)
+    similarity, rows = (embeddings @ embeddings.T).tolist(), given.tolist()
+    for k in (10, 100):
+        expected = [
+            oracle.ndcg(without(similarity[i], i), without([relation(rows[i], row) for row in rows], i), k=k)
+            for i in chosen.tolist()
+        ]
+        assert found[f"ndcg_at_{k}"].tolist() == pytest.approx(expected, abs=1e-5)
+    assert ("map" in found) == (labels == "classes")
+
+
+def test_nearer_numbers_are_more_relevant():
+    embeddings, _ = random_ranking((30,), 2)
+    numbers = torch.randn(30, generator=torch.Generator().manual_seed(1))
+    found = ranking_values(samples("numbers"), embeddings, numbers, torch.arange(30))["ndcg_at_10"]
+    width = 0.25 * float(numbers.double().std(correction=0))
+    for i, value in enumerate(found.tolist()):
+        near = [math.exp(-(((x - float(numbers[i])) / width) ** 2) / 2) for x in numbers.tolist()]
+        similarity = (embeddings @ embeddings[i]).tolist()
+        assert value == pytest.approx(oracle.ndcg(without(similarity, i), without(near, i), k=10), abs=1e-4)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_average_precision_of_neighbours_leaves_the_sample_itself_out(levels):
+    embeddings, given = random_ranking((50, 2), 3)
+    given[0] = 9  # alone in its class
+    record = samples("classes", columns=levels)
+    chosen = torch.tensor([0, 1, 20, 49])
+    found = ranking_values(record, embeddings, given if levels == 2 else given[:, 1], chosen)["map"]
+    similarity, finest = (embeddings @ embeddings.T).tolist(), given[:, 1].tolist()
+    assert math.isnan(found[0])
+    for value, i in zip(found[1:], [1, 20, 49], strict=True):
+        ranking = sorted((j for j in range(50) if j != i), key=lambda j: -similarity[i][j])
+        hits = [finest[j] == finest[i] for j in ranking]
+        precisions = [sum(hits[: r + 1]) / (r + 1) for r, hit in enumerate(hits) if hit]
+        assert value == pytest.approx(sum(precisions) / len(precisions), abs=1e-6)
+        truth = [finest[j] == finest[i] for j in range(50) if j != i]
+        assert value == pytest.approx(average_precision_score(truth, without(similarity[i], i)), abs=1e-6)
+
+
+def test_queries_beyond_one_block_are_ranked_like_the_first():
+    embeddings, given = random_ranking((300,), 20)
+    record, chosen = samples("classes"), torch.arange(300)
+    whole = ranking_values(record, embeddings, given, chosen)
+    apart = [ranking_values(record, embeddings, given, rows) for rows in chosen.split(50)]
+    for metric, values in whole.items():
+        np.testing.assert_allclose(values, np.concatenate([part[metric] for part in apart]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "most"), [(0, 5), (1, 5), (5, 5), (7, 3), (5_000, 5_000), (49_999, 500)])
+def test_places_are_evenly_spaced(count, most):
+    found = evenly(count, most).tolist()
+    assert len(found) == len(set(found)) == min(count, most)
+    assert found == sorted(found)
+    if found:
+        assert found[0] == 0
+        assert found[-1] == (count - 1 if most > 1 else 0)
+        steps = np.diff(found)
+        assert not len(steps) or steps.max() - steps.min() <= 1
+
+
+# Probes.
+
+
+def test_the_nearest_training_samples_vote_for_a_class():
+    known, classes = random_ranking((40, 2), 4)
+    new, truth = random_ranking((30, 2), 4, seed=1)
+    found = probe_values(samples("classes", columns=2), known, classes, new, truth)["accuracy"]
+    undecided = 0
+    for value, row, wanted in zip(found, new @ known.T, truth[:, 1].tolist(), strict=True):
+        nearest = row.argsort(descending=True)[:10]
+        votes = [(classes[nearest, 1] == c).sum().item() for c in range(4)]
+        if votes.count(max(votes)) > 1:
+            undecided += 1
+            continue
+        assert value == (votes.index(max(votes)) == wanted)
+    assert undecided < 15
+
+
+def test_the_nearest_training_samples_vote_for_labels_by_similarity():
+    known, sets = random_ranking((40, 6), 2)
+    new, truth = random_ranking((12, 6), 2, seed=1)
+    found = probe_values(samples("sets"), known, sets.float(), new, truth.float())["lrap"]
+    for value, row, wanted in zip(found, new @ known.T, truth.tolist(), strict=True):
+        nearest = row.argsort(descending=True)[:20].tolist()
+        votes = [sum(max(float(row[j]), 0) * sets[j, label].item() for j in nearest) for label in range(6)]
+        relevant = [label for label in range(6) if wanted[label]]
+        shares = [
+            sum(votes[b] >= votes[a] for b in relevant) / sum(vote >= votes[a] for vote in votes) for a in relevant
+        ]
+        expected = sum(shares) / len(shares) if relevant else 1.0
+        assert value == pytest.approx(expected, abs=1e-6)
+        assert value == pytest.approx(label_ranking_average_precision_score([wanted], [votes]), abs=1e-6)
+
+
+def test_a_ridge_regression_predicts_numbers():
+    generator = torch.Generator().manual_seed(0)
+    known, new = torch.randn(60, 5, generator=generator), torch.randn(25, 5, generator=generator)
+    weights = torch.randn(5, generator=generator)
+    numbers = known @ weights + 0.5 * torch.randn(60, generator=generator)
+    truth = new @ weights + 0.5 * torch.randn(25, generator=generator)
+    found = probe_values(samples("numbers"), known, numbers, new, truth)["probe_spearman"]
+    assert found.shape == (25,)
+
+    def left_out(alpha):
+        """The squared error of each sample for a ridge that has not seen it."""
+        rows = [torch.arange(60) != i for i in range(60)]
+        fits = [Ridge(alpha).fit(known[row].numpy(), numbers[row].numpy()) for row in rows]
+        return sum((f.predict(known[i : i + 1].numpy())[0] - float(numbers[i])) ** 2 for i, f in enumerate(fits))
+
+    best = min((10.0**e for e in range(-2, 5)), key=left_out)
+    predicted = Ridge(best).fit(known.numpy(), numbers.numpy()).predict(new.numpy())
+    assert found.mean() == pytest.approx(spearmanr(predicted, truth).statistic, abs=1e-6)
+
+
+# Items.
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_spearman_is_the_mean_of_its_items(ties):
+    draw = np.random.default_rng(0)
+    a = draw.normal(size=200)
+    b = 0.5 * a + draw.normal(size=200)
+    if ties:
+        b = b.round()
+    items = spearman_items(a, b)
+    assert items.shape == (200,)
+    assert items.mean() == pytest.approx(spearmanr(a, b).statistic, abs=1e-12)
+
+
+def test_the_spread_of_spearmans_items_is_its_error():
+    draw = np.random.default_rng(0)
+
+    def pair(count):
+        a = draw.normal(size=count)
+        return a, 0.5 * a + draw.normal(size=count)
+
+    spread = np.std([spearmanr(*pair(300)).statistic for _ in range(400)])
+    errors = [spearman_items(*pair(300)).std() / np.sqrt(300) for _ in range(50)]
+    assert np.mean(errors) == pytest.approx(spread, rel=0.15)
+
+
+def test_spearman_of_constants_is_zero():
+    assert spearman_items([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).tolist() == [0, 0, 0]
+
+
+def test_an_undefined_item_counts_as_its_metrics_mean():
+    values = {"a": np.array([0.0, np.nan, 1.0]), "b": np.array([1.0, 0.5, np.nan]), "c": np.zeros(3)}
+    assert mean_items(values, ["a", "b"]).tolist() == [0.5, 0.5, 0.875]
+    assert mean_items(values, ["a", "b"]).mean() == pytest.approx((0.5 + 0.75) / 2)
+    with pytest.raises(ValueError, match="unknown metric 'd'"):
+        mean_items(values, ["a", "d"])
+
+
+@pytest.mark.parametrize("name", SCORED)
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_the_mean_of_the_items_is_the_main_score(world, fixed, clip, name, split):
+    data = world.data(name)
+    task = make_task(data, split)
+    scores = score(task, clip if data.record.modality == "image" else fixed)
+    assert task.items.shape == (len(data.parts[split]),)
+    assert np.isfinite(task.items).all()
+    assert task.items.std() > 0
+    assert task.items.mean() == pytest.approx(scores["main_score"], abs=1e-6)
+    assert scores[data.record.main] == pytest.approx(np.mean([scores[m] for m in data.record.metrics]), abs=1e-6)
+
+
+# Whole tasks.
+
+
+def test_pairs_are_scored_by_the_correlation_of_their_cosines(world, fixed):
+    part = world.data("alike").parts["dev"]
+    scores = score(make_task(world.data("alike"), "dev"), fixed)
+    cosines = (embedded(fixed, part.first) * embedded(fixed, part.second)).sum(1)
+    assert scores["cosine_spearman"] == pytest.approx(spearmanr(cosines, part.scores).statistic, abs=1e-6)
+
+
+def test_pairs_are_scored_by_the_metric_that_their_record_names(world, fixed):
+    part = world.data("alike").parts["dev"]
+    data = Data(world.record("alike", metrics=["pearson"]), world.folder)
+    cosines = (embedded(fixed, part.first) * embedded(fixed, part.second)).sum(1)
+    expected = np.corrcoef(cosines, part.scores)[0, 1]
+    assert abs(expected - spearmanr(cosines, part.scores).statistic) > 0.01
+    task = make_task(data, "dev")
+    try:
+        score(task, fixed)
+    except ValueError as error:
+        assert "pearson" in str(error)  # noqa: PT017 - a metric that is not known may be refused, but not replaced
+    else:
+        assert task.items.mean() == pytest.approx(expected, abs=1e-6)
+
+
+def retrieval_expected(fixed, part, judged_only):
+    """The definitions in loops: nDCG@10 by grade; MRR, recall and average precision from grade 2 on."""
+    found = {"ndcg_at_10": [], "mrr_at_10": [], "recall_at_100": [], "map_at_100": []}
+    for query, text in part.queries.items():
+        documents = [d for d in part.corpus if not judged_only or d in part.qrels[query]]
+        similarity = dict(
+            zip(documents, (embedded(fixed, [part.corpus[d] for d in documents]) @ embedded(fixed, [text])[0]).tolist(), strict=True)
+        )
+        ranking = sorted(documents, key=lambda d: -similarity[d])
+        grades = [part.qrels[query].get(d, 0) for d in ranking]
+        gains = [grade / math.log2(rank + 2) for rank, grade in enumerate(grades[:10])]
+        ideal = sum(g / math.log2(r + 2) for r, g in enumerate(sorted(part.qrels[query].values(), reverse=True)[:10]))
+        found["ndcg_at_10"].append(sum(gains) / ideal)
+        hits = [grade >= 2 for grade in grades]
+        found["mrr_at_10"].append(next((1 / (r + 1) for r, hit in enumerate(hits[:10]) if hit), 0.0))
+        relevant = sum(grade >= 2 for grade in part.qrels[query].values())
+        if relevant:
+            found["recall_at_100"].append(sum(hits[:100]) / relevant)
+            precisions = [sum(hits[: r + 1]) / (r + 1) for r, hit in enumerate(hits[:100]) if hit]
+            found["map_at_100"].append(sum(precisions) / relevant)
+    return {metric: float(np.mean(values)) for metric, values in found.items()}
+
+
+@pytest.mark.parametrize("metric", ["ndcg_at_10", "mrr_at_10", "recall_at_100", "map_at_100"])
+@pytest.mark.parametrize("rerank", [False, True])
+def test_searches_are_scored_by_grade(world, fixed, rerank, metric):
+    data = Data(world.record("search", rerank=rerank, level=2), world.folder)
+    expected = retrieval_expected(fixed, data.parts["test"], rerank)
+    assert score(make_task(data, "test"), fixed)[metric] == pytest.approx(expected[metric], abs=2e-5)
+
+
+def test_searches_are_scored_like_the_librarys_evaluator(world, fixed):
+    data = world.data("search")
+    part = data.parts["test"]
+    task = make_task(data, "test")
+    scores = score(task, fixed)
+    evaluator = GradedInformationRetrievalEvaluator(part.queries, part.corpus, part.qrels, relevance_level=2)
+    found = evaluator(SentenceTransformer(modules=[fixed]))
+    assert {name.split("_", 1)[-1]: value for name, value in found.items()}["ndcg@10"] == pytest.approx(scores["ndcg_at_10"], abs=2e-5)
+
+
+def test_a_query_without_a_document_of_the_level_counts_in_no_recall(world, fixed):
+    data = Data(world.record("search", level=3, metrics=["recall_at_100"]), world.folder, 6)
+    part = data.parts["dev"]
+    first = next(iter(part.queries))
+    part.qrels[first] = {d: min(g, 1) for d, g in part.qrels[first].items()}
+    task = make_task(data, "dev")
+    scores = score(task, fixed)
+    assert scores["recall_at_100"] == pytest.approx(1.0)
+    assert task.items.tolist() == [1.0] * 6
+
+
+def test_captions_find_images_and_images_captions(world, clip):
+    data = world.data("pictures")
+    part = data.parts["test"]
+    scores = score(make_task(data, "test"), clip)
+    images, captions = (torch.nn.functional.normalize(clip.encode(x, convert_to_tensor=True), dim=1) for x in (part.inputs, part.captions))
+    relevance = [[path_relevance(a, b) for b in part.labels.tolist()] for a in part.labels.tolist()]
+    ways = {"i2t": (images @ captions.T).tolist(), "t2i": (captions @ images.T).tolist()}
+    means = {
+        way: np.mean([oracle.ndcg(s, y, k=10) for s, y in zip(rows, relevance, strict=True)]) for way, rows in ways.items()
+    }
+    assert scores["i2t_ndcg_at_10"] == pytest.approx(means["i2t"], abs=1e-4)
+    assert scores["t2i_ndcg_at_10"] == pytest.approx(means["t2i"], abs=1e-4)
+    assert scores["ndcg_at_10"] == pytest.approx((means["i2t"] + means["t2i"]) / 2, abs=1e-4)
+    assert means["i2t"] != pytest.approx(means["t2i"], abs=1e-3)
+
+
+def test_samples_are_probed_from_the_training_part(world, fixed):
+    data = world.data("topics")
+    scores = score(make_task(data, "test"), fixed)
+    train, test = data.parts["train"], data.parts["test"]
+    known, new = embedded(fixed, train.inputs), embedded(fixed, test.inputs)
+    expected = probe_values(data.record, known, train.labels, new, test.labels)["accuracy"].mean()
+    assert scores["accuracy"] == pytest.approx(expected)
+
+
+def test_several_numbers_are_predicted_and_ranked_together(world, fixed):
+    columns = {"input": "text", "labels": ["x", "y"]}
+    data = Data(world.record("number", columns=columns), world.folder)
+    task = make_task(data, "test")
+    scores = score(task, fixed)
+    assert task.items.shape == (len(data.parts["test"]),)
+    parts = [data.parts[split] for split in ("train", "test")]
+    known, new = (embedded(fixed, part.inputs) for part in parts)
+    each = [
+        probe_values(data.record, known, parts[0].labels[:, i], new, parts[1].labels[:, i])["probe_spearman"].mean()
+        for i in range(2)
+    ]
+    assert scores["probe_spearman"] == pytest.approx(np.mean(each), abs=0.1)  # one ridge for both may choose otherwise
+
+
+# mteb's own tasks.
+
+STANDARD = {
+    "topics": {"topics.Classification": "accuracy", "topics.Clustering": "v_measure"},
+    "tree": {"tree.Classification": "accuracy", "tree.Clustering": "v_measure"},
+    "sets": {"sets.MultilabelClassification": "lrap"},
+    "number": {"number.Regression": "kendalltau"},
+    "marks": {"marks.ImageClassification": "accuracy", "marks.ImageClustering": "v_measure"},
+}
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_standard_tasks_of_samples_are_evaluated(world, fixed, clip, name):
+    data = world.data(name)
+    tasks = standard_tasks(data, "test")
+    assert {task.metadata.name: task.metadata.main_score for task in tasks} == STANDARD[name]
+    for task in tasks:
+        scores = score(task, clip if name == "marks" else fixed)
+        assert -1 <= scores["main_score"] <= 1
+        assert scores["main_score"] == scores[task.metadata.main_score]
+        task.load_data()
+        labels = task.dataset["test"]["value" if name == "number" else "label"]
+        assert len(labels) == len(data.parts["test"])
+
+
+@pytest.mark.parametrize("name", ["alike", "search", "pictures"])
+def test_other_records_have_no_standard_tasks(world, name):
+    assert standard_tasks(world.data(name), "test") == []
+
+
+def test_a_standard_regression_is_a_linear_one(world, fixed):
+    data = world.data("number")
+    (task,) = standard_tasks(data, "test")
+    train, test = data.parts["train"], data.parts["test"]
+    known, new = (np.stack([fixed.embed(text) for text in part.inputs]) for part in (train, test))
+    predicted = LinearRegression().fit(known, train.labels).predict(new)
+    assert score(task, fixed)["kendalltau"] == pytest.approx(kendalltau(predicted, test.labels).statistic, abs=1e-4)
+
+
+def test_clusters_of_perfect_embeddings_are_the_classes(world):
+    data = world.data("tree")
+    directions = torch.eye(6)
+    known = {
+        text: directions[label]
+        for part in data.parts.values()
+        for text, label in zip(part.inputs, part.labels[:, 1].tolist(), strict=True)
+    }
+    classification, clustering = standard_tasks(data, "test")
+    assert score(classification, Fixed(known))["accuracy"] == 1
+    assert score(clustering, Fixed(known))["v_measure"] == pytest.approx(1)
+    main = score(make_task(data, "test"), Fixed(known))
+    assert main["map"] == pytest.approx(1)
+    assert main["accuracy"] == 1
+
+
+@pytest.mark.parametrize(("labels", "column"), [("sets", "colour"), ("numbers", "level")])
+def test_standard_tasks_of_images_read_the_images(world, clip, tmp_path, labels, column):
+    from eval.data import read_rows
+
+    for split in ("train", "test"):
+        rows = read_rows(world.folder / f"pictures/{split}.parquet")
+        write_rows(tmp_path / f"{split}.parquet", [row | {"level": i % 5 + 0.1 * i} for i, row in enumerate(rows)])
+    files = {split: f"{split}.parquet" for split in ("train", "test")}
+    columns = {"input": "image", "labels": [column]}
+    record = Record("marked", "samples", files, columns, ["ndcg_at_10"], labels, modality="image")
+    (task,) = standard_tasks(Data(record, tmp_path), "test")
+    assert math.isfinite(score(task, clip)["main_score"])
+
+
+def test_unknown_names_have_close_ones():
+    with pytest.raises(ValueError, match="'NFCorpuss'; did you mean .*NFCorpus") as error:
+        named_tasks(["STS12", "NFCorpuss"])
+    assert len(str(error.value)) < 1_000  # not the names of a thousand tasks
+
+
+def test_known_names_are_found_without_a_network():
+    names = ["STSBenchmark", "NFCorpus", "Banking77Classification", "SciFact"]
+    assert [task.metadata.name for task in named_tasks(names)] == names
+    several = [task.metadata.name for task in named_tasks(["NanoBEIR", "STS12"])]
+    assert len(several) > 10
+    assert all(name.startswith("Nano") for name in several[:-1])
+    assert several[-1] == "STS12"
+
+
+def test_a_task_of_the_hub_is_evaluated_once_its_rows_are_there(world, fixed, monkeypatch):
+    part = world.data("alike").parts["test"]
+    columns = {"sentence1": part.first, "sentence2": part.second, "score": part.scores}
+    asked = []
+
+    def answer(**given):
+        asked.append(given["path"])
+        return DatasetDict({"test": Dataset.from_dict(columns)})
+
+    monkeypatch.setattr("mteb.abstasks.abstask.load_dataset", answer)
+    monkeypatch.setattr(datasets, "load_dataset", answer)
+    task = mteb.get_task("STSBenchmark", languages=["eng"])
+    cosines = (embedded(fixed, part.first) * embedded(fixed, part.second)).sum(1)
+    assert score(task, fixed)["main_score"] == pytest.approx(spearmanr(cosines, part.scores).statistic, abs=1e-6)
+    assert asked == ["mteb/stsbenchmark-sts"]
+
+
+def test_two_local_models_never_share_a_score(world, tmp_path):
+    cache = mteb.ResultCache(tmp_path)
+    task = make_task(world.data("topics"), "test")
+    found = []
+    for revision, dim in (("1", 6), ("2", 3), ("1", 6)):
+        model = named(SentenceTransformer(modules=[Fixed(dim=dim)]), "local/model", revision)
+        found.append(mteb.evaluate(model, tasks=[task], **(OPTIONS | {"cache": cache})).task_results[0].get_score())
+    assert found[0] == pytest.approx(found[2], abs=1e-5)  # read from the cache, where it is rounded
+    assert found[0] != pytest.approx(found[1], abs=1e-3)
+    assert len(list((tmp_path / "results").glob("local__model/*/topics.json"))) == 2
