@@ -191,7 +191,7 @@ MNRL = usual(
 )
 
 OF_PAIRS = (
-    recipe(lambda problem, **setting: recipes.sts(**setting), *_over("weight", (0.2, 0.5, 1.0))),
+    recipe(lambda problem, **setting: recipes.sts(**setting), *_over("temperature", (0.1, 0.15, 0.2))),
     usual(
         "CoSENT", lambda model, problem, scale: host.CoSENTLoss(model, scale=scale), *_over("scale", (3.0, 5.0, 10.0))
     ),
@@ -292,7 +292,7 @@ OF_SETS = (
     *GRADED,
 )
 OF_NUMBERS = (
-    recipe(lambda problem, **setting: recipes.regression(**setting), *_over("weight", (0.03, 0.1, 0.3))),
+    recipe(lambda problem, **setting: recipes.regression(**setting), *_over("weight", (0.3, 1.0, 3.0))),
     usual("linear MSE", Head, *_over("scale", (1.0, 3.0, 10.0))),
     *GRADED,
     *ORDERED,

