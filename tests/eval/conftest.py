@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import warnings
 from collections.abc import Iterator
 
 import datasets
+import mteb
 import optuna
 import pytest
 
@@ -21,6 +23,14 @@ def quick_collection() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tasks_made_once() -> Iterator[None]:
+    """Keep mteb's list of its thousand tasks, which takes a second to make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mteb, "get_tasks", functools.cache(mteb.get_tasks))
+        yield
 
 
 @pytest.fixture(scope="session")

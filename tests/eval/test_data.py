@@ -53,7 +53,9 @@ def test_pairs_are_read_with_their_scores(tmp_path):
 
 
 def test_searches_are_read_with_graded_judgements(tmp_path):
-    corpus = [{"did": i, "title": title, "text": text} for i, title, text in ((1, "A", "b"), (2, "", "c"), (3, "D", ""))]
+    corpus = [
+        {"did": i, "title": title, "text": text} for i, title, text in ((1, "A", "b"), (2, "", "c"), (3, "D", ""))
+    ]
     write_rows(tmp_path / "corpus.jsonl", corpus)
     queries = [{"qid": query, "query": f"find {query}"} for query in ("p", "q", "r")]
     qrels = [("p", 1, 3), ("p", 2, 0), ("p", 9, 1), ("q", 3, 0), ("z", 1, 1), ("r", 2, 1), ("r", 1, -1)]
@@ -65,7 +67,9 @@ def test_searches_are_read_with_graded_judgements(tmp_path):
     columns = {"query_id": "qid", "query": "query", "document_id": "did", "document": ["title", "text"]}
     record = Record("mine", "retrieval", files, columns | {"grade": "grade"}, ["ndcg_at_10"])
     expected = Collection(  # no query without a relevant document, no judgement of what is not there
-        {"p": "find p", "r": "find r"}, {"1": "A b", "2": "c", "3": "D"}, {"p": {"1": 3, "2": 0}, "r": {"2": 1, "1": -1}}
+        {"p": "find p", "r": "find r"},
+        {"1": "A b", "2": "c", "3": "D"},
+        {"p": {"1": 3, "2": 0}, "r": {"2": 1, "1": -1}},
     )
     assert Data(record, tmp_path).parts == dict.fromkeys(("train", "dev", "test"), expected)
 
@@ -187,7 +191,11 @@ def test_tables_with_tabs_are_read(tmp_path):
 def test_a_missing_text_is_no_word(tmp_path):
     (tmp_path / "train.csv").write_text("title,text,label\n,one,a\ntwo,,b\n,,a\n", encoding="utf-8")
     columns = {"input": ["title", "text"], "labels": ["label"]}
-    record = Record("mine", **(SAMPLES | {"files": {"train": "train.csv"}, "columns": columns, "metrics": ["map"]}), labels="classes")
+    record = Record(
+        "mine",
+        **(SAMPLES | {"files": {"train": "train.csv"}, "columns": columns, "metrics": ["map"]}),
+        labels="classes",
+    )
     assert Data(record, tmp_path).parts["train"].inputs == ["one", "two", "."]
 
 
@@ -354,7 +362,9 @@ def test_the_documentation_is_read_without_files(monkeypatch):
     entries = [e for m in modules for e in documentation.parse_module(inspect.getsource(m), m.__name__, "stdlib")]
     limits = []
     monkeypatch.setattr(documentation, "load", lambda limit: limits.append(limit) or entries)
-    monkeypatch.setattr(documentation, "split", lambda found: {"train": found[3:], "dev": found[:2], "test": found[2:3]})
+    monkeypatch.setattr(
+        documentation, "split", lambda found: {"train": found[3:], "dev": found[:2], "test": found[2:3]}
+    )
     parts = Data(load_records()["documentation"], None, 60).parts
     assert limits == [60]
     assert [len(part) for part in parts.values()] == [len(entries) - 3, 2, 1]

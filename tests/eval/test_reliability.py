@@ -77,7 +77,7 @@ def test_a_histogram_counts_every_judged_pair_once(world, fixed, name):
 def test_a_histogram_has_bins_from_opposite_to_equal():
     similarity = torch.tensor([[-1.0, -0.96, 0.02, 0.98], [1.0, 0.02, 0.03, -0.96]])
     relevant = torch.tensor([[False, True, True, True], [True, False, True, False]])
-    found = histogram(similarity, relevant)
+    found = histogram(similarity, relevant, torch.ones_like(relevant))
     assert len(found["edges"]) == len(found["relevant"]) + 1 == len(found["irrelevant"]) + 1 == 41
     assert (found["edges"][0], found["edges"][20], found["edges"][-1]) == (-1, 0, 1)
     assert {i: n for i, n in enumerate(found["relevant"]) if n} == {0: 1, 20: 2, 39: 2}
@@ -86,7 +86,7 @@ def test_a_histogram_has_bins_from_opposite_to_equal():
 
 def test_a_histogram_counts_what_rounding_leaves_outside_of_it():
     above = torch.tensor([[1.0000002, -1.0000002]])
-    found = histogram(above, torch.tensor([[True, True]]))
+    found = histogram(above, torch.tensor([[True, True]]), torch.tensor([[True, True]]))
     assert sum(found["relevant"]) == 2
 
 
@@ -94,7 +94,10 @@ def test_captions_are_described_against_images(world, tmp_path):
     model = tiny_clip(tmp_path, ["red", "green", "blue", "dark", "bright"])
     found = describe_similarities(model, world.data("pictures"), "test", {})
     part = world.data("pictures").parts["test"]
-    images, captions = (torch.nn.functional.normalize(model.encode(x, convert_to_tensor=True), dim=1) for x in (part.inputs, part.captions))
+    images, captions = (
+        torch.nn.functional.normalize(model.encode(x, convert_to_tensor=True), dim=1)
+        for x in (part.inputs, part.captions)
+    )
     relevance = world.records["pictures"].relevance(part.labels, part.labels)
     relevant = relevance >= 0.5 * relevance.max()
     expected = roc_auc_score(relevant.flatten(), (captions @ images.T).flatten())
@@ -107,7 +110,12 @@ def test_captions_are_described_against_images(world, tmp_path):
 
 def opis_in_loops(similarity, relevant, known):
     """The definition: variance over queries of the harmonic mean of both rates, averaged over thresholds."""
-    away = [s for row, r, k in zip(similarity, relevant, known, strict=True) for s, x, y in zip(row, r, k, strict=True) if y and not x]
+    away = [
+        s
+        for row, r, k in zip(similarity, relevant, known, strict=True)
+        for s, x, y in zip(row, r, k, strict=True)
+        if y and not x
+    ]
     found = []
     for share in np.linspace(0.9, 0.999, 20):
         threshold, utilities = np.quantile(np.float32(away), share), []
@@ -167,7 +175,8 @@ def test_ndcg_by_grade_takes_all_lower_grades_for_irrelevant(world, fixed):
 
 
 @pytest.mark.parametrize(
-    ("grades", "count"), [([0.0, 1.0], None), ([0.0, 1.0, 2.0], 2), ([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], None), ([0.0], None)]
+    ("grades", "count"),
+    [([0.0, 1.0], None), ([0.0, 1.0, 2.0], 2), ([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], None), ([0.0], None)],
 )
 def test_grades_are_told_apart_where_they_are_few(grades, count):
     relevance = torch.tensor([grades * 2, [math.nan] * 2 * len(grades)])

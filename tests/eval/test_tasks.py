@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
-from eval.data import Data, Record
+from eval.data import Collection, Data, Record, read_rows
 from eval.runs import named
 from eval.tasks import (
     evenly,
@@ -313,7 +313,11 @@ def retrieval_expected(fixed, part, judged_only):
     for query, text in part.queries.items():
         documents = [d for d in part.corpus if not judged_only or d in part.qrels[query]]
         similarity = dict(
-            zip(documents, (embedded(fixed, [part.corpus[d] for d in documents]) @ embedded(fixed, [text])[0]).tolist(), strict=True)
+            zip(
+                documents,
+                (embedded(fixed, [part.corpus[d] for d in documents]) @ embedded(fixed, [text])[0]).tolist(),
+                strict=True,
+            )
         )
         ranking = sorted(documents, key=lambda d: -similarity[d])
         grades = [part.qrels[query].get(d, 0) for d in ranking]
@@ -345,7 +349,24 @@ def test_searches_are_scored_like_the_librarys_evaluator(world, fixed):
     scores = score(task, fixed)
     evaluator = GradedInformationRetrievalEvaluator(part.queries, part.corpus, part.qrels, relevance_level=2)
     found = evaluator(SentenceTransformer(modules=[fixed]))
-    assert {name.split("_", 1)[-1]: value for name, value in found.items()}["ndcg@10"] == pytest.approx(scores["ndcg_at_10"], abs=2e-5)
+    assert {name.split("_", 1)[-1]: value for name, value in found.items()}["ndcg@10"] == pytest.approx(
+        scores["ndcg_at_10"], abs=2e-5
+    )
+
+
+def test_the_tenth_document_counts_in_mrr_and_the_hundredth_in_recall(world):
+    angles = torch.linspace(0, 1.5, 120)
+    known = {f"text {i}": torch.stack([angle.cos(), angle.sin()]) for i, angle in enumerate(angles)}
+    known |= {"first": torch.tensor([1.0, 0.0]), "second": torch.tensor([1.0, -0.001])}
+    corpus = {f"d{i}": f"text {i}" for i in range(120)}  # in the order in which both queries find them
+    data = Data(world.record("search", level=2, metrics=["mrr_at_10", "recall_at_100"]))
+    qrels = {"p": {"d9": 2, "d99": 3, "d0": 1}, "q": {"d10": 2, "d100": 2, "d1": 1, "d50": 2}}
+    data.parts = {"test": Collection({"p": "first", "q": "second"}, corpus, qrels)}
+    task = make_task(data, "test")
+    scores = score(task, Fixed(known, dim=2))
+    assert scores["mrr_at_10"] == pytest.approx((1 / 10 + 0) / 2)
+    assert scores["recall_at_100"] == pytest.approx((2 / 2 + 2 / 3) / 2)
+    assert task.items.tolist() == pytest.approx([(1 / 10 + 1) / 2, (0 + 2 / 3) / 2])
 
 
 def test_a_query_without_a_document_of_the_level_counts_in_no_recall(world, fixed):
@@ -363,11 +384,15 @@ def test_captions_find_images_and_images_captions(world, clip):
     data = world.data("pictures")
     part = data.parts["test"]
     scores = score(make_task(data, "test"), clip)
-    images, captions = (torch.nn.functional.normalize(clip.encode(x, convert_to_tensor=True), dim=1) for x in (part.inputs, part.captions))
+    images, captions = (
+        torch.nn.functional.normalize(clip.encode(x, convert_to_tensor=True), dim=1)
+        for x in (part.inputs, part.captions)
+    )
     relevance = [[path_relevance(a, b) for b in part.labels.tolist()] for a in part.labels.tolist()]
     ways = {"i2t": (images @ captions.T).tolist(), "t2i": (captions @ images.T).tolist()}
     means = {
-        way: np.mean([oracle.ndcg(s, y, k=10) for s, y in zip(rows, relevance, strict=True)]) for way, rows in ways.items()
+        way: np.mean([oracle.ndcg(s, y, k=10) for s, y in zip(rows, relevance, strict=True)])
+        for way, rows in ways.items()
     }
     assert scores["i2t_ndcg_at_10"] == pytest.approx(means["i2t"], abs=1e-4)
     assert scores["t2i_ndcg_at_10"] == pytest.approx(means["t2i"], abs=1e-4)
@@ -456,8 +481,6 @@ def test_clusters_of_perfect_embeddings_are_the_classes(world):
 
 @pytest.mark.parametrize(("labels", "column"), [("sets", "colour"), ("numbers", "level")])
 def test_standard_tasks_of_images_read_the_images(world, clip, tmp_path, labels, column):
-    from eval.data import read_rows
-
     for split in ("train", "test"):
         rows = read_rows(world.folder / f"pictures/{split}.parquet")
         write_rows(tmp_path / f"{split}.parquet", [row | {"level": i % 5 + 0.1 * i} for i, row in enumerate(rows)])

@@ -1,0 +1,214 @@
+"""Recipes: each trains on fitting rows with its sampler, in batches of any size, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+from st_rankloss import RankingTrainer, ViewsCollator, recipes
+from st_rankloss.augmentations import CropWords, DropWords
+from st_rankloss.collators import RankingCollator
+from st_rankloss.losses import CachedRankingLoss, RankingLoss
+from st_rankloss.recipes import Recipe
+from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Views
+from tests.models import tiny_bert, word_model
+
+WORDS = [f"word{i}" for i in range(12)]
+DRAW = random.Random(0)
+TEXTS = [" ".join([WORDS[i % 6], *DRAW.choices(WORDS, k=3)]) for i in range(24)]
+QRELS = {f"q{i}": {f"d{j}": float((i + j) % 4) for j in range(8)} for i in range(8)}
+LISTS = {"query": TEXTS[:8], "documents": [DRAW.sample(TEXTS, 3) for _ in range(8)]}
+
+ROWS = {
+    "retrieval": (recipes.retrieval(), LISTS | {"label": [[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]] * 4}),
+    "retrieval by id": (
+        recipes.retrieval(QRELS),
+        LISTS
+        | {
+            "query_id": list(QRELS),
+            "document_ids": [[f"d{i}", f"d{(i + 1) % 8}", f"d{(i + 2) % 8}"] for i in range(8)],
+        },
+    ),
+    "sts": (recipes.sts(), {"first": TEXTS[:16], "second": TEXTS[8:], "label": [i / 15 for i in range(16)]}),
+    "classification": (recipes.classification(), {"text": TEXTS, "label": [i % 6 for i in range(24)]}),
+    "hierarchy": (recipes.hierarchy(), {"text": TEXTS, "label": [[i % 3, i % 6] for i in range(24)]}),
+    "hierarchy of three": (
+        recipes.hierarchy(levels=3),
+        {"text": TEXTS, "label": [[i % 2, 2 + i % 4, 6 + i % 12] for i in range(24)]},
+    ),
+    "multi-label": (
+        recipes.multi_label(),
+        {"text": TEXTS, "label": [[float(i % 2 == j or i % 3 == j) for j in range(4)] for i in range(24)]},
+    ),
+    "regression": (recipes.regression(), {"text": TEXTS, "label": [(i * 7 % 24) / 24 for i in range(24)]}),
+    "self-supervised": (recipes.self_supervised(), {"text": TEXTS}),
+    "image and text": (recipes.image_text(), {"image": TEXTS[:16], "caption": TEXTS[8:]}),  # any two inputs
+    "image and text of classes": (
+        recipes.image_text(Classes()),
+        {"image": TEXTS[:16], "caption": TEXTS[8:], "label": [i % 4 for i in range(16)]},
+    ),
+}
+
+
+def train(recipe, columns, folder, make, model, steps=2):
+    """Train for some steps; the mean loss."""
+    args = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=8,
+        learning_rate=0.05,
+        batch_sampler=recipe.batch_sampler,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    collator = None
+    if isinstance(recipe.relevance, Views):
+        collator = ViewsCollator(model.preprocess, views=[DropWords(0.3), CropWords(0.6)])
+    data = Dataset.from_dict(columns)
+    trainer = RankingTrainer(model=model, args=args, train_dataset=data, loss=make(model), data_collator=collator)
+    return trainer.train().training_loss
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_recipe_trains_with_its_sampler(tmp_path, name):
+    recipe, columns = ROWS[name]
+    model = word_model(WORDS)
+    before = model[0].embedding.weight.detach().clone()
+    loss = train(recipe, columns, tmp_path, recipe.loss, model)
+    after = model[0].embedding.weight.detach().cpu()
+    assert after.isfinite().all()
+    assert (after - before.cpu()).abs().max() > 0.01
+    assert loss != 0
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "self-supervised"])
+def test_training_lowers_a_recipes_loss(tmp_path, name):
+    recipe, columns = ROWS[name]
+    model = word_model(WORDS)
+    first = train(recipe, columns, tmp_path, recipe.loss, model, steps=3)
+    for _ in range(2):
+        last = train(recipe, columns, tmp_path, recipe.loss, model, steps=8)
+    assert last < first
+
+
+def batch_of(recipe, columns, model):
+    """Features and labels of the first rows."""
+    rows = [{name: values[i] for name, values in columns.items()} for i in range(8)]
+    if isinstance(recipe.relevance, Views):
+        collator = ViewsCollator(model.preprocess, views=[DropWords(0.3), CropWords(0.6)])
+    else:
+        collator = RankingCollator(model.preprocess)
+    batch = collator(rows)
+    label = batch.pop("label", None)
+    names = [
+        name
+        for name in columns
+        if any(key.startswith(f"{name}_") for key in batch) and not name.endswith(("_id", "_ids"))
+    ]
+    features = [
+        {key.removeprefix(f"{name}_"): x for key, x in batch.items() if key.startswith(f"{name}_")} for name in names
+    ]
+    return features, label
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "retrieval by id"])
+def test_the_cached_loss_of_a_recipe_equals_its_loss(tmp_path, name):
+    recipe, columns = ROWS[name]
+    model = tiny_bert(tmp_path, WORDS, dropout=0.0)
+    features, label = batch_of(recipe, columns, model)
+    found = []
+    for loss in (recipe.loss(model), recipe.cached_loss(model, mini_batch_size=3)):
+        model.zero_grad()
+        value = loss([dict(column) for column in features], label)
+        value = sum(value.values()) if isinstance(value, dict) else value
+        value.backward()
+        found.append((value.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}))
+    (plain, gradients), (cached, others) = found
+    assert cached == pytest.approx(plain, abs=1e-5)
+    assert gradients.keys() == others.keys()
+    assert max(g.abs().max() for g in gradients.values()) > 1e-5
+    for key, gradient in gradients.items():
+        torch.testing.assert_close(others[key], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_recipes_read_their_labels():
+    kinds = {
+        "retrieval": Lists,
+        "retrieval by id": Qrels,
+        "sts": Pairs,
+        "classification": Classes,
+        "hierarchy": Hierarchy,
+    }
+    kinds |= {"multi-label": MultiLabel, "regression": Numeric, "self-supervised": Views, "image and text": Pairs}
+    kinds |= {"image and text of classes": Classes, "hierarchy of three": Hierarchy}
+    assert {name: type(recipe.relevance) for name, (recipe, _) in ROWS.items()} == kinds
+    assert all(recipe.loss(None).symmetric == name.startswith("image") for name, (recipe, _) in ROWS.items())
+
+
+def test_every_public_recipe_is_tried():
+    named = {name.split()[0].replace("-", "_") for name in ROWS} - {"image"} | {"image_text"}
+    assert named == set(recipes.__all__) - {"Recipe"}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_recipe_can_be_written_to_a_model_card(name):
+    config = ROWS[name][0].loss(None).get_config_dict()
+    assert config
+    assert json.loads(json.dumps(config)).keys() == config.keys()
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_the_finest_level_alone_counts_for_a_hierarchys_softmax(levels):
+    (softmax,) = [part for _, part in recipes.hierarchy(levels).objective.terms if "Softmax" in type(part).__name__]
+    paths = torch.tensor([[0] * levels, [0] * levels, [*[0] * (levels - 1), 1], [1] * levels])
+    gains = softmax.gain(Hierarchy()(paths, paths))
+    assert gains.tolist() == [[float(a == b) for b in paths.tolist()] for a in paths.tolist()]
+
+
+def test_options_of_a_loss_go_before_those_of_the_recipe(tmp_path):
+    recipe = recipes.image_text()
+    assert recipe.loss(None).symmetric
+    assert not recipe.loss(None, symmetric=False).symmetric
+    assert replace(recipe, options={}).loss(None).symmetric is False
+    assert isinstance(recipe.loss(None), RankingLoss)
+    cached = recipe.cached_loss(tiny_bert(tmp_path, WORDS), mini_batch_size=4)
+    assert isinstance(cached, CachedRankingLoss)
+    assert (cached.mini_batch_size, cached.symmetric) == (4, True)
+    assert isinstance(recipe, Recipe)
+
+
+@pytest.mark.parametrize("make", [getattr(recipes, name) for name in recipes.__all__ if name != "Recipe"])
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": -0.1}, {"weight": 0.0}, {"weight": -1.0}])
+def test_temperatures_and_weights_must_be_positive(make, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name}|weight|temperature"):
+        make(**wrong)
+
+
+@pytest.mark.parametrize("levels", [0, -1])
+def test_a_hierarchy_has_levels(levels):
+    with pytest.raises(ValueError, match=f"levels must be at least 1, got {levels}"):
+        recipes.hierarchy(levels)
+
+
+@pytest.mark.parametrize(("levels", "name"), [(3, "hierarchy"), (2, "hierarchy of three")])
+def test_a_hierarchy_of_other_paths_is_an_error(tmp_path, levels, name):
+    recipe = recipes.hierarchy(levels)
+    with pytest.raises(ValueError, match="level"):
+        train(recipe, ROWS[name][1], tmp_path, recipe.loss, word_model(WORDS))
+
+
+def test_samplers_refuse_rows_without_what_they_read(tmp_path):
+    for name in ("classification", "hierarchy", "multi-label", "regression"):
+        recipe = ROWS[name][0]
+        with pytest.raises(ValueError, match="label column"):
+            train(recipe, {"text": TEXTS}, tmp_path, recipe.loss, word_model(WORDS))
