@@ -45,16 +45,18 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument("--tasks", nargs="+", default=["documentation"], help="see `python -m eval tasks`")
             command.add_argument("--encoders", nargs="+", default=["static"], help="names, folders or ids on the hub")
             command.add_argument("--losses", nargs="+", default=[], help="default: every loss of a task")
-            command.add_argument("--steps", type=int, help="of training; default: the record's")
-            command.add_argument("--batch-size", type=int, help="of training; default: the record's")
+            command.add_argument("--steps", type=positive, help="of training; default: the record's")
+            command.add_argument("--batch-size", type=positive, help="of training; default: the record's")
         if name == "tune":
-            command.add_argument("--trials", type=int, default=9, help="of each loss; fewer than 9 are chosen by TPE")
+            command.add_argument(
+                "--trials", type=positive, default=9, help="of each loss; fewer than 9 are chosen by TPE"
+            )
         if name == "compare":
-            command.add_argument("--seeds", type=int, default=5, help="number of seeds")
+            command.add_argument("--seeds", type=positive, default=5, help="number of seeds")
             command.add_argument("--untuned", action="store_true", help="middle settings where there are no trials")
         if name == "ablate":
             command.add_argument("--ablations", nargs="+", default=[], help="default: all")
-            command.add_argument("--seeds", type=int, default=3, help="number of seeds")
+            command.add_argument("--seeds", type=positive, default=3, help="number of seeds")
 
     report = commands.add_parser("report", help="write tables and plots of results")
     report.add_argument("results", nargs="+", type=Path, help="files of lines")
@@ -72,15 +74,24 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of the records' files; `documentation` needs none")
     parser.add_argument("--records", nargs="+", type=Path, default=[], help="YAML files of your own records")
-    parser.add_argument("--limit", type=int, help="rows or queries of each part at most")
+    parser.add_argument("--limit", type=positive, help="rows or queries of each part at most")
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="file of results, one line a run")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="processes, a core each")
+    parser.add_argument(
+        "--jobs", type=positive, default=max(1, (os.cpu_count() or 2) // 2), help="processes, a core each"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and for how long")
     parser.add_argument("--mixed", action="store_true", help="add to a file of other versions")
 
@@ -94,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         getattr(commands, options.command)(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
 

@@ -74,12 +74,13 @@ def _balanced(train: Samples, record: Record, seed: int, steps: int, batch_size:
 
 
 def _pair_rows(train: ScoredPairs, order: Sequence[int]) -> Dataset:
-    highest = max(train.scores)
+    lowest, highest = min(0.0, *train.scores), max(train.scores)
+    span = highest - lowest or 1.0
     return Dataset.from_dict(
         {
             "first": [train.first[i] for i in order],
             "second": [train.second[i] for i in order],
-            "label": [train.scores[i] / highest for i in order],
+            "label": [(train.scores[i] - lowest) / span for i in order],
         }
     )
 

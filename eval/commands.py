@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,20 @@ def _choice(options: argparse.Namespace, **fields: Any) -> Choice:
     for name in options.tasks:
         check_name(name, known, "task")
     records = [with_budget(known[name], options.steps, options.batch_size) for name in options.tasks]
+    for other in {record.trained_on for record in records} - {""}:
+        known[other] = with_budget(known[other], options.steps, options.batch_size)
     for encoder in options.encoders:
         if encoder not in NAMES and not Path(encoder).exists() and "/" not in encoder:
             check_name(encoder, NAMES, "encoder (nor is it a folder or an id on the hub)")
     return Choice(records, options.encoders, options.losses, options.data, options.limit, known=known, **fields)
+
+
+def _read(records: Sequence[Record], known: Mapping[str, Record], options: argparse.Namespace) -> None:
+    """Read the data of all tasks, so that what is wrong with them is said before anything runs."""
+    for record in records:
+        for name in filter(None, (record.name, record.trained_on, record.scored_on)):
+            if known[name].files:
+                assert load_data(known[name], options.data, options.limit).parts
 
 
 def _announce(specs: list[Spec], results: ResultsFile, options: argparse.Namespace) -> bool:
@@ -73,6 +85,7 @@ def tune(options: argparse.Namespace) -> None:
     groups = list(choice.groups())
     planned = [Tuning(choice, *group) for group in groups]
     specs = [tuning.ask()[0] for tuning in planned for _ in range(tuning.left)]
+    _read(choice.records, choice.known, options)
     if _announce(specs, results, options):
         Executor(results, options.jobs).tune_all([Tuning(choice, *group) for group in groups])
 
@@ -84,6 +97,7 @@ def compare(options: argparse.Namespace) -> None:
         ResultsFile(options.output, versions(), mixed=options.mixed),
     )
     specs = plan_tests(choice, results.lines.values(), untuned=options.untuned)
+    _read(choice.records, choice.known, options)
     if _announce(specs, results, options):
         Executor(results, options.jobs).run_all(specs)
 
@@ -108,8 +122,9 @@ def report(options: argparse.Namespace) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Score one model by ``mteb.evaluate``, with mteb's cache under a name of the model's own."""
     known = load_records(options.records)
-    local = [known[name] for name in options.tasks if name in known]
+    local = [known[known[name].scored_on or name] for name in options.tasks if name in known]
     tasks = [task for record in local for task in _tasks_of(record, options)]
+    count = len(tasks)
     tasks += named_tasks([name for name in options.tasks if name not in known])
     data = [load_data(record, options.data, options.limit) for record in local]
     if not data and options.model in NAMES:
@@ -124,14 +139,14 @@ def evaluate(options: argparse.Namespace) -> None:
     table = Table(title=f"{options.model}, {options.split} of local tasks")
     for heading in ("task", "main score", "value"):
         table.add_column(heading)
-    for task in tasks:
+    for place, task in enumerate(tasks):
         searches = options.faiss and isinstance(task, mteb.abstasks.AbsTaskRetrieval)
         found = mteb.evaluate(
             searcher if searches else wrapper,
             tasks=[task],
             cache=mteb.ResultCache(options.output),
             encode_kwargs={"batch_size": 64, "show_progress_bar": False},
-            overwrite_strategy="always" if task.metadata.name in known else "only-missing",
+            overwrite_strategy="always" if place < count else "only-missing",
             co2_tracker=False,
         )
         table.add_row(task.metadata.name, task.metadata.main_score, f"{found[0].get_score():.4f}")
@@ -144,9 +159,11 @@ def _tasks_of(record: Record, options: argparse.Namespace) -> list[Any]:
 
 
 def _fingerprint(model: Any) -> str:
-    """Name a model by its weights, so that mteb's cache takes no two models for one."""
+    """Name a model by all its files: weights, tokenizer and settings, so that mteb's cache takes no two for one."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder, create_model_card=False)
+        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+            digest.update(str(path.relative_to(folder)).encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

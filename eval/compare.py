@@ -18,7 +18,7 @@ from eval.data import Record, check_name
 from eval.encoders import middle_learning_rate
 from eval.losses import Contender, contenders, find
 from eval.results_file import Line, ResultsFile
-from eval.runs import BEFORE, UNTRAINED, Spec, one_thread, run
+from eval.runs import BEFORE, UNTRAINED, Spec, describe, failed, one_thread, run
 
 TRIALS = 9
 """Of each loss: three settings by three learning rates, or nine learning rates where there is nothing to set."""
@@ -81,7 +81,7 @@ def learning_rates(record: Record, encoder: str, settings: int) -> list[float]:
     Example:
         >>> from eval.data import load_records
         >>> learning_rates(load_records()["documentation"], "static", 3)
-        [0.02333, 0.07, 0.21]
+        [0.07, 0.21, 0.63]
     """
     middle = middle_learning_rate(encoder) * record.rate
     rates = np.geomspace(middle / SPREAD, middle * SPREAD, 9 if settings == 1 else 3)
@@ -105,16 +105,23 @@ class Tuning:
         grid = [{"setting": place, "learning_rate": rate} for place in places for rate in rates]
         space = {"setting": list(places), "learning_rate": rates}
         self.space = {name: optuna.distributions.CategoricalDistribution(values) for name, values in space.items()}
-        self.study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+        sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=3)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.unseen = grid
         if choice.trials >= len(grid):
             for point in grid:
                 self.study.enqueue_trial(point)
         self.left = min(choice.trials, len(grid))
 
     def ask(self) -> tuple[Spec, optuna.Trial]:
-        """Choose the next trial."""
+        """Choose the next trial: one of the grid that has not been asked for."""
         self.left -= 1
         trial = self.study.ask(self.space)
+        if trial.params not in self.unseen:
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self.study.enqueue_trial(self.unseen[len(self.unseen) // 2])
+            trial = self.study.ask(self.space)
+        self.unseen.remove(trial.params)
         setting = self.contender.settings[trial.params["setting"]]
         rate = trial.params["learning_rate"]
         chosen = {"setting": setting, "learning_rate": rate}
@@ -129,14 +136,20 @@ class Tuning:
 
 
 def best_trials(lines: Iterable[Line]) -> dict[tuple[str, str, str], Line]:
-    """Return each loss's best trial on dev, by task, encoder and loss."""
+    """Return each loss's best trial on dev, by task, encoder and loss; equals are told apart by their keys."""
     best: dict[tuple[str, str, str], Line] = {}
-    for line in lines:
-        if line["stage"] == "dev" and line["status"] == "ok":
+    for line in sorted(lines, key=lambda line: str(line["key"])):
+        if line["stage"] == "dev" and line["status"] == "ok" and np.isfinite(line["scores"][line["metric"]]):
             key = line["task"], line["encoder"], line["loss"]
             if key not in best or line["scores"][line["metric"]] > best[key]["scores"][line["metric"]]:
                 best[key] = line
     return best
+
+
+def of_budget(lines: Iterable[Line], choice: Choice) -> list[Line]:
+    """Leave out trials of another number of steps or another batch size than the comparison's."""
+    budgets = {record.name: (record.steps, record.batch_size) for record in [*choice.known.values(), *choice.records]}
+    return [line for line in lines if budgets.get(line["task"]) == (line["steps"], line["batch_size"])]
 
 
 def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) -> list[Spec]:
@@ -153,7 +166,7 @@ def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) 
     Raises:
         ValueError: If a loss has not been tuned.
     """
-    best = best_trials(lines)
+    best = best_trials(of_budget(lines, choice))
     specs = [
         choice.spec(record, encoder, name, "test")
         for record in choice.records
@@ -165,11 +178,12 @@ def plan_tests(choice: Choice, lines: Iterable[Line], *, untuned: bool = False) 
         for record, encoder, contender in choice.groups():
             trial = best.get((record.trained_on or record.name, encoder, contender.name))
             if trial is None and not untuned:
-                missing.append(f"{contender.name} on {record.name}")
+                missing.append(f"{contender.name} on {record.trained_on or record.name}")
                 continue
             if trial is None:
                 middle = contender.settings[len(contender.settings) // 2]
-                fields = {"setting": middle, "learning_rate": middle_learning_rate(encoder) * record.rate}
+                rate = choice.known.get(record.trained_on, record).rate
+                fields = {"setting": middle, "learning_rate": middle_learning_rate(encoder) * rate}
             else:
                 fields = {"setting": trial["setting"], "learning_rate": trial["learning_rate"]}
             specs.append(choice.spec(record, encoder, contender.name, "test", seed=seed, **fields))
@@ -224,7 +238,7 @@ class Executor:
                     tell(token, self.results.lines[spec.key])
                     progress.advance(bar)
                     continue
-                running[pool.submit(run, spec)] = token
+                running[pool.submit(run, spec)] = spec, token
                 progress.update(bar, description=spec.title[:70])
                 if len(running) >= self.jobs:
                     self._collect(running, tell, lambda: progress.advance(bar))
@@ -236,9 +250,11 @@ class Executor:
     ) -> None:
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            line = future.result()
+            spec, token = running.pop(future)
+            error = future.exception()
+            line = future.result() if error is None else describe(spec) | failed(error)
             self.results.add(line)
-            tell(running.pop(future), line)
+            tell(token, line)
             if line["status"] == "failed":
                 self.console.print(f"failed: {line['task']} {line['loss']}: {line['error']}", style="red", markup=False)
             advance()
@@ -255,14 +271,17 @@ def estimate_seconds(specs: Iterable[Spec], lines: Mapping[str, Line], jobs: int
         if spec.key in lines and lines[spec.key]["status"] == "ok":
             continue
         seconds = known.get((spec.record.name, spec.encoder))
-        texts = spec.record.steps * spec.record.batch_size * (1 + spec.record.documents) / 2
+        texts = spec.trained.steps * spec.trained.batch_size * (1 + spec.trained.documents) / 2
         total += float(np.mean(seconds)) if seconds else 3 + texts / TEXTS_PER_SECOND.get(spec.encoder, 40)
     return total / jobs
 
 
 def with_budget(record: Record, steps: int | None, batch_size: int | None) -> Record:
     """Return a record with another training budget."""
-    return replace(record, steps=steps or record.steps, batch_size=batch_size or record.batch_size)
+    steps, batch_size = (
+        own if given is None else given for given, own in ((steps, record.steps), (batch_size, record.batch_size))
+    )
+    return replace(record, steps=steps, batch_size=batch_size)
 
 
 __all__ = [

@@ -22,6 +22,14 @@ RECORDS = Path(__file__).with_name("datasets.yaml")
 SPLITS = ("train", "dev", "test")
 KINDS = ("pairs", "retrieval", "samples", "texts")
 LABELS = ("classes", "sets", "numbers")
+COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "pairs": (("first", "second", "score"), ()),
+    "retrieval": (("query_id", "document_id", "document", "grade"), ("query", "paper_id")),
+    "samples": (("input", "labels"), ("caption",)),
+    "texts": (("input",), ()),
+}
+"""Of each kind: what columns it needs, and what it may have."""
+
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
 
 Row = Mapping[str, Any]
@@ -83,6 +91,17 @@ class Record:
         if not self.metrics:
             raise ValueError(f"{self.name}: metrics must name at least one metric.")
 
+    def check_columns(self) -> None:
+        """Raise a ValueError unless ``columns`` says where everything is."""
+        needed, others = COLUMNS[self.kind]
+        for name in self.columns:
+            check_name(name, (*needed, *others), f"key in columns of the record {self.name!r}")
+        missing = [name for name in needed if name not in self.columns]
+        if missing:
+            raise ValueError(f"{self.name}: columns must say where {', '.join(missing)} is.")
+        if self.kind == "retrieval" and not self.trained_on and "query" not in self.columns:
+            raise ValueError(f"{self.name}: columns must say where query is.")
+
     @property
     def main(self) -> str:
         """Name of the mean of the metrics."""
@@ -94,13 +113,23 @@ class Record:
         return "caption" in self.columns
 
     @property
+    def label_columns(self) -> list[str]:
+        """The columns of the labels; several are a path of classes, coarse to fine, or are joined."""
+        given = self.columns.get("labels", [])
+        return [given] if isinstance(given, str) else list(given)
+
+    @property
     def relevance(self) -> Relevance:
         """What the labels of samples mean."""
         if self.labels == "sets":
             return MultiLabel("jaccard")
         if self.labels == "numbers":
             return Numeric()
-        return Hierarchy() if len(self.columns["labels"]) > 1 else Classes()
+        return Hierarchy() if len(self.label_columns) > 1 else Classes()
+
+
+MOST_LISTED = 60
+"""Names that an error lists in full."""
 
 
 def check_name(name: str, known: Iterable[str], what: str) -> None:
@@ -116,7 +145,8 @@ def check_name(name: str, known: Iterable[str], what: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"unknown {what} {name!r}; {hint}Known: {', '.join(known)}.")
+        rest = f"Known: {', '.join(known)}." if len(known) <= MOST_LISTED else f"{len(known)} are known."
+        raise ValueError(f"unknown {what} {name!r}; {hint}{rest}")
 
 
 def load_records(paths: Sequence[Path] = ()) -> dict[str, Record]:
@@ -141,6 +171,10 @@ def load_records(paths: Sequence[Path] = ()) -> dict[str, Record]:
             if missing:
                 raise ValueError(f"the record {name!r} in {path} lacks {', '.join(missing)}.")
             records[name] = Record(name=name, **content)
+            records[name].check_columns()
+    for record in records.values():
+        for other in filter(None, (record.trained_on, record.scored_on)):
+            check_name(other, records, f"record that {record.name} is trained or scored on")
     return records
 
 
@@ -152,6 +186,7 @@ DOCUMENTATION = Record(
     metrics=("ndcg_at_10", "mrr_at_10"),
     level=3,
     documents=1,
+    rate=3.0,
     batch_size=256,
     steps=120,
     licence="the installed packages' own",
@@ -245,7 +280,10 @@ class Data:
         for column in self._needed(name):
             if rows and column not in rows[0]:
                 check_name(column, rows[0], f"column of {self.record.name}, file {paths}:")
-        return [row for row in rows if all(row[column] != value for column, value in self.record.drop.items())]
+        dropped = {column: value for column, value in self.record.drop.items() if name not in ("queries", "qrels")}
+        for column in dropped if rows else ():
+            check_name(column, rows[0], f"column in drop of {self.record.name}:")
+        return [row for row in rows if all(row[column] != value for column, value in dropped.items())]
 
     def _needed(self, name: str) -> list[str]:
         if self.record.kind == "retrieval":
@@ -290,6 +328,8 @@ class Data:
             queries = {}
             for row in self._cut(self._rows("queries", split)):
                 own = row.get(columns.get("paper_id", ""))
+                if own and str(own) not in corpus:
+                    raise ValueError(f"{self.record.name}: the query {own!r} must be a document of the corpus.")
                 queries[str(row[columns["query_id"]])] = corpus[str(own)] if own else joined(row, columns["query"])
             qrels: dict[str, dict[str, int]] = {query: {} for query in queries}
             for row in self._rows("qrels", split):
@@ -314,8 +354,7 @@ class Data:
         return found
 
     def _labels(self, parts: Mapping[str, Sequence[Row]]) -> dict[str, Tensor]:
-        columns = self.record.columns["labels"]
-        columns = [columns] if isinstance(columns, str) else columns
+        columns = self.record.label_columns
         if self.record.labels == "numbers":
             numbers = {
                 split: torch.tensor([[row[c] for c in columns] for row in rows]) for split, rows in parts.items()
@@ -347,7 +386,7 @@ def label_set(row: Row, columns: Sequence[str]) -> set[str]:
 
 def joined(row: Row, columns: str | Sequence[str]) -> str:
     """Join the texts of one or several columns by a space; an empty text becomes a full stop."""
-    texts = [str(row[column]) for column in ([columns] if isinstance(columns, str) else columns)]
+    texts = [str(row[c]) for c in ([columns] if isinstance(columns, str) else columns) if row[c] is not None]
     return " ".join(text for text in texts if text).strip() or "."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,7 +68,10 @@ def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransfor
     }
     if name not in known and not Path(name).exists() and "/" not in name:
         check_name(name, NAMES, "encoder (nor is it a folder or an id on the hub)")
-    model = known[name](data) if name in known else SentenceTransformer(name)
+    try:
+        model = known[name](data) if name in known else SentenceTransformer(name)
+    except OSError as error:
+        raise ValueError(f"the encoder {name!r} cannot be loaded: {error}") from error
     model.model_card_data.set_widget_examples = lambda dataset: None  # they take a second, and fail on images alone
     return model
 
@@ -77,41 +81,44 @@ def middle_learning_rate(name: str) -> float:
     return (LEARNING_RATES | PRETRAINED).get(name, 2e-5)
 
 
-_MEMORIES: dict[tuple[str, Any], dict[str, list[int]]] = {}
+_MEMORIES: dict[tuple[str, str], dict[str, list[int]]] = {}
 
 
-def _remembering(tokenizer: Tokenizer, key: tuple[str, Any], **options: Any) -> SentenceTransformer:
+def _remembering(tokenizer: Tokenizer, key: tuple[str, str], **options: Any) -> SentenceTransformer:
     module = RememberingStatic(tokenizer, **options)
     module.memory = _MEMORIES.setdefault(key, {})
     return SentenceTransformer(modules=[module])
 
 
 def _train_texts(data: Sequence[Data]) -> list[str]:
-    part = data[0].parts["train"]
+    part = data[0].parts.get("train")
     if isinstance(part, Samples):
         return part.captions or list(part.inputs)
     return data[0].texts()
 
 
-_TOKENIZERS: dict[tuple[str, Any], Tokenizer] = {}
+_TOKENIZERS: dict[tuple[str, str], Tokenizer] = {}
 
 
 def _static(data: Sequence[Data]) -> SentenceTransformer:
     from shared import make_tokenizer
 
-    key = ("static", id(data[0]))
+    texts = _train_texts(data)
+    key = ("static", _digest(texts))
     if key not in _TOKENIZERS:
-        _TOKENIZERS[key] = make_tokenizer(_train_texts(data), 8_000)
+        _TOKENIZERS[key] = make_tokenizer(texts, 8_000)
     return _remembering(_TOKENIZERS[key], key, embedding_dim=256)
 
 
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
 def _static_minilm(data: Sequence[Data]) -> SentenceTransformer:
-    key = ("static-minilm", tuple(map(id, data)))
+    texts = [text for each in data for text in each.texts()]
+    key = ("static-minilm", _digest(texts))
     if key not in _TOKENIZERS:
-        _TOKENIZERS[key] = trim(
-            Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json")),
-            [text for each in data for text in each.texts()],
-        )
+        _TOKENIZERS[key] = trim(Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json")), texts)
     vocabulary = _TOKENIZERS[key].get_vocab()
     full = Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
     words = SentenceTransformer(str(_minilm_folder()))[0].auto_model.get_input_embeddings().weight.detach()
@@ -169,7 +176,7 @@ _PIXELS: dict[bytes, torch.Tensor] = {}
 def _clip(data: Sequence[Data]) -> SentenceTransformer:
     from image_text import make_clip
 
-    train = data[0].parts["train"]
+    train = data[0].parts.get("train")
     model = make_clip(getattr(train, "captions", None) or ["image"], size=32, width=64)
     preprocess = model[0].preprocess
 

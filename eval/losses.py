@@ -63,7 +63,7 @@ class Problem:
     @property
     def binary(self) -> Relevance | Callable[[Any, Any], Tensor]:
         """Relevance for objectives of binary labels."""
-        if self.record.labels == "classes" and len(self.record.columns["labels"]) > 1:
+        if self.record.labels == "classes" and len(self.record.label_columns) > 1:
             return same_finest
         return self.relevance
 
@@ -275,7 +275,7 @@ OF_CLASSES = (
 )
 OF_HIERARCHY = (
     recipe(
-        lambda problem, **setting: recipes.hierarchy(len(problem.record.columns["labels"]), **setting),
+        lambda problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting),
         *SHARP,
     ),
     *OF_CLASSES,
@@ -332,7 +332,7 @@ USUAL = {"SupCon": ("classes", "sets"), "RankNContrast": ("numbers",), "softmax"
 
 def contenders(record: Record) -> dict[str, Contender]:
     """Return the losses of a task by name, the recipe first."""
-    several = len(record.columns.get("labels", ())) > 1
+    several = len(record.label_columns) > 1
     of_kind = {"pairs": OF_PAIRS, "retrieval": OF_LISTS, "texts": OF_TEXTS}
     of_labels = {"classes": OF_HIERARCHY if several else OF_ONE_LEVEL, "sets": OF_SETS, "numbers": OF_NUMBERS}
     chosen = of_kind.get(record.kind) or (OF_CAPTIONS if record.has_captions else of_labels[record.labels])

@@ -98,7 +98,7 @@ def _embed(model: SentenceTransformer, inputs: Any) -> Tensor:
 
 def histogram(similarity: Tensor, relevant: Tensor, known: Tensor) -> dict[str, list[float]]:
     """Count similarities of relevant and irrelevant pairs, of those that are known, in 40 bins from -1 to 1."""
-    edges = np.linspace(-1, 1, BINS + 1)
+    edges, similarity = np.linspace(-1, 1, BINS + 1), similarity.clamp(-1, 1)
     counts = [
         np.histogram(similarity[rows].numpy(), edges)[0].tolist() for rows in (relevant & known, ~relevant & known)
     ]

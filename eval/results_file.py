@@ -43,8 +43,10 @@ class ResultsFile:
         return key in self.lines and self.lines[key]["status"] == "ok"
 
     def add(self, line: Line) -> None:
-        """Add a run, on the disk when this returns."""
+        """Add a run, on the disk when this returns; a line that a killed process left unfinished goes first."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and not (found := self.path.read_bytes()).endswith(b"\n"):
+            self.path.write_bytes(found[: found.rfind(b"\n") + 1])
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
@@ -53,16 +55,14 @@ class ResultsFile:
 
 
 def read_lines(path: Path) -> dict[str, Line]:
-    """Read a results file by key, the last run of each; a line that a killed process left unfinished is cut off.
+    """Read a results file by key, the last run of each, without a line that a killed process left unfinished.
 
     Raises:
         ValueError: If any line but the last is not JSON.
     """
     if not path.exists():
         return {}
-    *whole, rest = path.read_bytes().split(b"\n")
-    if rest:
-        path.write_bytes(b"".join(row + b"\n" for row in whole))
+    *whole, _ = path.read_bytes().split(b"\n")
     found: dict[str, Line] = {}
     for number, row in enumerate(whole, 1):
         try:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import logging
 import platform
+import random
 import subprocess
 import tempfile
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import mteb
+import numpy as np
 import torch
 from datasets import disable_progress_bars
 from mteb.models import SentenceTransformerEncoderWrapper
@@ -136,7 +138,25 @@ def run(spec: Spec) -> dict[str, Any]:
     Returns:
         One line of the results, see ``eval/README.md``.
     """
-    line: dict[str, Any] = {
+    line = describe(spec)
+    try:
+        if spec.loss not in UNTRAINED:
+            line["role"] = find(spec.trained, spec.loss).role
+        line |= _train_and_score(spec)
+    except Exception as error:  # whatever it is, the other runs go on
+        logging.getLogger(__name__).debug("%s", traceback.format_exc())
+        line |= failed(error)
+    return line
+
+
+def failed(error: BaseException) -> dict[str, Any]:
+    """What a line says of a run that failed."""
+    return {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500], "scores": {}}
+
+
+def describe(spec: Spec) -> dict[str, Any]:
+    """Return a run's line before it ran: what is known of it already."""
+    return {
         "key": spec.key,
         "stage": spec.stage,
         "status": "ok",
@@ -146,7 +166,7 @@ def run(spec: Spec) -> dict[str, Any]:
         "metric": spec.record.main,
         "encoder": spec.encoder,
         "loss": spec.loss,
-        "role": BEFORE if spec.loss in UNTRAINED else find(spec.trained, spec.loss).role,
+        "role": BEFORE,
         "setting": dict(spec.setting),
         "learning_rate": spec.learning_rate,
         "seed": spec.seed,
@@ -154,19 +174,11 @@ def run(spec: Spec) -> dict[str, Any]:
         "batch_size": spec.trained.batch_size,
         "ablation": spec.ablation,
         "value": spec.value,
-    }
-    line |= {
         "versions": versions(),
         "commit": commit(),
         "hardware": describe_machine("cuda" if torch.cuda.is_available() else "cpu").split(";")[0],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    line["started"] = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        line |= _train_and_score(spec)
-    except Exception as error:  # whatever it is, the other runs go on
-        logging.getLogger(__name__).debug("%s", traceback.format_exc())
-        line |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500], "scores": {}}
-    return line
 
 
 def _train_and_score(spec: Spec) -> dict[str, Any]:
@@ -197,12 +209,26 @@ class _Curve(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Score at every quarter."""
-        if state.global_step % max(1, state.max_steps // CURVE) == 0 and "dev" in self.data.parts:
+        quarters = {round(state.max_steps * (i + 1) / CURVE) for i in range(CURVE)}
+        if state.global_step in quarters and "dev" in self.data.parts:
             was_training = model.training
             model.eval()
-            scores = evaluate(model, self.spec, self.data, "dev")["scores"]
+            with _same_randomness():
+                scores = evaluate(model, self.spec, self.data, "dev")["scores"]
             model.train(was_training)
             self.points.append((state.global_step, round(scores[self.data.record.main], 5)))
+
+
+@contextlib.contextmanager
+def _same_randomness() -> Iterator[None]:
+    """Leave all random generators as they were: mteb seeds them, which must not change a training it looks at."""
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that mteb seeds
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
 
 
 def train(model: SentenceTransformer, spec: Spec, data: Data, curve: TrainerCallback | None = None) -> None:
@@ -269,12 +295,16 @@ def evaluate(model: SentenceTransformer, spec: Spec, data: Data, split: str) -> 
         )
     scores = {name: value for name, value in result[0].scores[split][0].items() if isinstance(value, int | float)}
     scores[data.record.main] = float(task.items.mean())
-    kept = {name: round(float(value), 6) for name, value in scores.items() if name in KEPT or name == data.record.main}
+    kept = {
+        name: round(float(value), 6)
+        for name, value in scores.items()
+        if name == data.record.main or (name in KEPT and (name != "accuracy" or data.record.kind == "samples"))
+    }
     return {"scores": kept, "items": encode_items(task.items)}
 
 
 KEPT = frozenset(
-    {"ndcg_at_10", "ndcg_at_100", "mrr_at_10", "map_at_100", "recall_at_100", "map", "accuracy", "lrap"}
+    {"ndcg_at_10", "ndcg_at_100", "mrr_at_10", "recall_at_100", "map", "accuracy", "lrap"}
     | {"probe_spearman", "spearman", "pearson", "cosine_spearman", "cosine_pearson", "i2t_ndcg_at_10", "t2i_ndcg_at_10"}
 )
 """Of mteb's many scores, those that are kept."""

@@ -25,7 +25,7 @@ from mteb.abstasks import (
 )
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.task_metadata import TaskMetadata
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import pearsonr, rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
@@ -101,7 +101,9 @@ class PairsTask(AbsTaskSTS):
 
     def _calculate_scores(self, scores: Any, normalized_scores: list[float]) -> Any:
         found = super()._calculate_scores(scores, normalized_scores)
-        self.items = spearman_items(scores["cosine_scores"], normalized_scores)
+        both = scores["cosine_scores"], normalized_scores
+        values = {"spearman": spearman_items(*both), "pearson": correlation_items(*both)}
+        self.items = mean_items(values, self.data.record.metrics)
         return found
 
 
@@ -241,8 +243,11 @@ def average_precisions(similarity: Tensor, relevant: Tensor, own: Tensor) -> Ten
 def probe_values(record: Record, known: Tensor, known_labels: Tensor, new: Tensor, labels: Tensor) -> Values:
     """Predict labels from the embeddings of the training part: by neighbours, or by a ridge regression of numbers."""
     if record.labels == "numbers":
-        probe = RidgeCV(alphas=np.logspace(-2, 4, 7)).fit(known.numpy(), known_labels.numpy())
-        return {"probe_spearman": spearman_items(probe.predict(new.numpy()).ravel(), labels.numpy().ravel())}
+        targets, truth = (x.reshape(len(x), -1).numpy() for x in (known_labels, labels))
+        probe = RidgeCV(alphas=np.logspace(-2, 4, 7)).fit(known.numpy(), targets)
+        predicted = probe.predict(new.numpy()).reshape(truth.shape)
+        each = [spearman_items(p, t) for p, t in zip(predicted.T, truth.T, strict=True)]
+        return {"probe_spearman": np.mean(each, axis=0)}
     if record.labels == "sets":
         nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS["lrap"], len(known)), metric="cosine").fit(known.numpy())
         distance, places = nearest.kneighbors(new.numpy())
@@ -269,19 +274,27 @@ def mean_items(values: Values, metrics: Sequence[str]) -> np.ndarray:
     return means
 
 
-def spearman_items(predicted: Sequence[float] | np.ndarray, truth: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Write a Spearman correlation as a mean over its samples.
+Numbers = Sequence[float] | np.ndarray
 
-    Each sample's value is the correlation plus its influence, z·w - r·(z² + w²) / 2, for z and w its standardised
-    ranks: the mean is the correlation, and resampling the values gives its error to first order.
+
+def spearman_items(predicted: Numbers, truth: Numbers) -> np.ndarray:
+    """Write a Spearman correlation as a mean over its samples: `correlation_items` of the ranks.
 
     Example:
         >>> float(spearman_items([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]).mean().round(3))
         0.8
     """
-    ranks = [rankdata(x) for x in (predicted, truth)]
-    z, w = ((r - r.mean()) / (r.std() or 1.0) for r in ranks)
-    correlation = float(spearmanr(predicted, truth).statistic) if all(r.std() > 0 for r in ranks) else 0.0
+    return correlation_items(rankdata(predicted), rankdata(truth))
+
+
+def correlation_items(predicted: Numbers, truth: Numbers) -> np.ndarray:
+    """Write a Pearson correlation as a mean over its samples; 0 where one side is constant.
+
+    Each sample's value is the correlation plus its influence, z·w - r·(z² + w²) / 2, for z and w its standardised
+    values: the mean is the correlation, and resampling the values gives its error to first order.
+    """
+    z, w = ((x - x.mean()) / (x.std() or 1.0) for x in map(np.asarray, (predicted, truth)))
+    correlation = float(pearsonr(predicted, truth).statistic) if z.any() and w.any() else 0.0
     items: np.ndarray = correlation + z * w - correlation * (z**2 + w**2) / 2
     return items
 
@@ -291,37 +304,23 @@ def standard_tasks(data: Data, split: str) -> list[AbsTask]:
     record = data.record
     if record.kind != "samples" or record.has_captions:
         return []
-    column, kind = record.modality, "Image" if record.modality == "image" else ""
-    fields = {"category": "i2c", "modalities": ["image"]} if kind else {}
     if record.labels == "numbers":
-        return [_standard(AbsTaskRegression, data, split, "Regression", "kendalltau", {"label_column_name": "value"})]
+        return [_standard(AbsTaskRegression, data, split, "Regression", "kendalltau", label_column_name="value")]
     if record.labels == "sets":
-        return [
-            _standard(AbsTaskMultilabelClassification, data, split, "MultilabelClassification", "lrap", {}, **fields)
-        ]
+        return [_standard(AbsTaskMultilabelClassification, data, split, "MultilabelClassification", "lrap")]
+    kind = "Image" if record.modality == "image" else ""
+    embedded = {"max_fraction_of_documents_to_embed": None, "label_column_name": "label"}
     return [
-        _standard(
-            AbsTaskClassification,
-            data,
-            split,
-            f"{kind}Classification",
-            "accuracy",
-            {"input_column_name": column},
-            **fields,
-        ),
-        _clustering(data, split, f"{kind}Clustering", {"input_column_name": column}, **fields),
+        _standard(AbsTaskClassification, data, split, f"{kind}Classification", "accuracy"),
+        _standard(AbsTaskClustering, data, split, f"{kind}Clustering", "v_measure", **embedded),
     ]
 
 
-def _clustering(data: Data, split: str, kind: str, attributes: dict[str, Any], **fields: Any) -> AbsTask:
-    attributes |= {"max_fraction_of_documents_to_embed": None, "label_column_name": "label"}
-    return _standard(AbsTaskClustering, data, split, kind, "v_measure", attributes, **fields)
-
-
-def _standard(
-    base: type[AbsTask], data: Data, split: str, kind: str, main: str, attributes: dict[str, Any], **fields: Any
-) -> AbsTask:
+def _standard(base: type[AbsTask], data: Data, split: str, kind: str, main: str, **attributes: Any) -> AbsTask:
+    column = data.record.modality
+    fields = {"category": "i2c", "modalities": ["image"]} if column == "image" else {}
     described = metadata(f"{data.record.name}.{kind}", kind, main, eval_splits=[split], **fields)
+    attributes["input_column_name"] = column
 
     def load(self: Any, *args: Any, **kwargs: Any) -> None:
         self.dataset = DatasetDict({name: _columns(data, name) for name in ("train", split)})
@@ -349,7 +348,10 @@ def named_tasks(names: Sequence[str]) -> list[AbsTask]:
     Raises:
         ValueError: If mteb knows neither a task nor a benchmark of a name, with the closest ones.
     """
-    tasks, benchmarks = {task.metadata.name for task in mteb.get_tasks()}, [b.name for b in mteb.get_benchmarks()]
+    if not names:
+        return []
+    tasks = {task.metadata.name for task in mteb.get_tasks(exclude_superseded=False)}
+    benchmarks = [benchmark.name for benchmark in mteb.get_benchmarks()]
     found: list[AbsTask] = []
     for name in names:
         check_name(name, [*sorted(tasks), *benchmarks], "task or benchmark of mteb")

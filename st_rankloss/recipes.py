@@ -158,7 +158,7 @@ def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5
     """Classes of classes: `ApproxNDCG` on all levels, and a softmax on the finest.
 
     Args:
-        levels: Levels of the paths, at least 1.
+        levels: Levels of the paths, at least 1; the loss raises ValueError on others.
         temperature: Of the soft ranks, above 0, in units of similarity; the softmax has twice as much.
         weight: Of the softmax, above 0.
 
@@ -170,12 +170,12 @@ def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5
 
     Example:
         >>> hierarchy(levels=3).relevance
-        Hierarchy(weights=None)
+        Hierarchy(weights=(1.0, 1.0, 1.0))
     """
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels!r}.")
     objective = ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(2 * temperature, gain=_Finest(levels))
-    return Recipe(objective, Hierarchy(), samplers.hierarchy())
+    return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
 
 
 def multi_label(*, temperature: float = 0.05, weight: float = 1.0) -> Recipe:

@@ -49,7 +49,7 @@ OTHER = {
     "augmented": True,
     "ablation": "temperature",
     "value": 0.2,
-    "partner": Record("other", "pairs", "f", {}, ["spearman"]),
+    "partner": Record("other", "pairs", "f", {"first": "a", "second": "b", "score": "s"}, ["spearman"]),
 }
 OTHER_RECORD = {
     "name": "yours",
