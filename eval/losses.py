@@ -286,7 +286,7 @@ OF_ONE_LEVEL = (
     *OF_CLASSES,
 )
 OF_SETS = (
-    recipe(lambda problem, **setting: recipes.multi_label(**setting), *_over("weight", (0.3, 1.0, 3.0))),
+    recipe(lambda problem, **setting: recipes.multi_label(**setting), *_over("weight", (0.1, 0.3, 1.0))),
     usual("sigmoid classifier", Head, *SCALES),
     *BINARY,
     *GRADED,

@@ -178,12 +178,12 @@ def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5
     return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
 
 
-def multi_label(*, temperature: float = 0.05, weight: float = 1.0) -> Recipe:
-    """Sets of labels: `HierarchicalAP` and `ApproxNDCG` by Jaccard.
+def multi_label(*, temperature: float = 0.05, weight: float = 0.3) -> Recipe:
+    """Sets of labels: `HierarchicalAP` by Jaccard, and `InfoNCE` for which any shared label counts.
 
     Args:
-        temperature: Of the soft ranks, above 0, in units of similarity.
-        weight: Of `ApproxNDCG`, above 0.
+        temperature: Of the soft ranks, above 0, in units of similarity; `InfoNCE` has four times as much.
+        weight: Of `InfoNCE`, above 0.
 
     Returns:
         The recipe.
@@ -192,7 +192,7 @@ def multi_label(*, temperature: float = 0.05, weight: float = 1.0) -> Recipe:
         >>> multi_label().relevance
         MultiLabel('jaccard')
     """
-    objective = HierarchicalAP(temperature) + weight * ApproxNDCG(temperature)
+    objective = HierarchicalAP(temperature) + weight * InfoNCE(4 * temperature)
     return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
 
 
