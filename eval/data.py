@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 import yaml
-from datasets import Dataset, load_dataset
 from PIL import Image
+from shared import FORMATS, read_file
 from torch import Tensor
 
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance
@@ -29,8 +29,6 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "texts": (("input",), ()),
 }
 """Of each kind: what columns it needs, and what it may have."""
-
-FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
 
 Row = Mapping[str, Any]
 
@@ -400,9 +398,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=3, cutoff=0.3)
         raise FileNotFoundError(f"there is no {path}" + (f"; the folder has {', '.join(near)}." if near else "."))
     check_name(path.suffix, FORMATS, f"format of {path}:")
-    options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
-    rows: Dataset = load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
-    found: list[dict[str, Any]] = rows.to_list()
+    found: list[dict[str, Any]] = read_file(path).to_list()
     return found
 
 
