@@ -35,6 +35,7 @@ from torch import Tensor
 from st_rankloss import samplers
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
 from st_rankloss.objectives import (
+    DCL,
     ApproxNDCG,
     CoSENT,
     HierarchicalAP,
@@ -215,11 +216,11 @@ def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
 
 
 def self_supervised(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
-    """Texts or images without labels: `ApproxNDCG` and a softmax over views, which a `ViewsCollator` makes.
+    """Texts or images without labels: `ApproxNDCG` and `DCL` over views, which a `ViewsCollator` makes.
 
     Args:
-        temperature: Of both, above 0, in units of similarity.
-        weight: Of the softmax, above 0.
+        temperature: Of the soft ranks, above 0, in units of similarity; `DCL` has half.
+        weight: Of `DCL`, above 0.
 
     Returns:
         The recipe.
@@ -228,7 +229,7 @@ def self_supervised(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
         >>> type(self_supervised().relevance).__name__
         'Views'
     """
-    return Recipe(ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(temperature), Views())
+    return Recipe(ApproxNDCG(temperature) + weight * DCL(temperature / 2), Views())
 
 
 def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
