@@ -13,8 +13,8 @@ recipe                labels                      what it reports well
 `image_text`          two inputs, any label       nDCG@10 in both directions
 ====================  ==========================  =================================================================
 
-Defaults are what was best on the dev splits of ``eval/results``, where the same comparison tells on which tasks other
-losses are better. A learning rate belongs to an encoder, not to a recipe: tune it.
+Defaults are what was best on the dev splits of ``eval/results`` (for `hierarchy`, what is best for the finest classes as well),
+where the same comparison tells on which tasks other losses are better. A learning rate belongs to an encoder, not to a recipe: tune it.
 
 Example:
     ::
@@ -111,7 +111,7 @@ def retrieval(
     return Recipe(objective, Qrels(qrels), samplers.qrels())
 
 
-def sts(*, temperature: float = 0.15, weight: float = 0.3) -> Recipe:
+def sts(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     """Scored pairs: `SoftKendall` and `CoSENT` over the batch's pairs.
 
     Args:
@@ -128,7 +128,7 @@ def sts(*, temperature: float = 0.15, weight: float = 0.3) -> Recipe:
     return Recipe(OverPairs(SoftKendall(temperature) + weight * CoSENT(3.0)), Pairs())
 
 
-def classification(*, temperature: float = 0.1, weight: float = 0.2) -> Recipe:
+def classification(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
     """Classes: `ApproxNDCG` and `InfoNCE`.
 
     Args:
@@ -215,7 +215,7 @@ def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     return Recipe(objective, Numeric(), samplers.numeric())
 
 
-def self_supervised(*, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
+def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     """Texts or images without labels: `ApproxNDCG` and `DCL` over views, which a `ViewsCollator` makes.
 
     Args:
