@@ -13,9 +13,9 @@ recipe                labels                      what it reports well
 `image_text`          two inputs, any label       nDCG@10 in both directions
 ====================  ==========================  =================================================================
 
-Defaults are what was best on the dev splits of ``eval/results`` (for `hierarchy`, what serves the finest classes, too), where
-the same comparison tells on which tasks other losses are better. A learning rate belongs to an encoder, not to a
-recipe: tune it.
+Defaults are what was best on the dev splits of ``eval/results`` (for `hierarchy`, what serves the finest classes, too),
+where the same comparison tells on which tasks other losses are better. A learning rate belongs to an encoder, not to
+a recipe: tune it.
 
 Example:
     ::
