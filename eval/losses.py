@@ -213,6 +213,23 @@ OF_PAIRS = (
 )
 """Losses of pairs with scores."""
 
+
+def _perturbed(noise: float) -> Objective:
+    return o.Perturbed(o.ApproxNDCG(0.05), noise)
+
+
+def _across(temperature: float) -> Objective:
+    return o.AcrossQueries(o.MannWhitney(temperature))
+
+
+def _focal(temperature: float) -> Objective:
+    return o.Focal(o.InfoNCE(temperature))
+
+
+def _with_threshold(weight: float) -> Objective:
+    return o.InfoNCE(0.1) + weight * o.ThresholdMargin()
+
+
 GRADED = (
     family("A-NDCG", o.ApproxNDCG, *SHARP),
     family("A-NDCG exp", o.ApproxNDCG, *_over("temperature", (0.03, 0.05, 0.1), gain="exponential")),
@@ -230,6 +247,10 @@ GRADED = (
     family("PlackettLuce", o.PlackettLuce, *SOFT),
     family("RankNet", o.RankNet, *SOFT),
     family("LambdaLoss", o.LambdaLoss, *SOFT),
+    family("NeuralNDCG", o.NeuralNDCG, *SOFT),
+    family("PolicyGradient", o.PolicyGradient, *SOFT),
+    family("Wasserstein", o.Wasserstein, *_over("temperature", (0.05, 0.1, 0.2), label_temperature=0.3)),
+    family("Gumbel A-NDCG", _perturbed, *_over("noise", (0.03, 0.1, 0.3))),
 )
 """Objectives of graded relevance that every kind of list can be trained with."""
 
@@ -240,8 +261,10 @@ ORDERED = (
     family("RankList", o.RankList, *SOFT),
     family("Pearson", o.Pearson),
     family("RankKL", o.RankKL, *SOFT),
+    family("PRO", o.PRO, *SOFT),
+    family("RegressionCompatible", o.RegressionCompatible, *SOFT),
 )
-"""Objectives of the order alone."""
+"""Objectives of the order alone, or of numbers."""
 
 BINARY = (
     family("SupCon", o.SupCon, *SOFT, binary=True),
@@ -252,8 +275,25 @@ BINARY = (
     family("MultiSimilarity", o.MultiSimilarity, *_over("beta", (10.0, 25.0, 50.0)), binary=True),
     family("DCL", o.DCL, *SOFT, binary=True),
     family("SupAP", o.SupAP, *_over("temperature", (0.01, 0.03, 0.1)), binary=True),
+    family("MW across queries", _across, *SOFT, binary=True),
+    family("GroCo", o.GroCo, *SOFT, binary=True),
+    family("TripletAlignment", o.TripletAlignment, *_over("temperature", (0.015, 0.05, 0.15)), binary=True),
+    family("UnifiedNegatives", o.UnifiedNegatives, *SOFT, binary=True),
+    family("Focal InfoNCE", _focal, *_over("temperature", (0.05, 0.1, 0.2)), binary=True),
+    family("InfoNCE + TCM", _with_threshold, *_over("weight", (0.1, 1.0, 10.0)), binary=True),
 )
 """Objectives of binary labels."""
+
+SQUARE = (
+    family("ContextualSimilarity", o.ContextualSimilarity, *_over("alpha", (0.2, 0.5, 0.8)), binary=True),
+    family(
+        "SetInformation",
+        o.SetInformation,
+        *_over("set_function", ("facility_location", "graph_cut", "log_det")),
+        binary=True,
+    ),
+)
+"""Objectives of batches in which every sample is a query and a document."""
 
 OF_LISTS = (
     recipe(lambda problem, **setting: recipes.retrieval(problem.qrels, **setting), *_over("weight", (0.2, 1.0, 5.0))),
@@ -272,6 +312,7 @@ OF_CLASSES = (
     usual("softmax classifier", Head, *SCALES),
     usual("batch-hard triplet", _cosine_triplet, *_over("margin", (0.1, 0.2, 0.4))),
     *BINARY,
+    *SQUARE,
 )
 OF_HIERARCHY = (
     recipe(
