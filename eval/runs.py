@@ -164,6 +164,7 @@ def describe(spec: Spec) -> dict[str, Any]:
         "task": spec.record.name,
         "kind": spec.record.kind if spec.record.kind != "samples" else spec.record.labels,
         "metric": spec.record.main,
+        "trained_on": spec.record.trained_on or None,
         "encoder": spec.encoder,
         "loss": spec.loss,
         "role": BEFORE,

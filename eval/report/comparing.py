@@ -6,7 +6,7 @@ What a loss was tuned on (dev) chooses its setting and which peer is "the best";
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -154,15 +154,23 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
         ValueError: If the test runs of a task and encoder were scored on different queries.
     """
     comparisons = []
-    staged = [run for run in runs if run.stage in ("dev", "test")]
-    for (task, encoder), group in group_by(staged, lambda run: (run.task, run.encoder)).items():
-        by_loss = group_by(group, lambda run: run.loss)
+    staged = group_by((run for run in runs if run.stage in ("dev", "test")), lambda run: (run.task, run.encoder))
+    for (task, encoder), group in staged.items():
+        by_loss = group_by([*group, *_trials_elsewhere(group, staged)], lambda run: run.loss)
         entries = [Entry(loss, own) for loss, own in by_loss.items() if any(run.ok for run in own)]
         if entries:
             _check_items(entries, f"{task}, {encoder}")
             entries.sort(key=lambda entry: (or_lowest(entry.mean.value), or_lowest(entry.dev)), reverse=True)
             comparisons.append(Comparison(task, encoder, entries))
     return comparisons
+
+
+def _trials_elsewhere(group: Sequence[Run], staged: Mapping[tuple[str, str], Sequence[Run]]) -> list[Run]:
+    """Return the trials on the record that a task without a training part was trained on, of the same losses."""
+    losses = {run.loss for run in group}
+    places = dict.fromkeys((run.trained_on, run.encoder) for run in group if run.trained_on)
+    candidates = (run for task, encoder in places for run in staged.get((str(task), encoder), ()))
+    return [run for run in candidates if run.stage == "dev" and run.loss in losses]
 
 
 def _check_items(entries: Iterable[Entry], place: str) -> None:

@@ -35,6 +35,7 @@ class Run:
     role: str
     seed: int
     source: Path
+    trained_on: str | None = None
     error: str | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
     learning_rate: float = math.nan

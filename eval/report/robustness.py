@@ -19,7 +19,8 @@ NOTE = (
 def robustness(comparisons: Sequence[Comparison]) -> list[Block]:
     """Average each loss's spread over tasks and encoders, the most robust first."""
     found: dict[str, list[Entry]] = {}
-    for entry in (entry for c in comparisons for entry in c.entries if len(entry.trials) > 1):
+    tuned = (entry for c in comparisons if not c.first.trained_on for entry in c.entries)
+    for entry in (entry for entry in tuned if len(entry.trials) > 1):
         found.setdefault("recipe" if entry.role == "recipe" else entry.loss, []).append(entry)
     if not found:
         return []

@@ -11,6 +11,7 @@ import pytest
 
 from eval.plots import is_logarithmic, order_values, robustness
 from eval.report import choose, compare, read_runs, write
+from eval.report.robustness import robustness as compare_spreads
 from eval.significance import encode_items
 
 VERSIONS = {"st_rankloss": "0.1.0", "torch": "2.13.0"}
@@ -237,6 +238,27 @@ def test_best_peer_is_chosen_on_dev(tmp_path):
     )
     best, by_dev = choose(list(entries.values()))
     assert (best.loss, by_dev) == ("Usual", True)
+
+
+def test_a_record_trained_on_another_takes_its_trials(tmp_path):
+    path = save(
+        tmp_path / "runs.jsonl",
+        line(loss="Usual", stage="dev", score=0.6, setting={"scale": 5}),
+        line(loss="Usual", stage="dev", score=0.1, setting={"scale": 9}),
+        line(loss="Weak", stage="dev", score=0.5),
+        line(loss="Other", stage="dev", score=0.7),
+        line(loss="Usual", task="far", trained_on="alpha", score=0.3, setting={"scale": 5}),
+        line(loss="Weak", task="far", trained_on="alpha", score=0.9),
+        line(loss="Weak", task="far", trained_on="alpha", encoder="else", score=0.9),
+    )
+    here, far, elsewhere = compare(read_runs([path]).runs)
+    entries = {entry.loss: entry for entry in far.entries}
+    assert {loss: entry.dev_scores for loss, entry in entries.items()} == {"Usual": [0.6, 0.1], "Weak": [0.5]}
+    assert choose(far.entries) == (entries["Usual"], True)
+    assert not entries["Usual"].is_outdone
+    assert [entry.dev_scores for entry in elsewhere.entries] == [[]]
+    spread = compare_spreads([here, far, elsewhere])[-1]
+    assert spread.columns["tasks × encoders"] == ["1"]
 
 
 def test_best_peer_is_chosen_on_test_for_want_of_dev_and_marked(tmp_path):

@@ -400,6 +400,7 @@ def test_one_record_can_be_trained_on_another(world):
     other = run(world.spec("judged", "SupCon", setting={"temperature": 0.1}))
     assert other["status"] == "ok", other["error"]
     assert (other["task"], other["metric"], other["steps"]) == ("judged", "ndcg_at_10", 2)
+    assert (own["trained_on"], other["trained_on"]) == (None, "search")
     assert other["key"] != own["key"]
     spec = world.spec("search", "SupCon", setting={"temperature": 0.1})
     model = make_encoder("static", [world.data("search")], 0)
