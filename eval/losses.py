@@ -270,7 +270,6 @@ BINARY = (
     family("SupCon", o.SupCon, *SOFT, binary=True),
     family("InfoNCE", o.InfoNCE, *SOFT, binary=True),
     family("SmoothAP", o.SmoothAP, *SHARP, binary=True),
-    family("A-NDCG binary", o.ApproxNDCG, *SHARP, binary=True),
     family("MannWhitney", o.MannWhitney, *SOFT, binary=True),
     family("MultiSimilarity", o.MultiSimilarity, *_over("beta", (10.0, 25.0, 50.0)), binary=True),
     family("DCL", o.DCL, *SOFT, binary=True),
@@ -311,6 +310,7 @@ OF_LISTS = (
 OF_CLASSES = (
     usual("softmax classifier", Head, *SCALES),
     usual("batch-hard triplet", _cosine_triplet, *_over("margin", (0.1, 0.2, 0.4))),
+    family("A-NDCG binary", o.ApproxNDCG, *SHARP, binary=True),
     *BINARY,
     *SQUARE,
 )
