@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,14 +17,24 @@ FEWEST = 3  # losses, and tasks
 
 
 def ranks(comparisons: Sequence[Comparison]) -> list[Block]:
-    """Rank the losses that all tested tasks of an encoder have; at least three losses and three tasks."""
+    """Rank an encoder's losses over the tasks that have them all; at least three losses and three tasks."""
     blocks: list[Block] = []
     for encoder in dict.fromkeys(c.encoder for c in comparisons):
-        tasks = [scores for c in comparisons if c.encoder == encoder and (scores := _scores_by_name(c))]
-        names = [name for name in next(iter(tasks), {}) if all(name in scores for scores in tasks)]
-        if len(names) >= FEWEST and len(tasks) >= FEWEST:
-            blocks += _rank_blocks(encoder, names, np.array([[scores[name] for name in names] for scores in tasks]))
+        tasks = {c.task: scores for c in comparisons if c.encoder == encoder and (scores := _scores_by_name(c))}
+        names, complete = _largest_table(tasks)
+        if names:
+            blocks += _rank_blocks(encoder, names, {task: tasks[task] for task in complete})
     return [Heading(2, "Average ranks over tasks"), *blocks] if blocks else []
+
+
+def _largest_table(tasks: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[str]]:
+    """Choose losses, those on most tasks first, and the tasks that have them all, so that they make most results."""
+    counts = Counter(name for scores in tasks.values() for name in scores)
+    by_count = [name for name, _ in counts.most_common()]
+    choices = [by_count[:number] for number in range(FEWEST, len(by_count) + 1)]
+    tables = [(names, [task for task in tasks if tasks[task].keys() >= set(names)]) for names in choices]
+    large = (table for table in tables if len(table[1]) >= FEWEST)
+    return max(large, key=lambda table: len(table[0]) * len(table[1]), default=([], []))
 
 
 def _scores_by_name(comparison: Comparison) -> dict[str, float]:
@@ -37,12 +48,14 @@ def _scores_by_name(comparison: Comparison) -> dict[str, float]:
     return {names.get(id(entry), entry.loss): entry.mean.value for entry in entries}
 
 
-def _rank_blocks(encoder: str, names: Sequence[str], scores: Floats) -> list[Block]:
+def _rank_blocks(encoder: str, names: Sequence[str], tasks: Mapping[str, Mapping[str, float]]) -> list[Block]:
+    scores: Floats = np.array([[scores[name] for name in names] for scores in tasks.values()])
     distance = critical_difference(len(names), len(scores))
     averages = dict(sorted(zip(names, average_ranks(scores).tolist(), strict=True), key=lambda pair: pair[1]))
     text = (
-        f"{encoder}: {len(names)} losses on {len(scores)} tasks. Friedman's test that all rank alike: p ="
-        f" {friedman(scores):.2g}. Two losses differ by Nemenyi's test if their ranks differ by {distance:.2f}."
+        f"{encoder}: {len(names)} losses on {len(tasks)} tasks ({', '.join(tasks)}). Friedman's test that all rank"
+        f" alike: p = {friedman(scores):.2g}. Two losses differ by Nemenyi's test if their ranks differ by"
+        f" {distance:.2f}."
         ' "best usual" is the usual loss that was chosen for each task.'
     )
     table = Table({"loss": list(averages), "average rank": [f"{rank:.2f}" for rank in averages.values()]})
