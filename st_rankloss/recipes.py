@@ -181,11 +181,11 @@ def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5
 
 
 def multi_label(*, temperature: float = 0.05, weight: float = 0.3) -> Recipe:
-    """Sets of labels: `HierarchicalAP` by Jaccard, and `InfoNCE` for which any shared label counts.
+    """Sets of labels: `HierarchicalAP` and a softmax, both by Jaccard.
 
     Args:
-        temperature: Of the soft ranks, above 0, in units of similarity; `InfoNCE` has four times as much.
-        weight: Of `InfoNCE`, above 0.
+        temperature: Of the soft ranks, above 0, in units of similarity; the softmax has four times as much.
+        weight: Of `SoftmaxCrossEntropy`, above 0.
 
     Returns:
         The recipe.
@@ -194,7 +194,7 @@ def multi_label(*, temperature: float = 0.05, weight: float = 0.3) -> Recipe:
         >>> multi_label().relevance
         MultiLabel('jaccard')
     """
-    objective = HierarchicalAP(temperature) + weight * InfoNCE(4 * temperature)
+    objective = HierarchicalAP(temperature) + weight * SoftmaxCrossEntropy(4 * temperature)
     return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
 
 
