@@ -234,12 +234,12 @@ def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
 
 
 def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
-    """Two inputs that find each other, such as images and captions: `ApproxNDCG` and `InfoNCE`, both ways.
+    """Two inputs that find each other, such as images and captions: `ApproxNDCG` and a softmax, both ways.
 
     Args:
         relevance: What labels mean; None takes each row's own pair as the only right one.
         temperature: Of both, above 0, in units of similarity.
-        weight: Of `InfoNCE`, above 0.
+        weight: Of `SoftmaxCrossEntropy`, above 0.
 
     Returns:
         The recipe.
@@ -248,5 +248,5 @@ def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, 
         >>> image_text(Classes()).options
         {'symmetric': True}
     """
-    objective = ApproxNDCG(temperature) + weight * InfoNCE(temperature)
+    objective = ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(temperature)
     return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
