@@ -21,20 +21,23 @@ def ranks(comparisons: Sequence[Comparison]) -> list[Block]:
     blocks: list[Block] = []
     for encoder in dict.fromkeys(c.encoder for c in comparisons):
         tasks = {c.task: scores for c in comparisons if c.encoder == encoder and (scores := _scores_by_name(c))}
-        names, complete = _largest_table(tasks)
-        if names:
+        for names, complete in _complete_tables(tasks):
             blocks += _rank_blocks(encoder, names, {task: tasks[task] for task in complete})
     return [Heading(2, "Average ranks over tasks"), *blocks] if blocks else []
 
 
-def _largest_table(tasks: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[str]]:
-    """Choose losses, those on most tasks first, and the tasks that have them all, so that they make most results."""
+def _complete_tables(tasks: Mapping[str, Mapping[str, float]]) -> list[tuple[list[str], list[str]]]:
+    """Choose losses, those on most tasks first, and the tasks that have them all: most tasks, and most results."""
     counts = Counter(name for scores in tasks.values() for name in scores)
     by_count = [name for name, _ in counts.most_common()]
     choices = [by_count[:number] for number in range(FEWEST, len(by_count) + 1)]
     tables = [(names, [task for task in tasks if tasks[task].keys() >= set(names)]) for names in choices]
-    large = (table for table in tables if len(table[1]) >= FEWEST)
-    return max(large, key=lambda table: len(table[0]) * len(table[1]), default=([], []))
+    large = [table for table in tables if len(table[1]) >= FEWEST]
+    if not large:
+        return []
+    most_tasks = max(large, key=lambda table: (len(table[1]), len(table[0])))
+    most_results = max(large, key=lambda table: len(table[0]) * len(table[1]))
+    return [most_tasks] if most_tasks == most_results else [most_tasks, most_results]
 
 
 def _scores_by_name(comparison: Comparison) -> dict[str, float]:
@@ -60,4 +63,4 @@ def _rank_blocks(encoder: str, names: Sequence[str], tasks: Mapping[str, Mapping
     )
     table = Table({"loss": list(averages), "average rank": [f"{rank:.2f}" for rank in averages.values()]})
     figure = plots.critical_difference(averages, distance, "recipe")
-    return [Paragraph(text), table, picture(f"Average ranks, {encoder}", figure)]
+    return [Paragraph(text), table, picture(f"Average ranks of {len(names)} losses, {encoder}", figure)]

@@ -412,12 +412,20 @@ def test_tasks_without_test_runs_do_not_keep_others_from_ranks(tmp_path):
     assert "tiny: 4 losses on 3 tasks" in section(text, "Average ranks over tasks")
 
 
-def test_ranks_are_of_the_losses_and_tasks_that_make_the_largest_complete_table(tmp_path):
-    """Two losses on five tasks are too few; a third on three of them makes nine results, a fourth on two none."""
-    ran = {"Mine": "abcde", "Usual": "abcde", "Other": "bcd", "Weak": "cd"}
-    lines = [line(task=task, loss=loss, score=QUALITY[loss]) for loss, tasks in ran.items() for task in tasks]
+def test_ranks_are_of_complete_tables_of_most_tasks_and_of_most_results(tmp_path):
+    """Three losses are on four tasks, which makes twelve results; five on three of these make fifteen."""
+    ran = {"Mine": "abcdef", "Usual": "abcdef", "Other": "bcde", "Weak": "cde", "More": "cde", "Rare": "c"}
+    lines = [
+        line(task=task, loss=loss, role=ROLES.get(loss, "family"), score=QUALITY.get(loss, 0.4))
+        for loss, tasks in ran.items()
+        for task in tasks
+    ]
     text = write([save(tmp_path / "runs.jsonl", *lines)], tmp_path / "out").read_text("utf-8")
-    assert "tiny: 3 losses on 3 tasks (b, c, d)." in section(text, "Average ranks over tasks")
+    ranks = section(text, "Average ranks over tasks")
+    assert re.findall(r"tiny: (\d losses on \d tasks \(.*?\))", ranks) == [
+        "3 losses on 4 tasks (b, c, d, e)",
+        "5 losses on 3 tasks (c, d, e)",
+    ]
 
 
 def test_figures_of_an_earlier_report_are_removed(tmp_path):
