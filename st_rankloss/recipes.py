@@ -180,7 +180,7 @@ def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5
     return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
 
 
-def multi_label(*, temperature: float = 0.05, weight: float = 0.3) -> Recipe:
+def multi_label(*, temperature: float = 0.05, weight: float = 0.1) -> Recipe:
     """Sets of labels: `HierarchicalAP` and a softmax, both by Jaccard.
 
     Args:
@@ -233,7 +233,7 @@ def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     return Recipe(ApproxNDCG(temperature) + weight * DCL(temperature / 2), Views())
 
 
-def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 0.1) -> Recipe:
+def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
     """Two inputs that find each other, such as images and captions: `ApproxNDCG` and a softmax, both ways.
 
     Args:
