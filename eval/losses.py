@@ -278,7 +278,7 @@ BINARY = (
     family("GroCo", o.GroCo, *SOFT, binary=True),
     family("TripletAlignment", o.TripletAlignment, *_over("temperature", (0.015, 0.05, 0.15)), binary=True),
     family("UnifiedNegatives", o.UnifiedNegatives, *SOFT, binary=True),
-    family("Focal InfoNCE", _focal, *_over("temperature", (0.05, 0.1, 0.2)), binary=True),
+    family("Focal InfoNCE", _focal, *SOFT, binary=True),
     family("InfoNCE + TCM", _with_threshold, *_over("weight", (0.1, 1.0, 10.0)), binary=True),
 )
 """Objectives of binary labels."""
