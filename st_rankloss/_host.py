@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size
+from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
 from torch import Tensor
@@ -23,6 +24,8 @@ __all__ = [
     "dot_score",
     "embed",
     "has_static_embedding_input",
+    "infer_modality",
+    "is_message_dict",
 ]
 
 

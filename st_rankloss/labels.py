@@ -31,7 +31,13 @@ Code = str | int
 
 
 def plain(value: Any) -> Any:
-    """Return a label as plain Python values: out of tensors, arrays and numpy or Decimal numbers.
+    """Return a label as plain Python values.
+
+    Args:
+        value: Anything; tensors, arrays, numpy and Decimal numbers, sets and tuples are converted, also within lists.
+
+    Returns:
+        Strings, numbers, None, or lists of them; a value of any other kind as it is.
 
     Example:
         >>> plain(np.array([1, 2])), plain(np.float32(0.5)), plain((Decimal("1.5"), None))
@@ -254,7 +260,7 @@ def read_grades(value: Any, row: int, column: str) -> list[float]:
             continue
         if not isinstance(grade, Real):
             raise refusal(column, row, grade, "grades that are numbers", _cast(grade))
-        if not 0 <= grade < math.inf:
+        if not 0 <= float(grade) < math.inf:
             remedy = "give None for an unjudged document, or shift the scores so that the lowest is 0"
             raise refusal(column, row, grade, "finite grades of at least 0", remedy)
         grades.append(float(grade))

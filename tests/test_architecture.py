@@ -19,7 +19,7 @@ LAYERS = [
     {"kernels", "labels", "judgements", "_extras", "_host"},
     {"functional"},
     {"objectives", "relevance", "evaluation"},
-    {"losses", "collators", "samplers", "mining", "teachers", "augmentations"},
+    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations"},
     {"views", "recipes"},
     {"trainer", "diagnostics"},
     {"__init__"},
