@@ -26,6 +26,7 @@ from st_rankloss.relevance import (
     MultiLabel,
     Numeric,
     Pairs,
+    Qrels,
     Vectors,
     choose_relevance,
 )
@@ -370,3 +371,74 @@ def test_labels_that_nobody_has_declared_are_never_misread(part):
             pytest.fail(f"{seed}: {name} must refuse {labels}, got {found}")
         assert same(found, expected), (seed, name, labels, found, expected)
     assert read > CASES / 40
+
+
+# Inputs and ids.
+
+INPUTS = {
+    "texts": lambda r: r.choice(["a text", "", "another"]),
+    "numpy strings": lambda r: np.str_("a text"),
+    "parts of modalities": lambda r: {"text": "a text"},
+    "chats": lambda r: [{"role": "user", "content": "a text"}],
+    "nothing": lambda r: None,
+    "numbers": lambda r: r.choice([1, 0.5, True]),
+    "titles and texts": lambda r: {"title": "a title", "text": "a text"},
+    "empty dicts": lambda r: {},
+    "bytes": lambda r: b"a text",
+    "pairs": lambda r: ["a text", "another"],
+}
+EMBEDDABLE = ("texts", "numpy strings", "parts of modalities", "chats")
+IDS = {
+    "strings": lambda r: r.choice(["d1", "d2", "d3"]),
+    "integers": lambda r: r.randint(0, 3),
+    "numpy integers": lambda r: np.int64(r.randint(0, 3)),
+    "nothing": lambda r: r.choice([None, NAN, ""]),
+    "floats": lambda r: r.choice([1.5, 2.0]),
+    "dicts": lambda r: {"id": 1},
+}
+IDENTIFYING = ("strings", "integers", "numpy integers")
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_inputs_are_embedded_as_they_are_or_refused_and_ids_find_their_judgements(part):
+    read = 0
+    for seed in range(part, CASES, 2):
+        r = random.Random(seed)
+        rows = r.randint(1, 4)
+        kinds = [
+            [r.choice(EMBEDDABLE if r.random() < 0.9 else list(INPUTS)) for _ in range(r.randint(0, 3) or 1)]
+            for _ in range(rows)
+        ]
+        if r.random() < 0.05:
+            kinds[r.randrange(rows)] = []
+        id_kinds = [[r.choice(IDENTIFYING if r.random() < 0.95 else list(IDS)) for _ in row] for row in kinds]
+        documents = [[INPUTS[kind](r) for kind in row] for row in kinds]
+        ids = [[IDS[kind](r) for kind in row] for row in id_kinds]
+        given = [{"query": "q", "query_id": i, "documents": documents[i], "document_ids": ids[i]} for i in range(rows)]
+        grades = {
+            str(i): {str(scalar(x)): 1 + (i + len(str(x))) % 3 for x in ids[i] if not absent(x)} for i in range(rows)
+        }
+        understood = all(kind in EMBEDDABLE for row in kinds for kind in row) and all(kinds)
+        identified = all(kind in IDENTIFYING for row in id_kinds for kind in row)
+        relevance = Qrels(grades) if any(grades.values()) and understood and identified else Qrels({"0": {"d1": 1}})
+        seen = []
+
+        def preprocess_and_keep(inputs, seen=seen, **options):
+            seen.append(list(inputs))
+            return preprocess(inputs)
+
+        try:
+            batch = RankingCollator(preprocess_and_keep, readers={None: Reader(relevance)})(given)["label"]
+        except Exception as error:
+            if not ours(error) or (understood and identified):
+                raise
+            continue
+        assert understood, (seed, given)
+        assert identified, (seed, given)
+        read += 1
+        flat = [x for row in documents for x in row]
+        assert seen == [["q"] * rows, flat]
+        found = relevance(*relevance.pair(batch, [rows, len(flat)])).tolist()
+        names = [str(scalar(x)) for row in ids for x in row]
+        assert found == [[float(grades[str(i)].get(name, 0)) for name in names] for i in range(rows)], (seed, given)
+    assert read > CASES / 8
