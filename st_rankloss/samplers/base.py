@@ -90,12 +90,12 @@ class PlannedBatchSampler(DefaultBatchSampler):
         return str(name)
 
     def count(self, rows: int) -> int:
-        """Count the batches of ``rows`` rows, without a last one of a single row, or raise ValueError if none."""
+        """Count the batches of ``rows`` rows, without a last one of a single row; raise ValueError if all are dropped."""
         full, rest = divmod(rows, self.batch_size)
         if rest == 1 and not self.drop_last:
             self.notes.append(f"1 of {rows} rows sits out of each epoch, in turn: it would be alone in its batch.")
         batches: int = full + (rest > 1 and not self.drop_last)
-        if not batches:
+        if self.drop_last and not batches:
             raise ValueError(f"drop_last=True leaves no batch of {self.batch_size} rows in {rows} rows.")
         return batches
 

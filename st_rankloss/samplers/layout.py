@@ -86,18 +86,19 @@ def lay_out(pairs: Indices, extras: Indices, batch_size: int, group: tuple[int, 
         found += [(full, owner, *shape) for owner, shape in batch.items()]
         last = sum(2 * p + e for p, e in batch.values()) < batch_size
         full += not last
-    return Groups(*np.array(found, dtype=np.int64).reshape(-1, 4).T, sizes, full, full + last)
+    batch, owner, in_pairs, in_extras = np.array(found, dtype=np.int64).reshape(-1, 4).T
+    return Groups(batch, owner, in_pairs, in_extras, sizes, full, full + last)
 
 
 class _Table:
-    """What is left of each class while batches are filled; counts are of pairs."""
+    """What is left of each class while batches are filled; counts are of pairs, but for ``rows``."""
 
     def __init__(self, pairs: list[int], extras: list[int], size: int, group_pairs: int, group_extras: int) -> None:
         self.pairs, self.extras = pairs, extras
         self.left = list(pairs)
-        self.total = sum(pairs)
+        self.total, self.rows = sum(pairs), 2 * sum(pairs) + sum(extras)
         self.size, self.group_pairs, self.group_extras = size, group_pairs, group_extras
-        self.start = np.random.default_rng(0).random(len(pairs)).tolist()
+        self.start: list[float] = np.random.default_rng(0).random(len(pairs)).tolist()
         self.due = [(self._time(owner), owner) for owner in range(len(pairs)) if pairs[owner]]
         self.largest = [(-count, owner) for owner, count in enumerate(pairs) if count]
         heapq.heapify(self.due)
@@ -128,7 +129,7 @@ class _Table:
                 heapq.heappop(self.largest)  # outdated
                 continue
             if not self.taken:
-                batches = max(min(self.total // self.size, self.total - self.left[owner]), 1)
+                batches = max(min(self.rows // (2 * self.size), self.total - self.left[owner]), 1)
             if self.left[owner] <= self.group_pairs * batches:
                 return
             heapq.heappop(self.largest)
@@ -166,6 +167,7 @@ class _Table:
         self.spare += self._extras_of(owner, before + count) - self._extras_of(owner, before)
         self.left[owner] -= count
         self.total -= count
+        self.rows -= 2 * count
         self.room -= count
 
     def _extras_of(self, owner: int, pairs: int) -> int:
@@ -175,11 +177,14 @@ class _Table:
         return min(self.extras[owner], pairs)
 
     def _take_extras(self) -> dict[int, int]:
+        """Fill the batch with extras; if there are not enough, with all that its pairs can bring."""
         missing, extras = 2 * self.room, {}
+        usual = self.spare >= missing
         for owner, count in self.taken.items():
-            extras[owner] = min(self._extras_of(owner, count), missing)
+            extras[owner] = min(self._extras_of(owner, count) if usual else min(self.extras[owner], count), missing)
             missing -= extras[owner]
             self.extras[owner] -= extras[owner]
+            self.rows -= extras[owner]
         return extras
 
     def _time(self, owner: int) -> float:
