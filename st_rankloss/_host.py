@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "CachedLossMixin",
     "all_gather",
     "all_gather_with_grad",
+    "builds_evaluation",
     "check_encoder",
     "cos_sim",
     "cosent",
@@ -83,6 +85,20 @@ def inner_loss(loss: nn.Module) -> nn.Module:
     while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
         loss = inner
     return loss
+
+
+def builds_evaluation() -> bool:
+    """Return whether the trainer is building the batches of an evaluation or a prediction.
+
+    The trainer calls a batch sampler for training and for evaluation alike, with arguments that do not tell the two
+    apart; only the call stack does.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name in ("get_eval_dataloader", "get_test_dataloader"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def count_rows(features: Mapping[str, Any]) -> int:
