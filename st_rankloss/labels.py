@@ -224,7 +224,8 @@ def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[n
             numbers[row] = _as_numbers(value, shape)
         except (TypeError, ValueError) as error:
             rule = "a number" if not shape else f"numbers of shape {shape}, as in the rows before"
-            raise refusal(column, row, value, rule, _cast(value)) from error
+            remedy = "for sets of class ids use MultiLabel() and RankingTrainer, or label_kind='multi_label'"
+            raise refusal(column, row, value, rule, remedy if shape else _cast(value)) from error
     flat = numbers.reshape(len(values), -1)
     infinite = np.isinf(flat).any(axis=1)
     if infinite.any():

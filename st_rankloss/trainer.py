@@ -49,6 +49,7 @@ class RankingTrainer(SentenceTransformerTrainer):
     """
 
     data_collator_class = RankingCollator
+    data_collator: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

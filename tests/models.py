@@ -171,6 +171,8 @@ def same_class(query: int, document: int) -> float:
 
 
 def shared_levels(query: Sequence[int], document: Sequence[int], weights: Sequence[float] | None = None) -> float:
+    if query[0] == -1 or document[0] == -1:  # no label at all
+        return NAN
     total = 0.0
     for level, (a, b) in enumerate(zip(query, document, strict=True)):
         if a != b or a == -1:
