@@ -22,6 +22,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
 )
+from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ __all__ = [
     "infer_modality",
     "is_message_dict",
     "inner_loss",
+    "layers_are_replayed",
 ]
 
 EMBEDDERS = (SentenceTransformer, SparseEncoder)
@@ -72,9 +74,7 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str) -> None:
         kinds: What can serve, such as `EMBEDDERS`.
         purpose: What for: the beginning of the message, such as "RankingLoss".
     """
-    for wrapper in ("module", "_orig_mod"):
-        if not isinstance(model, BaseModel):
-            model = getattr(model, wrapper, model)
+    model = _unwrapped(model)
     if isinstance(model, str | type) or (isinstance(model, BaseModel) and not isinstance(model, kinds)):
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
         raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}.")
@@ -111,15 +111,29 @@ def count_rows(features: Mapping[str, Any]) -> int:
 def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
     """Embed one column: shape ``(rows, dimensions)``.
 
-    The model gets a copy of the features, because it writes into them, and wrappers such as MatryoshkaLoss
-    call a loss again with the same ones.
+    The model gets the features themselves, not a copy: it writes into them, and AdaptiveLayerLoss, which calls a loss
+    once per layer with the same features, finds the layers' embeddings there.
     """
-    embeddings: Tensor = model(dict(features))["sentence_embedding"]
+    embeddings: Tensor = model(features)["sentence_embedding"]
     return embeddings
 
 
+def layers_are_replayed(model: Any) -> bool:
+    """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling: then the model hands out its layers in turn."""
+    model = _unwrapped(model)
+    return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
+
+
+def _unwrapped(model: Any) -> Any:
+    """Return a model without the wrappers of compiling and distributed training."""
+    for wrapper in ("module", "_orig_mod"):
+        if not isinstance(model, BaseModel):
+            model = getattr(model, wrapper, model)
+    return model
+
+
 def device_of(model: Any) -> torch.device:
-    """Tell where a model is, also behind the wrapper of a distributed engine."""
+    """Return where a model is, also behind the wrapper of a distributed engine."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 

@@ -271,7 +271,7 @@ class RankingLoss(nn.Module):
         for direction in directions:
             total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
             means = means + total * (len(shares.rows) / len(directions)) / counts[direction].sum().clamp_min(1)
-        parts = LossParts(zip(columns[0].names, means, strict=True))
+        parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -535,13 +535,13 @@ def test_gradients_of_several_batches_accumulate():
     torch.testing.assert_close(embeddings[0].grad, 2 * once)
 
 
-def test_the_features_are_left_as_they_were_and_each_column_is_embedded_once():
+def test_each_column_is_embedded_once_and_the_model_writes_into_its_features():
     embeddings = random_columns([4, 4, 4])
     features, model = columns_of(embeddings), Passing()
     loss = ANDCGLoss(model)
     first = loss(features)
     assert model.calls == 3
-    assert [set(column) for column in features] == [{"input_ids"}] * 3
+    assert [set(column) for column in features] == [{"input_ids", "sentence_embedding"}] * 3
     assert loss(features).item() == first.item()
 
 
