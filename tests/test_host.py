@@ -20,7 +20,7 @@ from st_rankloss import (
     SoftmaxCrossEntropy,
 )
 from st_rankloss.losses import CachedANDCGLoss
-from tests.losses.trained_in_processes import cases
+from tests.distributed.trainings import cases
 from tests.models import tiny_bert, word_model
 
 WORDS = [f"w{i}" for i in range(40)]
