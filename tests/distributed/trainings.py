@@ -185,6 +185,7 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
     evaluation = {name: more.pop(name) for name in ("eval_dataset", "evaluator") if name in more}
     changed = {name: more.pop(name) for name in ("dataloader_drop_last",) if name in more}
     model = copy.deepcopy(base_model(folder))
+    model._create_model_card = lambda *_, **__: None  # which takes most of the time of a checkpoint
     options = {
         "per_device_train_batch_size": BATCH // PROCESSES,
         "per_device_eval_batch_size": BATCH // PROCESSES,
@@ -250,15 +251,17 @@ def longer(training: Training, rows: int) -> Training:
     return replace(training, columns={n: (c + c)[:rows] for n, c in training.columns.items()})
 
 
-def resumed(training: Training, folder: Path, at: int, **more: Any) -> dict[str, torch.Tensor]:
-    """Train for two epochs, then once more from the checkpoint of a step on."""
-    options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": at, **more}
+def resumed(training: Training, folder: Path, epoch: int, **more: Any) -> dict[str, torch.Tensor]:
+    """Train for two epochs, then once more from a checkpoint in the middle of one of them."""
+    options = {"num_train_epochs": 2, "save_strategy": "steps", **more}
     trainer = trainer_of(training, folder, **options)
+    each = len(trainer.get_train_dataloader())
+    at = options["save_steps"] = trainer.args.save_steps = epoch * each + each // 2
     trainer.train()
-    last = trainer.state.global_step
+    assert trainer.state.global_step == 2 * each > at > epoch * each
     again = trainer_of(training, folder, **options)
     again.train(resume_from_checkpoint=str(folder / "run" / f"checkpoint-{at}"))
-    assert again.state.global_step == last
+    assert again.state.global_step == 2 * each
     trainer.accelerator.wait_for_everyone()
     found = {"straight": parameters_of(trainer.model), "resumed": parameters_of(again.model)}
     if trainer.is_world_process_zero():
@@ -314,30 +317,30 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
         if training.loss is ANDCGLoss:
             runs[f"{name}/cached"] = functools.partial(train, replace(training, loss=cached))
     lists = trainings["lists"]
-    runs["accumulation"] = functools.partial(train, lists, 3, gradient_accumulation_steps=2)
+    runs["accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2)
     runs["bf16"] = functools.partial(train, lists, bf16=True)
     runs["workers"] = functools.partial(train, lists, dataloader_num_workers=1)
     for rows in (ROWS + 3, ROWS + 5):
         runs[f"dropped_tail_of_{rows - ROWS}"] = functools.partial(train, longer(lists, rows))
-    runs["last_batch_of_5"] = functools.partial(train, longer(lists, ROWS + 5), 6, dataloader_drop_last=False)
+    runs["last_batch_of_5"] = functools.partial(train, longer(lists, ROWS + 5), steps=6, dataloader_drop_last=False)
     for name in STREAMED:
         training = replace(trainings[name], streaming=True, arguments={"max_steps": STEPS})
         runs[f"streamed/{name}"] = functools.partial(train, training)
         in_memory = replace(trainings[name], arguments={"batch_sampler": in_order})
         runs[f"in_order/{name}"] = functools.partial(train, in_memory)
     for name, (case, sampler) in SAMPLERS.items():
-        training = replace(trainings[case], arguments={"batch_sampler": sampler})
-        for at in (2, 7):
-            runs[f"resumed/{name}/{at}"] = functools.partial(resumed, training, at=at)
+        training = replace(longer(trainings[case], 2 * ROWS), arguments={"batch_sampler": sampler})
+        for epoch in (0, 1):
+            runs[f"resumed/{name}/{epoch}"] = functools.partial(resumed, training, epoch=epoch)
     for name in ("lists", "classes"):
         runs[f"evaluated/{name}"] = functools.partial(evaluated, trainings[name])
     for name, training in trainings.items():
         runs[f"{name}/fsdp"] = functools.partial(train, training, **SHARDED)
     for name in ("pairs", "classes", "lists"):
         runs[f"{name}/fsdp_cached"] = functools.partial(train, replace(trainings[name], loss=cached), **SHARDED)
-    runs["fsdp_accumulation"] = functools.partial(train, lists, 3, gradient_accumulation_steps=2, **SHARDED)
+    runs["fsdp_accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2, **SHARDED)
     runs["fsdp_evaluated"] = functools.partial(evaluated, lists, **SHARDED)
-    runs["fsdp_resumed"] = functools.partial(resumed, lists, at=2, **SHARDED)
+    runs["fsdp_resumed"] = functools.partial(resumed, lists, epoch=0, **SHARDED)
     return runs
 
 
