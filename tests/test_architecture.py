@@ -16,10 +16,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports those of its own layer and of layers above it in this list. New modules get a place here.
 LAYERS = [
-    {"kernels", "_extras", "_host"},
+    {"kernels", "labels", "judgements", "_extras", "_host"},
     {"functional"},
     {"objectives", "relevance", "evaluation"},
-    {"losses", "collators", "samplers", "mining", "teachers", "augmentations"},
+    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations"},
     {"views", "recipes"},
     {"trainer", "diagnostics"},
     {"__init__"},

@@ -1,0 +1,342 @@
+"""What raw labels mean: their kinds, what is missing, and one reader per kind for collators and samplers.
+
+===============  ==========================================================================  ======================
+kind             a row holds                                                                 missing
+===============  ==========================================================================  ======================
+``class``        a string or an integer                                                      also -1
+``path``         a list of strings or integers, coarse to fine; it may end early             also -1, at any level
+``multi_label``  a list of strings or of class ids, or a multi-hot of 0 and 1                -
+``numbers``      a number, or a list of numbers of the same length in every row              -
+``grades``       a grade of at least 0, or a list of one grade per document                  -
+===============  ==========================================================================  ======================
+
+None, NaN and the empty string mean "missing" in every kind; class codes use -1 as well, as ``datasets.ClassLabel``
+and scikit-learn do. A row without a label is unjudged: it is neither relevant nor irrelevant to anything. An empty
+list is a label: a set of nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+LABEL_KINDS = ("class", "path", "multi_label", "numbers", "grades")
+
+Code = str | int
+
+
+def plain(value: Any) -> Any:
+    """Return a label as plain Python values.
+
+    Args:
+        value: Anything; tensors, arrays, numpy and Decimal numbers, sets and tuples are converted, also within lists.
+
+    Returns:
+        Strings, numbers, None, or lists of them; a value of any other kind as it is.
+
+    Example:
+        >>> plain(np.array([1, 2])), plain(np.float32(0.5)), plain((Decimal("1.5"), None))
+        ([1, 2], 0.5, [1.5, None])
+    """
+    if isinstance(value, str | int | float | None):
+        return value.item() if isinstance(value, np.generic) else value  # np.float64 is a float, np.str_ a string
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list | tuple):
+        nested = not all(type(item) in (int, float) for item in value)
+        return [plain(item) for item in value] if nested else list(value)
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=str)
+    return value
+
+
+def is_missing(value: Any, *, code: bool = False) -> bool:
+    """Return whether a plain value says that there is no label.
+
+    Args:
+        value: A label, or one level of a path.
+        code: Whether it is a class, of which -1 means "none".
+
+    Returns:
+        True for None, NaN and the empty string, and for -1 if ``code``.
+
+    Example:
+        >>> [is_missing(value) for value in (None, float("nan"), "", 0, -1)], is_missing(-1, code=True)
+        ([True, True, True, False, False], True)
+    """
+    if value is None or (isinstance(value, str) and not value):
+        return True
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isnan(value) or (code and value == -1)
+
+
+def read_classes(rows: Sequence[Any], column: str) -> list[Code | None]:
+    """Read one class per row.
+
+    Args:
+        rows: Strings or integers (whole floats count as integers, as pandas writes classes with gaps).
+        column: Name of the column, for errors.
+
+    Returns:
+        A string or an integer per row; None where the row is unlabelled.
+
+    Raises:
+        ValueError: If a row holds anything else, or strings and integers mix.
+
+    Example:
+        >>> read_classes(["cat", None, "dog"], "label"), read_classes([1.0, float("nan"), -1], "label")
+        (['cat', None, 'dog'], [1, None, None])
+    """
+    found = [_read_code(value, row, column, "a class (a string or an integer)") for row, value in _plain(rows)]
+    _check_one_type(found, column)
+    return found
+
+
+def read_paths(rows: Sequence[Any], column: str) -> list[tuple[Code, ...]]:
+    """Read one path per row, coarse to fine.
+
+    Args:
+        rows: Lists of strings or integers; missing levels may only follow the others.
+        column: Name of the column, for errors.
+
+    Returns:
+        The levels that each row has; none where the row is unlabelled.
+
+    Raises:
+        ValueError: If a row is not a list, a level is not a string or an integer, strings and integers mix, or a level
+            is given below a missing one.
+
+    Example:
+        >>> read_paths([["animal", "cat"], ["plant", None], None], "label")
+        [('animal', 'cat'), ('plant',), ()]
+    """
+    found = []
+    for row, value in _plain(rows):
+        levels = [] if is_missing(value) else value
+        if not isinstance(levels, list):
+            raise refusal(column, row, value, "a path: a list of levels, coarse to fine", _split(value))
+        codes = [_read_code(level, row, column, "a string or an integer at each level") for level in levels]
+        end = codes.index(None) if None in codes else len(codes)
+        if any(code is not None for code in codes[end:]):
+            raise refusal(column, row, value, "a path without gaps", "fill the missing level, or end the path there")
+        found.append(tuple(code for code in codes if code is not None))
+    _check_one_type([level for path in found for level in path], column)
+    return found
+
+
+def is_multi_hot(rows: Sequence[Any], *, class_ids: bool = False) -> bool:
+    """Return whether lists are multi-hot: all of one length, and of nothing but numbers in [0, 1].
+
+    Args:
+        rows: Lists of numbers or strings; rows without a label do not count.
+        class_ids: Whether the dataset's features declare the numbers ids of classes, so that they are not.
+
+    Returns:
+        Whether each place in a row stands for a label.
+
+    Example:
+        >>> is_multi_hot([[0, 1, 1], [1, 0, 0]]), is_multi_hot([[0, 3], [1]])
+        (True, False)
+    """
+    labelled = [row for row in (plain(value) for value in rows) if not is_missing(row)]
+    if class_ids or not labelled or not all(isinstance(row, list) for row in labelled):
+        return False
+    if len({len(row) for row in labelled}) > 1 or not labelled[0]:
+        return False
+    return all(isinstance(x, int | float) and 0 <= x <= 1 for row in labelled for x in row)
+
+
+def read_sets(rows: Sequence[Any], column: str, *, class_ids: bool = False) -> list[dict[Code, float] | None]:
+    """Read one set of labels per row.
+
+    Args:
+        rows: Lists of strings, of class ids, or multi-hot ones, see `is_multi_hot`.
+        column: Name of the column, for errors.
+        class_ids: As in `is_multi_hot`.
+
+    Returns:
+        Degree of membership, above 0 and at most 1, by label (a string, an id or a place in the multi-hot); None where
+        the row is unlabelled.
+
+    Raises:
+        ValueError: If a row is not a list, a label is missing or not a string or an integer, or strings and
+            integers mix.
+
+    Example:
+        >>> read_sets([["a", "b"], [], None], "label"), read_sets([[3, 17], [4]], "label")
+        ([{'a': 1.0, 'b': 1.0}, {}, None], [{3: 1.0, 17: 1.0}, {4: 1.0}])
+        >>> read_sets([[0, 1, 1], [1, 0, 0]], "label")
+        [{1: 1.0, 2: 1.0}, {0: 1.0}]
+    """
+    if is_multi_hot(rows, class_ids=class_ids):
+        return [
+            None if is_missing(value) else {place: float(x) for place, x in enumerate(value) if x}
+            for _, value in _plain(rows)
+        ]
+    found: list[dict[Code, float] | None] = []
+    for row, value in _plain(rows):
+        if is_missing(value):
+            found.append(None)
+            continue
+        if not isinstance(value, list):
+            raise refusal(column, row, value, "a set of labels: a list of strings, ids, or 0 and 1", _split(value))
+        codes = [_read_code(label, row, column, "a string, an id or a multi-hot of 0 and 1") for label in value]
+        negative = any(isinstance(code, int) and code < 0 for code in codes)
+        if None in codes or negative:
+            raise refusal(column, row, value, "labels that are not missing", "leave missing labels out of the list")
+        found.append({code: 1.0 for code in codes if code is not None})
+    _check_one_type([label for labels in found for label in labels or ()], column)
+    return found
+
+
+def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Read a number, or numbers, per row.
+
+    Args:
+        rows: Numbers, or lists (of lists) of numbers of one shape.
+        column: Name of the column, for errors.
+
+    Returns:
+        float64, shape ``(rows,)`` or ``(rows, n, ...)``; NaN throughout a row that lacks any of its numbers.
+
+    Raises:
+        ValueError: If a row holds anything else, is infinite, or has another shape.
+
+    Example:
+        >>> read_numbers([1, None, 2.5], "label"), read_numbers([[1, 2], [3, None]], "label").tolist()
+        (array([1. , nan, 2.5]), [[1.0, 2.0], [nan, nan]])
+    """
+    values = [plain(value) for value in rows]
+    shape = next((np.shape(_number_like(value)) for value in values if not is_missing(value)), ())
+    numbers = np.full((len(values), *shape), np.nan)
+    for row, value in enumerate(values):
+        if is_missing(value):
+            continue
+        try:
+            numbers[row] = _as_numbers(value, shape)
+        except (TypeError, ValueError) as error:
+            rule = "a number" if not shape else f"numbers of shape {shape}, as in the rows before"
+            remedy = "for sets of class ids use MultiLabel() and RankingTrainer, or label_kind='multi_label'"
+            raise refusal(column, row, value, rule, remedy if shape else _cast(value)) from error
+    flat = numbers.reshape(len(values), -1)
+    infinite = np.isinf(flat).any(axis=1)
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise refusal(column, row, values[row], "finite numbers", "leave the row out, or give None for no label")
+    flat[np.isnan(flat).any(axis=1)] = np.nan
+    return numbers
+
+
+def read_grades(value: Any, row: int, column: str) -> list[float]:
+    """Read a row's grades, one per document.
+
+    Args:
+        value: A list of grades; a single grade stands for a list of one.
+        row: Number of the row, for errors.
+        column: Name of the column, for errors.
+
+    Returns:
+        Grades of at least 0; NaN where a document is unjudged.
+
+    Raises:
+        ValueError: If a grade is not a number, is negative or infinite.
+
+    Example:
+        >>> read_grades([3, None, 0.5], 0, "labels")
+        [3.0, nan, 0.5]
+    """
+    grades = []
+    value = plain(value)
+    for grade in value if isinstance(value, list) else [value]:
+        if is_missing(grade):
+            grades.append(math.nan)
+            continue
+        if not isinstance(grade, Real):
+            raise refusal(column, row, grade, "grades that are numbers", _cast(grade))
+        if not 0 <= float(grade) < math.inf:
+            remedy = "give None for an unjudged document, or shift the scores so that the lowest is 0"
+            raise refusal(column, row, grade, "finite grades of at least 0", remedy)
+        grades.append(float(grade))
+    return grades
+
+
+def refusal(column: str, row: int, value: Any, rule: str, remedy: str) -> ValueError:
+    """Return the error for a value that breaks a rule: it names column, row, rule, value and remedy."""
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return ValueError(f"column {column!r} must hold {rule}, got {shown} in row {row}: {remedy}.")
+
+
+def _plain(rows: Sequence[Any]) -> list[tuple[int, Any]]:
+    return [(row, plain(value)) for row, value in enumerate(rows)]
+
+
+def _read_code(value: Any, row: int, column: str, rule: str) -> Code | None:
+    """Return a class code, or None where it is missing."""
+    if is_missing(value, code=True):
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and value == int(value if math.isfinite(value) else 0):
+        return int(value)
+    remedy = "for numbers use relevance.Numeric()" if isinstance(value, float) else "convert the column"
+    raise refusal(column, row, value, rule, remedy)
+
+
+def _check_one_type(codes: Sequence[Code | None], column: str) -> None:
+    kinds = {type(code) for code in codes if code is not None}
+    if len(kinds) > 1:
+        first = {kind: next(code for code in codes if type(code) is kind) for kind in (str, int)}
+        raise ValueError(
+            f"column {column!r} must hold strings or integers, not both, got {first[str]!r} and {first[int]!r}: "
+            "convert one of them."
+        )
+
+
+def _split(value: Any) -> str:
+    return "split the string into a list" if isinstance(value, str) else "convert the column"
+
+
+def _cast(value: Any) -> str:
+    if isinstance(value, str):
+        return "cast the column to numbers, such as dataset.cast_column(name, Value('float64'))"
+    return "convert the column"
+
+
+def _number_like(value: Any) -> Any:
+    """Return what has the shape of a row's numbers, and () where the row is not made of numbers."""
+    try:
+        return np.asarray(value, dtype=np.float64) if not isinstance(value, str) else ()
+    except (TypeError, ValueError):
+        return ()
+
+
+def _as_numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return numbers of a shape, or raise TypeError or ValueError."""
+    array = np.asarray(value)
+    if array.dtype.kind == "O":  # None among numbers, or integers beyond 64 bits
+        array = np.array(_each(float_or_nan, value))
+    if array.dtype.kind not in "iufb" or array.shape != shape:
+        raise TypeError(f"not numbers of shape {shape}")
+    return array.astype(np.float64)
+
+
+def float_or_nan(value: Any) -> float:
+    """Return a number as a float, and what is missing as NaN; raise TypeError for anything else."""
+    if is_missing(value):
+        return math.nan
+    if not isinstance(value, Real):
+        raise TypeError(f"not a number: {value!r}")
+    return float(value)
+
+
+def _each(function: Callable[[Any], float], value: Any) -> Any:
+    return [_each(function, item) for item in value] if isinstance(value, list) else function(value)
