@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size
-from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+from sentence_transformers.base.modality import infer_modality, is_message_dict
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.sentence_transformer.losses import (
+    CachedGISTEmbedLoss,
+    CachedMultipleNegativesRankingLoss,
+    CachedMultipleNegativesSymmetricRankingLoss,
+    CoSENTLoss,
+    GISTEmbedLoss,
+    MegaBatchMarginLoss,
+    MultipleNegativesRankingLoss,
+    MultipleNegativesSymmetricRankingLoss,
+)
+from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
+from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
+    "EMBEDDERS",
+    "LOSSES_OF_PAIRS",
     "CachedLossMixin",
     "all_gather",
     "all_gather_with_grad",
+    "builds_evaluation",
+    "check_encoder",
     "cos_sim",
     "cosent",
     "count_rows",
@@ -23,7 +42,63 @@ __all__ = [
     "dot_score",
     "embed",
     "has_static_embedding_input",
+    "infer_modality",
+    "is_message_dict",
+    "inner_loss",
+    "layers_are_replayed",
 ]
+
+EMBEDDERS = (SentenceTransformer, SparseEncoder)
+"""The kinds of model that make one vector of an input."""
+
+LOSSES_OF_PAIRS = (
+    CachedGISTEmbedLoss,
+    CachedMultipleNegativesRankingLoss,
+    CachedMultipleNegativesSymmetricRankingLoss,
+    GISTEmbedLoss,
+    MegaBatchMarginLoss,
+    MultipleNegativesRankingLoss,
+    MultipleNegativesSymmetricRankingLoss,
+    SparseMultipleNegativesRankingLoss,
+)
+"""The host's losses of rows (anchor, positive[, negatives]) without labels: row i of every column belongs together."""
+
+
+def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str) -> None:
+    """Raise TypeError if a model is of a kind that cannot serve, before it fails with an error of its own.
+
+    What sentence-transformers did not make, such as a stand-in with the same methods, passes.
+
+    Args:
+        model: What the user gave; wrappers of compiled or distributed models are looked through.
+        kinds: What can serve, such as `EMBEDDERS`.
+        purpose: What for: the beginning of the message, such as "RankingLoss".
+    """
+    model = _unwrapped(model)
+    if isinstance(model, str | type) or (isinstance(model, BaseModel) and not isinstance(model, kinds)):
+        got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
+        raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}.")
+
+
+def inner_loss(loss: nn.Module) -> nn.Module:
+    """Return the loss within wrappers such as MatryoshkaLoss and SpladeLoss; one that wraps none, as it is."""
+    while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
+        loss = inner
+    return loss
+
+
+def builds_evaluation() -> bool:
+    """Return whether the trainer is building the batches of an evaluation or a prediction.
+
+    The trainer calls a batch sampler for training and for evaluation alike, with arguments that do not tell the two
+    apart; only the call stack does.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name in ("get_eval_dataloader", "get_test_dataloader"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def count_rows(features: Mapping[str, Any]) -> int:
@@ -36,15 +111,29 @@ def count_rows(features: Mapping[str, Any]) -> int:
 def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
     """Embed one column: shape ``(rows, dimensions)``.
 
-    The model gets a copy of the features, because it writes into them, and wrappers such as MatryoshkaLoss
-    call a loss again with the same ones.
+    The model gets the features themselves, not a copy: it writes into them, and AdaptiveLayerLoss, which calls a loss
+    once per layer with the same features, finds the layers' embeddings there.
     """
-    embeddings: Tensor = model(dict(features))["sentence_embedding"]
+    embeddings: Tensor = model(features)["sentence_embedding"]
     return embeddings
 
 
+def layers_are_replayed(model: Any) -> bool:
+    """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling: then the model hands out its layers in turn."""
+    model = _unwrapped(model)
+    return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
+
+
+def _unwrapped(model: Any) -> Any:
+    """Return a model without the wrappers of compiling and distributed training."""
+    for wrapper in ("module", "_orig_mod"):
+        if not isinstance(model, BaseModel):
+            model = getattr(model, wrapper, model)
+    return model
+
+
 def device_of(model: Any) -> torch.device:
-    """Tell where a model is, also behind the wrapper of a distributed engine."""
+    """Return where a model is, also behind the wrapper of a distributed engine."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 

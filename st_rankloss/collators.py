@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import Tensor
 
+from st_rankloss._host import infer_modality, is_message_dict
+from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.relevance import encode_ids
-
-LABEL_KINDS = ("auto", "class", "multi_label", "path", "grades", "numbers")
+from st_rankloss.labels import LABEL_KINDS, is_missing, plain, refusal
+from st_rankloss.relevance import Relevance, choose_relevance, encode_ids
 
 Row = dict[str, Any]
+
+_LOOKS_LIKE_IDS = re.compile(r"(.*[_-])?(id|ids|idx|uid|uuid|guid)|[qdp]ids?|(doc|query|corpus)ids?", re.IGNORECASE)
+
+
+class Reader(NamedTuple):
+    """What reads a dataset's batches."""
+
+    relevance: Relevance | None
+    """The relevance of one of our losses; None where the loss chooses it."""
+    host: bool = False
+    """Whether it is a loss of sentence-transformers, which gets what its own collator makes."""
+    class_ids: bool = False
+    """Whether the dataset's features declare lists of integers as lists of classes."""
 
 
 @dataclass
@@ -27,35 +42,40 @@ class RankingCollator(SentenceTransformerDataCollator):
 
     - a column of lists of documents, of any lengths: (query, [documents]) + [grades], as
       ``mine_hard_negatives(output_format="labeled-list")`` makes them;
-    - string classes, sets of strings (multi-label), paths of strings (coarse to fine), lists of numbers;
+    - string classes, sets of strings or class ids (multi-label), paths of strings (coarse to fine), lists of numbers;
+    - rows without a label (None, NaN, an empty string; -1 as a class), which are unjudged;
     - ids beside each input column, named like it with ``_id`` or ``_ids`` at the end (``query`` and
       ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and no model sees.
 
-    Losses get ``label``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name; a plain label of
-    one number a row stays the tensor that other losses read, a wider one does not, since MatryoshkaLoss would
-    truncate it. Prompts, router mapping and several datasets work as in the parent. Let `RankingTrainer` make the
-    collator, or pass one to it: with the plain trainer, an instance passed as ``data_collator=`` knows nothing of
-    the arguments' prompts and router mapping.
+    `RankingTrainer` makes the collator, or takes one, and tells it which loss reads each dataset: labels are then read
+    as that loss's relevance needs them and checked before they leave the CPU, and a loss of sentence-transformers gets
+    what it gets from its own collator (of a list of documents the best one, the first of equals). Without
+    `RankingTrainer`, ``label_kind`` says what labels are.
+
+    Losses get the labels under the name of their kind, and ``label_codes``, ``list_sizes``, ``query_ids`` and
+    ``document_ids``; numbers that nobody has declared stay the tensor that other losses read if there is one per row,
+    and stand under ``label`` otherwise.
 
     Args:
-        label_kind: What the label column holds: ``"class"`` (strings or integers), ``"multi_label"`` (a list
-            of strings a row), ``"path"`` (a list of strings a row, coarse to fine), ``"grades"`` (a number
-            for each document of the row), ``"numbers"`` (a number or a list of numbers a row), or ``"auto"``:
-            strings are classes, lists of strings label sets, lists of numbers grades in rows with a list of
+        label_kind: What the label column holds, see `st_rankloss.labels`: ``"class"``, ``"multi_label"``, ``"path"``,
+            ``"grades"``, ``"numbers"``, or ``"auto"``: what the loss's relevance reads; where that is unknown, strings
+            are classes, lists of strings label sets, lists of numbers grades in rows with a list of
             documents, anything else numbers as they are.
         label_names: All label names of a multi-label set, in the order of the multi-hot columns; None takes
             those of each batch. `MultiLabel` with ``idf`` needs them.
+        readers: What reads the batches of each dataset, by its name, or under None; `RankingTrainer` sets it.
 
     Raises:
-        ValueError: If ``label_kind`` is unknown. On a batch: if a row's list of documents is empty or its
-            grades are not as many, if an id is missing, or if a label is not among ``label_names``.
+        ValueError: If ``label_kind`` is unknown. On a batch: if labels, ids or inputs cannot be understood; the error
+            names the column, the row, the rule and the remedy.
     """
 
     label_kind: str = "auto"
     label_names: Sequence[str] | None = None
+    readers: Mapping[str | None, Reader] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        check_choice(self.label_kind, LABEL_KINDS, "label_kind")
+        check_choice(self.label_kind, ("auto", *LABEL_KINDS), "label_kind")
 
     def __call__(self, features: list[Row]) -> dict[str, Any]:
         """Turn dataset rows into the trainer's batch.
@@ -68,31 +88,89 @@ class RankingCollator(SentenceTransformerDataCollator):
         """
         if not features:
             return {}
-        rows = [dict(row) for row in features]
-        labels = self._pop_labels(rows)
+        rows = _same_columns(features)
+        reader = self.readers.get(rows[0].get("dataset_name"), self.readers.get(None))
+        column, labels = self._pop_labels(rows)
         ids = _pop_ids(rows, self.valid_label_columns)
-        lists = {name: [row.pop(name) for row in rows] for name in _list_columns(rows[0])}
-        batch: dict[str, Any] = super().__call__(rows)
+        if reader is not None and reader.host:
+            return self._host_batch(rows, column, labels)
 
+        lists = {name: [row.pop(name) for row in rows] for name in _list_columns(rows)}
+        self._check_inputs(rows)
+        batch: dict[str, Any] = super().__call__(rows)
+        columns = _input_columns(rows[0]) + list(lists)
         described: dict[str, Tensor] = {}
         if lists:
             described["list_sizes"] = self._add_list_column(batch, lists, rows)
         if labels is not None:
-            described |= self._encode(labels, described.get("list_sizes"))
+            described |= encode_labels(
+                labels,
+                column,
+                self.label_kind,
+                reads=LABEL_KINDS if reader is None or reader.relevance is None else reader.relevance.reads,
+                list_sizes=described.get("list_sizes"),
+                label_names=self.label_names,
+                class_ids=reader is not None and reader.class_ids,
+                exact=reader is not None,
+            )
         if ids:
-            columns = _input_columns(rows[0]) + list(lists)
             described |= _encode_ids(ids, columns, described.get("list_sizes"))
+        described |= self._describe_rows(len(rows))
+        if reader is not None:
+            sizes = [len(rows)] * len(columns)
+            if lists:
+                sizes[-1] = int(described["list_sizes"].sum())
+            check_labels(reader, described, sizes)
         if described.keys() == {"label"} and described["label"].dim() == 1:
             batch["label"] = described["label"]  # as the losses of sentence-transformers read it
         elif described:
             batch["label"] = described
         return batch
 
-    def _pop_labels(self, rows: list[Row]) -> list[Any] | None:
-        for name in self.valid_label_columns:
-            if name in rows[0]:
-                return [row.pop(name) for row in rows]
-        return None
+    def _describe_rows(self, count: int) -> dict[str, Tensor]:
+        """Return what else a loss must know of ``count`` rows, by name; see `ViewsCollator`."""
+        return {}
+
+    def _pop_labels(self, rows: list[Row]) -> tuple[str, list[Any] | None]:
+        """Take the label column out of the rows: its name and values."""
+        names = [name for name in self.valid_label_columns if name in rows[0]]
+        if len(names) > 1:
+            raise ValueError(
+                f"a dataset must have one label column, got {names}: remove one of them with dataset.remove_columns."
+            )
+        return (names[0], [row.pop(names[0]) for row in rows]) if names else ("label", None)
+
+    def _host_batch(self, rows: list[Row], column: str, labels: list[Any] | None) -> dict[str, Any]:
+        """Return what the collator of sentence-transformers makes; of each list of documents, the best one."""
+        lists = _list_columns(rows)
+        for name in lists:
+            for place, row in enumerate(rows):
+                documents = _read_list(row[name], place, name)
+                grades = [1.0] if labels is None else read_list_grades(labels[place], place, column, len(documents))
+                best = int(np.nan_to_num(grades).argmax())
+                if not grades[best] > 0:
+                    rule, remedy = "a relevant document in each list", "leave such rows out with dataset.filter"
+                    raise refusal(column, place, grades, rule, remedy)
+                row[name] = documents[best]
+        self._check_inputs(rows)
+        if labels is not None and not lists:
+            if isinstance(plain(labels[0]), str):
+                remedy = f"number the classes with dataset.class_encode_column({column!r})"
+                raise refusal(column, 0, labels[0], "numbers for a loss of sentence-transformers", remedy)
+            rows = [row | {column: label} for row, label in zip(rows, labels, strict=True)]
+        batch: dict[str, Any] = super().__call__(rows)
+        return batch
+
+    def _check_inputs(self, rows: list[Row]) -> None:
+        """Raise ValueError for an input that no model embeds, or that would be embedded by mistake."""
+        for name in _input_columns(rows[0]):
+            if _LOOKS_LIKE_IDS.fullmatch(name):
+                raise ValueError(
+                    f"column {name!r} looks like ids, but would be embedded as an input: name it like the input column "
+                    "that it belongs to, with '_id' at the end, or remove it with dataset.remove_columns."
+                )
+            for place, row in enumerate(rows):
+                _check_input(row[name], place, name)
 
     def _add_list_column(self, batch: dict[str, Any], lists: dict[str, list[Any]], rows: list[Row]) -> Tensor:
         """Preprocess the column of lists as one flat column; return the lists' lengths."""
@@ -101,10 +179,8 @@ class RankingCollator(SentenceTransformerDataCollator):
                 "a dataset with lists of documents must have one column of queries and one of lists, got the "
                 f"input columns {_input_columns(rows[0])} and the columns of lists {list(lists)}."
             )
-        ((name, documents),) = lists.items()
-        sizes = [len(row) for row in documents]
-        if 0 in sizes:
-            raise ValueError(f"each list in {name!r} must hold a document, got an empty list in row {sizes.index(0)}.")
+        ((name, column),) = lists.items()
+        documents = [_read_list(value, place, name) for place, value in enumerate(column)]
         router, prompts = self._resolve_router_mapping(batch), self._resolve_prompts(batch)
         task = self._get_task_for_column(name, 1, router)
         options = {} if (length := self._get_max_length_for_task(task)) is None else {"max_length": length}
@@ -114,77 +190,85 @@ class RankingCollator(SentenceTransformerDataCollator):
             batch[f"{name}_{key}"] = value
         if task is not None:
             batch[f"{name}_task"] = task
-        return torch.tensor(sizes)
-
-    def _encode(self, labels: list[Any], list_sizes: Tensor | None) -> dict[str, Tensor]:
-        kind = self.label_kind if self.label_kind != "auto" else _guess_kind(labels, list_sizes)
-        if kind == "multi_label":
-            return self._encode_sets(labels)
-        if kind == "class":
-            label = encode_ids(labels) if isinstance(labels[0], str) else torch.as_tensor(labels)
-        elif kind == "path":
-            label = _encode_paths(labels)
-        elif kind == "grades":
-            label = _encode_grades(labels, list_sizes)
-        else:
-            label = torch.stack(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels)
-        return {"label": label}
-
-    def _encode_sets(self, labels: list[list[str]]) -> dict[str, Tensor]:
-        """Make a multi-hot; where its columns are this batch's own, their names go along, for other processes."""
-        names = self.label_names if self.label_names is not None else sorted({n for row in labels for n in row})
-        place = {name: i for i, name in enumerate(names)}
-        hot = torch.zeros(len(labels), len(names), dtype=torch.bool)
-        for i, row in enumerate(labels):
-            for name in row:
-                if name not in place:
-                    raise ValueError(f"every label must be among label_names, got {name!r} in row {i}.")
-                hot[i, place[name]] = True
-        return {"label": hot} if self.label_names is not None else {"label": hot, "label_codes": encode_ids(names)}
+        return torch.tensor([len(row) for row in documents])
 
 
-def _guess_kind(labels: list[Any], list_sizes: Tensor | None) -> str:
-    telling = next((label for label in labels if not isinstance(label, list | tuple) or label), [])
-    if isinstance(telling, str):
-        return "class"
-    if isinstance(telling, list | tuple) and (not telling or isinstance(telling[0], str)):
-        return "multi_label"
-    return "grades" if list_sizes is not None else "numbers"
+def check_labels(reader: Reader, described: Mapping[str, Tensor], sizes: Sequence[int]) -> None:
+    """Raise ValueError unless a batch's labels are what its relevance reads: here, where they are still on the CPU.
+
+    Args:
+        reader: What reads the batch.
+        described: The labels by name.
+        sizes: Number of rows of each input column.
+    """
+    relevance = choose_relevance(described, sizes) if reader.relevance is None else reader.relevance
+    relevance.pair(described, sizes)
 
 
-def _encode_paths(labels: list[Sequence[str]]) -> Tensor:
-    """Code every level of a path by the path that leads to it; -1 where it has no such level."""
-    codes = torch.full((len(labels), max(1, *map(len, labels))), -1)
-    for i, path in enumerate(labels):
-        codes[i, : len(path)] = encode_ids("\x1f".join(map(str, path[: level + 1])) for level in range(len(path)))
-    return codes
-
-
-def _encode_grades(labels: list[Sequence[float]], list_sizes: Tensor | None) -> Tensor:
-    """Pad each row's grades with NaN."""
-    rows = [_as_list(row) for row in labels]
-    grades = torch.full((len(rows), max(map(len, rows))), torch.nan)
-    for i, row in enumerate(rows):
-        if list_sizes is not None and len(row) != list_sizes[i]:
+def _same_columns(features: list[Row]) -> list[Row]:
+    """Copy rows; raise ValueError for one that lacks a column."""
+    names = features[0].keys()
+    for place, row in enumerate(features):
+        if row.keys() != names:
             raise ValueError(
-                f"each row needs a grade for each document, got {len(row)} grades for {int(list_sizes[i])} documents "
-                f"in row {i}."
+                f"every row must have the columns {list(names)}, got {list(row)} in row {place}: fill the column, or "
+                "remove it."
             )
-        grades[i, : len(row)] = torch.tensor([math.nan if grade is None else float(grade) for grade in row])
-    return grades
+    return [dict(row) for row in features]
 
 
 def _input_columns(row: Row) -> list[str]:
     return [name for name in row if name != "dataset_name"]
 
 
-def _list_columns(row: Row) -> list[str]:
-    """Columns whose rows are lists of inputs: of strings, images, but not of numbers or of chat messages."""
-    return [
-        name
-        for name, value in row.items()
-        if isinstance(value, list | tuple) and not (value and isinstance(value[0], int | float | dict | list))
-    ]
+def _list_columns(rows: list[Row]) -> list[str]:
+    """Columns of lists of inputs: of strings, images or chats, but not of numbers or of chat messages."""
+    return [name for name in _input_columns(rows[0]) if any(_is_list_of_inputs(row[name]) for row in rows)]
+
+
+def _is_list_of_inputs(value: Any) -> bool:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        return False
+    first = next((item for item in value if item is not None), None)
+    if isinstance(first, list | tuple):  # of numbers: a sound or an image
+        return not first or not isinstance(first[0], int | float | list)
+    return not (isinstance(first, int | float) or is_message_dict(first))
+
+
+def _read_list(value: Any, place: int, name: str) -> list[Any]:
+    """Return a row's documents, or raise ValueError."""
+    documents = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(documents, list | tuple):
+        raise refusal(name, place, value, "a list of documents", "fill the row, or remove it")
+    if not documents:
+        raise refusal(name, place, value, "at least one document in each list", "remove the row")
+    for document in documents:
+        _check_input(document, place, name)
+    return list(documents)
+
+
+def _check_input(value: Any, place: int, name: str) -> None:
+    """Raise ValueError unless a value is one that an encoder can embed."""
+    if isinstance(value, str):
+        return
+    rule = "texts, images or other inputs of the model"
+    if value is None:
+        raise refusal(name, place, value, rule, "fill the gap, or remove the row with dataset.filter")
+    if isinstance(value, int | float):
+        raise refusal(
+            name, place, value, rule, "if these are labels, rename the column to 'label', otherwise remove it"
+        )
+    if isinstance(value, list | tuple) and not (value and is_message_dict(value[0])):
+        raise refusal(
+            name, place, value, rule, "if these are labels, rename the column to 'labels', otherwise flatten it"
+        )
+    try:
+        infer_modality(value)
+    except ValueError as error:
+        remedy = "join the parts into one text" if isinstance(value, dict) else "convert the column"
+        raise refusal(name, place, value, rule, remedy) from error
 
 
 def _id_names(column: str) -> tuple[str, ...]:
@@ -212,19 +296,17 @@ def _encode_ids(ids: dict[str, list[Any]], columns: list[str], list_sizes: Tenso
         )
     codes = []
     for place, column in enumerate(columns):
-        flat = []
-        for i, row in enumerate(ids[column]):
-            row_ids = _as_list(row)
+        flat: list[Any] = []
+        for i, value in enumerate(ids[column]):
+            row_ids = plain(value)
+            row_ids = row_ids if isinstance(row_ids, list) else [row_ids]
             expected = int(list_sizes[i]) if place == 1 and list_sizes is not None else 1
-            if len(row_ids) != expected or None in row_ids:
-                raise ValueError(f"{column!r} needs an id for each of its {expected} inputs in row {i}, got {row!r}.")
+            if len(row_ids) != expected or not all(isinstance(x, str | int) and not is_missing(x) for x in row_ids):
+                raise ValueError(
+                    f"{column!r} needs an id (a string or an integer) for each of its {expected} inputs in row {i}, "
+                    f"got {value!r}."
+                )
             flat += row_ids
         codes.append(encode_ids(flat))
     query, *documents = codes
     return {"query_ids": query, "document_ids": torch.cat(documents) if documents else query}
-
-
-def _as_list(value: Any) -> list[Any]:
-    if hasattr(value, "tolist"):  # a tensor or an array, as formatted datasets hold
-        value = value.tolist()
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -31,7 +31,13 @@ Code = str | int
 
 
 def plain(value: Any) -> Any:
-    """Return a label as plain Python values: out of tensors, arrays and numpy or Decimal numbers.
+    """Return a label as plain Python values.
+
+    Args:
+        value: Anything; tensors, arrays, numpy and Decimal numbers, sets and tuples are converted, also within lists.
+
+    Returns:
+        Strings, numbers, None, or lists of them; a value of any other kind as it is.
 
     Example:
         >>> plain(np.array([1, 2])), plain(np.float32(0.5)), plain((Decimal("1.5"), None))
@@ -209,16 +215,22 @@ def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[n
         (array([1. , nan, 2.5]), [[1.0, 2.0], [nan, nan]])
     """
     values = [plain(value) for value in rows]
-    shape = next((np.shape(_number_like(value)) for value in values if not is_missing(value)), ())
-    numbers = np.full((len(values), *shape), np.nan)
+    shape: tuple[int, ...] | None = None
+    found: list[tuple[int, np.ndarray[Any, np.dtype[np.float64]]]] = []
     for row, value in enumerate(values):
         if is_missing(value):
             continue
         try:
-            numbers[row] = _as_numbers(value, shape)
+            found.append((row, _as_numbers(value)))
         except (TypeError, ValueError) as error:
-            rule = "a number" if not shape else f"numbers of shape {shape}, as in the rows before"
-            raise refusal(column, row, value, rule, _cast(value)) from error
+            raise refusal(column, row, value, "a number, or a list of numbers", _cast(value)) from error
+        shape = found[-1][1].shape if shape is None else shape
+        if found[-1][1].shape != shape or 0 in shape:
+            remedy = "for sets of class ids use MultiLabel() and RankingTrainer, or label_kind='multi_label'"
+            raise refusal(column, row, value, f"numbers of shape {shape}, as in the rows before", remedy)
+    numbers = np.full((len(values), *(shape or ())), np.nan)
+    for row, array in found:
+        numbers[row] = array
     flat = numbers.reshape(len(values), -1)
     infinite = np.isinf(flat).any(axis=1)
     if infinite.any():
@@ -254,7 +266,7 @@ def read_grades(value: Any, row: int, column: str) -> list[float]:
             continue
         if not isinstance(grade, Real):
             raise refusal(column, row, grade, "grades that are numbers", _cast(grade))
-        if not 0 <= grade < math.inf:
+        if not 0 <= float(grade) < math.inf:
             remedy = "give None for an unjudged document, or shift the scores so that the lowest is 0"
             raise refusal(column, row, grade, "finite grades of at least 0", remedy)
         grades.append(float(grade))
@@ -304,25 +316,15 @@ def _cast(value: Any) -> str:
     return "convert the column"
 
 
-def _number_like(value: Any) -> Any:
-    """Return what has the shape of a row's numbers, and () where the row is not made of numbers."""
-    try:
-        return np.asarray(value, dtype=np.float64) if not isinstance(value, str) else ()
-    except (TypeError, ValueError):
-        return ()
-
-
-def _as_numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return numbers of a shape, or raise TypeError or ValueError."""
+def _as_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a row's numbers, or raise TypeError or ValueError."""
     array = np.asarray(value)
-    if array.dtype.kind == "O":  # None among numbers, or integers beyond 64 bits
-        array = np.array(_each(float_or_nan, value))
-    if array.dtype.kind not in "iufb" or array.shape != shape:
-        raise TypeError(f"not numbers of shape {shape}")
+    if array.dtype.kind not in "iufb":  # None or "" among numbers, or integers beyond 64 bits
+        array = np.array(_each(_float_or_nan, value))
     return array.astype(np.float64)
 
 
-def float_or_nan(value: Any) -> float:
+def _float_or_nan(value: Any) -> float:
     """Return a number as a float, and what is missing as NaN; raise TypeError for anything else."""
     if is_missing(value):
         return math.nan

@@ -2,42 +2,137 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from datasets import IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
+from torch import nn
 
-from st_rankloss.collators import RankingCollator
+from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
+from st_rankloss.collators import RankingCollator, Reader
+from st_rankloss.losses import RankingLoss
+from st_rankloss.views import ViewsCollator
+
+logger = logging.getLogger(__name__)
 
 
 class RankingTrainer(SentenceTransformerTrainer):
-    """SentenceTransformerTrainer that makes a `RankingCollator`, with its prompts and router mapping.
+    """SentenceTransformerTrainer that makes a `RankingCollator` and tells it which loss reads which dataset.
 
-    Needed for lists of documents, string labels, ids and views; for anything else the plain trainer does as well.
-    A `RankingCollator` or `ViewsCollator` passed as ``data_collator=`` gets the arguments' prompts and router
-    mapping, too, if it has none of its own.
+    Needed for lists of documents, string labels, ids and views; anything else trains as with the plain trainer, bit by
+    bit, and so do the losses of sentence-transformers. Those that read (anchor, positive[, negatives]) also train on
+    lists of documents: they get each query with its best document, and a line of the log says so.
+
+    Labels are read as the loss's relevance needs them and checked in the collator, before they reach a GPU. A collator
+    of ours passed as ``data_collator=`` is copied, and the copy gets the arguments' prompts and router mapping if it
+    has none of its own. Streaming datasets are read by every process on its own, because
+    accelerate's dispatcher cuts lists of documents to the number of queries.
 
     Args:
         *args: As SentenceTransformerTrainer's.
         **kwargs: As SentenceTransformerTrainer's.
 
     Raises:
-        ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ.
+        ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if
+            ``label_kind`` is not what the loss reads; if a loss of sentence-transformers cannot read lists or views; or
+            if ``dispatch_batches=True`` meets a streaming dataset.
 
     Example:
         ::
 
             dataset = Dataset.from_dict({"query": [...], "documents": [[...], ...], "labels": [[3, 0], ...]})
             RankingTrainer(model=model, train_dataset=dataset, loss=ANDCGLoss(model)).train()
+            RankingTrainer(model=model, train_dataset=dataset, loss=MultipleNegativesRankingLoss(model)).train()
     """
 
     data_collator_class = RankingCollator
+    data_collator: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if isinstance(self.data_collator, RankingCollator):
-            for name in ("prompts", "router_mapping"):
-                given, own = getattr(self.args, name), getattr(self.data_collator, name)
-                if given and own and given != own:
-                    raise ValueError(f"data_collator has other {name} than the training arguments: {own!r}, {given!r}.")
-                if given:
-                    setattr(self.data_collator, name, given)
+            self.data_collator = self._told(copy.copy(self.data_collator))
+        if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
+            if self.accelerator.dataloader_config.dispatch_batches:
+                raise ValueError(
+                    "dispatch_batches must not be True for a streaming dataset: accelerate would cut every column to "
+                    "the length of the first; leave it out of accelerator_config."
+                )
+            self.accelerator.dataloader_config.dispatch_batches = False
+
+    def _datasets(self) -> list[tuple[str | None, Any]]:
+        """Return all datasets, with their names where they have any."""
+        named: list[tuple[str | None, Any]] = []
+        for dataset in (self.train_dataset, self.eval_dataset):
+            if dataset is not None:
+                named += dataset.items() if isinstance(dataset, dict) else [(None, dataset)]
+        return named
+
+    def _told(self, collator: RankingCollator) -> RankingCollator:
+        """Tell a collator the prompts, the router mapping, and what reads each dataset."""
+        for name in ("prompts", "router_mapping"):
+            given, own = getattr(self.args, name), getattr(collator, name)
+            if given and own and given != own:
+                raise ValueError(f"data_collator has other {name} than the training arguments: {own!r}, {given!r}.")
+            if given:
+                setattr(collator, name, given)
+        losses = self.loss if isinstance(self.loss, dict) else {None: self.loss}
+        collator.readers = {name: self._reader(name, inner_loss(loss), collator) for name, loss in losses.items()}
+        return collator
+
+    def _reader(self, name: str | None, loss: nn.Module, collator: RankingCollator) -> Reader:
+        datasets = [dataset for own, dataset in self._datasets() if name is None or own == name]
+        columns = [_column_features(dataset) for dataset in datasets]
+        if not isinstance(loss, RankingLoss):
+            if isinstance(collator, ViewsCollator):
+                raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
+            for features in columns:
+                _check_host_loss(loss, features, collator.valid_label_columns)
+            return Reader(None, host=True)
+        reads = None if loss.relevance is None else loss.relevance.reads
+        if reads is not None and collator.label_kind not in ("auto", *reads):
+            raise ValueError(
+                f"label_kind must be 'auto' or one of {list(reads)}, which {loss.relevance!r} reads, got "
+                f"{collator.label_kind!r}."
+            )
+        declared = {_has_class_ids(features, collator.valid_label_columns) for features in columns}
+        if len(declared) > 1:
+            raise ValueError(
+                "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
+                "in another: cast the column, or give each dataset a loss of its own."
+            )
+        return Reader(loss.relevance, class_ids=True in declared)
+
+
+def _column_features(dataset: Any) -> Mapping[str, Any]:
+    return getattr(dataset, "features", None) or {}
+
+
+def _has_class_ids(features: Mapping[str, Any], label_columns: Iterable[str]) -> bool:
+    """Return whether the label column is declared as lists of classes."""
+    labels = next((features[name] for name in label_columns if name in features), None)
+    return type(getattr(labels, "feature", None)).__name__ == "ClassLabel"
+
+
+def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns: Iterable[str]) -> None:
+    """Raise ValueError, or say what happens, where a loss of sentence-transformers gets lists of documents."""
+    inputs = {
+        name: getattr(feature, "feature", None) for name, feature in features.items() if name not in label_columns
+    }
+    lists = [name for name, of in inputs.items() if getattr(of, "dtype", None) in ("string", "large_string")]
+    if not lists:
+        return
+    name = type(loss).__name__
+    if not isinstance(loss, LOSSES_OF_PAIRS):
+        raise ValueError(
+            f"{name} does not read lists of documents, got the column {lists[0]!r}: use a RankingLoss, or make columns "
+            "of single documents."
+        )
+    logger.warning(
+        "%s reads pairs: of each list in %r it gets the best document (the first of equals), and no label or id.",
+        name,
+        lists[0],
+    )

@@ -72,14 +72,18 @@ class ViewsCollator(RankingCollator):
         """
         if not features:
             return {}
+        reader = self.readers.get(features[0].get("dataset_name"), self.readers.get(None))
+        if reader is not None and reader.host:
+            raise ValueError("ViewsCollator makes views for a RankingLoss, got a loss of sentence-transformers.")
         columns = [name for name in features[0] if name not in [*self.valid_label_columns, "dataset_name"]]
         if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
             raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")
         (column,) = columns
         rows = [row | {column: view(row[column])} for view in self.views for row in features]
-        batch = super().__call__(rows)
-        label = batch.get("label", {})
-        described: dict[str, Tensor] = dict(label) if isinstance(label, dict) else {"label": label}
-        described["sample"] = torch.arange(len(features)).repeat(len(self.views))
-        described["keep"] = torch.tensor(self.keep, dtype=torch.float32).repeat_interleave(len(features))
-        return batch | {"label": described}
+        return super().__call__(rows)
+
+    def _describe_rows(self, count: int) -> dict[str, Tensor]:
+        """Return the sample of each view, and what the view keeps of it."""
+        samples = count // len(self.views)
+        keep = torch.tensor(self.keep, dtype=torch.float32)
+        return {"sample": torch.arange(samples).repeat(len(self.views)), "keep": keep.repeat_interleave(samples)}

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, StaticEmbedding, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertModel,
     CLIPConfig,
     CLIPImageProcessor,
@@ -60,8 +61,9 @@ def word_model(words: Iterable[str], dim: int = 16) -> SentenceTransformer:
     return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
 
 
-def tiny_bert(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SentenceTransformer:
-    """A BERT of two layers with random weights."""
+def _save_bert(
+    folder: Path, words: Iterable[str], dropout: float, architecture: type[BertModel | BertForMaskedLM]
+) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(words), pad_token="[PAD]", unk_token="[UNK]")
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -73,9 +75,29 @@ def tiny_bert(folder: Path, words: Iterable[str], dropout: float = 0.1) -> Sente
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
-    BertModel(config).save_pretrained(folder)
+    architecture(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def tiny_bert(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SentenceTransformer:
+    """A BERT of two layers with random weights."""
+    _save_bert(folder, words, dropout, BertModel)
     return SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32)], device="cpu")
+
+
+def tiny_splade(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SparseEncoder:
+    """The same BERT with a sparse embedding, one dimension per word."""
+    _save_bert(folder, words, dropout, BertForMaskedLM)
+    return SparseEncoder(str(folder), device="cpu")
+
+
+def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder | MultiVectorEncoder]:
+    """Encoders of the kinds that do not make one vector of an input."""
+    _save_bert(folder, words, 0.0, BertModel)
+    return [
+        CrossEncoder(str(folder), num_labels=1, device="cpu"),
+        MultiVectorEncoder(modules=[Transformer(str(folder))], device="cpu"),
+    ]
 
 
 TINY_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -149,6 +171,8 @@ def same_class(query: int, document: int) -> float:
 
 
 def shared_levels(query: Sequence[int], document: Sequence[int], weights: Sequence[float] | None = None) -> float:
+    if query[0] == -1 or document[0] == -1:  # no label at all
+        return NAN
     total = 0.0
     for level, (a, b) in enumerate(zip(query, document, strict=True)):
         if a != b or a == -1:

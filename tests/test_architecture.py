@@ -21,7 +21,7 @@ LAYERS = [
     {"kernels", "labels", "judgements", "_extras", "_host"},
     {"functional"},
     {"objectives", "relevance", "evaluation"},
-    {"losses", "collators", "samplers", "mining", "teachers", "augmentations"},
+    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations", "data"},
     {"views", "recipes"},
     {"trainer", "diagnostics"},
     {"__init__"},
@@ -38,6 +38,7 @@ APART = {
 KNOW_THE_HOST = {
     "_host.py",
     "collators.py",
+    "data",
     "diagnostics.py",
     "evaluation",
     "mining.py",

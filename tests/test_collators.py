@@ -37,7 +37,7 @@ def collate(rows, **options):
 def labels_of(column, **options):
     """The label tensor of a lone column of texts."""
     label = collate([{"text": "w1", "label": label} for label in column], **options)["label"]
-    return label["label"] if isinstance(label, dict) else label
+    return next(iter(label.values())) if isinstance(label, dict) else label
 
 
 def recorded(rows, **options):
@@ -105,7 +105,7 @@ def test_tensors_are_stacked():
 def test_another_name_of_the_label_column_may_be_given():
     rows = [{"text": "w1", "topic": "a"}, {"text": "w2", "topic": "b"}]
     batch = collate(rows, valid_label_columns=["topic"])
-    assert torch.equal(batch["label"], encode_ids(["a", "b"]))
+    assert torch.equal(batch["label"]["class"], encode_ids(["a", "b"]))
     assert not any(key.startswith("topic") for key in batch)
 
 
@@ -130,8 +130,7 @@ def test_integers_may_be_declared_classes():
 
 def test_sets_of_strings_become_flags_of_the_batchs_names_in_order():
     labels = labels_of([["b", "a"], ["c"], ["a"]])
-    assert labels.dtype == torch.bool
-    assert labels.tolist() == [[True, True, False], [False, False, True], [True, False, False]]
+    assert labels.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
 @pytest.mark.parametrize("kind", ["auto", "multi_label"])
@@ -147,18 +146,18 @@ def test_a_set_of_strings_may_be_empty_in_any_row(place, kind):
 def test_given_names_fix_the_columns_so_that_weights_keep_their_place():
     names = ["x", "b", "a"]
     labels = labels_of([["a"], ["b", "a"]], label_names=names)
-    assert labels.tolist() == [[False, False, True], [False, True, True]]
+    assert labels.tolist() == [[0, 0, 1], [0, 1, 1]]
     relevance = MultiLabel(idf=[1.0, 3.0, 1.0])(labels, labels)
     assert relevance.tolist() == [[1, 0.25], [0.25, 1]]
 
 
 def test_a_label_that_is_not_among_the_names_is_refused_with_its_row():
-    with pytest.raises(ValueError, match="every label must be among label_names, got 'c' in row 1"):
+    with pytest.raises(ValueError, match="labels that are among label_names, got 'c' in row 1"):
         labels_of([["a"], ["a", "c"]], label_names=["a", "b"])
 
 
 def test_a_label_twice_in_a_set_counts_once():
-    assert labels_of([["a", "a"], ["b"]]).tolist() == [[True, False], [False, True]]
+    assert labels_of([["a", "a"], ["b"]]).tolist() == [[1, 0], [0, 1]]
 
 
 # Paths.
@@ -187,7 +186,8 @@ def test_shorter_paths_have_no_code_below_and_match_nothing_there():
     labels = labels_of([["a"], ["a"], ["a", "x", "p"], []], label_kind="path")
     assert labels.shape == (4, 3)
     assert labels.eq(-1).tolist() == [[False, True, True], [False, True, True], [False] * 3, [True] * 3]
-    assert Hierarchy()(labels, labels).tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 3, 0], [0, 0, 0, 0]]
+    expected = torch.tensor([[1, 1, 1, NAN], [1, 1, 1, NAN], [1, 1, 3, NAN], [NAN] * 4])
+    assert torch.equal(Hierarchy()(labels, labels).nan_to_num(-1), expected.nan_to_num(-1))
 
 
 def test_codes_of_paths_are_the_same_in_every_batch():
@@ -209,7 +209,7 @@ def test_lists_of_documents_become_one_column_with_its_lengths_and_grades():
     assert [inputs for inputs, _ in calls] == [["w1", "w4", "w6"], ["w2", "w3", "w5", "w7", "w8", "w9"]]
     assert batch["label"]["list_sizes"].tolist() == [2, 1, 3]
     torch.testing.assert_close(
-        batch["label"]["label"],
+        batch["label"]["grades"],
         torch.tensor([[2.0, 0.0, NAN], [1.0, NAN, NAN], [0.0, 3.0, 1.0]]),
         equal_nan=True,
     )
@@ -231,13 +231,13 @@ def test_lists_need_no_grades():
 
 def test_integer_grades_and_unjudged_documents_are_read():
     batch = collate([{"query": "w1", "documents": ("w2", "w3"), "labels": (2, NAN)}])
-    torch.testing.assert_close(batch["label"]["label"], torch.tensor([[2.0, NAN]]), equal_nan=True)
+    torch.testing.assert_close(batch["label"]["grades"], torch.tensor([[2.0, NAN]]), equal_nan=True)
 
 
 def test_grades_of_several_columns_are_read_by_rows():
     rows = [{"query": "w1", "doc_1": "w2", "doc_2": "w3", "labels": [2.0, 1.0]}]
     assert collate(rows)["label"]["label"].tolist() == [[2.0, 1.0]]
-    assert collate(rows, label_kind="grades")["label"]["label"].tolist() == [[2.0, 1.0]]
+    assert collate(rows, label_kind="grades")["label"]["grades"].tolist() == [[2.0, 1.0]]
 
 
 def with_row(row, **changes):
@@ -255,7 +255,9 @@ def test_grades_that_are_not_as_many_as_the_documents_are_refused_with_the_row(r
 
 @pytest.mark.parametrize("row", [0, 1, 2])
 def test_an_empty_list_is_refused_with_the_row(row):
-    with pytest.raises(ValueError, match=f"each list in 'documents' must hold a document, .* row {row}"):
+    with pytest.raises(
+        ValueError, match=rf"'documents' must hold at least one document in each list, got \[\] in row {row}"
+    ):
         collate(with_row(row, documents=[], labels=[]))
 
 
@@ -278,10 +280,10 @@ def test_lists_beside_anything_but_one_column_of_queries_are_refused(row):
         collate([row])
 
 
-def test_chat_messages_and_numbers_are_inputs_and_no_lists():
+def test_chat_messages_are_an_input_and_not_a_list():
     chat = [{"role": "user", "content": "w1"}]
-    calls, batch = recorded([{"query": chat, "document": [0.5, 1.0]}])
-    assert [inputs for inputs, _ in calls] == [[chat], [[0.5, 1.0]]]
+    calls, batch = recorded([{"query": chat, "document": "w2"}])
+    assert [inputs for inputs, _ in calls] == [[chat], ["w2"]]
     assert "label" not in batch
 
 
@@ -359,7 +361,7 @@ def test_rows_of_a_dataset_are_read_in_any_format(form):
     batch = collate(list(Dataset.from_dict(columns).with_format(form)))
     assert torch.equal(batch["label"]["query_ids"], encode_ids([1, 2]))
     assert torch.equal(batch["label"]["document_ids"], encode_ids([3, 4, 5]))
-    torch.testing.assert_close(batch["label"]["label"], torch.tensor([[1.0, 0.0], [2.0, NAN]]), equal_nan=True)
+    torch.testing.assert_close(batch["label"]["grades"], torch.tensor([[1.0, 0.0], [2.0, NAN]]), equal_nan=True)
 
 
 def test_ids_and_grades_may_come_together():

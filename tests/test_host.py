@@ -8,7 +8,14 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainingArguments,
+    SparseEncoderTrainer,
+    SparseEncoderTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import Matryoshka2dLoss, MultipleNegativesRankingLoss
+from sentence_transformers.sparse_encoder.losses import SpladeLoss
 from transformers import EarlyStoppingCallback
 
 from st_rankloss import (
@@ -19,9 +26,10 @@ from st_rankloss import (
     RankingTrainer,
     SoftmaxCrossEntropy,
 )
-from st_rankloss.losses import CachedANDCGLoss
-from tests.losses.trained_in_processes import cases
-from tests.models import tiny_bert, word_model
+from st_rankloss._host import EMBEDDERS, check_encoder, inner_loss
+from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
+from tests.distributed.trainings import cases
+from tests.models import Passing, tiny_bert, tiny_splade, without_one_vector, word_model
 
 WORDS = [f"w{i}" for i in range(40)]
 LISTS = Dataset.from_dict(cases()["lists"][0])
@@ -192,3 +200,53 @@ def test_the_model_card_tells_of_a_cached_loss(tmp_path):
     assert '"objective": "ApproxNDCG(temperature=0.07' in card
     assert '"mini_batch_size": 4' in card
     assert "gu2021representation" in card
+
+
+@pytest.mark.parametrize("make", [RankingLoss, ANDCGLoss, CachedRankingLoss, CachedANDCGLoss])
+def test_encoders_without_one_vector_per_input_are_refused_by_name(make, tmp_path):
+    for model in (*without_one_vector(tmp_path, WORDS), "all-MiniLM-L6-v2", SentenceTransformer):
+        got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
+        with pytest.raises(TypeError) as error:
+            make(model)
+        assert str(error.value) == f"{make.__name__} needs a SentenceTransformer or a SparseEncoder, got {got}."
+
+
+def test_the_check_looks_through_compiled_and_distributed_models(tmp_path):
+    class Distributed(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    other = without_one_vector(tmp_path, WORDS)[1]
+    for wrap in (Distributed, torch.compile, lambda m: Distributed(torch.compile(m))):
+        with pytest.raises(TypeError, match="Mining needs a SentenceTransformer or a SparseEncoder, got a MultiVector"):
+            check_encoder(wrap(other), EMBEDDERS, "Mining")
+        check_encoder(wrap(word_model(WORDS)), EMBEDDERS, "Mining")
+    check_encoder(Passing(), EMBEDDERS, "Mining")
+
+
+@pytest.mark.parametrize("make", [ANDCGLoss, lambda model: CachedANDCGLoss(model, mini_batch_size=4)])
+def test_a_sparse_encoder_trains(make, tmp_path):
+    model = tiny_splade(tmp_path / "splade", WORDS, dropout=0.0)
+    args = SparseEncoderTrainingArguments(
+        str(tmp_path / "run"),
+        per_device_train_batch_size=20,
+        max_steps=20,
+        learning_rate=5e-3,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    trainer = SparseEncoderTrainer(model=model, args=args, train_dataset=PAIRS, loss=make(model))
+    trainer.train()
+    assert sum(losses_of(trainer)[-4:]) < sum(losses_of(trainer)[:4]) - 0.2
+
+
+def test_the_innermost_of_wrapped_losses_is_found(tmp_path):
+    bert, splade = tiny_bert(tmp_path / "bert", WORDS), tiny_splade(tmp_path / "splade", WORDS)
+    ours, theirs = ANDCGLoss(splade), MultipleNegativesRankingLoss(bert)
+    assert inner_loss(Matryoshka2dLoss(bert, theirs, [32, 16])) is theirs
+    assert inner_loss(SpladeLoss(splade, ours, 1e-3, 1e-3)) is ours
+    assert inner_loss(ours) is ours

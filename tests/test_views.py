@@ -62,7 +62,7 @@ def test_labels_come_along_with_the_views():
     assert label["label"].tolist() == [4, 7, 4, 7]
     assert label["keep"].tolist() == pytest.approx([1.0, 1.0, 0.3, 0.3])
     label = collator([{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": ["y"]}])["label"]
-    assert label["label"].tolist() == [[True, True], [False, True]] * 2
+    assert label["multi_label"].tolist() == [[1, 1], [0, 1]] * 2
     relevance = Views(MultiLabel())
     found = relevance(*relevance.pair(label, [4]))
     assert found[0].tolist() == pytest.approx([1.0, 0.5, 0.3, 0.15])
@@ -181,13 +181,15 @@ def test_prompts_of_the_arguments_reach_a_collator_that_was_passed(make, tmp_pat
     options = {"model": model, "train_dataset": Dataset.from_dict({"text": texts(4)}), "loss": ANDCGLoss(model)}
     collator = make(note)
     args = arguments(tmp_path, prompts={"text": "query: "}, router_mapping={"text": "query"})
-    RankingTrainer(args=args, data_collator=collator, **options)
-    assert collator.router_mapping == {"text": "query"}
-    assert all(text.startswith("query: ") for text in collator([{"text": "w1"}])["text_input_ids"])
+    told = RankingTrainer(args=args, data_collator=collator, **options).data_collator
+    assert told.router_mapping == {"text": "query"}
+    relevance = {} if make is ViewsCollator else {"label": 1}
+    assert all(text.startswith("query: ") for text in told([{"text": "w1"} | relevance])["text_input_ids"])
+    assert not collator.prompts  # another trainer may have other prompts
+    RankingTrainer(args=arguments(tmp_path, prompts={"text": "other: "}), data_collator=collator, **options)
 
     own = make(note, prompts={"text": "query: "})
-    RankingTrainer(args=arguments(tmp_path), data_collator=own, **options)
+    assert RankingTrainer(args=arguments(tmp_path), data_collator=own, **options).data_collator.prompts == own.prompts
     RankingTrainer(args=args, data_collator=own, **options)
-    assert own.prompts == {"text": "query: "}
     with pytest.raises(ValueError, match="data_collator has other prompts than the training arguments"):
         RankingTrainer(args=args, data_collator=make(note, prompts="other: "), **options)

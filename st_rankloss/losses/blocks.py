@@ -6,6 +6,7 @@ gradient goes straight to the embeddings, and the block is gone before the next 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,10 +39,11 @@ class BlockwiseSums(NamedTuple):
     """Sums over the queries of a batch."""
 
     parts: Tensor
-    """The objective's terms, ``(terms,)``; only their plain sum may be differentiated."""
+    """The objective's terms, ``(terms,)``, each with its own gradient."""
     defined: Tensor
     """How many queries had something to learn from, a scalar."""
     names: tuple[str, ...]
+    """The terms' names."""
 
 
 def sum_over_blocks(
@@ -67,7 +69,6 @@ def sum_over_blocks(
     Returns:
         The sums.
     """
-    names: list[str] = []
     with torch.autocast(queries.device.type, enabled=False):
         queries, documents = upcast(queries), upcast(documents)
         if similarity_fct is cos_sim:
@@ -78,22 +79,20 @@ def sum_over_blocks(
             block_size = len(queries)
         by_graph = None if similarity_fct in (cos_sim, dot_score) else similarity_fct
         task = BlockTask(relevance_of, objective, by_graph, block_size)
-        parts, defined = _BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled(), names)
-    return BlockwiseSums(parts, defined, tuple(names))
+        return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
 
 
 class _BlockwiseSum(torch.autograd.Function):
-    """Computes the embeddings' gradient along with the sums, and keeps nothing else for backward."""
+    """Computes the embeddings' gradients along with the sums, and keeps nothing else for backward."""
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, documents: Tensor, task: BlockTask, grad_enabled: bool, names: list[str]
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, queries: Tensor, documents: Tensor, task: BlockTask, grad_enabled: bool
+    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         with_grad = grad_enabled and any(ctx.needs_input_grad[:2])
         queries, documents = queries.detach(), documents.detach()
-        grad_queries = torch.zeros_like(queries) if with_grad else None
-        grad_documents = torch.zeros_like(documents) if with_grad else None
-        totals: dict[str, Tensor] = {}
+        totals: dict[str, Tensor] = defaultdict(lambda: queries.new_zeros(()))
+        gradients = defaultdict(lambda: (torch.zeros_like(queries), torch.zeros_like(documents)))
         defined = queries.new_zeros(())
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
@@ -103,26 +102,28 @@ class _BlockwiseSum(torch.autograd.Function):
             with torch.set_grad_enabled(with_grad):
                 parts = task.objective.parts(block.similarity, relevance)
                 parts = {name: torch.where(counts, part, 0).sum() for name, part in parts.items()}
-                loss = torch.stack(list(parts.values())).sum()
             for name, part in parts.items():
-                totals[name] = totals.get(name, 0) + part.detach()
+                totals[name] += part.detach()
+                if with_grad:
+                    of_queries, of_documents = gradients[name]
+                    block.send_back(part, of_queries[rows], of_documents, last=part is [*parts.values()][-1])
             defined += counts.sum()
-            if grad_queries is not None and grad_documents is not None:
-                block.send_back(loss, grad_queries[rows], grad_documents)
-        names.extend(totals)
-        if grad_queries is not None and grad_documents is not None:
-            ctx.save_for_backward(grad_queries, grad_documents)
+            del block, relevance, counts, parts, part  # before the next block takes as much again
+        if with_grad:
+            ctx.save_for_backward(*(each for both in gradients.values() for each in both))
         ctx.mark_non_differentiable(defined)
-        return torch.stack(list(totals.values())), defined
+        return torch.stack([*totals.values()]), defined, tuple(totals)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_parts: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        grad_queries, grad_documents = ctx.saved_tensors
-        # The gradient at hand is that of the plain sum of all parts. NaN says loudly, and without making the
-        # host wait, that somebody has weighted the parts differently.
-        scale = torch.where((grad_parts == grad_parts[0]).all(), grad_parts[0], torch.nan)
-        return grad_queries * scale, grad_documents * scale, None, None, None
+    def backward(ctx: Any, weights: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        # Every term has its own gradient, at the price of two more matrix products per block: whoever weights or drops
+        # a term gets what that means.
+        saved = ctx.saved_tensors
+        of_queries, of_documents = (
+            sum(weight * each for weight, each in zip(weights, saved[place::2], strict=True)) for place in (0, 1)
+        )
+        return of_queries, of_documents, None, None
 
 
 class _Block:
@@ -139,16 +140,13 @@ class _Block:
             self.queries, self.documents = (x.detach().requires_grad_(with_grad) for x in (queries, documents))
             self.similarity = upcast(similarity_fct(self.queries, self.documents))
 
-    def send_back(self, loss: Tensor, grad_queries: Tensor, grad_documents: Tensor) -> None:
-        """Add the gradient of ``loss`` to those of the block's queries and of all documents."""
+    def send_back(self, part: Tensor, grad_queries: Tensor, grad_documents: Tensor, *, last: bool) -> None:
+        """Add a term's gradient to those of the block's queries and of all documents; the ``last`` frees the graph."""
+        inputs = (self.queries, self.documents) if self.by_graph else (self.similarity,)
+        grads = torch.autograd.grad(part, inputs, retain_graph=not last)
         if self.by_graph:
-            for total, grad in zip(
-                (grad_queries, grad_documents),
-                torch.autograd.grad(loss, (self.queries, self.documents)),
-                strict=True,
-            ):
-                total.add_(grad)
-            return
-        (grad,) = torch.autograd.grad(loss, self.similarity)
-        grad_queries.addmm_(grad, self.documents)
-        grad_documents.addmm_(grad.T, self.queries)
+            grad_queries.add_(grads[0])
+            grad_documents.add_(grads[1])
+        else:
+            grad_queries.addmm_(grads[0], self.documents)
+            grad_documents.addmm_(grads[0].T, self.queries)

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from st_rankloss._host import CachedLossMixin, count_rows, has_static_embedding_input
+from st_rankloss._host import CachedLossMixin, count_rows, has_static_embedding_input, layers_are_replayed
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.settings import check_count
@@ -88,8 +88,17 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
 
         Returns:
             The loss, a scalar.
+
+        Raises:
+            ValueError: If the loss is within AdaptiveLayerLoss or Matryoshka2dLoss; and as `RankingLoss.forward`.
         """
-        features = [dict(column) for column in sentence_features]
+        if layers_are_replayed(self.model):
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} does not work in AdaptiveLayerLoss or Matryoshka2dLoss: it embeds the batch again in "
+                f"backward, when these have let go of the model's layers. Use {name.removeprefix('Cached')} there."
+            )
+        features = list(sentence_features)
         pairing = self._pair([count_rows(column) for column in features], labels)  # raises before the model runs
         loss: Tensor = super().forward_cached(features, pairing)
         return loss

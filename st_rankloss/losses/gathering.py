@@ -87,8 +87,8 @@ def gather_batch(
     if "label_codes" in batch:
         place = [name for name, _ in pieces].index("label_codes")
         everyone = _gather(batch.pop("label_codes"), extents(place)[0])
-        hot = _rename_columns(batch["label"], pieces[place][1], everyone)
-        pieces = [(name, hot if name == "label" else piece) for name, piece in pieces]
+        hot = _rename_columns(batch["multi_label"], pieces[place][1], everyone)
+        pieces = [(name, hot if name == "multi_label" else piece) for name, piece in pieces]
 
     gathered: dict[str, list[Tensor]] = {}
     for place, (name, piece) in enumerate(pieces):
@@ -170,4 +170,4 @@ def _rename_columns(hot: Tensor, codes: Tensor, everyone: Tensor) -> Tensor:
     same = everyone[:, None] == everyone
     first = ~same.tril(-1).any(1)
     place = (codes[:, None] == everyone) & first
-    return (hot.float() @ place.float()) > 0
+    return hot @ place.to(hot.dtype)

@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from torch import Tensor
 
 
 class LossParts(dict[str, Tensor]):
-    """Named terms of a loss that also scale and add like a number, as wrappers such as MatryoshkaLoss do.
+    """Named terms of a loss, each with its own gradient, that scale and add like the number that is their sum.
+
+    The trainer logs a loss that is a dict by its terms. Wrappers such as MatryoshkaLoss and AdaptiveLayerLoss expect a
+    number: they weight and add losses, and add terms of their own, which are kept under the name ``added``.
 
     Example:
-        >>> import torch
-        >>> 0.0 + 2 * LossParts(a=torch.tensor(1.0)) + LossParts(a=torch.tensor(3.0))
-        {'a': tensor(5.)}
+        >>> parts = LossParts(a=torch.tensor(1.0), b=torch.tensor(4.0))
+        >>> 0.0 + 2 * parts / 4 + LossParts(a=torch.tensor(3.0)) + torch.tensor(0.5)
+        {'a': tensor(3.5000), 'b': tensor(2.), 'added': tensor(0.5000)}
+        >>> float(-parts), (parts - parts).item()
+        (-5.0, 0.0)
     """
 
-    def __mul__(self, weight: float) -> LossParts:
-        return LossParts({name: weight * part for name, part in self.items()})
+    __array_ufunc__ = None  # so that a weight that is a numpy number leaves the product to us
+
+    def __mul__(self, weight: float | Tensor) -> LossParts:
+        return LossParts({name: part * weight for name, part in self.items()})
 
     __rmul__ = __mul__
 
-    def __add__(self, other: LossParts | float) -> LossParts:
-        if not isinstance(other, dict):
-            other = LossParts() if other == 0 else LossParts(constant=next(iter(self.values())).new_tensor(other))
+    def __truediv__(self, divisor: float | Tensor) -> LossParts:
+        return LossParts({name: part / divisor for name, part in self.items()})
+
+    def __neg__(self) -> LossParts:
+        return self * -1
+
+    def __add__(self, other: Mapping[str, Tensor] | Tensor | float) -> LossParts:
+        if not isinstance(other, Mapping):
+            # Where a sum begins there is nothing to name; a tensor is not compared, which would wait for its device.
+            is_start = not isinstance(other, Tensor) and other == 0
+            other = {} if is_start else {"added": torch.as_tensor(other, **_like(next(iter(self.values()))))}
         both = {**self, **other}
         return LossParts({n: self[n] + other[n] if n in self and n in other else both[n] for n in both})
 
     __radd__ = __add__
+
+    def __sub__(self, other: Mapping[str, Tensor] | Tensor | float) -> LossParts:
+        return self + -(LossParts(other) if isinstance(other, Mapping) else other)
+
+    def __rsub__(self, other: Tensor | float) -> LossParts:
+        return -self + other
+
+    def __float__(self) -> float:
+        return self.item()
 
     def total(self) -> Tensor:
         """Return the loss: the sum of all terms."""
         first, *rest = self.values()
         return sum(rest, start=first)
 
-    def backward(self) -> None:
-        """Send the gradient of the sum back."""
-        self.total().backward()
+    def item(self) -> float:
+        """Return the loss as a number."""
+        return self.total().item()
+
+    def detach(self) -> LossParts:
+        """Return the terms without their gradients."""
+        return LossParts({name: part.detach() for name, part in self.items()})
+
+    def backward(self, *args: Any, **kwargs: Any) -> None:
+        """Send the gradient of the sum back; arguments are those of `torch.Tensor.backward`."""
+        self.total().backward(*args, **kwargs)
+
+
+def _like(tensor: Tensor) -> dict[str, Any]:
+    return {"dtype": tensor.dtype, "device": tensor.device}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from st_rankloss._host import cos_sim, count_rows, device_of, embed
+from st_rankloss._host import EMBEDDERS, check_encoder, cos_sim, count_rows, device_of, embed
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
 from st_rankloss.functional.lists import NO_RELEVANT
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
@@ -53,7 +53,7 @@ class RankingLoss(nn.Module):
     reads the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²).
 
     Args:
-        model: The SentenceTransformer to train.
+        model: The SentenceTransformer or SparseEncoder to train.
         objective: An `Objective`, a mixture such as ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``, or any
             function of (similarity, relevance) that returns a loss for each query.
         relevance: What the labels mean: a `Relevance`, or any function of (query_labels, document_labels)
@@ -72,7 +72,7 @@ class RankingLoss(nn.Module):
         mixup: Also rank mixtures of documents, see `EmbeddingMixup`.
 
     Raises:
-        TypeError: If ``objective`` or ``relevance`` is not callable.
+        TypeError: If ``model`` is of another kind, or ``objective`` or ``relevance`` is not callable.
         ValueError: If ``block_size`` is below 1 or ``no_relevant`` unknown. In `forward`, before the model
             runs: if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous.
 
@@ -128,6 +128,7 @@ class RankingLoss(nn.Module):
         mixup: EmbeddingMixup | None = None,
     ) -> None:
         super().__init__()
+        check_encoder(model, EMBEDDERS, type(self).__name__)
         check_at_least(block_size, 1, "block_size")
         check_choice(no_relevant, NO_RELEVANT, "no_relevant")
         if not callable(similarity_fct):
@@ -270,7 +271,7 @@ class RankingLoss(nn.Module):
         for direction in directions:
             total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
             means = means + total * (len(shares.rows) / len(directions)) / counts[direction].sum().clamp_min(1)
-        parts = LossParts(zip(columns[0].names, means, strict=True))
+        parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -6,8 +6,8 @@ where unjudged, and usable alone. Any function of that form serves as well.
 
 from __future__ import annotations
 
-from st_rankloss.relevance.base import UNJUDGED, CustomRelevance, Relevance
-from st_rankloss.relevance.choice import as_relevance, choose_relevance
+from st_rankloss.relevance.base import UNJUDGED, CustomRelevance, Relevance, as_relevance
+from st_rankloss.relevance.choice import choose_relevance
 from st_rankloss.relevance.labels import Classes, Hierarchy, MultiLabel, Numeric, Vectors
 from st_rankloss.relevance.lists import Lists, Pairs
 from st_rankloss.relevance.qrels import Qrels, encode_ids

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
+
+from st_rankloss.labels import LABEL_KINDS
 
 Labels = Tensor | dict[str, Tensor]
 """Labels of queries or of documents: one tensor, or several by name, with a row each."""
@@ -20,9 +23,12 @@ UNJUDGED = float("nan")
 class Relevance:
     """Relevance of documents for queries, from their labels.
 
-    Subclasses implement `__call__`. `pair` tells which of a batch's labels belong to queries and which to
-    documents; here, each row has one label, which holds for all its columns.
+    Subclasses implement `__call__` and name the kinds of labels that they read. `pair` splits a batch's labels into
+    those of queries and those of documents; here, each row has one label, which holds for all its columns.
     """
+
+    reads: ClassVar[tuple[str, ...]] = LABEL_KINDS
+    """The kinds of labels, see `st_rankloss.labels`, that this relevance understands."""
 
     def __call__(self, query_labels: Any, document_labels: Any) -> Tensor:
         """Compute relevance, at least 0, NaN where unjudged: shape ``(Q, D)``, floating."""
@@ -47,6 +53,7 @@ class Relevance:
         """
         label = require(batch, "label", self)
         check_rows(label, sizes[0], "labels")
+        check_list_sizes(batch, sizes)
         if any(size != sizes[0] for size in sizes):
             raise ValueError(
                 f"{self!r} needs one document a row in each column, got columns of {list(sizes)} rows; "
@@ -83,22 +90,75 @@ class CustomRelevance(Relevance):
         return getattr(self.function, "__name__", None) or repr(self.function)
 
 
+def as_relevance(relevance: Relevance | Callable[[Any, Any], Tensor]) -> Relevance:
+    """Return a relevance as it is, and a function as a `CustomRelevance`; raise TypeError for a class."""
+    if isinstance(relevance, type):
+        raise TypeError(f"relevance must be a relevance or a function, got the class {relevance.__name__}: call it.")
+    return relevance if isinstance(relevance, Relevance) else CustomRelevance(relevance)
+
+
+def label_of(batch: Batch, relevance: Relevance) -> Tensor | None:
+    """Return a batch's label tensor, or None; raise ValueError if it is of a kind that ``relevance`` does not read.
+
+    Labels stand under the name of their kind; under ``label`` where nobody has declared one, as from the collator of
+    sentence-transformers.
+    """
+    kind = next((kind for kind in LABEL_KINDS if kind in batch), None)
+    if kind is None:
+        return batch.get("label")
+    if kind not in relevance.reads:
+        wanted = " or ".join(map(repr, relevance.reads))
+        raise ValueError(
+            f"{relevance!r} reads labels of the kind {wanted}, got {kind!r}: train with RankingTrainer, which reads "
+            f"labels as the loss needs them, or set RankingCollator's label_kind to {wanted}."
+        )
+    return batch[kind]
+
+
 def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
     """Return the batch's tensor ``name``, or raise ValueError that says how it gets there."""
-    if batch.get(name) is None:
+    tensor = label_of(batch, relevance) if name == "label" else batch.get(name)
+    if tensor is None:
         remedy = {
             "label": "the dataset needs a column called label, labels, score or scores",
-            "list_sizes": "use RankingCollator (or RankingTrainer), which takes columns of lists",
-            "query_ids": "use RankingCollator (or RankingTrainer) and a column of ids beside the first input "
-            "column, called like it with _id at the end",
-            "document_ids": "use RankingCollator (or RankingTrainer) and a column of ids beside each input "
-            "column of documents, called like it with _id or _ids at the end",
+            "list_sizes": "use RankingTrainer, whose collator takes columns of lists",
+            "query_ids": "use RankingTrainer and a column of ids beside the first input column, named like it with "
+            "_id at the end",
+            "document_ids": "use RankingTrainer and a column of ids beside each input column of documents, named like "
+            "it with _id or _ids at the end",
         }[name]
         raise ValueError(f"{relevance!r} needs {name}, which this batch lacks: {remedy}.")
-    return batch[name]
+    return tensor
 
 
 def check_rows(tensor: Tensor, rows: int, name: str) -> None:
     """Raise ValueError unless ``tensor`` has ``rows`` rows."""
     if tensor.dim() == 0 or len(tensor) != rows:
         raise ValueError(f"{name} must have a row for each of the {rows} inputs, got shape {tuple(tensor.shape)}.")
+
+
+def check_list_sizes(batch: Batch, sizes: Sequence[int]) -> None:
+    """Raise ValueError if lists of documents have been cut on their way (known on a CPU only)."""
+    lengths = batch.get("list_sizes")
+    if lengths is not None and lengths.device.type == "cpu" and lengths.sum() != sizes[-1]:
+        raise ValueError(
+            f"the lists of this batch hold {int(lengths.sum())} documents, but {sizes[-1]} arrived: accelerate cuts "
+            "columns to one length when it dispatches batches; train with RankingTrainer, or with "
+            "accelerator_config={'dispatch_batches': False}."
+        )
+
+
+def leave_out_unlabelled(relevance: Tensor, queries: Tensor, documents: Tensor) -> Tensor:
+    """Mark as unjudged what has no label.
+
+    Args:
+        relevance: Shape ``(Q, D)``; changed in place.
+        queries: Whether a query lacks a label, shape ``(Q,)``, bool.
+        documents: Whether a document does, shape ``(D,)``, bool.
+
+    Returns:
+        Relevance, NaN in the rows and columns of what has no label.
+    """
+    if relevance.device.type == "cpu" and not (queries.any() or documents.any()):
+        return relevance
+    return relevance.masked_fill_(queries[:, None] | documents, torch.nan)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from st_rankloss.relevance.base import Batch, CustomRelevance, Relevance
-from st_rankloss.relevance.labels import Classes, MultiLabel, Numeric
+from st_rankloss.labels import LABEL_KINDS
+from st_rankloss.relevance.base import Batch, Relevance
+from st_rankloss.relevance.labels import Classes, Hierarchy, MultiLabel, Numeric
 from st_rankloss.relevance.lists import Lists, Pairs
 from st_rankloss.relevance.views import Views
-
-
-def as_relevance(relevance: Relevance | Callable[[Any, Any], Tensor]) -> Relevance:
-    """Return a relevance as it is, and a function as a `CustomRelevance`."""
-    return relevance if isinstance(relevance, Relevance) else CustomRelevance(relevance)
 
 
 def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
@@ -28,6 +23,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     1                integers (B,)               Classes()
     1                floats (B,)                 Numeric()
     1                booleans (B, labels)        MultiLabel()
+    1                paths, label sets ¹         Hierarchy(), MultiLabel()
     1                other (B, n)                error: MultiLabel, Hierarchy, Numeric, Vectors
     2 or more        none                        Pairs()
     2                floats (B,)                 Pairs(): scored pairs
@@ -37,6 +33,8 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     any              with ids                    error: Qrels(qrels)
     1, of views      none or as for 1 column     Views() or Views(relevance)
     ===============  ==========================  ============================================
+
+    ¹ as `RankingCollator` declares them.
 
     Args:
         batch: The batch's labels by name.
@@ -52,38 +50,52 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
         >>> choose_relevance({}, [32, 32])
         Pairs(off_diagonal=0.0)
     """
-    label, columns = batch.get("label"), len(sizes)
+    kind, columns = next((kind for kind in LABEL_KINDS if kind in batch), "label"), len(sizes)
+    label = batch.get(kind)
     if "query_ids" in batch:
-        raise ValueError("relevance=None cannot know the judgements behind ids: give relevance=Qrels(qrels).")
+        raise ValueError("relevance=None cannot know the judgements behind ids: pass relevance=Qrels(qrels).")
     if "sample" in batch:  # views of samples, by ViewsCollator
-        return Views(None if label is None else _of_samples(label))
+        return Views(None if label is None else _of_samples(label, kind))
     if columns == 1:
-        return _of_samples(label)
+        return _of_samples(label, kind)
+    if kind in _OF_KIND:
+        raise ValueError(_ambiguous(columns, label, kind))
     if "list_sizes" in batch or (label is not None and label.dim() == 2 and 2 <= label.shape[1] == columns - 1):
         return Lists()
     if label is None or (columns == 2 and label.dim() == 1 and label.is_floating_point()):
         return Pairs()
-    raise ValueError(
-        f"relevance=None is ambiguous for {columns} input columns and labels of {_describe(label)}: give "
-        "relevance=Classes() if labels are classes of the rows, Hierarchy() or MultiLabel() if they are "
-        "levels or label sets, Numeric() if they are numbers, Vectors() if they are vectors, Pairs() if they score "
-        "each row's first document."
-    )
+    raise ValueError(_ambiguous(columns, label, kind))
 
 
-def _of_samples(label: Tensor | None) -> Relevance:
+_OF_KIND: dict[str, Relevance] = {"class": Classes(), "path": Hierarchy(), "multi_label": MultiLabel()}
+"""What labels of a kind mean where every row is a sample with a label of its own."""
+
+
+def _of_samples(label: Tensor | None, kind: str) -> Relevance:
     if label is None:
         raise ValueError(
             "relevance=None needs labels for a single input column: the dataset needs a column called label, "
             "labels, score or scores."
         )
+    if kind in _OF_KIND:
+        return _OF_KIND[kind]
     if label.dim() == 1:
-        return Numeric() if label.is_floating_point() else Classes()
+        return Numeric() if label.is_floating_point() or kind == "numbers" else Classes()
     if label.dim() == 2 and label.dtype == torch.bool:
         return MultiLabel()
     raise ValueError(
-        f"relevance=None is ambiguous for labels of {_describe(label)}: give relevance=MultiLabel() if they are "
+        f"relevance=None is ambiguous for labels of {_describe(label)}: pass relevance=MultiLabel() if they are "
         "multi-hot, Hierarchy() if they are levels, Numeric() if they are numbers, Vectors() if they are vectors."
+    )
+
+
+def _ambiguous(columns: int, label: Tensor | None, kind: str) -> str:
+    described = "no labels" if label is None else f"labels of {_describe(label)}"
+    return (
+        f"relevance=None is ambiguous for {columns} input columns and {described} ({kind}): pass "
+        "relevance=Classes() if labels are classes of the rows, Hierarchy() or MultiLabel() if they are "
+        "levels or label sets, Numeric() if they are numbers, Vectors() if they are vectors, Pairs() if they score "
+        "each row's first document."
     )
 
 

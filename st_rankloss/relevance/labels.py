@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.relevance.base import Batch, Labels, Relevance
+from st_rankloss.relevance.base import Batch, Labels, Relevance, label_of, leave_out_unlabelled
+
+_NONE = -1
+"""The code of a class or a level that is missing."""
+
+
+def warn_of_unlabelled(unlabelled: Tensor) -> None:
+    """Warn if rows have no label (on a CPU only; Python's default filter shows it once)."""
+    if unlabelled.device.type == "cpu" and unlabelled.any():
+        warnings.warn(
+            "Some rows have no label (None, NaN, an empty string, or -1 as a class): they are unjudged, so that no "
+            "query ranks them and they rank nothing.",
+            stacklevel=2,
+        )
 
 
 @dataclass(frozen=True)
 class Classes(Relevance):
     """1 between samples of one class, else 0.
 
-    Labels: integers, shape ``(B,)``; strings through `RankingCollator`.
+    Labels: integers, shape ``(B,)``; strings through `RankingCollator`. -1 (or None, through `RankingCollator`) means
+    "no label": such a sample is unjudged.
 
     Example:
         >>> Classes()(torch.tensor([3, 5]), torch.tensor([5, 3, 3]))
@@ -27,9 +42,12 @@ class Classes(Relevance):
                 [1., 0., 0.]])
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("class",)
+
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare classes: ``(Q,)`` and ``(D,)`` to ``(Q, D)``."""
-        return (query_labels[:, None] == document_labels).float()
+        same = (query_labels[:, None] == document_labels).float()
+        return leave_out_unlabelled(same, query_labels == _NONE, document_labels == _NONE)
 
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is one integer for each sample."""
@@ -37,15 +55,16 @@ class Classes(Relevance):
             raise ValueError(
                 f"Classes() reads one integer class for each row, got {label.dtype} of shape {tuple(label.shape)}."
             )
+        warn_of_unlabelled(label == _NONE)
 
 
 @dataclass(frozen=True)
 class Hierarchy(Relevance):
     """The weight of the levels, from the top, that two samples share.
 
-    Labels: one code a level, coarse to fine, integers of shape ``(B, levels)``; -1 says "none at this level"
-    and matches nothing. A level counts only where all coarser ones match. `RankingCollator` with
-    ``label_kind="path"`` makes them of lists of strings.
+    Labels: one code per level, coarse to fine, integers of shape ``(B, levels)``; lists of strings through
+    `RankingCollator`. A level counts only where all coarser ones match; -1 says "none at this level" and matches
+    nothing. A sample with -1 at its coarsest level has no label and is unjudged.
 
     Args:
         weights: What each level adds, above 0, coarse to fine; None means 1 each.
@@ -59,6 +78,7 @@ class Hierarchy(Relevance):
         tensor([[2., 1., 0.]])
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("path",)
     weights: tuple[float, ...] | None = None
 
     def __init__(self, weights: Sequence[float] | None = None) -> None:
@@ -70,19 +90,25 @@ class Hierarchy(Relevance):
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare paths: ``(Q, levels)`` and ``(D, levels)`` to ``(Q, D)``."""
-        self.check(query_labels)
+        self._check_form(query_labels)
         weights = self.weights or (1.0,) * query_labels.shape[1]
         relevance = torch.zeros(len(query_labels), len(document_labels), device=query_labels.device)
         shared: Tensor | None = None
         for weight, query, document in zip(weights, query_labels.T, document_labels.T, strict=True):
-            same = (query[:, None] == document) & (query != -1)[:, None]
+            same = (query[:, None] == document) & (query != _NONE)[:, None]
             shared = same if shared is None else shared & same
             relevance.add_(shared, alpha=weight)
-        return relevance
+        return leave_out_unlabelled(relevance, query_labels[:, 0] == _NONE, document_labels[:, 0] == _NONE)
 
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is one integer for each sample and level."""
-        if label.dim() != 2 or label.is_floating_point():
+        self._check_form(label)
+        if label.device.type == "cpu" and ((label[:, :-1] == _NONE) & (label[:, 1:] != _NONE)).any():
+            raise ValueError(f"{self!r} reads paths without gaps, got a level below one that is missing (-1).")
+        warn_of_unlabelled(label[:, 0] == _NONE)
+
+    def _check_form(self, label: Tensor) -> None:
+        if label.dim() != 2 or label.is_floating_point() or not label.shape[1]:
             raise ValueError(
                 f"{self!r} reads one integer for each row and level, shape (rows, levels), "
                 f"got {label.dtype} of shape {tuple(label.shape)}."
@@ -100,13 +126,13 @@ _SETS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class MultiLabel(Relevance):
-    """How much two label sets agree, in [0, 1]; a sample without labels agrees with none.
+    """How much two label sets agree, in [0, 1]; an empty set agrees with none.
 
     With A and B the sets and |·| their total weight: ``"jaccard"`` |A∩B| / |A∪B|, ``"cosine"``
     |A∩B| / √(|A||B|), ``"overlap"`` |A∩B| / min(|A|, |B|), ``"dice"`` 2|A∩B| / (|A| + |B|).
 
-    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or degrees of membership between); lists of strings
-    through `RankingCollator`.
+    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or degrees of membership between), NaN throughout a row without
+    label, which is unjudged; lists of strings or of class ids through `RankingCollator`.
 
     Args:
         agreement: One of the names above.
@@ -122,6 +148,8 @@ class MultiLabel(Relevance):
         tensor([[1.0000, 0.5000, 0.0000]])
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("multi_label",)
+
     def __init__(self, agreement: str = "jaccard", *, idf: Sequence[float] | Tensor | None = None) -> None:
         check_choice(agreement, _SETS, "agreement")
         self.agreement = agreement
@@ -131,24 +159,31 @@ class MultiLabel(Relevance):
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare label sets: ``(Q, labels)`` and ``(D, labels)`` to ``(Q, D)``."""
-        self.check(query_labels)
+        self._check_form(query_labels)
         query, document = query_labels.float(), document_labels.float()
         weights = 1 if self.idf is None else self.idf.to(query.device, non_blocking=True)
         weighted = query * weights
         both = weighted @ document.T
         sizes = weighted.sum(1)[:, None], (document * weights).sum(1)
-        return torch.where(both > 0, _SETS[self.agreement](both, *sizes), 0)
+        return torch.where(both > 0, _SETS[self.agreement](both, *sizes), both)  # 0, or NaN where a label is missing
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless the labels are multi-hot and as many as the weights."""
+        """Raise ValueError unless the labels are multi-hot, one column for each weight."""
+        self._check_form(label)
+        if label.device.type == "cpu" and label.dtype != torch.bool:
+            wrong = label[(label < 0) | (label > 1)]
+            if len(wrong):
+                raise ValueError(f"{self!r} reads labels in [0, 1], got {wrong[0].item()!r}.")
+            warn_of_unlabelled(label.isnan().any(1))
+
+    def _check_form(self, label: Tensor) -> None:
         if label.dim() != 2:
             raise ValueError(f"{self!r} reads multi-hot labels, shape (rows, labels), got {tuple(label.shape)}.")
         if self.idf is not None and len(self.idf) != label.shape[1]:
-            raise ValueError(f"{self!r} has {len(self.idf)} weights, but there are {label.shape[1]} labels.")
-        if label.device.type == "cpu" and label.dtype != torch.bool:
-            wrong = label[~((label >= 0) & (label <= 1))]
-            if len(wrong):
-                raise ValueError(f"{self!r} reads labels in [0, 1], got {wrong[0].item()!r}.")
+            raise ValueError(
+                f"{self!r} has {len(self.idf)} weights, but there are {label.shape[1]} labels; sets of names need "
+                "RankingCollator(label_names=...), which fixes their order."
+            )
 
     def __repr__(self) -> str:
         idf = "" if self.idf is None else f", idf=<{len(self.idf)} weights>"
@@ -170,7 +205,7 @@ class Numeric(Relevance):
     bandwidths, Euclidean over several targets. A wide bandwidth makes everything a little relevant, and any
     order a good one; narrow it if the loss starts low.
 
-    Labels: numbers, shape ``(B,)``, or ``(B, targets)``.
+    Labels: finite numbers, shape ``(B,)``, or ``(B, targets)``; NaN means "no label": such a sample is unjudged.
 
     Args:
         kernel: One of the names above.
@@ -185,6 +220,7 @@ class Numeric(Relevance):
         tensor([[1.0000, 0.5000, 0.0000]])
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("numbers",)
     kernel: str = "gaussian"
     bandwidth: float | tuple[float, ...] | None = None
 
@@ -203,7 +239,7 @@ class Numeric(Relevance):
             query, document = self._in_bandwidths(query_labels, document_labels)
         # The exact form: distances by matrix products would call unequal numbers equal.
         distance: Tensor = torch.cdist(query, document, compute_mode="donot_use_mm_for_euclid_dist")
-        return _KERNELS[self.kernel](distance)
+        return _KERNELS[self.kernel](distance.float())
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
         """Scale the batch's labels, once for all its blocks."""
@@ -213,24 +249,26 @@ class Numeric(Relevance):
     def _in_bandwidths(self, query_labels: Any, document_labels: Any) -> tuple[Tensor, Tensor]:
         work = torch.float32 if document_labels.device.type == "mps" else torch.float64
         query, document = (x.to(work).reshape(len(x), -1) for x in (query_labels, document_labels))
+        middle = document.nanmean(dim=0).nan_to_num()
         if self.bandwidth is None:
-            width = 0.25 * document.std(dim=0, correction=0)
+            width = 0.25 * (document - middle).square().nanmean(dim=0).sqrt()
             width = torch.where(width > 0, width, 1)
         else:
             width = torch.tensor(self.bandwidth, dtype=work).to(query.device, non_blocking=True)
-        # From the middle, so that float32 keeps the distances of numbers far from 0.
-        middle = document.mean(dim=0)
-        return ((query - middle) / width).float(), ((document - middle) / width).float()
+        # From the middle and in float64, since one outlier would take the digits of all others.
+        return (query - middle) / width, (document - middle) / width
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless there is a finite number for each sample and target."""
+        """Raise ValueError unless there is a finite number, or NaN, for each sample and target."""
         if label.dim() not in (1, 2):
             raise ValueError(f"{self!r} reads shape (rows,) or (rows, targets), got {tuple(label.shape)}.")
         targets = 1 if label.dim() == 1 else label.shape[1]
         if isinstance(self.bandwidth, tuple | list) and len(self.bandwidth) != targets:
             raise ValueError(f"{self!r} has {len(self.bandwidth)} bandwidths, but there are {targets} targets.")
-        if label.device.type == "cpu" and not label.isfinite().all():
-            raise ValueError(f"{self!r} reads finite numbers, got {label[~label.isfinite()][0].item()!r}.")
+        if label.device.type == "cpu" and label.is_floating_point():
+            if label.isinf().any():
+                raise ValueError(f"{self!r} reads finite numbers, got {label[label.isinf()][0].item()!r}.")
+            warn_of_unlabelled(label.isnan())
 
 
 @dataclass(frozen=True)
@@ -240,10 +278,10 @@ class Vectors(Relevance):
     Relevance is max(0, (cos - threshold) / (1 - threshold)) ** power. Raise either where everything is a
     little similar to everything, which would make any order a good one.
 
-    Labels: one vector a row, shape ``(B, dimensions)``, which holds for all its columns; or one for each input
-    column, ``(B, columns, dimensions)``, as `add_embeddings` makes them of two columns or more. Under
-    MatryoshkaLoss they must come through `RankingCollator`: a plain label tensor as wide as the embeddings
-    would be truncated with them.
+    Labels: one vector per row, shape ``(B, dimensions)``, which holds for all its columns; or one for each input
+    column, ``(B, columns, dimensions)``, as `add_embeddings` makes them of two columns or more. NaN throughout means
+    "no label", and unjudged. Under MatryoshkaLoss vectors must come through `RankingCollator`: a plain label tensor as
+    wide as the embeddings would be truncated with them.
 
     Args:
         threshold: Cosine up to which nothing is relevant, in [0, 1).
@@ -258,6 +296,7 @@ class Vectors(Relevance):
         tensor([[1.0000, 0.6000, 0.0000]])
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("numbers",)
     threshold: float = 0.0
     power: float = 1.0
 
@@ -274,7 +313,7 @@ class Vectors(Relevance):
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
         """Give each query its vector and each document its own, or its row's where the row has only one."""
-        label = batch.get("label")
+        label = label_of(batch, self)
         if label is None or label.dim() < 3:
             return super().pair(batch, sizes)
         self.check(label)
@@ -293,3 +332,4 @@ class Vectors(Relevance):
                 f"{self!r} reads floating vectors, shape (rows, dimensions) or (rows, columns, dimensions), got "
                 f"{label.dtype} of shape {tuple(label.shape)}."
             )
+        warn_of_unlabelled(label.flatten(1).isnan().any(1))

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from st_rankloss.functional.checks import check_relevance
-from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, require
+from st_rankloss.relevance.base import (
+    Batch,
+    Labels,
+    Relevance,
+    check_list_sizes,
+    check_rows,
+    label_of,
+    require,
+)
 
 
 @dataclass(frozen=True)
 class _OwnDocuments(Relevance):
     """A query's grades for the documents of its own row, and one value for all others."""
 
+    reads: ClassVar[tuple[str, ...]] = ("grades",)
     off_diagonal: float = 0.0
 
     def __post_init__(self) -> None:
@@ -61,7 +71,7 @@ class Pairs(_OwnDocuments):
                 f"{self!r} needs a column of queries and at least one of documents, with as many rows, "
                 f"got columns of {list(sizes)} rows; for lists of documents use Lists()."
             )
-        score = batch.get("label")
+        score = label_of(batch, self)
         if score is None:
             grades = torch.zeros(rows, columns)
             grades[:, 0] = 1
@@ -102,7 +112,7 @@ class Lists(_OwnDocuments):
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
         """Label each document by its row and its place in the row's list."""
-        rows, grades = sizes[0], batch.get("label")
+        rows, grades = sizes[0], label_of(batch, self)
         lengths = batch.get("list_sizes")
         if lengths is None:
             grades = require(batch, "label", self)
@@ -133,10 +143,8 @@ def _check_lists(relevance: Lists, grades: Tensor | None, lengths: Tensor, sizes
         check_rows(grades, sizes[0], "labels")
         if grades.dim() != 2:
             raise ValueError(f"{relevance!r} reads a list of grades for each row, got shape {tuple(grades.shape)}.")
-    if lengths.device.type == "cpu":
-        if lengths.sum() != sizes[1]:
-            raise ValueError(f"list sizes must add up to the {sizes[1]} documents, got {int(lengths.sum())}.")
-        if grades is not None and lengths.max() > grades.shape[1]:
-            raise ValueError(
-                f"each row needs a grade for each document, got {grades.shape[1]} grades for {int(lengths.max())}."
-            )
+    check_list_sizes({"list_sizes": lengths}, sizes)
+    if grades is not None and lengths.device.type == "cpu" and lengths.max() > grades.shape[1]:
+        raise ValueError(
+            f"each row needs a grade for each document, got {grades.shape[1]} grades for {int(lengths.max())}."
+        )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from st_rankloss.functional.checks import check_relevance
 from st_rankloss.judgements import read_id, read_qrels
-from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, require
+from st_rankloss.relevance.base import Batch, Labels, Relevance, check_list_sizes, check_rows, require
 
 
 def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
@@ -103,6 +103,7 @@ class Qrels(Relevance):
         check_rows(query_ids, sizes[0], "query ids")
         if len(sizes) == 1:  # the samples judge one another
             return query_ids, query_ids
+        check_list_sizes(batch, sizes)
         check_rows(document_ids, sum(sizes[1:]), "document ids")
         return query_ids, document_ids
 

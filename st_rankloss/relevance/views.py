@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from st_rankloss.relevance.base import Batch, CustomRelevance, Labels, Relevance, check_rows
+from st_rankloss.labels import LABEL_KINDS
+from st_rankloss.relevance.base import Batch, Labels, Relevance, as_relevance, check_rows
 
 _BASE = "base."
 
@@ -43,9 +44,12 @@ class Views(Relevance):
     """
 
     def __init__(self, relevance: Relevance | Callable[[Any, Any], Tensor] | None = None) -> None:
-        self.relevance = (
-            relevance if isinstance(relevance, Relevance) or relevance is None else CustomRelevance(relevance)
-        )
+        self.relevance = None if relevance is None else as_relevance(relevance)
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The kinds of labels that the samples' relevance reads."""
+        return LABEL_KINDS if self.relevance is None else self.relevance.reads
 
     def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
         """Combine: ``sample`` (Q,) and (D,), ``keep`` (D,), and the labels of the base relevance, to (Q, D)."""

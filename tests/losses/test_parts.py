@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from operator import iadd
 
+import numpy as np
 import pytest
 import torch
+from sentence_transformers.util import cos_sim, euclidean_sim
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.losses import LossParts
+from st_rankloss.objectives import DCL, InfoNCE, MixedNegatives, Perturbed
 from st_rankloss.relevance import Pairs
 from tests.models import Passing, columns_of, random_columns
 
@@ -47,9 +51,9 @@ def test_backward_sends_the_gradient_of_the_total():
     assert x.grad.item() == 3 + 2 * 2
 
 
-def mixture_of(objective):
+def mixture_of(objective, **options):
     embeddings = random_columns([6, 6])
-    return embeddings, RankingLoss(Passing(), objective, Pairs())(columns_of(embeddings))
+    return embeddings, RankingLoss(Passing(), objective, Pairs(), **options)(columns_of(embeddings))
 
 
 def test_a_mixture_comes_in_parts_and_one_objective_as_a_scalar():
@@ -87,15 +91,80 @@ def test_stacked_and_summed_as_the_trainer_does_the_gradient_is_that_of_the_tota
     torch.testing.assert_close(by_trainer, by_total)
 
 
+@pytest.mark.parametrize("similarity_fct", [cos_sim, euclidean_sim], ids=lambda f: f.__name__)
 @pytest.mark.parametrize(
-    "weigh",
-    [lambda p: p["ApproxNDCG"], lambda p: p["ApproxNDCG"] + 2 * p["SoftmaxCrossEntropy"]],
-    ids=["one_part", "other_weights"],
+    ("weigh", "weights"),
+    [
+        (lambda p: p["ApproxNDCG"], (1, 0)),
+        (lambda p: p["SoftmaxCrossEntropy"], (0, 1)),
+        (lambda p: p["ApproxNDCG"] + 2 * p["SoftmaxCrossEntropy"] ** 2, (1, "squared")),
+    ],
+    ids=["first", "second", "other_weights"],
 )
-def test_parts_weighted_by_hand_give_a_nan_gradient_rather_than_a_wrong_one(weigh):
-    embeddings, parts = mixture_of(ApproxNDCG() + SoftmaxCrossEntropy())
-    gradient = torch.autograd.grad(weigh(parts), embeddings)
-    assert all(g.isnan().all() for g in gradient)
+def test_each_part_has_its_own_gradient(weigh, weights, similarity_fct):
+    embeddings, parts = mixture_of(ApproxNDCG() + SoftmaxCrossEntropy(), similarity_fct=similarity_fct, block_size=4)
+    found = torch.cat(torch.autograd.grad(weigh(parts), embeddings))
+    expected = 0
+    for weight, objective in zip(weights, (ApproxNDCG(), SoftmaxCrossEntropy()), strict=True):
+        embeddings, single = mixture_of(objective, similarity_fct=similarity_fct)
+        single = 2 * single**2 if weight == "squared" else weight * single
+        expected = expected + torch.cat(torch.autograd.grad(single, embeddings))
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(found, expected)
+
+
+def test_parts_that_share_a_draw_have_the_gradients_of_their_sum():
+    torch.manual_seed(0)
+    embeddings, parts = mixture_of(Perturbed(ApproxNDCG(), samples=2) + MixedNegatives(Perturbed(InfoNCE() + DCL())))
+    total = torch.cat(torch.autograd.grad(parts.total(), embeddings, retain_graph=True))
+    each = [torch.cat(torch.autograd.grad(part, embeddings, retain_graph=True)) for part in parts.values()]
+    assert len(each) == 3
+    assert all(gradient.abs().max() > 1e-6 for gradient in each)
+    torch.testing.assert_close(sum(each), total)
+
+
+def scalar_and_parts():
+    """A loss of two terms, as a number and in parts, of one parameter."""
+    x = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    return x, 3 * x + x**2, LossParts(a=3 * x, b=x**2)
+
+
+@pytest.mark.parametrize(
+    "use",
+    {
+        "half": lambda loss, x: loss / 2,
+        "by_a_tensor": lambda loss, x: loss / torch.tensor(4.0) * torch.tensor(3.0),
+        "from_the_left": lambda loss, x: torch.tensor(2.0) * loss,
+        "by_numpy": lambda loss, x: np.float64(0.5) * loss,
+        "negative": lambda loss, x: -loss,
+        "plus_a_tensor": lambda loss, x: loss + x**3,
+        "tensor_plus": lambda loss, x: x**3 + loss,
+        "plus_two_tensors": lambda loss, x: loss + x**3 + 2 * x,
+        "minus_a_tensor": lambda loss, x: loss - x**3,
+        "tensor_minus": lambda loss, x: x**3 - loss,
+        "minus_a_number": lambda loss, x: 1.5 - (loss - 2.0),
+        "twice": lambda loss, x: loss + loss - 3 * loss,
+        "sum": lambda loss, x: sum([loss, loss]),
+        "in_place": lambda loss, x: iadd(iadd(0.0, 2.0 * loss), loss),
+        "into_a_tensor": lambda loss, x: iadd(x**2, loss),
+    }.items(),
+    ids=lambda named: named[0],
+)
+def test_parts_calculate_as_their_sum_does(use):
+    x, scalar, parts = scalar_and_parts()
+    expected, found = use[1](scalar, x), use[1](parts, x)
+    assert isinstance(found, LossParts)
+    assert float(found) == found.item() == pytest.approx(expected.item())
+    (wanted,) = torch.autograd.grad(expected, x, retain_graph=True)
+    assert torch.autograd.grad(torch.stack(list(found.values())).sum(), x)[0].item() == pytest.approx(wanted.item())
+
+
+def test_parts_let_go_of_their_gradients_and_send_them_back_scaled():
+    x, _, parts = scalar_and_parts()
+    assert not any(part.requires_grad for part in parts.detach().values())
+    assert parts.detach().item() == parts.item() == 10.0
+    parts.backward(torch.tensor(2.0, dtype=torch.float64))
+    assert x.grad.item() == 2 * (3 + 2 * 2)
 
 
 def test_a_mixture_of_one_term_has_the_value_and_gradient_of_the_scaled_loss():

@@ -535,13 +535,13 @@ def test_gradients_of_several_batches_accumulate():
     torch.testing.assert_close(embeddings[0].grad, 2 * once)
 
 
-def test_the_features_are_left_as_they_were_and_each_column_is_embedded_once():
+def test_each_column_is_embedded_once_and_the_model_writes_into_its_features():
     embeddings = random_columns([4, 4, 4])
     features, model = columns_of(embeddings), Passing()
     loss = ANDCGLoss(model)
     first = loss(features)
     assert model.calls == 3
-    assert [set(column) for column in features] == [{"input_ids"}] * 3
+    assert [set(column) for column in features] == [{"input_ids", "sentence_embedding"}] * 3
     assert loss(features).item() == first.item()
 
 
@@ -693,7 +693,7 @@ BAD_BATCHES = {
     "labels_above_one": (MultiLabel(), [4], torch.full((4, 2), 2.0), r"labels in \[0, 1\], got 2.0"),
     "cube_of_numbers": (Numeric(), [4], torch.rand(4, 2, 2), r"reads shape \(rows,\) or .*got \(4, 2, 2\)"),
     "wrong_bandwidths": (Numeric(bandwidth=(1.0, 2.0)), [4], torch.rand(4), "has 2 bandwidths, but there are 1"),
-    "number_nan": (Numeric(), [4], torch.tensor([1.0, NAN, 1, 1]), "reads finite numbers, got nan"),
+    "number_inf": (Numeric(), [4], torch.tensor([1.0, math.inf, 1, 1]), "reads finite numbers, got inf"),
     "flat_vectors": (Vectors(), [4], torch.rand(4), r"reads floating vectors.*\(4,\)"),
     "integer_vectors": (Vectors(), [4], torch.zeros(4, 2).long(), "reads floating vectors.*int64"),
     "pairs_of_one_column": (Pairs(), [4], None, "needs a column of queries and at least one of documents"),
@@ -710,7 +710,7 @@ BAD_BATCHES = {
     ),
     "lists_without_collator": (Lists(), [4, 9], torch.rand(4, 3), "use RankingCollator"),
     "classes_of_lists": (Classes(), [4, 9], torch.arange(4), "needs one document a row .*Lists"),
-    "no_ids": (Qrels({"q": {"d": 1}}), [4, 4], None, "needs query_ids, which this batch lacks: use RankingCollator"),
+    "no_ids": (Qrels({"q": {"d": 1}}), [4, 4], None, "needs query_ids, which this batch lacks: use RankingTrainer"),
     "no_document_ids": (Qrels({"q": {"d": 1}}), [4, 4], {"query_ids": torch.arange(4)}, "needs document_ids"),
     "few_document_ids": (
         Qrels({"q": {"d": 1}}),
@@ -722,7 +722,7 @@ BAD_BATCHES = {
         None,
         [4, 4],
         {"query_ids": torch.arange(4), "document_ids": torch.arange(4)},
-        r"give relevance=Qrels\(qrels\)",
+        r"pass relevance=Qrels\(qrels\)",
     ),
     "ambiguous_integers": (None, [4, 4], torch.arange(4), r"relevance=None is ambiguous for 2 .*int64 of shape \(4,\)"),
     "ambiguous_matrix": (

@@ -20,6 +20,7 @@ from tests.models import (
     shared_levels,
 )
 
+NAN = math.nan
 AGREEMENTS = ["jaccard", "cosine", "overlap", "dice"]
 KERNELS = ["gaussian", "laplace", "triangle"]
 few = st.integers(1, 7)
@@ -30,7 +31,7 @@ def close(relevance, expected, tolerance=2e-6):
     assert relevance.is_floating_point()
     assert list(relevance.shape) == [len(expected), len(expected[0])]
     for row, wanted in zip(relevance.tolist(), expected, strict=True):
-        assert row == pytest.approx(wanted, rel=tolerance, abs=tolerance)
+        assert row == pytest.approx(wanted, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
 def in_slices(relevance, queries, documents):
@@ -45,7 +46,61 @@ def test_classes_are_relevant_to_their_own(queries, documents):
 
 
 def test_classes_are_told_apart_up_to_the_last_bit():
-    close(Classes()(torch.tensor([2**62, -1]), torch.tensor([2**62, 2**62 + 1, -1])), [[1, 0, 0], [0, 0, 1]])
+    close(Classes()(torch.tensor([2**62, -2]), torch.tensor([2**62, 2**62 + 1, -2])), [[1, 0, 0], [0, 0, 1]])
+
+
+def test_a_sample_without_a_class_is_unjudged():
+    classes = torch.tensor([3, -1, 3])
+    close(Classes()(classes, classes), [[1, NAN, 1], [NAN] * 3, [1, NAN, 1]], 0)
+
+
+def test_a_sample_without_a_label_set_is_unjudged():
+    sets = torch.tensor([[1.0, 0.0], [NAN, NAN], [0.0, 0.0]])
+    close(MultiLabel()(sets, sets), [[1, NAN, 0], [NAN] * 3, [0, NAN, 0]], 0)
+
+
+@pytest.mark.parametrize("relevance", [Numeric(), Numeric("triangle", 2.0), Vectors()], ids=repr)
+def test_a_sample_without_numbers_is_unjudged_and_changes_nothing_for_the_others(relevance):
+    numbers = torch.tensor([[1.0, 2.0], [NAN, NAN], [4.0, 1.0], [0.5, 0.5]])
+    queries, documents = relevance.pair({"label": numbers}, [4])
+    labelled = torch.tensor([0, 2, 3])
+    whole = relevance(queries, documents)
+    assert whole[1].isnan().all()
+    assert whole[:, 1].isnan().all()
+    queries, documents = relevance.pair({"label": numbers[labelled]}, [3])
+    torch.testing.assert_close(whole[labelled][:, labelled], relevance(queries, documents))
+
+
+@pytest.mark.parametrize(
+    ("relevance", "label"),
+    [
+        (Classes(), torch.tensor([0, -1])),
+        (Hierarchy(), torch.tensor([[0, 1], [-1, -1]])),
+        (MultiLabel(), torch.tensor([[0.0, 1.0], [NAN, NAN]])),
+        (Numeric(), torch.tensor([0.0, NAN])),
+        (Vectors(), torch.tensor([[0.0, 1.0], [NAN, NAN]])),
+    ],
+    ids=repr,
+)
+def test_rows_without_a_label_are_mentioned(relevance, label):
+    with pytest.warns(UserWarning, match="Some rows have no label"):
+        relevance.pair({"label": label}, [2])
+
+
+@pytest.mark.parametrize(
+    ("relevance", "kind"),
+    [
+        (Classes(), "path"),
+        (Hierarchy(), "multi_label"),
+        (MultiLabel(), "class"),
+        (Numeric(), "class"),
+        (Vectors(), "grades"),
+    ],
+    ids=repr,
+)
+def test_labels_of_another_kind_are_refused_by_name(relevance, kind):
+    with pytest.raises(ValueError, match=rf"reads labels of the kind '{relevance.reads[0]}', got '{kind}'"):
+        relevance.pair({kind: torch.ones(2)}, [2])
 
 
 @st.composite
@@ -71,7 +126,7 @@ def test_a_level_below_a_difference_does_not_count():
 
 def test_no_level_matches_nothing_not_even_no_level():
     paths = torch.tensor([[0, -1], [0, -1], [0, 2], [-1, -1], [-1, 2]])
-    expected = [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 2, 0, 0], [0] * 5, [0] * 5]
+    expected = [[1, 1, 1, NAN, NAN], [1, 1, 1, NAN, NAN], [1, 1, 2, NAN, NAN], [NAN] * 5, [NAN] * 5]
     close(Hierarchy()(paths, paths), expected, 0)
 
 
@@ -222,7 +277,7 @@ def test_vectors_that_do_not_fit_the_columns_are_refused(labels, sizes, message)
 
 WHOLE = {
     "classes": (Classes(), torch.arange(20) % 4),
-    "levels": (Hierarchy((3, 1)), torch.arange(40).reshape(20, 2) % 5 - 1),
+    "levels": (Hierarchy((3, 1)), torch.arange(40).reshape(20, 2) % 5),
     "label_sets": (MultiLabel("cosine", idf=[1.0, 2, 3, 4]), torch.arange(80).reshape(20, 4) % 3 == 0),
     "numbers": (Numeric("laplace"), (torch.arange(20.0) * 1.7) % 3),
     "targets": (Numeric(), torch.arange(60.0).reshape(20, 3) % 7),

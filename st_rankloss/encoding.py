@@ -1,0 +1,191 @@
+"""Labels of a batch as tensors, under the name of their kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from st_rankloss.labels import (
+    LABEL_KINDS,
+    Code,
+    is_missing,
+    is_multi_hot,
+    plain,
+    read_classes,
+    read_grades,
+    read_numbers,
+    read_paths,
+    read_sets,
+    refusal,
+)
+from st_rankloss.relevance import encode_ids
+
+EXACT = torch.float32 if torch.backends.mps.is_available() else torch.float64
+"""What numbers keep their digits in: timestamps a minute apart are one number in float32. MPS has no float64."""
+
+
+def encode_labels(
+    labels: Sequence[Any],
+    column: str,
+    kind: str = "auto",
+    *,
+    reads: Sequence[str] = LABEL_KINDS,
+    list_sizes: Tensor | None = None,
+    label_names: Sequence[Code] | None = None,
+    class_ids: bool = False,
+    exact: bool = True,
+) -> dict[str, Tensor]:
+    """Encode a batch's labels.
+
+    Args:
+        labels: One label per row.
+        column: Name of the column, for errors.
+        kind: One of `LABEL_KINDS`, or ``"auto"``: the only one of ``reads``, otherwise guessed.
+        reads: The kinds that the loss's relevance reads.
+        list_sizes: Number of documents per row, where the rows hold lists.
+        label_names: All names of a multi-label set, in the order of the columns; None takes those of the batch.
+        class_ids: Whether the dataset's features declare lists of integers as lists of classes.
+        exact: Whether numbers that nobody has declared may be float64; otherwise float32, as other losses read them.
+
+    Returns:
+        The tensor under the name of its kind, or under ``label`` where that is neither declared nor to be guessed, and
+        ``label_codes``, the columns' names, of a multi-label set of the batch's own names.
+
+    Raises:
+        ValueError: If the labels are not of the kind; it names the column, the row, the rule and the remedy.
+
+    Example:
+        >>> encode_labels([["a"], ["a", "b"]], "label", "multi_label", label_names=["a", "b"])
+        {'multi_label': tensor([[1., 0.],
+                [1., 1.]])}
+        >>> encode_labels([3, None, 3], "label", reads=["class"])
+        {'class': tensor([ 3, -1,  3])}
+    """
+    if kind == "auto":
+        kind = reads[0] if len(reads) == 1 else _guess_kind(labels, list_sizes, class_ids=class_ids)
+    if kind == "multi_label":
+        return _encode_sets(labels, column, label_names, class_ids=class_ids)
+    if kind == "grades":
+        return {kind: _encode_grades(labels, column, list_sizes)}
+    if kind == "numbers":
+        return {kind: torch.from_numpy(read_numbers(labels, column)).to(EXACT)}
+    if kind == "class":
+        return {kind: _encode_classes(labels, column)}
+    if kind == "path":
+        return {kind: _encode_paths(labels, column)}
+    return {"label": _encode_undeclared(labels, column, exact=exact)}
+
+
+def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[float]:
+    """Read a row's grades, one for each of its documents (NaN where unjudged), or raise ValueError."""
+    if is_missing(plain(value)):
+        return [math.nan] * documents
+    grades = read_grades(value, row, column)
+    if len(grades) != documents or not isinstance(plain(value), list):
+        raise ValueError(
+            f"column {column!r} must hold a list of grades, a grade for each document, got {len(grades)} grades for "
+            f"{documents} documents in row {row}."
+        )
+    return grades
+
+
+def _guess_kind(labels: Sequence[Any], list_sizes: Tensor | None, *, class_ids: bool) -> str:
+    """Guess what labels are, where neither the user nor the loss has said; ``"label"`` stands for plain numbers."""
+    if list_sizes is not None:
+        return "grades"
+    values = [value for value in map(plain, labels) if not is_missing(value)]
+    telling: Any = next((value for value in values if value != []), [])
+    if isinstance(telling, list):
+        strings = any(isinstance(item, str) for item in telling)
+        return "multi_label" if strings or class_ids or not telling else "label"
+    gaps = len(values) < len(labels)  # integers with gaps stay integers: as numbers they would be floats
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    return "class" if isinstance(telling, str) or (whole and gaps) else "label"
+
+
+def _encode_undeclared(labels: Sequence[Any], column: str, *, exact: bool) -> Tensor:
+    """Keep numbers as they are, as the collator of sentence-transformers does."""
+    numbers = torch.from_numpy(read_numbers(labels, column))
+    if isinstance(labels[0], Tensor):
+        tensor = torch.stack(list(labels))
+    else:
+        tensor = numbers if numbers.isnan().any() else torch.tensor([plain(label) for label in labels])
+    if not tensor.is_floating_point():
+        return tensor
+    if exact:
+        return numbers.to(EXACT)
+    single = numbers.float()
+    given = numbers[~numbers.flatten(1).isnan().any(1)] if numbers.dim() > 1 else numbers[~numbers.isnan()]
+    if single.dim() < 3 and len(given.float().unique(dim=0)) < len(given.unique(dim=0)):
+        raise ValueError(
+            f"column {column!r} holds numbers that float32 cannot tell apart, such as {float(given.flatten()[0]):g}: "
+            "train with RankingTrainer, set label_kind='numbers', or subtract their smallest."
+        )
+    return single
+
+
+def _encode_classes(labels: Sequence[Any], column: str) -> Tensor:
+    """Code classes; -1 where there is none."""
+    classes = read_classes(labels, column)
+    if not any(isinstance(code, str) for code in classes):
+        return torch.tensor([-1 if code is None else code for code in classes])
+    codes = encode_ids("" if code is None else code for code in classes)
+    return codes.masked_fill(torch.tensor([code is None for code in classes]), -1)
+
+
+def _encode_paths(labels: Sequence[Any], column: str) -> Tensor:
+    """Code every level of a path by the path that leads to it; -1 where it has no such level."""
+    paths = read_paths(labels, column)
+    codes = torch.full((len(paths), max(1, *map(len, paths))), -1)
+    for i, path in enumerate(paths):
+        codes[i, : len(path)] = encode_ids("\x1f".join(map(str, path[: level + 1])) for level in range(len(path)))
+    return codes
+
+
+def _encode_sets(
+    labels: Sequence[Any], column: str, label_names: Sequence[Code] | None, *, class_ids: bool
+) -> dict[str, Tensor]:
+    """Make a multi-hot; where its columns are this batch's own, their names go along, for other processes."""
+    if is_multi_hot(labels, class_ids=class_ids):
+        hot = torch.from_numpy(read_numbers(labels, column)).float()
+        if label_names is not None and hot.shape[1] != len(label_names):
+            raise ValueError(
+                f"column {column!r} must hold a multi-hot as wide as label_names, {len(label_names)}, got "
+                f"{hot.shape[1]} places: remove label_names, or name every label."
+            )
+        return {"multi_label": hot}
+    sets = read_sets(labels, column, class_ids=class_ids)
+    found = {name for row in sets for name in row or ()}
+    # A batch without any label still needs a column: its name is one that no label has.
+    names: Sequence[Code] = label_names if label_names is not None else sorted(found, key=str) or [""]
+    place = {name: i for i, name in enumerate(names)}
+    hot = torch.zeros(len(labels), len(names))
+    for i, row in enumerate(sets):
+        if row is None:
+            hot[i] = torch.nan
+            continue
+        for name in row:
+            if name not in place:
+                raise refusal(column, i, name, "labels that are among label_names", "add it to label_names")
+            hot[i, place[name]] = 1
+    return {"multi_label": hot} | ({} if label_names is not None else {"label_codes": encode_ids(names)})
+
+
+def _encode_grades(labels: Sequence[Any], column: str, list_sizes: Tensor | None) -> Tensor:
+    """Pad each row's grades with NaN; one score per row makes a single dimension."""
+    if list_sizes is None and not any(isinstance(plain(value), list) for value in labels):
+        return torch.tensor([read_grades(value, row, column)[0] for row, value in enumerate(labels)])
+    if list_sizes is None:  # a grade per document column, so that every row has the same number
+        width = next(len(plain(value)) for value in labels if isinstance(plain(value), list))
+        sizes = [width] * len(labels)
+    else:
+        sizes = list_sizes.tolist()
+    rows = [read_list_grades(value, row, column, sizes[row]) for row, value in enumerate(labels)]
+    grades = torch.full((len(rows), max(map(len, rows))), torch.nan)
+    for row, values in enumerate(rows):
+        grades[row, : len(values)] = torch.tensor(values)
+    return grades
