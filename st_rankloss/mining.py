@@ -21,6 +21,7 @@ from datasets import Dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor
 
+from st_rankloss._host import check_encoder
 from st_rankloss.evaluation.search import SIMILARITIES, check_index, exact_search, faiss_search
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
@@ -107,7 +108,8 @@ def mine_graded_negatives(
         (for ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
 
     Raises:
-        TypeError: If ``unjudged`` is neither a number nor a teacher.
+        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is of another kind of
+            sentence-transformers', such as a SparseEncoder.
         ValueError: If an argument breaks a rule above, an id or a similarity is unknown, an input is not a text (nor
             anything else that the model encodes), an embedding is not finite, or a query ends up without any document.
 
@@ -139,6 +141,8 @@ def mine_graded_negatives(
     )
     grade = _grader(unjudged)
     check_at_least(batch_size, 1, "batch_size")
+    remedy = "mine with a SentenceTransformer; a CrossEncoder may grade what is mined, as unjudged=..."
+    check_encoder(model, (SentenceTransformer,), "mine_graded_negatives", remedy)
     text_only = list(model.modalities) == ["text"]
     queries = read_inputs(queries, "queries", text_only=text_only)
     corpus = read_inputs(corpus, "corpus", text_only=text_only)

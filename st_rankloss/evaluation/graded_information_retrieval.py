@@ -13,15 +13,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from torch import Tensor
 from tqdm.auto import trange
 
 from st_rankloss._extras import require
+from st_rankloss._host import check_encoder
 from st_rankloss.evaluation.search import (
     SIMILARITIES,
     check_index,
@@ -30,9 +32,6 @@ from st_rankloss.evaluation.search import (
     require_faiss,
 )
 from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read_qrels
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
 
@@ -209,9 +208,12 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "{name}_cosine_ndcg@10", ...
 
         Raises:
-            ValueError: If the model's similarity is not supported, an embedding is not finite, or the index
-                does not fit the model.
+            TypeError: If the model is of another kind of sentence-transformers', such as a SparseEncoder.
+            ValueError: If the model's similarity is not supported, it does not encode the queries or documents, an
+                embedding is not finite, or the index does not fit the model.
         """
+        remedy = "rank with that model, and score its rankings with compute_metrics"
+        check_encoder(model, (SentenceTransformer,), type(self).__name__, remedy)
         similarity = model.similarity_fn_name
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity_fn_name must be one of {SIMILARITIES}, got {similarity!r}.")
