@@ -255,7 +255,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             >>> queries, corpus, qrels = {"q": "red"}, {"a": "rose", "b": "grass"}, {"q": {"a": 2}}
             >>> evaluator = GradedInformationRetrievalEvaluator(queries, corpus, qrels)
             >>> evaluator.compute_metrics({"q": ["b", "a"]})["q"]["mrr@10"]
-            0.5
+            0.5000
         """
         evaluator = _require_pytrec_eval().RelevanceEvaluator(
             {query_id: self.qrels[query_id] for query_id in self.queries},
@@ -417,7 +417,7 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 
     Example:
         >>> mean_metrics({"q1": {"ndcg@10": 0.5}, "q2": {"ndcg@10": 1.0}})
-        {'ndcg@10': 0.75}
+        {'ndcg@10': 0.7500}
     """
     rows = list(per_query.values())
     return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in rows[0]}

@@ -11,7 +11,7 @@ class LossParts(dict[str, Tensor]):
     Example:
         >>> import torch
         >>> 0.0 + 2 * LossParts(a=torch.tensor(1.0)) + LossParts(a=torch.tensor(3.0))
-        {'a': tensor(5.)}
+        {'a': tensor(5.0000)}
     """
 
     def __mul__(self, weight: float) -> LossParts:
