@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sentence_transformers
+from _pytest.doctest import _get_checker, _get_number_flag
 
 from st_rankloss import objectives
 from tests.models import word_model
@@ -32,7 +33,7 @@ def test_the_python_examples_run_in_order(monkeypatch, tmp_path):
 @pytest.mark.parametrize("block", [block for block in BLOCKS if ">>>" in block])
 def test_the_console_examples_print_what_they_say(block):
     test = doctest.DocTestParser().get_doctest(block, {}, "README", str(README), 0)
-    runner = doctest.DocTestRunner()
+    runner = doctest.DocTestRunner(_get_checker(), optionflags=_get_number_flag())  # numbers as in all doctests
     runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
     assert test.examples
