@@ -10,6 +10,7 @@ from typing import Any
 from datasets import IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
 from torch import nn
+from transformers import TrainerCallback
 
 from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
 from st_rankloss.collators import RankingCollator, Reader
@@ -54,6 +55,7 @@ class RankingTrainer(SentenceTransformerTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_callback(_EpochOfSampler())
         if isinstance(self.data_collator, RankingCollator):
             self.data_collator = self._told(copy.copy(self.data_collator))
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
@@ -109,6 +111,22 @@ class RankingTrainer(SentenceTransformerTrainer):
                 "in another: cast the column, or give each dataset a loss of its own."
             )
         return Reader(loss.relevance, class_ids=True in declared)
+
+
+class _EpochOfSampler(TrainerCallback):
+    """Tells the batch sampler its epoch before any batches are skipped.
+
+    Where training resumes in mid-epoch on several processes, the host looks for ``set_epoch`` at the wrapper that skips
+    batches and the one that shards them, and the sampler within stays in epoch 0.
+    """
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        """Pass the epoch to the innermost batch sampler."""
+        sampler: Any = train_dataloader
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch or 0))
 
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:
