@@ -26,6 +26,7 @@ from sentence_transformers.sentence_transformer.losses.adaptive_layer import Tra
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 __all__ = [
     "EMBEDDERS",
@@ -46,6 +47,7 @@ __all__ = [
     "is_message_dict",
     "inner_loss",
     "layers_are_replayed",
+    "trains_a_transformer",
 ]
 
 EMBEDDERS = (SentenceTransformer, SparseEncoder)
@@ -64,7 +66,7 @@ LOSSES_OF_PAIRS = (
 """The host's losses of rows (anchor, positive[, negatives]) without labels: row i of every column belongs together."""
 
 
-def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str) -> None:
+def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
     """Raise TypeError if a model is of a kind that cannot serve, before it fails with an error of its own.
 
     What sentence-transformers did not make, such as a stand-in with the same methods, passes.
@@ -73,11 +75,13 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str) -> None:
         model: What the user gave; wrappers of compiled or distributed models are looked through.
         kinds: What can serve, such as `EMBEDDERS`.
         purpose: What for: the beginning of the message, such as "RankingLoss".
+        remedy: What to do instead: the end of the message.
     """
     model = _unwrapped(model)
     if isinstance(model, str | type) or (isinstance(model, BaseModel) and not isinstance(model, kinds)):
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
-        raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}.")
+        remedy = f"; {remedy}" if remedy else ""
+        raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}{remedy}.")
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
@@ -130,6 +134,14 @@ def _unwrapped(model: Any) -> Any:
         if not isinstance(model, BaseModel):
             model = getattr(model, wrapper, model)
     return model
+
+
+def trains_a_transformer(model: Any) -> bool:
+    """Return whether any of a model's trained parameters are a transformer's."""
+    if not isinstance(model, nn.Module):
+        return False
+    transformers = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    return any(parameter.requires_grad for module in transformers for parameter in module.parameters())
 
 
 def device_of(model: Any) -> torch.device:

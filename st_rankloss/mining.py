@@ -21,6 +21,7 @@ from datasets import Dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor
 
+from st_rankloss._host import check_encoder
 from st_rankloss.evaluation.search import SIMILARITIES, check_index, exact_search, faiss_search
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
@@ -107,7 +108,8 @@ def mine_graded_negatives(
         (for ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
 
     Raises:
-        TypeError: If ``unjudged`` is neither a number nor a teacher.
+        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is of another kind of
+            sentence-transformers', such as a SparseEncoder.
         ValueError: If an argument breaks a rule above, an id or a similarity is unknown, an input is not a text (nor
             anything else that the model encodes), an embedding is not finite, or a query ends up without any document.
 
@@ -121,7 +123,7 @@ def mine_graded_negatives(
         >>> corpus = {"a": "red", "b": "red green", "c": "blue", "d": "red red blue"}
         >>> mined = mine_graded_negatives({"q": "red"}, corpus, {"q": {"a": 3, "c": 1}}, model, num_negatives=1)
         >>> mined[0]["documents"], mined[0]["labels"]
-        (['red', 'blue', 'red red blue'], [3.0, 1.0, 0.0])
+        (['red', 'blue', 'red red blue'], [3.0000, 1.0000, 0.0000])
 
     Source: rank ranges and margins as in mine_hard_negatives of sentence-transformers; relative margins are the
     "TopK-PercPos" of Moreira et al. (2024), NV-Retriever, arXiv 2407.15831.
@@ -139,6 +141,8 @@ def mine_graded_negatives(
     )
     grade = _grader(unjudged)
     check_at_least(batch_size, 1, "batch_size")
+    remedy = "mine with a SentenceTransformer; a CrossEncoder may grade what is mined, as unjudged=..."
+    check_encoder(model, (SentenceTransformer,), "mine_graded_negatives", remedy)
     text_only = list(model.modalities) == ["text"]
     queries = read_inputs(queries, "queries", text_only=text_only)
     corpus = read_inputs(corpus, "corpus", text_only=text_only)
@@ -208,7 +212,7 @@ def read_judgements(
     Example:
         >>> pairs = Dataset.from_dict({"question": ["red?", "red?"], "answer": ["rose", "sky"], "label": [2, 0]})
         >>> read_judgements(pairs, "question", "answer", "label")
-        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0, 'd1': 0.0}})
+        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0000, 'd1': 0.0000}})
     """
     columns = (query_column, document_column, label_column, query_id_column, document_id_column)
     missing = [name for name in columns if name is not None and name not in dataset.column_names]

@@ -25,6 +25,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from st_rankloss._host import check_encoder
 from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
 from st_rankloss.judgements import check_inputs
 
@@ -215,7 +216,8 @@ def add_embeddings(
         The dataset with the new column, float32, and without a format.
 
     Raises:
-        TypeError: If ``dataset`` is no `datasets.Dataset`, or a column holds lists.
+        TypeError: If ``dataset`` is not a `datasets.Dataset`, ``model`` not a SentenceTransformer, or a column holds
+            lists.
         ValueError: If a column is missing or out of order, there are labels already, an input is not a text (nor
             anything else that the model encodes), or an embedding is not finite.
 
@@ -227,9 +229,10 @@ def add_embeddings(
         >>> teacher = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=torch.eye(3))])
         >>> dataset = Dataset.from_dict({"query": ["red"], "document": ["red green"]})
         >>> add_embeddings(dataset, teacher, ["query", "document"])["label"][0]
-        [[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]]
+        [[0.0000, 1.0000, 0.0000], [0.0000, 0.5000, 0.5000]]
     """
     _check_columns(dataset, columns, 1, label_column)
+    check_encoder(model, (SentenceTransformer,), "add_embeddings", "a CrossEncoder's scores are for add_scores")
     check_at_least(batch_size, 1, "batch_size")
     encoders = [model.encode] if len(columns) == 1 else [model.encode_query] + [model.encode_document] * len(columns)
     vectors = []

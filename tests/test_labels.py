@@ -36,7 +36,7 @@ NAN = math.nan
         ((1, 2), [1, 2]),
         ({"a": 1}, {"a": 1}),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_of_any_library_become_plain_ones(value, expected):
     found = plain(value)

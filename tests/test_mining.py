@@ -9,6 +9,7 @@ import random
 import faiss
 import numpy as np
 import pytest
+import sentence_transformers
 import torch
 from datasets import Dataset
 from PIL import Image
@@ -476,6 +477,13 @@ def test_bad_input_is_refused_before_anything_is_embedded(options, message, monk
         monkeypatch.setattr(model, encode, lambda *args, **options: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match=message):
         mine(model=model, **options)
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_other_kinds_of_model_are_refused_by_name(kind):
+    other = object.__new__(getattr(sentence_transformers, kind))
+    with pytest.raises(TypeError, match=f"mine_graded_negatives needs a SentenceTransformer, got a {kind}; mine with"):
+        mine_graded_negatives(QUERIES, CORPUS, QRELS, other)
 
 
 def test_what_is_no_teacher_is_refused():

@@ -13,15 +13,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from torch import Tensor
 from tqdm.auto import trange
 
 from st_rankloss._extras import require
+from st_rankloss._host import check_encoder
 from st_rankloss.evaluation.search import (
     SIMILARITIES,
     check_index,
@@ -30,9 +32,6 @@ from st_rankloss.evaluation.search import (
     require_faiss,
 )
 from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read_qrels
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
 
@@ -209,9 +208,12 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "{name}_cosine_ndcg@10", ...
 
         Raises:
-            ValueError: If the model's similarity is not supported, an embedding is not finite, or the index
-                does not fit the model.
+            TypeError: If the model is of another kind of sentence-transformers', such as a SparseEncoder.
+            ValueError: If the model's similarity is not supported, it does not encode the queries or documents, an
+                embedding is not finite, or the index does not fit the model.
         """
+        remedy = "rank with that model, and score its rankings with compute_metrics"
+        check_encoder(model, (SentenceTransformer,), type(self).__name__, remedy)
         similarity = model.similarity_fn_name
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity_fn_name must be one of {SIMILARITIES}, got {similarity!r}.")
@@ -265,7 +267,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             >>> queries, corpus, qrels = {"q": "red"}, {"a": "rose", "b": "grass"}, {"q": {"a": 2}}
             >>> evaluator = GradedInformationRetrievalEvaluator(queries, corpus, qrels)
             >>> evaluator.compute_metrics({"q": ["b", "a"]})["q"]["mrr@10"]
-            0.5
+            0.5000
         """
         given = {read_id(query_id, "a query id in rankings"): ranking for query_id, ranking in rankings.items()}
         known = {*self.queries, *self.queries_without_relevant}
@@ -437,7 +439,7 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 
     Example:
         >>> mean_metrics({"q1": {"ndcg@10": 0.5}, "q2": {"ndcg@10": 1.0}})
-        {'ndcg@10': 0.75}
+        {'ndcg@10': 0.7500}
     """
     rows = list(per_query.values())
     return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in rows[0]}

@@ -87,7 +87,7 @@ class NeighboursSampler(PlannedBatchSampler):
     def __init__(self, dataset: Any, batch_size: int, *args: Any, settings: _Neighbours, **kwargs: Any) -> None:
         super().__init__(dataset, batch_size, *args, **kwargs)
         self.settings = settings
-        self.faiss = require("faiss", "eval", purpose="batches of neighbours")
+        self.faiss = require("faiss", "faiss", purpose="batches of neighbours")
         self.column = self.input_column(settings.column)
         self.batches = self.count(len(dataset))
         if self.batches < 2:

@@ -14,6 +14,7 @@ import mteb
 import numpy as np
 import pytest
 import pytrec_eval
+import sentence_transformers
 import torch
 from datasets import Dataset
 from mteb.abstasks import AbsTaskRetrieval
@@ -592,6 +593,13 @@ def test_an_unknown_similarity_is_refused():
 
     with pytest.raises(ValueError, match="similarity_fn_name must be one of .*'cosine'.* got 'maxsim'"):
         fan()(Other())
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_other_kinds_of_model_are_refused_by_name(kind):
+    other = object.__new__(getattr(sentence_transformers, kind))
+    with pytest.raises(TypeError, match=rf"Evaluator needs a SentenceTransformer, got a {kind}; .* compute_metrics\.$"):
+        fan()(other)
 
 
 def test_inputs_that_the_model_does_not_encode_are_refused_by_their_id():
