@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from datasets import ClassLabel, IterableDataset
+from datasets import IterableDataset
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
@@ -106,12 +106,6 @@ class PlannedBatchSampler(DefaultBatchSampler):
         if not decode and getattr(feature, "decode", False):
             table = table.cast_column(column, type(feature)(decode=False))
         return list(table[column][:])
-
-    def holds_class_ids(self, column: str) -> bool:
-        """Return whether the dataset's features declare the column as lists of class ids."""
-        feature = self.dataset.features[column]
-        inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
-        return isinstance(inner, ClassLabel)
 
     def note_unlabelled(self, unlabelled: int, column: str) -> None:
         """Note how many rows have no label, or raise ValueError if all."""

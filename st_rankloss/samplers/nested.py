@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from st_rankloss.labels import read_classes, read_paths, read_sets
+from st_rankloss.labels import holds_class_ids, read_classes, read_paths, read_sets
 from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, gather, places
 from st_rankloss.samplers.layout import lay_out
 
@@ -153,7 +153,7 @@ class NestedSampler(PlannedBatchSampler):
                 f"got {batch_size}."
             )
         column = self.label_column()
-        paths = paths_of(self.read(column), column, len(per_level), self.holds_class_ids(column))
+        paths = paths_of(self.read(column), column, len(per_level), holds_class_ids(dataset.features[column]))
         labelled = np.array([bool(path) for path in paths], dtype=bool)
         self.note_unlabelled(int((~labelled).sum()), column)
         codes = _number_prefixes(paths, len(per_level))
