@@ -255,6 +255,7 @@ def _shapes() -> list[Shape]:
     draw = torch.Generator().manual_seed(11)
     classes = torch.randint(0, 4, (rows,), generator=draw)
     levels = torch.randint(-1, 3, (rows, 3), generator=draw)
+    levels[(levels == -1).cumsum(1) > 0] = -1  # a path ends at its first missing level
     hot = torch.rand(rows, 5, generator=draw) < 0.4
     hot[3] = False
     numbers = torch.rand(rows, generator=draw) * 5

@@ -11,7 +11,7 @@ import functools
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ class Training:
     """Makes it of the model's preprocessing."""
     arguments: dict[str, Any] = field(default_factory=dict)
     streaming: bool = False
+    several: Mapping[str, Training] = field(default_factory=dict)
+    """Instead: datasets by name."""
 
 
 def distance(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
@@ -205,12 +207,18 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
         setattr(args, name, value)
     if args.fsdp:
         pretend_to_have_accelerators()
+
+    def loss_of(training: Training) -> RankingLoss:
+        return training.loss(model, training.relevance, **{"gather_across_devices": True} | training.options)
+
     dataset = Dataset.from_dict(training.columns)
+    several = training.several
     trainer = RankingTrainer(
         model=model,
         args=args,
-        train_dataset=dataset.to_iterable_dataset() if training.streaming else dataset,
-        loss=training.loss(model, training.relevance, **{"gather_across_devices": True} | training.options),
+        train_dataset={name: Dataset.from_dict(part.columns) for name, part in several.items()}
+        or (dataset.to_iterable_dataset() if training.streaming else dataset),
+        loss={name: loss_of(part) for name, part in several.items()} or loss_of(training),
         data_collator=training.collator and training.collator(model.preprocess),
         **evaluation,
     )
@@ -237,11 +245,11 @@ def whole(parameter: torch.Tensor) -> torch.Tensor:
     return full
 
 
-def train(training: Training, folder: Path, steps: int = STEPS, **more: Any) -> torch.Tensor:
+def train(training: Training, folder: Path, steps: int | None = STEPS, **more: Any) -> torch.Tensor:
     """Train and return the parameters."""
     trainer = trainer_of(training, folder, **more)
     trainer.train()
-    assert trainer.state.global_step == steps, trainer.state.global_step
+    assert steps is None or trainer.state.global_step == steps, trainer.state.global_step
     return parameters_of(trainer.model)
 
 
@@ -293,6 +301,16 @@ def evaluated(training: Training, folder: Path, **more: Any) -> dict[str, Any]:
     return {"parameters": parameters_of(trainer.model), "evaluations": kept}
 
 
+def several_datasets(folder: Path, **more: Any) -> torch.Tensor:
+    """Train on datasets of the same form, each with a loss of its own."""
+    lists = of_every_relevance()["lists"]
+    names = {"one": lists, "other": replace(lists, columns={n: c[::-1] for n, c in lists.columns.items()})}
+    return train(replace(lists, several=names, arguments={"max_steps": 4} | SPLIT | more), folder, steps=4)
+
+
+SPLIT = {"accelerator_config": {"split_batches": True}, "per_device_train_batch_size": BATCH}
+"""Each process gets a part of the batches that a lone process would have, not batches of its own."""
+
 SAMPLERS = {
     "default": ("classes", "batch_sampler"),
     "no_duplicates": ("classes", "no_duplicates"),
@@ -325,6 +343,10 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
     for rows in (ROWS + 3, ROWS + 5):
         runs[f"dropped_tail_of_{rows - ROWS}"] = functools.partial(train, longer(lists, rows))
     runs["last_batch_of_5"] = functools.partial(train, longer(lists, ROWS + 5), steps=6, dataloader_drop_last=False)
+    for name, (case, sampler) in SAMPLERS.items():
+        training = replace(longer(trainings[case], 2 * ROWS), arguments={"batch_sampler": sampler} | SPLIT)
+        runs[f"split/{name}"] = functools.partial(train, training, steps=None)
+    runs["several_datasets"] = several_datasets
     for name in STREAMED:
         training = replace(trainings[name], streaming=True, arguments={"max_steps": STEPS})
         runs[f"streamed/{name}"] = functools.partial(train, training)
