@@ -128,7 +128,7 @@ def read_file(path: Path) -> Dataset:
     return load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
 
 
-def read_labels(data: DatasetDict, column: str, read: Callable[[Sequence[Any], str], Sequence[Any]]) -> DatasetDict:
+def read_labels(data: DatasetDict, column: str, read: Callable[[Sequence[Any], str], Any]) -> DatasetDict:
     """Check a column of labels, and leave out the rows that have none.
 
     Args:
