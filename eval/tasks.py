@@ -318,7 +318,7 @@ def spearman_items(predicted: Numbers, truth: Numbers) -> np.ndarray:
 
     Example:
         >>> float(spearman_items([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]).mean().round(3))
-        0.8
+        0.8000
     """
     return correlation_items(rankdata(predicted), rankdata(truth))
 

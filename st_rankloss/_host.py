@@ -26,6 +26,7 @@ from sentence_transformers.sentence_transformer.losses.adaptive_layer import Tra
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 __all__ = [
     "EMBEDDERS",
@@ -46,6 +47,7 @@ __all__ = [
     "is_message_dict",
     "inner_loss",
     "layers_are_replayed",
+    "trains_a_transformer",
 ]
 
 EMBEDDERS = (SentenceTransformer, SparseEncoder)
@@ -132,6 +134,14 @@ def _unwrapped(model: Any) -> Any:
         if not isinstance(model, BaseModel):
             model = getattr(model, wrapper, model)
     return model
+
+
+def trains_a_transformer(model: Any) -> bool:
+    """Return whether any of a model's trained parameters are a transformer's."""
+    if not isinstance(model, nn.Module):
+        return False
+    transformers = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    return any(parameter.requires_grad for module in transformers for parameter in module.parameters())
 
 
 def device_of(model: Any) -> torch.device:

@@ -1,4 +1,4 @@
-"""What tells a user why a ranking loss stalls, in the trainer's logs."""
+"""Signals that explain a stalled loss, in the trainer's logs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import TrainerCallback
 
+from st_rankloss._host import trains_a_transformer
 from st_rankloss.functional.diagnostics import effective_rank, random_ndcg, vanishing_share
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.losses import RankingLoss
+from st_rankloss.losses.ranking import Batch
 from st_rankloss.objectives import Mixture, Objective
 from st_rankloss.objectives.wrappers import OneList
 
 logger = logging.getLogger(__name__)
 
 _QUERIES = 64
-"""Of a batch's queries, the first so many are looked at."""
+"""How many of a batch's queries are looked at, the first ones."""
+
+_SHARE = 0.5
+"""Below a half, most of a batch is embedded without a gradient of its own. Rows of (query, document, grade) with
+repeated queries had 0.28 to 0.32; lists and the samplers of `st_rankloss.samplers` are near 1."""
+
+_TRANSFORMERS_RATE = 1e-3
+"""Learning rate above which transformers, but not static embeddings, were harmed on STS: 0.325 for 0.850."""
 
 _WARNINGS = {
     "queries_with_relevance": (
-        lambda value: value < 0.1,
-        "only {:.1%} of the queries have a relevant document in their batch, the others train nothing: take a sampler "
-        "of st_rankloss.samplers, or a larger batch",
+        lambda value: value < _SHARE,
+        "only {:.1%} of the queries have a relevant document in their batch, the others have no gradient. If rows "
+        "repeat a query with one graded document each, group them into one row per query with lists of documents and "
+        "grades; else choose a sampler of st_rankloss.samplers, or a larger batch",
     ),
     "temperature_over_spread": (
         lambda value: value > 5,
@@ -51,13 +61,13 @@ _WARNINGS = {
 
 
 class RankingDiagnostics(TrainerCallback):
-    """Logs what tells why a ranking loss stalls, and warns once, in plain words, of what cannot learn.
+    """Logs the signals that explain a stalled loss, and warns once, in plain words, of what cannot learn.
 
     ==========================  ====================================================  ==================================
     logged                      meaning                                               warns
     ==========================  ====================================================  ==================================
-    ``queries_with_relevance``  share of queries with a relevant document, the mean   below 0.1
-                                since the last log
+    ``queries_with_relevance``  share of queries with a relevant document since the   below 0.5
+                                last log
     ``temperature_over_spread`` the objective's temperature over the standard         above 5; 0.1 to 0.5 is usual
                                 deviation of a query's similarities
     ``vanishing_gradient``      share of the documents below less relevant ones that  above 0.9
@@ -67,15 +77,17 @@ class RankingDiagnostics(TrainerCallback):
     ==========================  ====================================================  ==================================
 
     All but the first are measured on the first 64 queries of the last batch before a log, or on all for an objective
-    that reads the whole batch. Values stay on the device
-    until the trainer logs. Time: at each log that of the objective for 64 queries; training is not changed by a bit.
+    that reads the whole batch. A loss that was not called since the last log, as with several datasets, logs nothing.
+    Nothing waits for the device until the trainer logs. Time: at each log that of the objective for 64 queries; memory:
+    the embeddings of one batch; training is not changed by a bit. Also warns of a learning rate above 1e-3 on a
+    transformer.
 
     Args:
         loss: The loss that is trained.
-        name: What logged names begin with, to tell several losses apart.
+        name: Prefix of the logged names, to tell several losses apart.
 
     Raises:
-        TypeError: If ``loss`` is no `RankingLoss`.
+        TypeError: If ``loss`` is not a `RankingLoss`.
 
     Example:
         ::
@@ -86,37 +98,35 @@ class RankingDiagnostics(TrainerCallback):
     def __init__(self, loss: RankingLoss, name: str = "") -> None:
         if not isinstance(loss, RankingLoss):
             raise TypeError(f"loss must be a RankingLoss, got {type(loss).__name__}.")
+        loss.keep_batch = True
         self.loss = loss
         self.name = name
-        self._shares: list[Tensor] = []
-        self._found: dict[str, Tensor] = {}
+        self._before = loss.seen
         self._warned: set[str] = set()
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look at the embeddings of steps that will be logged."""
-        step = state.global_step + 1
-        by_step = args.logging_strategy == "steps"
-        logged = not by_step or step % max(1, state.logging_steps) == 0 or (step == 1 and args.logging_first_step)
-        self.loss.observer = self._observe if logged else None
-
-    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the share of a batch whose gradient is accumulated."""
-        if self.loss.relevant_share is not None:
-            self._shares.append(self.loss.relevant_share)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the batch's share, on the device, and look away, as in evaluation."""
-        self.on_substep_end(args, state, control)
-        self.loss.observer = None
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Begin to count, and warn of a learning rate that is right for static models alone."""
+        self._before = self.loss.seen
+        if args.learning_rate > _TRANSFORMERS_RATE and trains_a_transformer(model):
+            logger.warning(
+                "%slearning_rate = %.3g is far above what a transformer stands, usually 1e-5 to 1e-4: it may forget "
+                "what it knows. Rates of 1e-2 and more are for static embeddings.",
+                self.name,
+                args.learning_rate,
+            )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
-        """Add the numbers to the logs and to the trainer's history, and warn."""
-        if "loss" not in logs or not self._shares:
+        """Measure the last batch, add the numbers to the logs and to the trainer's history, and warn."""
+        seen, before = self.loss.seen, self._before
+        if "loss" not in logs or seen.queries == before.queries:  # of several datasets, the others were drawn
             return
-        found = {"queries_with_relevance": torch.stack(self._shares).mean(), **self._found}
-        self._shares.clear()
-        self._found = {}
-        for key, value in ((key, tensor.item()) for key, tensor in found.items()):
+        self._before = seen
+        share = (seen.with_relevance - before.with_relevance.to(seen.with_relevance.device)).item()
+        found = {"queries_with_relevance": share / (seen.queries - before.queries)}
+        if self.loss.last_batch is not None:
+            found |= {key: value.item() for key, value in self._look_at(self.loss.last_batch).items()}
+            self.loss.last_batch = None
+        for key, value in found.items():
             logs[self.name + key] = value
             if state.log_history:
                 state.log_history[-1][self.name + key] = value
@@ -126,16 +136,16 @@ class RankingDiagnostics(TrainerCallback):
                 logger.warning("%s%s = %.3g: %s.", self.name, key, value, words.format(value))
 
     @torch.no_grad()
-    def _observe(self, queries: Tensor, documents: Tensor, relevance_of: Any) -> None:
-        devices = [queries.device] if queries.device.type == "cuda" else []
+    def _look_at(self, batch: Batch) -> dict[str, Tensor]:
+        devices = [batch.queries.device] if batch.queries.device.type == "cuda" else []
         # Objectives that draw at random must not draw other numbers in training for having been looked at.
-        with torch.autocast(queries.device.type, enabled=False), torch.random.fork_rng(devices):
-            rows = slice(0, min(_QUERIES, len(queries)) if self.loss.objective.separable else len(queries))
-            queries, documents = upcast(queries[rows]), upcast(documents)
-            relevance = relevance_of(rows).to(queries.dtype)
+        with torch.autocast(batch.queries.device.type, enabled=False), torch.random.fork_rng(devices):
+            rows = slice(0, min(_QUERIES, len(batch.queries)) if self.loss.objective.separable else len(batch.queries))
+            queries, documents = upcast(batch.queries[rows]), upcast(batch.documents)
+            relevance = batch.relevance_of(rows).to(queries.dtype)
             similarity = upcast(self.loss.similarity_fct(queries, documents))
-            self._found = measure(similarity, relevance, self.loss.objective)
-            self._found["effective_rank"] = effective_rank(F.normalize(queries, dim=-1))
+            found = measure(similarity, relevance, self.loss.objective)
+            return {**found, "effective_rank": effective_rank(F.normalize(queries, dim=-1))}
 
 
 def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict[str, Tensor]:

@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from st_rankloss._host import infer_modality, is_message_dict
 from st_rankloss.labels import is_missing, plain
 
 Judgements = dict[str, dict[str, float]]
 """Grades by query id and document id, checked."""
-
-MODALITIES = {"text", "image", "audio", "video"}
-"""Keys of the dicts that sentence-transformers encodes; any other dict is a record to be joined into a text."""
 
 
 def read_id(value: Any, what: str = "an id") -> str:
@@ -198,8 +196,8 @@ def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, te
         text_only: Whether the model encodes nothing but texts.
 
     Raises:
-        ValueError: If an input is None, a number, bytes, a set, or a dict that is not of modalities; of texts alone,
-            if it is not a string.
+        ValueError: If an input is None, a number, bytes, a set, a list that is not a chat, or a dict that is not of
+            modalities; of texts alone, if it is not a string.
 
     Example:
         >>> check_inputs(enumerate(["red", None]), "text", "row")
@@ -207,17 +205,7 @@ def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, te
         ValueError: each of 'text' must be a text, got None (NoneType) for row 1; leave it out, or give "".
     """
     for where, value in inputs:
-        if isinstance(value, str):
-            continue
-        if value is None:
-            remedy = 'leave it out, or give ""'
-        elif isinstance(value, Mapping) and not _is_encoded(value):
-            remedy = 'join its fields into one text, such as f"{title} {text}"'
-        elif isinstance(value, Number | bytes | Set | np.bool_):
-            remedy = "convert it to a string"
-        elif text_only:
-            remedy = "give a string, or take a model of its kind"
-        else:
+        if isinstance(value, str) or (remedy := _remedy(value, is_row=place == "row", text_only=text_only)) is None:
             continue
         shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
         raise ValueError(
@@ -225,14 +213,27 @@ def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, te
         )
 
 
+def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:
+    """Return what to do about an input that no model encodes, or None."""
+    if value is None:
+        return 'leave it out, or give ""'
+    label = ", or if it is a label, rename its column to 'label'" if is_row else ""
+    if isinstance(value, Number | bytes | Set | np.bool_):
+        return f"convert it to a string{label}"
+    if isinstance(value, list | tuple) and not (value and is_message_dict(value[0])):
+        return f"give one input each{label}"
+    try:
+        infer_modality(value)
+    except ValueError:
+        is_record = isinstance(value, Mapping)
+        return 'join its fields into one text, such as f"{title} {text}"' if is_record else "convert it to a string"
+    return "give a string, or take a model of its kind" if text_only else None
+
+
 def few(ids: Iterable[str]) -> str:
     """Name the first five ids and count the others."""
     ids = list(ids)
     return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-
-
-def _is_encoded(value: Mapping[Any, Any]) -> bool:
-    return bool(value) and (set(value) <= MODALITIES or {"role", "content"} <= set(value))
 
 
 def _by_id(mapping: Mapping[Any, Any], what: str) -> Iterable[tuple[str, Any]]:

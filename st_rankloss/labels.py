@@ -154,6 +154,12 @@ def is_multi_hot(rows: Sequence[Any], *, class_ids: bool = False) -> bool:
     return all(isinstance(x, int | float) and 0 <= x <= 1 for row in labelled for x in row)
 
 
+def holds_class_ids(feature: Any) -> bool:
+    """Return whether a feature of a dataset declares a column as lists of class ids: ``List(ClassLabel(...))``."""
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return type(inner).__name__ == "ClassLabel"
+
+
 def read_sets(rows: Sequence[Any], column: str, *, class_ids: bool = False) -> list[dict[Code, float] | None]:
     """Read one set of labels per row.
 

@@ -123,7 +123,7 @@ def mine_graded_negatives(
         >>> corpus = {"a": "red", "b": "red green", "c": "blue", "d": "red red blue"}
         >>> mined = mine_graded_negatives({"q": "red"}, corpus, {"q": {"a": 3, "c": 1}}, model, num_negatives=1)
         >>> mined[0]["documents"], mined[0]["labels"]
-        (['red', 'blue', 'red red blue'], [3.0, 1.0, 0.0])
+        (['red', 'blue', 'red red blue'], [3.0000, 1.0000, 0.0000])
 
     Source: rank ranges and margins as in mine_hard_negatives of sentence-transformers; relative margins are the
     "TopK-PercPos" of Moreira et al. (2024), NV-Retriever, arXiv 2407.15831.
@@ -212,7 +212,7 @@ def read_judgements(
     Example:
         >>> pairs = Dataset.from_dict({"question": ["red?", "red?"], "answer": ["rose", "sky"], "label": [2, 0]})
         >>> read_judgements(pairs, "question", "answer", "label")
-        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0, 'd1': 0.0}})
+        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0000, 'd1': 0.0000}})
     """
     columns = (query_column, document_column, label_column, query_id_column, document_id_column)
     missing = [name for name in columns if name is not None and name not in dataset.column_names]

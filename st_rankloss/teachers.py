@@ -229,7 +229,7 @@ def add_embeddings(
         >>> teacher = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=torch.eye(3))])
         >>> dataset = Dataset.from_dict({"query": ["red"], "document": ["red green"]})
         >>> add_embeddings(dataset, teacher, ["query", "document"])["label"][0]
-        [[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]]
+        [[0.0000, 1.0000, 0.0000], [0.0000, 0.5000, 0.5000]]
     """
     _check_columns(dataset, columns, 1, label_column)
     check_encoder(model, (SentenceTransformer,), "add_embeddings", "a CrossEncoder's scores are for add_scores")

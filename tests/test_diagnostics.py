@@ -126,7 +126,6 @@ def diagnosed(folder, make_loss=ANDCGLoss, label=None, steps=4, logging_steps=2,
         callbacks=[RankingDiagnostics(loss, name)],
     )
     trainer.train()
-    assert loss.observer is None
     return [entry for entry in trainer.state.log_history if "loss" in entry], model
 
 
@@ -220,13 +219,13 @@ def test_every_objective_can_be_looked_at_and_trains_no_differently(case):
         embeddings = random_columns(sizes)
         loss = RankingLoss(Passing(), case.objective, relevance)
         diagnostics = RankingDiagnostics(loss)
-        loss.observer = diagnostics._observe if looked_at else None
         value = loss(columns_of(embeddings), labels)
+        found = diagnostics._look_at(loss.last_batch) if looked_at else {}
         (value.total() if isinstance(value, LossParts) else value).backward()
-        return diagnostics._found, embeddings[0].grad
+        return found, (embeddings[0].grad, torch.rand(3))
 
-    (found, gradient), (_, plain) = run(looked_at=True), run(looked_at=False)
-    assert torch.equal(gradient, plain)
+    (found, after), (_, plain) = run(looked_at=True), run(looked_at=False)
+    assert all(map(torch.equal, after, plain))
     assert {"vanishing_gradient", "ndcg_of_random_order", "effective_rank"} <= set(found)
     assert ("temperature_over_spread" in found) == ("temperature" in repr(case.objective))
     assert all(value.isfinite() for value in found.values())
@@ -241,3 +240,69 @@ def test_an_automatic_temperature_is_reported_as_it_is():
         (softmax + ApproxNDCG(), SoftmaxCrossEntropy),
     ):
         assert measure(similarity, relevance, objective)["temperature_over_spread"] == kind.spreads
+
+
+@pytest.mark.filterwarnings("ignore:No query of this batch")
+def test_each_of_several_losses_counts_the_batches_of_its_own_dataset(tmp_path):
+    model = word_model(WORDS)
+    losses = {name: ANDCGLoss(model) for name in ("topics", "alone")}
+    labels = {"topics": TOPICS, "alone": [100 + row for row in range(ROWS)]}
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=8, logging_steps=1, multi_dataset_batch_sampler="round_robin"),
+        train_dataset={name: Dataset.from_dict({"text": QUERIES, "label": labels[name]}) for name in losses},
+        loss=losses,
+        callbacks=[RankingDiagnostics(loss, f"{name}_") for name, loss in losses.items()],
+    )
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    found = [{key: value for key, value in entry.items() if key.endswith("relevance")} for entry in entries]
+    assert [list(entry) for entry in found] == [["topics_queries_with_relevance"], ["alone_queries_with_relevance"]] * 4
+    assert all(entry.get("alone_queries_with_relevance", 0) == 0 for entry in found)
+    assert all(entry.get("topics_queries_with_relevance", 1) > 0.5 for entry in found)
+
+
+def test_nothing_is_kept_of_steps_that_are_not_logged(tmp_path):
+    found, shares, trainer = history(tmp_path, logging_strategy="no", max_steps=6)
+    (diagnostics,) = (x for x in trainer.callback_handler.callbacks if isinstance(x, RankingDiagnostics))
+    assert (found, len(shares)) == ([], 6)
+    assert diagnostics.loss.seen.queries == 48
+    assert diagnostics.loss.seen.with_relevance.shape == ()
+    assert not any(isinstance(value, list | dict) for value in vars(diagnostics).values())
+
+
+def test_rows_of_one_grade_each_are_warned_of_with_the_remedy(tmp_path, caplog):
+    rows = [(query, document) for query in range(10) for document in range(4)]
+    columns = {
+        "query": [QUERIES[query] for query, _ in rows],
+        "document": [DOCUMENTS[(query + document) % ROWS] for query, document in rows],
+        "score": [float(3 * (document == 0)) for _, document in rows],  # a quarter of the rows is relevant
+    }
+    model = word_model(WORDS)
+    loss = ANDCGLoss(model)
+    SentenceTransformerTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=4, logging_steps=1),
+        train_dataset=Dataset.from_dict(columns),
+        loss=loss,
+        callbacks=[RankingDiagnostics(loss)],
+    ).train()
+    (message,) = (record.message for record in caplog.records if "queries_with_relevance" in record.message)
+    assert "repeat a query with one graded document each, group them into one row per query with lists" in message
+
+
+@pytest.mark.parametrize("rate", [1e-3, 2e-3])
+@pytest.mark.parametrize("static", [True, False])
+def test_a_static_models_learning_rate_on_a_transformer_is_warned_of(static, rate, tmp_path, caplog):
+    model = word_model(WORDS) if static else tiny_bert(tmp_path / "bert", WORDS)
+    loss = ANDCGLoss(model)
+    SentenceTransformerTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=1, learning_rate=rate),
+        train_dataset=Dataset.from_dict({"text": QUERIES, "label": TOPICS}),
+        loss=loss,
+        callbacks=[RankingDiagnostics(loss)],
+    ).train()
+    assert any("far above what a transformer" in record.message for record in caplog.records) == (
+        not static and rate > 1e-3
+    )

@@ -116,7 +116,7 @@ def test_ids_are_strings_and_integers():
 
 
 INPUTS = [Image.new("RGB", (2, 2)), np.zeros(3), {"text": "a", "image": Image.new("RGB", (2, 2))}]
-INPUTS += [{"role": "user", "content": "a"}, ("a", "b")]
+INPUTS += [{"role": "user", "content": "a"}, {"array": np.zeros(3), "sampling_rate": 16000}]
 
 
 @pytest.mark.parametrize("value", INPUTS, ids=lambda value: type(value).__name__)
@@ -136,6 +136,7 @@ def test_what_is_not_a_text_is_for_models_that_encode_it(value):
         ({"a"}, "convert it to a string"),
         ({"title": "a", "text": "b"}, "join its fields into one text"),
         ({}, "join its fields into one text"),
+        (("a", "b"), "give one input each"),
     ],
     ids=repr,
 )

@@ -267,7 +267,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             >>> queries, corpus, qrels = {"q": "red"}, {"a": "rose", "b": "grass"}, {"q": {"a": 2}}
             >>> evaluator = GradedInformationRetrievalEvaluator(queries, corpus, qrels)
             >>> evaluator.compute_metrics({"q": ["b", "a"]})["q"]["mrr@10"]
-            0.5
+            0.5000
         """
         given = {read_id(query_id, "a query id in rankings"): ranking for query_id, ranking in rankings.items()}
         known = {*self.queries, *self.queries_without_relevant}
@@ -439,7 +439,7 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 
     Example:
         >>> mean_metrics({"q1": {"ndcg@10": 0.5}, "q2": {"ndcg@10": 1.0}})
-        {'ndcg@10': 0.75}
+        {'ndcg@10': 0.7500}
     """
     rows = list(per_query.values())
     return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in rows[0]}

@@ -130,7 +130,7 @@ def soft_kendall(
 
     Example:
         >>> soft_kendall(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 2.0, 1.0]), temperature=0.01)
-        tensor(-1.)
+        tensor(-1.0000)
 
     Source: Kendall (1938); the smooth count of misplaced pairs is that of the soft rank. Cost: see
     `sum_over_graded_pairs`.

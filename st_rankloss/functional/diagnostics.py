@@ -51,7 +51,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
     Example:
         >>> effective_rank(torch.eye(3)), effective_rank(torch.ones(3, 3))
-        (tensor(3.), tensor(1.))
+        (tensor(3.0000), tensor(1.0000))
 
     Source: Garrido et al. (2023), "RankMe", arXiv 2210.02885. Cost: O(rows² · dimensions).
     """

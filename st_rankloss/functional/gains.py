@@ -62,7 +62,7 @@ def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
 
     Example:
         >>> gains_of(torch.tensor([2.0, float("nan"), 1.0]), "linear")
-        tensor([2., 0., 1.])
+        tensor([2.0000, 0.0000, 1.0000])
     """
     unjudged = relevance.isnan()
     known = relevance.masked_fill(unjudged, 0)
@@ -87,7 +87,7 @@ def without_traces(values: Tensor) -> Tensor:
 
     Example:
         >>> without_traces(torch.tensor([1e-40, 1.0]))
-        tensor([0., 1.])
+        tensor([0.0000, 1.0000])
     """
     return values.masked_fill(values < torch.finfo(values.dtype).tiny, 0)
 

@@ -228,7 +228,7 @@ def logsumexp_below(values: Tensor, relevance: Tensor, judged: Tensor, *, ties: 
     Example:
         >>> grades = torch.tensor([[2.0, 1.0, 1.0, 0.0]])
         >>> logsumexp_below(torch.zeros(1, 4), grades, grades >= 0, ties=False).exp()
-        tensor([[3., 1., 1., 0.]])
+        tensor([[3.0000, 1.0000, 1.0000, 0.0000]])
     """
     keys = torch.where(judged, relevance, torch.inf)  # unjudged documents come last, below nothing
     ascending, order = keys.sort(dim=-1)

@@ -224,7 +224,7 @@ def policy_gradient(
     Example:
         >>> _ = torch.manual_seed(0)
         >>> policy_gradient(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.01)
-        tensor(0.)
+        tensor(0.0000)
 
     Source: Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking" (PG-RANK), arXiv 2310.04407;
     the leave-one-out baseline as there. Cost: time and memory O(samples · D log D) a query.

@@ -135,8 +135,8 @@ def _layers_on(wires: int, device: torch.device) -> list[tuple[Tensor, Tensor, i
     """The layers of Batcher's network as indices on a device, which are made once."""
     with torch.inference_mode(mode=False):  # else they could not be saved for a backward pass later
         return [
-            (torch.tensor(first, device=device), torch.tensor(second, device=device), block)
-            for first, second, block in _batcher(wires)
+            (*(torch.tensor(wires).to(device, non_blocking=True) for wires in ends), block)
+            for *ends, block in _batcher(wires)
         ]
 
 

@@ -92,7 +92,9 @@ class _BlockwiseSum(torch.autograd.Function):
         with_grad = grad_enabled and any(ctx.needs_input_grad[:2])
         queries, documents = queries.detach(), documents.detach()
         totals: dict[str, Tensor] = defaultdict(lambda: queries.new_zeros(()))
-        gradients = defaultdict(lambda: (torch.zeros_like(queries), torch.zeros_like(documents)))
+        gradients: dict[str, tuple[Tensor, Tensor]] = defaultdict(
+            lambda: (torch.zeros_like(queries), torch.zeros_like(documents))
+        )
         defined = queries.new_zeros(())
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))

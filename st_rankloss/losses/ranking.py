@@ -44,6 +44,22 @@ class Pairing(NamedTuple):
     """Which rows of the batch this process holds."""
 
 
+class Batch(NamedTuple):
+    """What `RankingDiagnostics` looks at."""
+
+    queries: Tensor
+    """Embeddings, without graph."""
+    documents: Tensor
+    relevance_of: RelevanceOfRows
+
+
+class Seen(NamedTuple):
+    """How many queries a loss has seen, and how many of them had relevance: a scalar tensor, so that nothing waits."""
+
+    queries: int
+    with_relevance: Tensor
+
+
 class RankingLoss(nn.Module):
     """Make the order of similarities match the order of relevance, as a ranking objective measures it.
 
@@ -145,10 +161,13 @@ class RankingLoss(nn.Module):
         self.check_embeddings = check_embeddings
         self.gather_across_devices = gather_across_devices
         self.mixup = mixup
-        self.observer: Callable[[Tensor, Tensor, RelevanceOfRows], None] | None = None
-        """Is shown each batch's embeddings of queries and documents and the relevance of a slice of the queries."""
         self.relevant_share: Tensor | None = None
-        """Share of the last batch's queries that had relevance, a scalar tensor; see `RankingDiagnostics`."""
+        """Share of the last batch's queries that had relevance, a scalar tensor."""
+        self.seen = Seen(0, torch.zeros((), dtype=torch.int64))
+        """All queries so far that a gradient was computed for; see `RankingDiagnostics`."""
+        self.keep_batch = False
+        """Whether to keep the last batch that a gradient was computed for, as `last_batch`."""
+        self.last_batch: Batch | None = None
 
     def forward(
         self,
@@ -217,9 +236,8 @@ class RankingLoss(nn.Module):
         documents = whole[0] if alone else torch.cat(whole[1:])
 
         of_queries, to_documents = _direction(relevance, query_labels, document_labels, first, alone=alone)
-        if self.observer is not None:
-            with torch.no_grad():
-                self.observer(embeddings[0].detach(), documents.detach(), of_queries)
+        if self.keep_batch and torch.is_grad_enabled():
+            self.last_batch = Batch(embeddings[0].detach(), documents.detach(), of_queries)
         directions = [self._sum(embeddings[0], documents, of_queries, to_documents, document_labels)]
         if self.symmetric:
             start = 0  # of the column among the documents
@@ -253,6 +271,9 @@ class RankingLoss(nn.Module):
         queries = shares.sizes[: len(columns)]
         defined = shares.sum(torch.stack([sums.defined for sums in columns]))
         self.relevant_share = defined.sum() / sum(queries)
+        if torch.is_grad_enabled():  # not in evaluation
+            before = self.seen.with_relevance.to(defined.device, non_blocking=True)
+            self.seen = Seen(self.seen.queries + sum(queries), before + defined.sum().long())
         if self.no_relevant == "error" and (missing := sum(queries) - int(defined.sum())):
             raise ValueError(
                 "every query must have a relevant document, and what it is to be compared with (by "

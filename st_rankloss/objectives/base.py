@@ -139,7 +139,7 @@ def in_spreads(similarity: Tensor, relevance: Tensor) -> Tensor:
 
     Example:
         >>> in_spreads(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
-        tensor([[3., 1.]])
+        tensor([[3.0000, 1.0000]])
         >>> in_spreads(torch.tensor([[0.3, 0.1]]), torch.tensor([[1.0, 0.0]]))
         tensor([[3.0000, 1.0000]])
     """

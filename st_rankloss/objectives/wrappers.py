@@ -85,7 +85,7 @@ class OverPairs(OneList):
         >>> from st_rankloss.objectives import SoftSpearman
         >>> similarity = torch.tensor([[0.9, 0.5, 0.5], [0.5, 0.2, 0.5], [0.5, 0.5, 0.7]])
         >>> OverPairs(SoftSpearman(0.01))(similarity, torch.diag(torch.tensor([4.0, 1.0, 3.0])))
-        tensor([0., 0., 0.])
+        tensor([0.0000, 0.0000, 0.0000])
     """
 
     objective: Objective

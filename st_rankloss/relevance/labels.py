@@ -38,8 +38,8 @@ class Classes(Relevance):
 
     Example:
         >>> Classes()(torch.tensor([3, 5]), torch.tensor([5, 3, 3]))
-        tensor([[0., 1., 1.],
-                [1., 0., 0.]])
+        tensor([[0.0000, 1.0000, 1.0000],
+                [1.0000, 0.0000, 0.0000]])
     """
 
     reads: ClassVar[tuple[str, ...]] = ("class",)
@@ -75,7 +75,7 @@ class Hierarchy(Relevance):
     Example:
         >>> animals = torch.tensor([[0, 0], [0, 1], [1, 0]])  # mammal/cat, mammal/dog, bird/owl
         >>> Hierarchy()(animals[:1], animals)
-        tensor([[2., 1., 0.]])
+        tensor([[2.0000, 1.0000, 0.0000]])
     """
 
     reads: ClassVar[tuple[str, ...]] = ("path",)

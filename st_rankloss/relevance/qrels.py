@@ -54,8 +54,8 @@ class Qrels(Relevance):
     Example:
         >>> qrels = Qrels({"q1": {"d1": 3, "d2": 1}, "q2": {"d2": 2}})
         >>> qrels(encode_ids(["q1", "q2"]), encode_ids(["d1", "d2", "d9"]))
-        tensor([[3., 1., 0.],
-                [0., 2., 0.]])
+        tensor([[3.0000, 1.0000, 0.0000],
+                [0.0000, 2.0000, 0.0000]])
     """
 
     def __init__(self, qrels: Mapping[str, Mapping[str, float]], *, unjudged: float = 0.0) -> None:

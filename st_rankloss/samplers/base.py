@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from datasets import ClassLabel, IterableDataset
+from datasets import IterableDataset
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
@@ -90,7 +90,7 @@ class PlannedBatchSampler(DefaultBatchSampler):
         return str(name)
 
     def count(self, rows: int) -> int:
-        """Count the batches of ``rows`` rows, without a last one of a single row; raise ValueError if all are dropped."""
+        """Count the batches of so many rows, without a last one of a single row; raise ValueError if none is left."""
         full, rest = divmod(rows, self.batch_size)
         if rest == 1 and not self.drop_last:
             self.notes.append(f"1 of {rows} rows sits out of each epoch, in turn: it would be alone in its batch.")
@@ -106,12 +106,6 @@ class PlannedBatchSampler(DefaultBatchSampler):
         if not decode and getattr(feature, "decode", False):
             table = table.cast_column(column, type(feature)(decode=False))
         return list(table[column][:])
-
-    def holds_class_ids(self, column: str) -> bool:
-        """Return whether the dataset's features declare the column as lists of class ids."""
-        feature = self.dataset.features[column]
-        inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
-        return isinstance(inner, ClassLabel)
 
     def note_unlabelled(self, unlabelled: int, column: str) -> None:
         """Note how many rows have no label, or raise ValueError if all."""

@@ -82,9 +82,9 @@ def lay_out(pairs: Indices, extras: Indices, batch_size: int, group: tuple[int, 
     table = _Table(pairs.tolist(), extras.tolist(), batch_size // 2, *group)
     found: list[tuple[int, int, int, int]] = []
     full, last = 0, 0
-    while not last and (batch := table.fill()):
-        found += [(full, owner, *shape) for owner, shape in batch.items()]
-        last = sum(2 * p + e for p, e in batch.values()) < batch_size
+    while not last and (taken := table.fill()):
+        found += [(full, owner, *shape) for owner, shape in taken.items()]
+        last = sum(2 * p + e for p, e in taken.values()) < batch_size
         full += not last
     batch, owner, in_pairs, in_extras = np.array(found, dtype=np.int64).reshape(-1, 4).T
     return Groups(batch, owner, in_pairs, in_extras, sizes, full, full + last)
@@ -122,7 +122,7 @@ class _Table:
         return {owner: (count, extras.get(owner, 0)) for owner, count in self.taken.items()}
 
     def _take_large(self) -> None:
-        """Take more than a group of the classes that would otherwise be left over."""
+        """Take a group, or more, of the classes that would otherwise be left over."""
         while self.largest and self.room:
             count, owner = self.largest[0]
             if -count != self.left[owner]:
@@ -130,7 +130,7 @@ class _Table:
                 continue
             if not self.taken:
                 batches = max(min(self.rows // (2 * self.size), self.total - self.left[owner]), 1)
-            if self.left[owner] <= self.group_pairs * batches:
+            if self.left[owner] < self.group_pairs * batches:
                 return
             heapq.heappop(self.largest)
             self._take(owner, max(self.left[owner] // batches, self.group_pairs))

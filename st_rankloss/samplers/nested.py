@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from st_rankloss.labels import read_classes, read_paths, read_sets
+from st_rankloss.labels import holds_class_ids, read_classes, read_paths, read_sets
 from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, gather, places
 from st_rankloss.samplers.layout import lay_out
 
@@ -153,7 +153,7 @@ class NestedSampler(PlannedBatchSampler):
                 f"got {batch_size}."
             )
         column = self.label_column()
-        paths = paths_of(self.read(column), column, len(per_level), self.holds_class_ids(column))
+        paths = paths_of(self.read(column), column, len(per_level), holds_class_ids(dataset.features[column]))
         labelled = np.array([bool(path) for path in paths], dtype=bool)
         self.note_unlabelled(int((~labelled).sum()), column)
         codes = _number_prefixes(paths, len(per_level))
@@ -184,16 +184,16 @@ class NestedSampler(PlannedBatchSampler):
 
     def _lay_out(self, column: str) -> None:
         """Lay the groups out by the number of pairs and extras of each coarsest class, the same in every epoch."""
-        pairs, extra, _ = self._pair_up(np.random.default_rng(0))
-        owner = self.path[0][pairs[:, 0]]
+        self.odd = self.per_level[-1] % 2
+        pairs, extra, owner = self._pair_up(np.random.default_rng(0))
+        of_class = np.bincount(owner)
+        if of_class.sum() - of_class.max() < len(self.rows) // self.batch_size:
+            self.odd = 0  # too few others for the largest class: they accompany more of it pair by pair
+            pairs, extra, owner = self._pair_up(np.random.default_rng(0))
+        extras = np.bincount(owner, weights=extra >= 0).astype(np.int64)
         parents = int(np.prod(self.per_level[:-1]))
-        half, odd = divmod(self.per_level[-1], 2)
-        self.groups = lay_out(
-            np.bincount(owner),
-            np.bincount(owner, weights=extra >= 0).astype(np.int64),
-            self.batch_size,
-            (parents * half, parents * odd),
-        )
+        group = parents * (self.per_level[-1] // 2), parents * self.odd
+        self.groups = lay_out(np.bincount(owner), extras, self.batch_size, group)
         self.batches = self.groups.full if self.drop_last else self.groups.batches
         used = int(2 * self.groups.pairs.sum() + self.groups.extras.sum())
         if used < len(self.rows):
@@ -245,9 +245,8 @@ class NestedSampler(PlannedBatchSampler):
         rows = random.permutation(len(self.rows))
         rows = rows[np.argsort(self.path[-1][rows], kind="stable")]
         place, count = places(self.path[-1][rows])
-        full, odd = count // self.per_level[-1], self.per_level[-1] % 2
-        at_last_level = self.level[rows] == len(self.per_level) - 1
-        of_home = np.where(odd & at_last_level, np.minimum((count - full + 1) // 2, count // 2), count // 2)
+        full = count // self.per_level[-1] * (self.level[rows] == len(self.per_level) - 1) * self.odd
+        of_home = np.minimum((count - full + 1) // 2, count // 2)  # a full group of odd size brings an extra
         paired = place < 2 * of_home
         pairs = rows[paired].reshape(-1, 2)
         extra = np.full(len(pairs), -1, dtype=np.int64)

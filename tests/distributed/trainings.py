@@ -206,7 +206,7 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
     if args.fsdp:
         pretend_to_have_accelerators()
     dataset = Dataset.from_dict(training.columns)
-    return RankingTrainer(
+    trainer = RankingTrainer(
         model=model,
         args=args,
         train_dataset=dataset.to_iterable_dataset() if training.streaming else dataset,
@@ -214,6 +214,8 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
         data_collator=training.collator and training.collator(model.preprocess),
         **evaluation,
     )
+    assert trainer.is_fsdp_enabled == bool(args.fsdp)
+    return trainer
 
 
 def pretend_to_have_accelerators() -> None:
@@ -336,11 +338,10 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
         runs[f"evaluated/{name}"] = functools.partial(evaluated, trainings[name])
     for name, training in trainings.items():
         runs[f"{name}/fsdp"] = functools.partial(train, training, **SHARDED)
-    for name in ("pairs", "classes", "lists"):
+    for name in ("pairs", "classes"):
         runs[f"{name}/fsdp_cached"] = functools.partial(train, replace(trainings[name], loss=cached), **SHARDED)
     runs["fsdp_accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2, **SHARDED)
     runs["fsdp_evaluated"] = functools.partial(evaluated, lists, **SHARDED)
-    runs["fsdp_resumed"] = functools.partial(resumed, lists, epoch=0, **SHARDED)
     return runs
 
 

@@ -1,4 +1,4 @@
-"""What each process of `processes` runs: every training of `trainings.py`, with its share of each batch.
+"""What each process runs: losses over its share of a batch, and every training of `trainings.py`.
 
 torchrun --standalone --nproc_per_node=2 -m tests.distributed.worker FOLDER
 """
@@ -9,26 +9,31 @@ import datetime
 import fnmatch
 import gc
 import sys
+import traceback
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from tests.distributed.gathered import all_deviations
 from tests.distributed.trainings import all_runs
 
 
 def file_of(folder: Path, name: str, rank: int) -> Path:
-    """Return where a process writes what a training has found."""
-    return folder / "found" / f"{name.replace('/', '-')}.{rank}.pt"
+    """Return where a process writes what a run has found."""
+    return folder / f"{name.replace('/', '-')}.{rank}.pt"
 
 
 def main(folder: Path, pattern: str = "*") -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=120))
-    gc.freeze()  # trainers collect garbage, which takes longer than they do if they look at all modules
-    for name, run in all_runs().items():
+    gc.freeze()  # trainers collect garbage, which takes longer than they do if all modules are looked at
+    for name, run in {"gathered": lambda _: all_deviations(), **all_runs()}.items():
         if fnmatch.fnmatch(name, pattern):
-            found = run(folder)
+            try:
+                found = run(folder)
+            except Exception:  # in all processes alike, or the next run waits in vain and ends this one
+                found = traceback.format_exc()
             torch.save(found, file_of(folder, name, dist.get_rank()))
     dist.destroy_process_group()
 

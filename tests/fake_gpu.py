@@ -1,0 +1,218 @@
+"""Losses on a GPU that does not exist: its tensors have shapes and a device, and whatever would wait for it raises.
+
+Run as a script, because PyTorch takes a new kind of device once per process: prints what went wrong, as JSON by case.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import traceback
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter, tree_map_only
+
+from st_rankloss import ANDCGLoss, ApproxNDCG, CachedRankingLoss, RankingLoss, SoftmaxCrossEntropy
+from st_rankloss.functional import sorting
+from st_rankloss.losses import EmbeddingMixup
+from st_rankloss.objectives import Objective
+from st_rankloss.relevance import Classes, Pairs
+from tests.losses.test_objectives import task
+from tests.models import SHAPES, Passing, Shape, columns_of
+from tests.objectives.test_contracts import TABLE, name_of
+
+DEVICE = "fakegpu"
+MIXTURE = ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()
+
+
+class WaitedError(Exception):
+    """The host would have waited for the device."""
+
+
+class NeverWaiting(TorchDispatchMode):
+    """Raises where tensors cross between host and device so that the host waits; FakeTensorMode raises elsewhere."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        before = {x.device.type for x in tree_iter((args, kwargs)) if isinstance(x, Tensor) and x.dim()}
+        made = func(*args, **kwargs)
+        after = made.device.type if isinstance(made, Tensor) else None
+        if "cpu" in before and after == DEVICE and not kwargs.get("non_blocking", False):
+            raise WaitedError(f"{func}: from host to device without non_blocking")
+        if DEVICE in before and after == "cpu":
+            raise WaitedError(f"{func}: from device to host")
+        return made
+
+
+class Storages(TorchDispatchMode):
+    """Adds up the bytes of the device's storages that are alive, and keeps the largest sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+        self.bytes = self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(made):
+            if isinstance(tensor, Tensor) and tensor.device.type == DEVICE:
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage) -> None:
+        if storage._cdata in self.seen:
+            return
+        size = storage.nbytes()
+        self.seen.add(storage._cdata)
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self._free, storage._cdata, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self.seen.discard(key)
+        self.bytes -= size
+
+
+def differentiate(make: Make, sizes: list[int], labels: Any, *, dim: int = 8, watch: Any = None) -> None:
+    """Compute a loss and its gradient on the device."""
+    loss = copy.deepcopy(make(Passing()))  # Qrels moves its tables to the device, and shapes are shared
+    # The trainer's labels come with the batch, on the device. Without labels the loss makes them, on the CPU, where
+    # fake tensors cannot be read: there it works with real ones.
+    made = loss._pair(sizes, None) if labels is None else None
+    sorting._layers_on.cache_clear()  # of the case before, whose tensors are not of this mode
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+
+        def fake(values: Any, device: str) -> Any:
+            return tree_map_only(Tensor, lambda x: mode.from_tensor(x).to(device), values)
+
+        given = fake(labels, DEVICE)
+        if made is not None:
+            queries, documents = fake(made.query_labels, "cpu"), fake(made.document_labels, "cpu")
+            made = made._replace(query_labels=queries, document_labels=documents)
+        with watch or NeverWaiting():
+            embeddings = [torch.empty(size, dim, device=DEVICE, requires_grad=True) for size in sizes]
+            if isinstance(loss, CachedRankingLoss):
+                loss.calculate_loss([e.split(5) for e in embeddings], made or given, with_backward=True)
+            elif made is not None:
+                loss._compute(embeddings, made).backward()
+            else:
+                loss(columns_of(embeddings), given).backward()
+        assert all(e.grad is not None and e.grad.device.type == DEVICE for e in embeddings), "no gradient"
+
+
+def fits(objective: Objective, shape: Shape) -> bool:
+    """Return whether an objective can read the columns of a shape."""
+    try:
+        objective.check_columns(shape.sizes, lists=isinstance(shape.labels, dict) and "list_sizes" in shape.labels)
+    except ValueError:
+        return False
+    return True
+
+
+def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Every objective with every relevance, and every option of the losses with every objective and every relevance."""
+    for place, case in enumerate(TABLE):
+        objective, name = case.objective, f"{place} {name_of(case)}"
+        for shape in SHAPES:
+            if fits(objective, shape):
+                make = partial(RankingLoss, objective=objective, relevance=shape.relevance)
+                yield f"{name}, {shape}", partial(differentiate, make, shape.sizes, shape.labels)
+        relevance, labels, sizes = task(case)
+        for option, make in OPTIONS.items():
+            if option != "symmetric" or len(sizes) > 1:
+                yield (
+                    f"{name}, {option}",
+                    partial(differentiate, partial(make, objective=objective, relevance=relevance), sizes, labels),
+                )
+    for shape in SHAPES:
+        for option, make in OPTIONS.items():
+            if option != "symmetric" or len(shape.sizes) > 1:
+                made = partial(make, objective=MIXTURE, relevance=shape.relevance)
+                yield f"mixture, {shape}, {option}", partial(differentiate, made, shape.sizes, shape.labels)
+
+
+Make = Callable[..., RankingLoss]
+OPTIONS: dict[str, Make] = {
+    "cached": partial(CachedRankingLoss, mini_batch_size=5),
+    "block_size": partial(RankingLoss, block_size=5),
+    "symmetric": partial(RankingLoss, symmetric=True),
+    "zero": partial(RankingLoss, no_relevant="zero"),
+    "mixup": partial(RankingLoss, mixup=EmbeddingMixup()),
+}
+CASES = dict(every_case())
+
+ROWS = 32_768
+BATCHES: dict[str, tuple[Make, list[int], Any]] = {
+    "classes": (partial(ANDCGLoss, relevance=Classes()), [ROWS], torch.arange(ROWS) // 8),
+    "classes of two columns": (partial(ANDCGLoss, relevance=Classes()), [ROWS, ROWS], torch.arange(ROWS) // 8),
+    "pairs": (partial(ANDCGLoss, relevance=Pairs()), [ROWS, ROWS], None),
+    "cached": (partial(CachedRankingLoss, objective=MIXTURE, relevance=Pairs()), [ROWS, ROWS], None),
+}
+
+
+def register() -> None:
+    """Give PyTorch the device, with the sizes of blocks that the package has for CUDA."""
+
+    class Module(backend_registration._DummyBackendModule):
+        def get_amp_supported_dtype(self) -> list[torch.dtype]:
+            return [torch.float16, torch.bfloat16]
+
+    backend_registration._setup_privateuseone_for_python_backend(DEVICE, backend_module=Module())
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor makes its tensor on the CPU, where the modes see it move
+    for module in [module for name, module in sys.modules.items() if name.startswith("st_rankloss.")]:
+        for sizes in vars(module).values():
+            if isinstance(sizes, dict) and "cuda" in sizes and "cpu" in sizes:
+                sizes[DEVICE] = sizes["cuda"]
+
+
+WAITS: dict[str, Callable[[Tensor], Any]] = {
+    "item": lambda x: x.sum().item(),
+    "nonzero": lambda x: x.nonzero(),
+    "to_the_host": lambda x: x.to("cpu"),
+    "from_the_host": lambda x: torch.tensor([1.0, 2.0], device=x.device),
+    "mixed_devices": lambda x: x + torch.ones(2),
+}
+
+
+def noticed(wait: Callable[[Tensor], Any]) -> bool:
+    """Return whether a wait raises."""
+    with FakeTensorMode(), NeverWaiting():
+        values = torch.empty(2, device=DEVICE)
+        try:
+            wait(values)
+        except Exception:
+            return True
+    return False
+
+
+def main() -> None:
+    """Run every case and the large batches, and see that what would wait is noticed."""
+    register()
+    warnings.simplefilter("ignore")
+    errors, peaks = {}, {}
+    for name, run in CASES.items():
+        try:
+            run()
+        except Exception as error:
+            frames = [x for x in traceback.extract_tb(error.__traceback__) if "st_rankloss" in x.filename]
+            errors[name] = f"{type(error).__name__}: {str(error)[:200]} {frames[-1] if frames else ''}"
+    for name, (make, sizes, labels) in BATCHES.items():
+        storages = Storages()
+        differentiate(make, sizes, labels, dim=384, watch=storages)
+        peaks[name] = storages.peak
+    seen = {name: noticed(wait) for name, wait in WAITS.items()}
+    json.dump({"cases": len(CASES), "errors": errors, "peaks": peaks, "noticed": seen}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
