@@ -82,7 +82,7 @@ def test_over_pairs_refuses_mixed_documents_which_it_would_not_read():
     objective.check_columns([4, 4])
     with pytest.raises(ValueError, match="would ignore mixed documents: leave out mixup"):
         objective.check_columns([4, 4], mixed=True)
-    with pytest.raises(ValueError, match="OverPairs reads the pairs of a batch only"):
+    with pytest.raises(ValueError, match="would ignore mixed documents"):
         (o.SupCon() + 0.5 * objective).check_columns([4, 4], mixed=True)
 
 
