@@ -76,8 +76,8 @@ class RankingTrainer(SentenceTransformerTrainer):
         """
         if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
             raise ValueError(
-                f"save_strategy must be 'no' under FSDP2, got {self.args.save_strategy!r}: sentence-transformers cannot "
-                "save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is the "
+                f"save_strategy must be 'no' under FSDP2, got {str(self.args.save_strategy)!r}: sentence-transformers "
+                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is the "
                 "whole model's state, in the main process, for load_state_dict of an unsharded one."
             )
         loader: DataLoader[Any] = super().get_train_dataloader()
