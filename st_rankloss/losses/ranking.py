@@ -89,8 +89,9 @@ class RankingLoss(nn.Module):
 
     Raises:
         TypeError: If ``model`` is of another kind, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``block_size`` is below 1 or ``no_relevant`` unknown. In `forward`, before the model
-            runs: if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous.
+        ValueError: If ``block_size`` is below 1, ``no_relevant`` unknown or ``objective`` cannot use ``mixup``. In
+            `forward`, before the model runs: if labels are missing or do not fit the relevance, or
+            ``relevance=None`` is ambiguous.
 
     Inputs:
         +-------------------------------+-----------------------------------+---------------------------+
@@ -153,6 +154,8 @@ class RankingLoss(nn.Module):
             raise TypeError(f"mixup must be an EmbeddingMixup or None, got {mixup!r}.")
         self.model = model
         self.objective = ApproxNDCG() if objective is None else as_objective(objective)
+        if mixup is not None:
+            _check_mixed(self.objective)
         self.relevance = None if relevance is None else as_relevance(relevance)
         self.similarity_fct = similarity_fct
         self.symmetric = symmetric
@@ -327,6 +330,16 @@ class RankingLoss(nn.Module):
     year={2010}
 }
 """
+
+
+def _check_mixed(objective: Objective) -> None:
+    """Raise ValueError if an objective reads one column or two, but not with mixed documents."""
+    for sizes in ([1], [1, 1]):
+        try:
+            objective.check_columns(sizes)
+        except ValueError:
+            continue
+        objective.check_columns(sizes, mixed=True)
 
 
 def _direction(
