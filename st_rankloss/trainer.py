@@ -10,6 +10,8 @@ from typing import Any
 from datasets import IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
 from torch import nn
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
 from st_rankloss.collators import RankingCollator, Reader
@@ -63,6 +65,39 @@ class RankingTrainer(SentenceTransformerTrainer):
                     "the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
+        self.add_callback(_EpochOfSamplers())
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches of this process; see SentenceTransformerTrainer.
+
+        Raises:
+            ValueError: On several processes: if they would gather batches of different datasets, get different
+                numbers of batches, or could not save a model in shards.
+        """
+        if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
+            raise ValueError(
+                f"save_strategy must be 'no' under FSDP2, got {str(self.args.save_strategy)!r}: sentence-transformers "
+                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is the "
+                "whole model's state, in the main process, for load_state_dict of an unsharded one."
+            )
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
+            split = self.accelerator.dataloader_config.split_batches
+            losses = self.loss.values() if isinstance(self.loss, dict) else [self.loss]
+            gathers = any(getattr(inner_loss(loss), "gather_across_devices", False) for loss in losses)
+            if gathers and isinstance(self.train_dataset, dict) and not split:
+                raise ValueError(
+                    "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
+                    "and the size of the whole batch as per_device_train_batch_size: otherwise each process draws "
+                    "from another dataset, and their rows would be ranked against each other."
+                )
+            batches = len(getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler))  # of all processes
+            if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
+                raise ValueError(
+                    f"dataloader_drop_last must be True on several processes, got False and {batches} batches for "
+                    f"{self.args.world_size} processes: one might get a batch more, and wait for the others for ever."
+                )
+        return loader
 
     def _datasets(self) -> list[tuple[str | None, Any]]:
         """Return all datasets, with their names where they have any."""
@@ -109,6 +144,28 @@ class RankingTrainer(SentenceTransformerTrainer):
                 "in another: cast the column, or give each dataset a loss of its own."
             )
         return Reader(loss.relevance, class_ids=True in declared)
+
+
+class _EpochOfSamplers(TrainerCallback):
+    """Tells samplers the epoch.
+
+    The trainer's own word does not reach the sampler of a resumed epoch where accelerate shards it and skips batches,
+    so that it would plan the first epoch again.
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        sampler = getattr(train_dataloader, "batch_sampler", None)
+        while sampler is not None:
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(int(state.epoch or 0))
+            sampler = getattr(sampler, "batch_sampler", None)
 
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:
