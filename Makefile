@@ -1,12 +1,15 @@
 # Everything a user or developer types; `make` alone lists it.
 VENV ?= .venv
+OLDEST ?= .oldest-venv
+BARE ?= .bare-venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+PIP := python -m pip --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu check fix bench evaluate clean
+.PHONY: help install demo test test-gpu test-bare test-oldest check fix bench evaluate clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,7 +19,7 @@ install: $(VENV)/.installed ## Create the virtual environment with every extra, 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "st_rankloss needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[eval,minilm,test,dev]'
+	$(BIN)/$(PIP) install -c constraints.txt --editable '.[eval,minilm,test,dev]'
 	touch $@
 
 demo: install ## Train a documentation search engine and compare it with BM25 and MNRL
@@ -27,6 +30,24 @@ test: install ## Run the tests and the doctests
 
 test-gpu: install ## Run only the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-bare: ## Build the wheel, install it alone and run the README against it, then with the extra "metrics"
+	rm -rf $(BARE)
+	$(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/$(PIP) wheel --no-deps --wheel-dir $(BARE)/wheel .
+	$(BARE)/bin/$(PIP) install -c constraints.txt $(BARE)/wheel/*.whl
+	$(BARE)/bin/python tests/bare.py
+	$(BARE)/bin/$(PIP) install -c constraints.txt "$$(echo $(BARE)/wheel/*.whl)[metrics]"
+	$(BARE)/bin/python tests/bare.py --metrics
+
+test-oldest: $(OLDEST)/.installed ## Run the tests with the oldest supported versions, on Python 3.11 (downloads 3 GB)
+	$(OLDEST)/bin/python -m pytest -n 2
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the oldest versions need Python 3.11: PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/$(PIP) install -c constraints-oldest.txt --editable '.[eval,minilm,test]'
+	touch $@
 
 check: install ## Lint, formatting, types and docstrings
 	$(BIN)/ruff check .
@@ -48,4 +69,4 @@ evaluate: install ## Tune and compare five losses on the built-in corpus, and wr
 	$(BIN)/python -m eval report output/eval/runs.jsonl
 
 clean: ## Remove what the targets above created
-	rm -rf $(VENV) .ci-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(BARE) .ci-venv .ci-bare-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis

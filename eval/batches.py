@@ -88,7 +88,7 @@ def _pair_rows(train: ScoredPairs, order: Sequence[int]) -> Dataset:
 def _query_rows(train: Collection, record: Record, pairs: bool, order: Sequence[int], draw: random.Random) -> Dataset:
     queries, columns = list(train.queries), {"query": [], "documents": [], "query_id": [], "document_ids": []}  # type: ignore[var-annotated]
     for query in (queries[i] for i in order):
-        grades = train.qrels[query]
+        grades = train.present(query)
         best = draw.choice([document for document, grade in grades.items() if grade == max(grades.values())])
         others = [document for document in grades if document != best]
         chosen = [best, *draw.sample(others, min(record.documents - 1, len(others)))]

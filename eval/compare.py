@@ -81,7 +81,7 @@ def learning_rates(record: Record, encoder: str, settings: int) -> list[float]:
     Example:
         >>> from eval.data import load_records
         >>> learning_rates(load_records()["documentation"], "static", 3)
-        [0.07, 0.21, 0.63]
+        [0.0700, 0.2100, 0.6300]
     """
     middle = middle_learning_rate(encoder) * record.rate
     rates = np.geomspace(middle / SPREAD, middle * SPREAD, 9 if settings == 1 else 3)

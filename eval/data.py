@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -16,7 +17,10 @@ from PIL import Image
 from shared import FORMATS, read_file
 from torch import Tensor
 
+from st_rankloss.judgements import Judgements, collect_qrels, few, read_id, read_qrels
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance
+
+logger = logging.getLogger(__name__)
 
 RECORDS = Path(__file__).with_name("datasets.yaml")
 SPLITS = ("train", "dev", "test")
@@ -67,7 +71,7 @@ class Record:
     modality: str = "text"
     drop: Mapping[str, Any] = field(default_factory=dict)
     rerank: bool = False
-    level: int = 1
+    level: float = 1
     relevant_from: float | None = None
     trained_on: str = ""
     scored_on: str = ""
@@ -206,14 +210,18 @@ class ScoredPairs:
 
 @dataclass
 class Collection:
-    """Queries and what they find in a corpus: texts by id, grades by ids."""
+    """Queries and what they find in a corpus: texts by id, grades by ids, also of documents that are not there."""
 
     queries: dict[str, str]
     corpus: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+    qrels: Judgements
 
     def __len__(self) -> int:
         return len(self.queries)
+
+    def present(self, query: str) -> dict[str, float]:
+        """Return a query's judgements of the documents that are in the corpus."""
+        return {document: grade for document, grade in self.qrels[query].items() if document in self.corpus}
 
 
 @dataclass
@@ -320,7 +328,7 @@ class Data:
     def _collections(self) -> dict[str, Part]:
         columns = self.record.columns
         rows = self._rows("corpus", "")
-        corpus = {str(row[columns["document_id"]]): joined(row, columns["document"]) for row in rows}
+        corpus = {read_id(row[columns["document_id"]]): joined(row, columns["document"]) for row in rows}
         found: dict[str, Part] = {}
         for split in SPLITS if not self.record.trained_on else SPLITS[1:]:
             queries = {}
@@ -328,15 +336,32 @@ class Data:
                 own = row.get(columns.get("paper_id", ""))
                 if own and str(own) not in corpus:
                     raise ValueError(f"{self.record.name}: the query {own!r} must be a document of the corpus.")
-                queries[str(row[columns["query_id"]])] = corpus[str(own)] if own else joined(row, columns["query"])
-            qrels: dict[str, dict[str, int]] = {query: {} for query in queries}
-            for row in self._rows("qrels", split):
-                query, document = str(row[columns["query_id"]]), str(row[columns["document_id"]])
-                if query in qrels and document in corpus:
-                    qrels[query][document] = int(row[columns["grade"]])
-            kept = {query: grades for query, grades in qrels.items() if any(g > 0 for g in grades.values())}
+                queries[read_id(row[columns["query_id"]])] = corpus[str(own)] if own else joined(row, columns["query"])
+            keys = [columns[key] for key in ("query_id", "document_id", "grade")]
+            qrels = collect_qrels((i, *(row[key] for key in keys)) for i, row in enumerate(self._rows("qrels", split)))
+            self._report(split, queries, corpus, qrels)
+            every = Collection(queries, corpus, {query: qrels.get(query, {}) for query in queries})
+            # A search for what is not there scores 0, but there is nothing to train it on.
+            useful = every.present if split == "train" else every.qrels.__getitem__
+            kept = {query: every.qrels[query] for query in queries if any(useful(query).values())}
             found[split] = Collection({query: queries[query] for query in kept}, corpus, kept)
         return found
+
+    def _report(self, split: str, queries: Row, corpus: Row, qrels: Judgements) -> None:
+        """Log the judgements that cannot be used as they are."""
+        strangers = [query for query in qrels if query not in queries]
+        if strangers and self.limit is None:
+            logger.warning("%s, %s: no query for the judgements of %s.", self.record.name, split, few(strangers))
+        absent = {document for query in queries for document in qrels.get(query, {}) if document not in corpus}
+        if absent:
+            logger.warning(
+                "%s, %s: %d judged documents are not in the corpus (%s): no model finds them; nDCG and recall count "
+                "them.",
+                self.record.name,
+                split,
+                len(absent),
+                few(sorted(absent)),
+            )
 
     def _samples(self) -> dict[str, Part]:
         parts = self._split_rows()
@@ -410,7 +435,7 @@ def _read_documentation(limit: int | None) -> dict[str, Part]:
         split: Collection(
             {entry.id: entry.query for entry in part},
             {entry.id: entry.document for entry in part},
-            documentation.qrels(part, part),
+            read_qrels(documentation.qrels(part, part)),
         )
         for split, part in parts.items()
     }

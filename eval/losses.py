@@ -43,7 +43,7 @@ class Problem:
         return self.data.record
 
     @property
-    def qrels(self) -> Mapping[str, Mapping[str, int]]:
+    def qrels(self) -> Mapping[str, Mapping[str, float]]:
         """Judgements of the training queries."""
         part = self.data.parts["train"]
         assert isinstance(part, Collection)

@@ -66,15 +66,15 @@ def _similarities(model: SentenceTransformer, data: Data, split: str) -> tuple[T
 
 def _of_collection(model: SentenceTransformer, part: Collection, data: Data) -> tuple[Tensor, Tensor, Tensor]:
     queries = [list(part.queries)[i] for i in evenly(len(part.queries), MOST_QUERIES)]
-    judged = dict.fromkeys(document for query in queries for document in part.qrels[query])
+    judged = dict.fromkeys(document for query in queries for document in part.present(query))
     others = [] if data.record.rerank else [document for document in part.corpus if document not in judged]
     room = max(0, MOST_DOCUMENTS - len(judged))
     documents = [*judged, *(others[i] for i in evenly(len(others), room))]
     place = {document: i for i, document in enumerate(documents)}
     relevance = torch.full((len(queries), len(documents)), torch.nan if data.record.rerank else 0.0)
     for row, query in zip(relevance, queries, strict=True):
-        for document, grade in part.qrels[query].items():
-            row[place[document]] = max(grade, 0)
+        for document, grade in part.present(query).items():
+            row[place[document]] = grade
     found = _embed(model, [part.queries[q] for q in queries]) @ _embed(model, [part.corpus[d] for d in documents]).T
     return found, relevance, relevance >= data.record.level
 

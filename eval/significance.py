@@ -63,7 +63,7 @@ def decode_items(text: str) -> Floats:
 
     Example:
         >>> decode_items(encode_items([0.5, 1.0])).tolist()
-        [0.5, 1.0]
+        [0.5000, 1.0000]
     """
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<f2").astype(np.float64)
 
@@ -138,7 +138,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
+        [0.0300, 0.0600, 0.0600]
     """
     corrected = [math.nan] * len(p_values)
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])

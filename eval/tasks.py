@@ -7,7 +7,9 @@ classification, regression and clustering on the same records, and `named_tasks`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import mteb
@@ -33,6 +35,7 @@ from torch import Tensor
 
 from eval.data import Collection, Data, Record, Samples, ScoredPairs, check_name
 from st_rankloss.functional import ndcg
+from st_rankloss.judgements import Judgements
 
 MOST_QUERIES = 500
 """Samples of a part that are queries, evenly spaced; all of them are documents."""
@@ -117,14 +120,14 @@ class CollectionTask(AbsTaskRetrieval):
     def load_data(self, *args: Any, **kwargs: Any) -> None:
         """Lay corpus, queries and judgements out in mteb's columns."""
         part = self.data.parts[self.split]
-        judged = {query: list(grades) for query, grades in part.qrels.items()}
+        judged = {query: list(part.present(query)) for query in part.queries}
         corpus = part.corpus
         if self.data.record.rerank:
             corpus = {document: corpus[document] for row in judged.values() for document in row}
         rows = {
             "corpus": Dataset.from_list([{"id": key, "title": "", "text": text} for key, text in corpus.items()]),
             "queries": Dataset.from_list([{"id": key, "text": text} for key, text in part.queries.items()]),
-            "relevant_docs": part.qrels,
+            "relevant_docs": whole_grades(part.qrels, self.data.record.name),
             "top_ranked": judged if self.data.record.rerank else None,
         }
         self.dataset, self.data_loaded = {"default": {self.split: rows}}, True
@@ -133,10 +136,11 @@ class CollectionTask(AbsTaskRetrieval):
         self, scores: Mapping[str, Any], qrels: Any, results: Any, hf_split: str, hf_subset: str
     ) -> dict[str, float]:
         """Count MRR, recall and MAP from the record's grade on, and keep each query's main score."""
-        queries = list(self.data.parts[self.split].queries)
+        part = self.data.parts[self.split]
+        queries = list(part.queries)
         values = {"ndcg_at_10": np.array([scores[query]["ndcg_cut_10"] for query in queries])}
         level = self.data.record.level
-        found = [_binary_values(results.get(query, {}), qrels[query], level) for query in queries]
+        found = [_binary_values(results.get(query, {}), part.qrels[query], level) for query in queries]
         for metric in ("mrr_at_10", "recall_at_100"):
             values[metric] = np.array([row[metric] for row in found])
         self.items = mean_items(values, self.data.record.metrics)
@@ -144,7 +148,39 @@ class CollectionTask(AbsTaskRetrieval):
         return means | {self.data.record.main: float(self.items.mean())}
 
 
-def _binary_values(found: Mapping[str, float], grades: Mapping[str, int], level: int) -> dict[str, float]:
+MOST_GRADE = 1_000_000
+"""What grades may be scaled up to: trec_eval keeps one counter for each grade up to the largest."""
+
+
+def whole_grades(qrels: Judgements, name: str) -> dict[str, dict[str, int]]:
+    """Scale grades to the integers that mteb needs, exactly: nDCG does not depend on the scale.
+
+    Args:
+        qrels: Grades by query id and document id.
+        name: Of the record, for the error.
+
+    Returns:
+        The grades times the same number, 1 if they are whole.
+
+    Raises:
+        ValueError: If they have too many digits.
+
+    Example:
+        >>> whole_grades({"q": {"a": 0.9, "b": 1.0, "c": 0.25}}, "mine")
+        {'q': {'a': 18, 'b': 20, 'c': 5}}
+    """
+    exact = {grade: Fraction(repr(grade)) for grades in qrels.values() for grade in grades.values()}
+    scale = math.lcm(*(fraction.denominator for fraction in exact.values()))
+    worst = max(exact, key=lambda grade: (exact[grade].denominator, grade), default=0.0)
+    if scale * max(exact.values(), default=0) > MOST_GRADE:
+        raise ValueError(
+            f"{name}: grades must be whole numbers up to {MOST_GRADE}, or fractions of few digits, which are scaled to "
+            f"such numbers; got {worst!r}: round the grades in the file."
+        )
+    return {query: {d: int(exact[g] * scale) for d, g in grades.items()} for query, grades in qrels.items()}
+
+
+def _binary_values(found: Mapping[str, float], grades: Mapping[str, float], level: float) -> dict[str, float]:
     ranking = sorted(found, key=lambda document: (-found[document], document))
     hits = [grades.get(document, 0) >= level for document in ranking[:100]]
     relevant = sum(grade >= level for grade in grades.values())
@@ -282,7 +318,7 @@ def spearman_items(predicted: Numbers, truth: Numbers) -> np.ndarray:
 
     Example:
         >>> float(spearman_items([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]).mean().round(3))
-        0.8
+        0.8000
     """
     return correlation_items(rankdata(predicted), rankdata(truth))
 

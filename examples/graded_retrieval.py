@@ -27,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, samplers
+from st_rankloss.judgements import Judgements, collect_qrels, read_inputs, read_qrels
 from st_rankloss.relevance import Qrels
 
 MOST = 4
@@ -39,7 +40,7 @@ class Collection:
 
     queries: dict[str, str]
     corpus: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+    qrels: Judgements
 
     def rows(self, most: int) -> Dataset:
         """Make a row of each query: its best ``most`` documents, with all ids."""
@@ -61,7 +62,7 @@ def from_documentation(options: argparse.Namespace) -> dict[str, Collection]:
         split: Collection(
             {entry.id: entry.query for entry in part},
             {entry.id: entry.document for entry in part},
-            documentation.qrels(part, part),
+            read_qrels(documentation.qrels(part, part)),
         )
         for split, part in parts.items()
     }
@@ -78,24 +79,30 @@ def from_tables(options: argparse.Namespace) -> dict[str, Collection]:
         return shared.read_file(next(Path(options.data).glob(f"{stem}.*")))
 
     column = options.columns
-    corpus = {str(row[column["document-id"]]): row[column["text"]] for row in read("corpus", "")}
+    corpus = read_inputs({row[column["document-id"]]: row[column["text"]] for row in read("corpus", "")}, "corpus")
+    keys = [column[key] for key in ("judged-query", "judged-document", "grade")]
     found = {}
     for split in ("train", options.split):
-        queries = {str(row[column["query-id"]]): row[column["query"]] for row in read("queries", split)}
-        qrels: dict[str, dict[str, int]] = {}
-        for row in read("qrels", split):
-            query, document = str(row[column["judged-query"]]), str(row[column["judged-document"]])
-            if query in queries and document in corpus and row[column["grade"]] > 0:
-                qrels.setdefault(query, {})[document] = int(row[column["grade"]])
-        qrels = dict(list(qrels.items())[: options.limit])
-        found[split] = Collection({query: queries[query] for query in qrels}, corpus, qrels)
+        queries = read_inputs(
+            {row[column["query-id"]]: row[column["query"]] for row in read("queries", split)}, "queries"
+        )
+        judged = collect_qrels((i, *(row[key] for key in keys)) for i, row in enumerate(read("qrels", split)))
+        judged = read_qrels(judged, queries=queries, corpus=corpus)
+        relevant = [query for query, grades in judged.items() if any(grades.values())][: options.limit]
+        found[split] = Collection({q: queries[q] for q in relevant}, corpus, {q: judged[q] for q in relevant})
     return found
 
 
 def evaluate(model: SentenceTransformer, collection: Collection) -> shared.Scores:
-    """Search the corpus."""
+    """Search the corpus; every grade above 0 counts as relevant."""
+    lowest = min(grade for grades in collection.qrels.values() for grade in grades.values() if grade > 0)
     evaluator = GradedInformationRetrievalEvaluator(
-        collection.queries, collection.corpus, collection.qrels, batch_size=256, write_csv=False
+        collection.queries,
+        collection.corpus,
+        collection.qrels,
+        relevance_level=lowest,
+        batch_size=256,
+        write_csv=False,
     )
     scores = evaluator(model)
     return {metric: scores[f"{model.similarity_fn_name}_{metric}"] for metric in ("ndcg@10", "mrr@10", "recall@100")}

@@ -6,7 +6,7 @@ labels mean, `objectives` what is optimised, `functional` holds the mathematics.
 
 from __future__ import annotations
 
-from st_rankloss import augmentations, functional, mining, objectives, recipes, relevance, samplers, teachers
+from st_rankloss import augmentations, data, functional, mining, objectives, recipes, relevance, samplers, teachers
 from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
@@ -33,6 +33,7 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "ViewsCollator",
     "augmentations",
+    "data",
     "functional",
     "mining",
     "objectives",

@@ -11,7 +11,7 @@ def require(module: str, extra: str, *, purpose: str = "this") -> ModuleType:
 
     Args:
         module: Name to import, such as ``"pytrec_eval"``.
-        extra: The extra that installs it, such as ``"eval"``.
+        extra: The extra that installs it, such as ``"metrics"``.
         purpose: What needs it; completes "... is required for" in the message.
 
     Returns:
@@ -21,11 +21,11 @@ def require(module: str, extra: str, *, purpose: str = "this") -> ModuleType:
         ImportError: If the module is missing, or present but broken.
 
     Example:
-        >>> require("json", "eval").__name__
+        >>> require("json", "metrics").__name__
         'json'
-        >>> require("absent", "eval", purpose="plots")
+        >>> require("absent", "metrics", purpose="scores")
         Traceback (most recent call last):
-        ImportError: absent is required for plots; install it with: pip install 'st_rankloss[eval]'
+        ImportError: absent is required for scores; install it with: pip install 'st_rankloss[metrics]'
     """
     try:
         return import_module(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "CachedLossMixin",
     "all_gather",
     "all_gather_with_grad",
+    "builds_evaluation",
     "check_encoder",
     "cos_sim",
     "cosent",
@@ -64,7 +66,7 @@ LOSSES_OF_PAIRS = (
 """The host's losses of rows (anchor, positive[, negatives]) without labels: row i of every column belongs together."""
 
 
-def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str) -> None:
+def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
     """Raise TypeError if a model is of a kind that cannot serve, before it fails with an error of its own.
 
     What sentence-transformers did not make, such as a stand-in with the same methods, passes.
@@ -73,11 +75,13 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str) -> None:
         model: What the user gave; wrappers of compiled or distributed models are looked through.
         kinds: What can serve, such as `EMBEDDERS`.
         purpose: What for: the beginning of the message, such as "RankingLoss".
+        remedy: What to do instead: the end of the message.
     """
     model = _unwrapped(model)
     if isinstance(model, str | type) or (isinstance(model, BaseModel) and not isinstance(model, kinds)):
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
-        raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}.")
+        remedy = f"; {remedy}" if remedy else ""
+        raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}{remedy}.")
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
@@ -85,6 +89,20 @@ def inner_loss(loss: nn.Module) -> nn.Module:
     while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
         loss = inner
     return loss
+
+
+def builds_evaluation() -> bool:
+    """Return whether the trainer is building the batches of an evaluation or a prediction.
+
+    The trainer calls a batch sampler for training and for evaluation alike, with arguments that do not tell the two
+    apart; only the call stack does.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name in ("get_eval_dataloader", "get_test_dataloader"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def count_rows(features: Mapping[str, Any]) -> int:

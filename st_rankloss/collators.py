@@ -12,9 +12,10 @@ import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import Tensor
 
-from st_rankloss._host import infer_modality, is_message_dict
+from st_rankloss._host import is_message_dict
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
+from st_rankloss.judgements import check_inputs
 from st_rankloss.labels import LABEL_KINDS, is_missing, plain, refusal
 from st_rankloss.relevance import Relevance, choose_relevance, encode_ids
 
@@ -169,8 +170,7 @@ class RankingCollator(SentenceTransformerDataCollator):
                     f"column {name!r} looks like ids, but would be embedded as an input: name it like the input column "
                     "that it belongs to, with '_id' at the end, or remove it with dataset.remove_columns."
                 )
-            for place, row in enumerate(rows):
-                _check_input(row[name], place, name)
+            check_inputs(((place, row[name]) for place, row in enumerate(rows)), name, "row")
 
     def _add_list_column(self, batch: dict[str, Any], lists: dict[str, list[Any]], rows: list[Row]) -> Tensor:
         """Preprocess the column of lists as one flat column; return the lists' lengths."""
@@ -244,31 +244,8 @@ def _read_list(value: Any, place: int, name: str) -> list[Any]:
         raise refusal(name, place, value, "a list of documents", "fill the row, or remove it")
     if not documents:
         raise refusal(name, place, value, "at least one document in each list", "remove the row")
-    for document in documents:
-        _check_input(document, place, name)
+    check_inputs(((place, document) for document in documents), name, "row")
     return list(documents)
-
-
-def _check_input(value: Any, place: int, name: str) -> None:
-    """Raise ValueError unless a value is one that an encoder can embed."""
-    if isinstance(value, str):
-        return
-    rule = "texts, images or other inputs of the model"
-    if value is None:
-        raise refusal(name, place, value, rule, "fill the gap, or remove the row with dataset.filter")
-    if isinstance(value, int | float):
-        raise refusal(
-            name, place, value, rule, "if these are labels, rename the column to 'label', otherwise remove it"
-        )
-    if isinstance(value, list | tuple) and not (value and is_message_dict(value[0])):
-        raise refusal(
-            name, place, value, rule, "if these are labels, rename the column to 'labels', otherwise flatten it"
-        )
-    try:
-        infer_modality(value)
-    except ValueError as error:
-        remedy = "join the parts into one text" if isinstance(value, dict) else "convert the column"
-        raise refusal(name, place, value, rule, remedy) from error
 
 
 def _id_names(column: str) -> tuple[str, ...]:

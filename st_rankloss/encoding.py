@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,10 +80,12 @@ def encode_labels(
     return {"label": _encode_undeclared(labels, column, exact=exact)}
 
 
-def read_list_grades(value: Any, row: int, column: str, documents: int | None) -> list[float]:
+def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[float]:
     """Read a row's grades, one for each of its documents (NaN where unjudged), or raise ValueError."""
+    if is_missing(plain(value)):
+        return [math.nan] * documents
     grades = read_grades(value, row, column)
-    if documents is not None and (len(grades) != documents or not isinstance(plain(value), list)):
+    if len(grades) != documents or not isinstance(plain(value), list):
         raise ValueError(
             f"column {column!r} must hold a list of grades, a grade for each document, got {len(grades)} grades for "
             f"{documents} documents in row {row}."
@@ -116,9 +119,10 @@ def _encode_undeclared(labels: Sequence[Any], column: str, *, exact: bool) -> Te
     if exact:
         return numbers.to(EXACT)
     single = numbers.float()
-    if single.dim() < 3 and len(single.unique(dim=0)) < len(numbers.unique(dim=0)):
+    given = numbers[~numbers.flatten(1).isnan().any(1)] if numbers.dim() > 1 else numbers[~numbers.isnan()]
+    if single.dim() < 3 and len(given.float().unique(dim=0)) < len(given.unique(dim=0)):
         raise ValueError(
-            f"column {column!r} holds numbers that float32 cannot tell apart, such as {float(numbers.flatten()[0]):g}: "
+            f"column {column!r} holds numbers that float32 cannot tell apart, such as {float(given.flatten()[0]):g}: "
             "train with RankingTrainer, set label_kind='numbers', or subtract their smallest."
         )
     return single
@@ -175,7 +179,11 @@ def _encode_grades(labels: Sequence[Any], column: str, list_sizes: Tensor | None
     """Pad each row's grades with NaN; one score per row makes a single dimension."""
     if list_sizes is None and not any(isinstance(plain(value), list) for value in labels):
         return torch.tensor([read_grades(value, row, column)[0] for row, value in enumerate(labels)])
-    sizes = [None] * len(labels) if list_sizes is None else list_sizes.tolist()
+    if list_sizes is None:  # a grade per document column, so that every row has the same number
+        width = next(len(plain(value)) for value in labels if isinstance(plain(value), list))
+        sizes = [width] * len(labels)
+    else:
+        sizes = list_sizes.tolist()
     rows = [read_list_grades(value, row, column, sizes[row]) for row, value in enumerate(labels)]
     grades = torch.full((len(rows), max(map(len, rows))), torch.nan)
     for row, values in enumerate(rows):

@@ -154,6 +154,12 @@ def is_multi_hot(rows: Sequence[Any], *, class_ids: bool = False) -> bool:
     return all(isinstance(x, int | float) and 0 <= x <= 1 for row in labelled for x in row)
 
 
+def holds_class_ids(feature: Any) -> bool:
+    """Return whether a feature of a dataset declares a column as lists of class ids: ``List(ClassLabel(...))``."""
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return type(inner).__name__ == "ClassLabel"
+
+
 def read_sets(rows: Sequence[Any], column: str, *, class_ids: bool = False) -> list[dict[Code, float] | None]:
     """Read one set of labels per row.
 
@@ -215,17 +221,22 @@ def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[n
         (array([1. , nan, 2.5]), [[1.0, 2.0], [nan, nan]])
     """
     values = [plain(value) for value in rows]
-    shape = next((np.shape(_number_like(value)) for value in values if not is_missing(value)), ())
-    numbers = np.full((len(values), *shape), np.nan)
+    shape: tuple[int, ...] | None = None
+    found: list[tuple[int, np.ndarray[Any, np.dtype[np.float64]]]] = []
     for row, value in enumerate(values):
         if is_missing(value):
             continue
         try:
-            numbers[row] = _as_numbers(value, shape)
+            found.append((row, _as_numbers(value)))
         except (TypeError, ValueError) as error:
-            rule = "a number" if not shape else f"numbers of shape {shape}, as in the rows before"
+            raise refusal(column, row, value, "a number, or a list of numbers", _cast(value)) from error
+        shape = found[-1][1].shape if shape is None else shape
+        if found[-1][1].shape != shape or 0 in shape:
             remedy = "for sets of class ids use MultiLabel() and RankingTrainer, or label_kind='multi_label'"
-            raise refusal(column, row, value, rule, remedy if shape else _cast(value)) from error
+            raise refusal(column, row, value, f"numbers of shape {shape}, as in the rows before", remedy)
+    numbers = np.full((len(values), *(shape or ())), np.nan)
+    for row, array in found:
+        numbers[row] = array
     flat = numbers.reshape(len(values), -1)
     infinite = np.isinf(flat).any(axis=1)
     if infinite.any():
@@ -311,25 +322,15 @@ def _cast(value: Any) -> str:
     return "convert the column"
 
 
-def _number_like(value: Any) -> Any:
-    """Return what has the shape of a row's numbers, and () where the row is not made of numbers."""
-    try:
-        return np.asarray(value, dtype=np.float64) if not isinstance(value, str) else ()
-    except (TypeError, ValueError):
-        return ()
-
-
-def _as_numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return numbers of a shape, or raise TypeError or ValueError."""
+def _as_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a row's numbers, or raise TypeError or ValueError."""
     array = np.asarray(value)
-    if array.dtype.kind == "O":  # None among numbers, or integers beyond 64 bits
-        array = np.array(_each(float_or_nan, value))
-    if array.dtype.kind not in "iufb" or array.shape != shape:
-        raise TypeError(f"not numbers of shape {shape}")
+    if array.dtype.kind not in "iufb":  # None or "" among numbers, or integers beyond 64 bits
+        array = np.array(_each(_float_or_nan, value))
     return array.astype(np.float64)
 
 
-def float_or_nan(value: Any) -> float:
+def _float_or_nan(value: Any) -> float:
     """Return a number as a float, and what is missing as NaN; raise TypeError for anything else."""
     if is_missing(value):
         return math.nan

@@ -21,8 +21,10 @@ from datasets import Dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor
 
+from st_rankloss._host import check_encoder
 from st_rankloss.evaluation.search import SIMILARITIES, check_index, exact_search, faiss_search
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
+from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
 from st_rankloss.teachers import Teacher, as_teacher
 
 logger = logging.getLogger(__name__)
@@ -73,7 +75,8 @@ def mine_graded_negatives(
     Time: one encoding pass, and Q·D·dim for the exact search. Memory: all embeddings, float32.
 
     Args:
-        queries: Query id to query: a text, or whatever the model encodes. Each becomes a row.
+        queries: Query id to query: a text, or whatever the model encodes. Each becomes a row. Ids are strings or
+            integers; an integer stands for its decimal string.
         corpus: Document id to document.
         qrels: Query id to document id to grade, at least 0 and finite. Queries without judgements, and an empty
             mapping, are fine: all their documents are unjudged.
@@ -105,9 +108,10 @@ def mine_graded_negatives(
         (for ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
 
     Raises:
-        TypeError: If ``unjudged`` is neither a number nor a teacher.
-        ValueError: If an argument breaks a rule above, an id or a similarity is unknown, an embedding is not finite,
-            or a query ends up without any document.
+        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is of another kind of
+            sentence-transformers', such as a SparseEncoder.
+        ValueError: If an argument breaks a rule above, an id or a similarity is unknown, an input is not a text (nor
+            anything else that the model encodes), an embedding is not finite, or a query ends up without any document.
 
     Example:
         >>> import torch
@@ -119,7 +123,7 @@ def mine_graded_negatives(
         >>> corpus = {"a": "red", "b": "red green", "c": "blue", "d": "red red blue"}
         >>> mined = mine_graded_negatives({"q": "red"}, corpus, {"q": {"a": 3, "c": 1}}, model, num_negatives=1)
         >>> mined[0]["documents"], mined[0]["labels"]
-        (['red', 'blue', 'red red blue'], [3.0, 1.0, 0.0])
+        (['red', 'blue', 'red red blue'], [3.0000, 1.0000, 0.0000])
 
     Source: rank ranges and margins as in mine_hard_negatives of sentence-transformers; relative margins are the
     "TopK-PercPos" of Moreira et al. (2024), NV-Retriever, arXiv 2407.15831.
@@ -137,7 +141,12 @@ def mine_graded_negatives(
     )
     grade = _grader(unjudged)
     check_at_least(batch_size, 1, "batch_size")
-    _check_ids(queries, corpus, qrels)
+    remedy = "mine with a SentenceTransformer; a CrossEncoder may grade what is mined, as unjudged=..."
+    check_encoder(model, (SentenceTransformer,), "mine_graded_negatives", remedy)
+    text_only = list(model.modalities) == ["text"]
+    queries = read_inputs(queries, "queries", text_only=text_only)
+    corpus = read_inputs(corpus, "corpus", text_only=text_only)
+    qrels = read_qrels(qrels, queries=queries, corpus=corpus, may_be_empty=True)
     check_choice(model.similarity_fn_name, SIMILARITIES, "similarity_fn_name")
     if index is not None:
         check_index(index, model.similarity_fn_name)
@@ -163,7 +172,7 @@ def mine_graded_negatives(
         {
             "query": [query for _, query, _, _ in rows],
             "documents": [[corpus[d] for d in (*grades, *row)] for _, _, grades, row in rows],
-            "labels": [[float(v) for v in grades.values()] + [next(values) for _ in row] for _, _, grades, row in rows],
+            "labels": [[*grades.values(), *(next(values) for _ in row)] for _, _, grades, row in rows],
             "query_id": [q for q, _, _, _ in rows],
             "document_ids": [[*grades, *row] for _, _, grades, row in rows],
         }
@@ -196,13 +205,14 @@ def read_judgements(
         Queries and corpus, id to text, and the judgements, query id to document id to grade.
 
     Raises:
-        ValueError: If a column is missing, a row's list of documents is empty or its grades or ids are not as many,
-            or an id stands for two texts or a document has two grades for one query. It names the row.
+        ValueError: If a column is missing, a row's list of documents is empty or of another length than its grades or
+            ids, an input is not a text, an id or a grade is wrong, an id stands for two texts, or a document has two
+            grades for one query. It names the row.
 
     Example:
         >>> pairs = Dataset.from_dict({"question": ["red?", "red?"], "answer": ["rose", "sky"], "label": [2, 0]})
         >>> read_judgements(pairs, "question", "answer", "label")
-        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0, 'd1': 0.0}})
+        ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0000, 'd1': 0.0000}})
     """
     columns = (query_column, document_column, label_column, query_id_column, document_id_column)
     missing = [name for name in columns if name is not None and name not in dataset.column_names]
@@ -210,7 +220,7 @@ def read_judgements(
         raise ValueError(f"dataset must have the columns that are named, got {dataset.column_names}, not {missing}.")
     queries = _Texts(query_column, "q" if query_id_column is None else None)
     corpus = _Texts(document_column, "d" if document_id_column is None else None)
-    qrels: dict[str, dict[str, float]] = {}
+    judged: list[tuple[int, str, str, Any]] = []
     for row, entry in enumerate(dataset.with_format(None)):
         documents = _as_list(entry[document_column])
         if not documents:
@@ -223,17 +233,9 @@ def read_judgements(
                 f"{len(documents)} documents in row {row}."
             )
         query_id = queries.add(entry[query_column], None if query_id_column is None else entry[query_id_column], row)
-        judged = qrels.setdefault(query_id, {})
-        for document, own_id, value in zip(documents, ids, grades, strict=True):
-            document_id = corpus.add(document, own_id, row)
-            if value is None or math.isnan(value):
-                continue
-            if judged.setdefault(document_id, float(value)) != value:
-                raise ValueError(
-                    f"a document must have one grade for a query, got {judged[document_id]!r} and {value!r} for "
-                    f"{document_id!r} in row {row}."
-                )
-    return queries.texts, corpus.texts, {query_id: judged for query_id, judged in qrels.items() if judged}
+        document_ids = [corpus.add(document, own_id, row) for document, own_id in zip(documents, ids, strict=True)]
+        judged += [(row, query_id, *rest) for rest in zip(document_ids, grades, strict=True)]
+    return queries.texts, corpus.texts, collect_qrels(judged)
 
 
 class _Texts:
@@ -246,10 +248,11 @@ class _Texts:
 
     def add(self, text: str, own_id: Any, row: int) -> str:
         """Return the text's id: its own, or, with a prefix, a number for each distinct text."""
+        check_inputs([(row, text)], self.column, "row", text_only=self.prefix is not None)
         if self.prefix is not None:
             own_id = self.numbered.setdefault(text, f"{self.prefix}{len(self.numbered)}")
-        name = str(own_id)
-        if own_id is None or self.texts.setdefault(name, text) != text:
+        name = read_id(own_id, f"row {row}: an id of {self.column!r}")
+        if self.texts.setdefault(name, text) != text:
             raise ValueError(
                 f"each input of {self.column!r} needs an id that stands for no other text, got {own_id!r} in row {row}."
             )
@@ -370,26 +373,6 @@ def _grader(unjudged: Any) -> Callable[[Sequence[Any], Sequence[Any]], list[floa
     if value < 0 or math.isinf(value):
         raise ValueError(f"unjudged must be at least 0 and finite, or NaN, got {unjudged!r}.")
     return lambda queries, documents: [value] * len(queries)
-
-
-def _check_ids(queries: Mapping[str, Any], corpus: Mapping[str, Any], qrels: Qrels) -> None:
-    """Raise ValueError unless there are queries and documents, and judgements name them and are grades."""
-    for name, texts in (("queries", queries), ("corpus", corpus)):
-        if not isinstance(texts, Mapping) or not texts:
-            raise ValueError(f"{name} must be a non-empty dict of id to text, got {type(texts).__name__}.")
-    if not isinstance(qrels, Mapping):
-        raise ValueError(f"qrels must be a dict of query id to dict of document id to grade, got {qrels!r}.")
-    for query_id, grades in qrels.items():
-        if query_id not in queries:
-            raise ValueError(f"qrels must name ids of queries, got the unknown {query_id!r}.")
-        for document_id, value in grades.items():
-            if document_id not in corpus:
-                raise ValueError(f"qrels must name ids of corpus, got the unknown {document_id!r} for {query_id!r}.")
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(
-                    "a grade in qrels must be a finite number of at least 0 (leave unjudged documents out), got "
-                    f"{value!r} for query {query_id!r}, document {document_id!r}."
-                )
 
 
 def _check_found(queries: Mapping[str, Any], qrels: Qrels, mined: Sequence[Sequence[str]], wanted: int) -> None:

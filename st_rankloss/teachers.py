@@ -25,7 +25,9 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from st_rankloss._host import check_encoder
 from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
+from st_rankloss.judgements import check_inputs
 
 LABEL_COLUMNS = ("label", "labels", "score", "scores")
 _PAIRS_AT_ONCE = 2**16  # of embeddings whose cosine is taken at a time
@@ -214,8 +216,10 @@ def add_embeddings(
         The dataset with the new column, float32, and without a format.
 
     Raises:
-        TypeError: If ``dataset`` is no `datasets.Dataset`, or a column holds lists.
-        ValueError: If a column is missing or out of order, there are labels already, or an embedding is not finite.
+        TypeError: If ``dataset`` is not a `datasets.Dataset`, ``model`` not a SentenceTransformer, or a column holds
+            lists.
+        ValueError: If a column is missing or out of order, there are labels already, an input is not a text (nor
+            anything else that the model encodes), or an embedding is not finite.
 
     Example:
         >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -225,9 +229,10 @@ def add_embeddings(
         >>> teacher = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=torch.eye(3))])
         >>> dataset = Dataset.from_dict({"query": ["red"], "document": ["red green"]})
         >>> add_embeddings(dataset, teacher, ["query", "document"])["label"][0]
-        [[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]]
+        [[0.0000, 1.0000, 0.0000], [0.0000, 0.5000, 0.5000]]
     """
     _check_columns(dataset, columns, 1, label_column)
+    check_encoder(model, (SentenceTransformer,), "add_embeddings", "a CrossEncoder's scores are for add_scores")
     check_at_least(batch_size, 1, "batch_size")
     encoders = [model.encode] if len(columns) == 1 else [model.encode_query] + [model.encode_document] * len(columns)
     vectors = []
@@ -237,6 +242,7 @@ def add_embeddings(
             raise TypeError(
                 f"each row of {name!r} must be one text, got a list in a row; for lists of documents use add_scores."
             )
+        check_inputs(enumerate(inputs), name, "row", text_only=list(model.modalities) == ["text"])
         encoded = encode(inputs, batch_size=batch_size, show_progress_bar=show_progress_bar, convert_to_tensor=True)
         vectors.append(encoded.float().cpu().numpy())
         wrong = np.flatnonzero(~np.isfinite(vectors[-1]).all(axis=1))
@@ -272,7 +278,8 @@ def add_scores(
     Raises:
         TypeError: If ``dataset`` is no `datasets.Dataset`, or ``teacher`` no model.
         ValueError: If a column is missing or out of order, there are labels already, a list of documents is empty or
-            is not the only column of documents, or a score is not finite.
+            is not the only column of documents, an input is not a text (nor anything else that the model encodes), or a
+            score is not finite.
 
     Example:
         ::
@@ -285,6 +292,11 @@ def add_scores(
     _check_columns(dataset, columns, 2, label_column)
     queries, *documents = (_read(dataset, name) for name in columns)
     lists, grouped = _group(documents, columns)
+    text_only = list(teacher.model.modalities) == ["text"]
+    check_inputs(enumerate(queries), columns[0], "row", text_only=text_only)
+    for name, column in zip(columns[1:], [grouped] if lists else documents, strict=True):
+        rows = ((row, entry) for row, value in enumerate(column) for entry in (value if lists else [value]))
+        check_inputs(rows, name, "row", text_only=text_only)
     owners = [query for query, row in zip(queries, grouped, strict=True) for _ in row]
     grades = iter(teacher.grade(owners, [document for row in grouped for document in row]))
     labels: list[Any] = [[next(grades) for _ in row] for row in grouped]

@@ -13,6 +13,7 @@ from torch import nn
 
 from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
 from st_rankloss.collators import RankingCollator, Reader
+from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses import RankingLoss
 from st_rankloss.views import ViewsCollator
 
@@ -98,7 +99,10 @@ class RankingTrainer(SentenceTransformerTrainer):
                 f"label_kind must be 'auto' or one of {list(reads)}, which {loss.relevance!r} reads, got "
                 f"{collator.label_kind!r}."
             )
-        declared = {_has_class_ids(features, collator.valid_label_columns) for features in columns}
+        declared = {
+            holds_class_ids(next((features[name] for name in collator.valid_label_columns if name in features), None))
+            for features in columns
+        }
         if len(declared) > 1:
             raise ValueError(
                 "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
@@ -109,12 +113,6 @@ class RankingTrainer(SentenceTransformerTrainer):
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:
     return getattr(dataset, "features", None) or {}
-
-
-def _has_class_ids(features: Mapping[str, Any], label_columns: Iterable[str]) -> bool:
-    """Return whether the label column is declared as lists of classes."""
-    labels = next((features[name] for name in label_columns if name in features), None)
-    return type(getattr(labels, "feature", None)).__name__ == "ClassLabel"
 
 
 def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns: Iterable[str]) -> None:

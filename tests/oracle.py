@@ -123,12 +123,13 @@ def ideal_dcg(relevance: Numbers, *, gain: str = "linear", k: int | None = None)
 
 
 def dcg(similarity: Numbers, relevance: Numbers, *, gain: str = "linear", k: int | None = None) -> float:
-    """DCG with exact ranks, cut hard at k."""
+    """DCG cut hard at k; tied documents share their places, each of which is as likely for any of them."""
     similarity, relevance = judged(similarity, relevance)
     total = 0.0
-    for rank, y in zip(exact_ranks(similarity), relevance, strict=True):
-        if k is None or rank <= k:
-            total += gain_of(y, gain) * discount(rank)
+    for s, y in zip(similarity, relevance, strict=True):
+        above = sum(other > s for other in similarity)
+        places = range(above + 1, above + sum(other == s for other in similarity) + 1)
+        total += gain_of(y, gain) * sum(discount(n) for n in places if k is None or n <= k) / len(places)
     return total
 
 
@@ -147,11 +148,16 @@ def approx_ndcg(
     k: int | None = None,
     cutoff_temperature: float = 1.0,
 ) -> float:
-    """NDCG with soft ranks; at k, each discount times sigmoid((k + 1/2 - r) / cutoff_temperature)."""
+    """NDCG with soft ranks; at k, each discount times sigmoid((k + 1/2 - r) / cutoff_temperature).
+
+    Where all gains are equal no order is better than another, and NDCG is 1.
+    """
     similarity, relevance = judged(similarity, relevance)
     ideal = ideal_dcg(relevance, gain=gain, k=k)
     if ideal == 0:
         return math.nan
+    if len(set(relevance)) == 1:
+        return 1.0
     total = 0.0
     for rank, y in zip(soft_ranks(similarity, temperature), relevance, strict=True):
         inside = 1.0 if k is None else sigmoid((k + 0.5 - rank) / cutoff_temperature)

@@ -114,7 +114,9 @@ def hierarchical_ap(s, y, *, temperature):
 
 
 def approx_mrr(s, y, *, temperature):
-    relevant, _ = kinds(y)
+    relevant, irrelevant = kinds(y)
+    if relevant and not irrelevant:
+        return 1.0
     ranks = soft_ranks(s, temperature)
     return max(1 / ranks[j] for j in relevant) if relevant else NAN
 
@@ -123,6 +125,8 @@ def approx_recall(s, y, *, k, temperature, cutoff_temperature):
     relevant, _ = kinds(y)
     if not relevant:
         return NAN
+    if len(relevant) == len(s) or k >= len(s):
+        return 1.0
     ranks = soft_ranks(s, temperature)
     return sum(sigmoid((k + 0.5 - ranks[j]) / cutoff_temperature) for j in relevant) / min(k, len(relevant))
 
@@ -132,6 +136,8 @@ def neural_ndcg(s, y, *, temperature, iterations, gain="linear", k=None):
     ideal = ideal_dcg(y, gain=gain, k=k)
     if not ideal > 0:
         return NAN
+    if len(set(y)) == 1:
+        return 1.0
     matrix = []
     for i in range(1, n + 1):
         logits = [((n + 1 - 2 * i) * s[j] - sum(abs(s[j] - other) for other in s)) / temperature for j in range(n)]
@@ -252,8 +258,8 @@ def pairwise_softmax(s, y, *, temperature, activation, width):
 
 
 def softmax_at_k(s, y, *, k, temperature, weight_temperature):
-    relevant, _ = kinds(y)
-    if not relevant:
+    relevant, irrelevant = kinds(y)
+    if not relevant or not irrelevant:
         return NAN
     beta = sorted(s, reverse=True)[min(k, len(s)) - 1]
     return mean(
@@ -328,8 +334,9 @@ def lambda_loss(s, y, *, temperature, mu, gain="linear", k=None):
     if len(set(gains)) < 2:
         return NAN
     ideal, ranks, total = ideal_dcg(y, gain=gain, k=k), exact_ranks(s), 0.0
+    places = [1 + sum(other > x for other in s) for x in s]  # the best that a tie has
     for i, j in ordered_pairs(gains):
-        if k is not None and ranks[i] > k and ranks[j] > k:
+        if k is not None and places[i] > k and places[j] > k:
             continue
         apart = max(abs(ranks[i] - ranks[j]), 1)
         weight = abs(discount(ranks[i]) - discount(ranks[j])) + mu * (discount(apart) - discount(apart + 1))

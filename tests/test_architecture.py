@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ LAYERS = [
     {"kernels", "labels", "judgements", "_extras", "_host"},
     {"functional"},
     {"objectives", "relevance", "evaluation"},
-    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations"},
+    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations", "data"},
     {"views", "recipes"},
     {"trainer", "diagnostics"},
     {"__init__"},
@@ -36,6 +38,7 @@ APART = {
 KNOW_THE_HOST = {
     "_host.py",
     "collators.py",
+    "data",
     "diagnostics.py",
     "evaluation",
     "mining.py",
@@ -43,7 +46,7 @@ KNOW_THE_HOST = {
     "teachers.py",
     "trainer.py",
 }
-NEED_EXTRAS = ("evaluation", "samplers")
+NEED_EXTRAS = ("augmentations", "evaluation", "samplers")
 OPTIONAL = ("mteb", "faiss", "pytrec_eval", "matplotlib", "rich", "bm25s")
 
 
@@ -116,6 +119,28 @@ def test_only_the_host_file_imports_private_names_of_other_libraries():
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] not in ("st_rankloss", "__future__"):
                 private = [alias.name for alias in node.names if alias.name.startswith("_")]
                 assert not private or path.name == "_host.py", f"{name_of(path)}:{node.lineno} imports {private}"
+
+
+def test_importing_a_module_needs_declared_dependencies_only():
+    """An extra is imported inside the function that needs it, by `_extras.require`."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=!~\[]", line)[0].replace("-", "_") for line in project["dependencies"]}
+    assert declared >= {"torch", "numpy", "datasets"}
+    allowed = declared | set(sys.stdlib_module_names) | {"st_rankloss"}
+    for path in FILES:
+        for module, line in imports(path):
+            assert module.split(".")[0] in allowed, f"{name_of(path)}:{line} imports {module}"
+
+
+def test_errors_name_extras_that_exist():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = set()
+    for path in FILES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        if "_extras" in {part for part, _ in ours(path)}:
+            named |= {node.args[1].value for node in calls if ast.unparse(node.func) == "require"}
+    assert named == {"metrics", "faiss", "image"}
+    assert named <= set(project["optional-dependencies"])
 
 
 def test_nothing_is_printed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +162,14 @@ def test_steps_follow_each_other_and_their_strengths_add_up():
     assert pickle.loads(pickle.dumps(both)).strength == both.strength
     with pytest.raises(TypeError, match="every step must be a function of one value, got 3"):
         Compose(3)
+
+
+@pytest.mark.parametrize("augmentation", [Crop(0.5), Flip(1.0), Jitter(0.5), Blur(0.5)], ids=repr)
+def test_without_pillow_the_error_names_the_extra(augmentation, monkeypatch):
+    image = picture()
+    for module in ("Image", "ImageEnhance", "ImageFilter"):
+        monkeypatch.setitem(sys.modules, f"PIL.{module}", None)
+    with pytest.raises(
+        ImportError, match=r"augmentations of images; install it with: pip install 'st_rankloss\[image\]'"
+    ):
+        augmentation(image)

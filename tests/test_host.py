@@ -28,7 +28,7 @@ from st_rankloss import (
 )
 from st_rankloss._host import EMBEDDERS, check_encoder, inner_loss
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
-from tests.losses.trained_in_processes import cases
+from tests.distributed.trainings import cases
 from tests.models import Passing, tiny_bert, tiny_splade, without_one_vector, word_model
 
 WORDS = [f"w{i}" for i in range(40)]

@@ -9,6 +9,7 @@ import random
 import faiss
 import numpy as np
 import pytest
+import sentence_transformers
 import torch
 from datasets import Dataset
 from PIL import Image
@@ -417,10 +418,15 @@ def test_missing_grades_leave_documents_unjudged():
         ({"d": [["r"], []]}, {}, "each list in 'd' must hold a document, got an empty list in row 1"),
         ({"d": [["r"], ["s", "t"]], "g": [[1], [1]]}, {"label_column": "g"}, "1 grades and 2 ids for 2 documents .* 1"),
         ({"d": [["r"], ["s", "t"]], "g": [[1], [1]]}, {"document_id_column": "g"}, "2 grades and 1 ids .* in row 1"),
-        ({"d": ["r", "r"], "g": [1, 2]}, {"label_column": "g"}, "one grade .* got 1.0 and 2 for 'd0' in row 1"),
+        ({"d": ["r", "r"], "g": [1, 2]}, {"label_column": "g"}, "row 1: .* one grade .* 1.0 and 2.0 .*'d0'"),
         ({"d": ["r", "s"], "g": [7, 7]}, {"document_id_column": "g"}, "'d' needs an id .* got 7 in row 1"),
-        ({"d": ["r", "s"], "g": ["a", None]}, {"document_id_column": "g"}, "'d' needs an id .* got None in row 1"),
-        ({"d": ["r", "s"], "g": [None, "a"]}, {"query_id_column": "g"}, "'q' needs an id .* got None in row 0"),
+        ({"d": ["r", "s"], "g": ["a", None]}, {"document_id_column": "g"}, "row 1: an id of 'd' must be .* got None"),
+        ({"d": ["r", "s"], "g": [None, "a"]}, {"query_id_column": "g"}, "row 0: an id of 'q' must be .* got None"),
+        ({"d": ["r", "s"], "g": [1.0, 2.0]}, {"document_id_column": "g"}, "row 0: .* got 1.0 .*; write 1"),
+        ({"d": ["r", None]}, {}, "each of 'd' must be a text, got None .* for row 1"),
+        ({"d": [{"title": "r"}, {"title": "s"}]}, {}, "each of 'd' must be a text, .* for row 0; join its fields"),
+        ({"d": ["r", "s"], "g": ["1", "2"]}, {"label_column": "g"}, "row 0: a grade .* got '1' .*; convert it"),
+        ({"d": ["r", "s"], "g": [1, -1]}, {"label_column": "g"}, "row 1: a grade .* got -1 .* document 'd1'"),
     ],
 )  # fmt: skip
 def test_wrong_datasets_are_refused_with_their_row(columns, options, message):
@@ -447,11 +453,20 @@ def test_wrong_datasets_are_refused_with_their_row(columns, options, message):
         ({"queries": {}}, "queries must be a non-empty dict of id to text"),
         ({"corpus": {}}, "corpus must be a non-empty dict of id to text"),
         ({"corpus": ["a"]}, "corpus must be a non-empty dict of id to text, got list"),
-        ({"qrels": ["q0"]}, "qrels must be a dict"),
+        ({"qrels": ["q0"]}, "qrels must be a dict .* got list"),
+        ({"qrels": {"q0": {"d1"}}}, "got set for 'q0'; .* write dict.fromkeys"),
+        ({"qrels": {"q0": {"d1": "2"}}}, "got '2' .* for query 'q0', document 'd1'; convert it to a number"),
+        ({"qrels": None}, "qrels must be a dict .* got NoneType"),
+        ({"queries": {"q0": None}}, "each of 'queries' must be a text, got None .* for id 'q0'"),
+        ({"queries": None}, "queries must be a non-empty dict of id to text, got NoneType"),
+        ({"corpus": {"d0": {"title": "a", "text": "b"}}}, "of 'corpus' must be a text.* for id 'd0'; join its fields"),
+        ({"corpus": {"d0": np.zeros(3)}}, "of 'corpus' must be a text, got array.* for id 'd0'"),
+        ({"corpus": np.array(["w0"])}, "corpus must be a non-empty dict of id to text, got ndarray"),
+        ({"corpus": {"d0": ["w0", "w1"]}}, r"of 'corpus' must be a text, got \['w0', 'w1'\] .* for id 'd0'"),
         ({"qrels": {"q77": {"d0": 1}}}, "qrels must name ids of queries, got the unknown 'q77'"),
-        ({"qrels": {"q0": {"d77": 1}}}, "qrels must name ids of corpus, got the unknown 'd77' for 'q0'"),
-        ({"qrels": {"q0": {"d1": -1}}}, "a grade in qrels must be .* got -1 for query 'q0', document 'd1'"),
-        ({"qrels": {"q0": {"d1": math.nan}}}, "leave unjudged documents out.* got nan"),
+        ({"qrels": {"q0": {"d77": 1}}}, "qrels must name ids of corpus, got the unknown 'd77'"),
+        ({"qrels": {"q0": {"d1": -1}}}, "a grade in qrels must be .* got -1 .*query 'q0', document 'd1'"),
+        ({"qrels": {"q0": {"d1": math.nan}}}, "got nan .* leave unjudged documents out"),
         ({"index": faiss.IndexFlatL2(16), "similarity": "dot"}, "index must use faiss.METRIC_INNER_PRODUCT"),
     ],
 )
@@ -462,6 +477,13 @@ def test_bad_input_is_refused_before_anything_is_embedded(options, message, monk
         monkeypatch.setattr(model, encode, lambda *args, **options: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match=message):
         mine(model=model, **options)
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_other_kinds_of_model_are_refused_by_name(kind):
+    other = object.__new__(getattr(sentence_transformers, kind))
+    with pytest.raises(TypeError, match=f"mine_graded_negatives needs a SentenceTransformer, got a {kind}; mine with"):
+        mine_graded_negatives(QUERIES, CORPUS, QRELS, other)
 
 
 def test_what_is_no_teacher_is_refused():

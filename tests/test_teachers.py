@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+import sentence_transformers
 import torch
 from datasets import Dataset
 from hypothesis import given
@@ -326,6 +327,37 @@ def test_wrong_columns_are_refused(cross_encoder, columns, extra, options, messa
     for add, teacher in ((add_embeddings, embedding_model()), (add_scores, cross_encoder)):
         with pytest.raises(ValueError, match=message):
             add(dataset, teacher, columns, **options)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["w1", None, "w2"], "each of '{}' must be a text, got None .* for row 1; leave it out"),
+        (
+            [{"title": "w1"}, {"title": "w2"}, {"title": "w3"}],
+            "each of '{}' must be a text, .* for row 0; join its fields",
+        ),
+        ([1, 2, 3], "each of '{}' must be a text, got 1 .* for row 0; convert it to a string"),
+    ],
+)
+def test_what_is_not_a_text_is_refused_with_its_row(cross_encoder, texts, message):
+    for columns in ({"query": texts, "positive": THREE["positive"]}, {"query": THREE["query"], "positive": texts}):
+        name = next(name for name, column in columns.items() if column is texts)
+        for teacher in (cross_encoder, embedding_model()):
+            with pytest.raises(ValueError, match=message.format(name)):
+                add_scores(Dataset.from_dict(columns), teacher, ["query", "positive"])
+        with pytest.raises(ValueError, match=message.format(name)):
+            add_embeddings(Dataset.from_dict(columns), embedding_model(), ["query", "positive"])
+    lists = {"query": THREE["query"], "positive": [["w1"], ["w2", None], ["w3"]]}
+    with pytest.raises(ValueError, match="each of 'positive' must be a text, got None .* for row 1"):
+        add_scores(Dataset.from_dict(lists), cross_encoder, ["query", "positive"])
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_only_a_sentence_transformer_has_embeddings_to_add(kind):
+    other = object.__new__(getattr(sentence_transformers, kind))
+    with pytest.raises(TypeError, match=f"add_embeddings needs a SentenceTransformer, got a {kind}; .* add_scores"):
+        add_embeddings(Dataset.from_dict(THREE), other, ["query"])
 
 
 def test_labels_of_a_name_of_ones_own_may_stand_beside_others():

@@ -1,4 +1,4 @@
-"""Views of a PIL image, of its own size and mode."""
+"""Views of a PIL image, of its own size and mode. Pillow is loaded with the first one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image, ImageEnhance, ImageFilter
 
+from st_rankloss._extras import require
 from st_rankloss.augmentations.base import Augmentation
+
+
+def _pillow(module: str) -> Any:
+    return require(f"PIL.{module}", "image", purpose="augmentations of images")
 
 
 def _draw(low: float, high: float) -> float:
@@ -31,7 +35,7 @@ class Crop(Augmentation):
         size = [max(1, round(side * length)) for length in value.size]
         left, top = (int(torch.randint(length - part + 1, ())) for length, part in zip(value.size, size, strict=True))
         box = (left, top, left + size[0], top + size[1])
-        return value.resize(value.size, Image.Resampling.BILINEAR, box=box)
+        return value.resize(value.size, _pillow("Image").Resampling.BILINEAR, box=box)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Flip(Augmentation):
 
     def change(self, value: Any) -> Any:
         """Return the picture or its mirror image."""
-        return value.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(()).item() < self.strength else value
+        mirrored = torch.rand(()).item() < self.strength
+        return value.transpose(_pillow("Image").Transpose.FLIP_LEFT_RIGHT) if mirrored else value
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ class Jitter(Augmentation):
 
     def change(self, value: Any) -> Any:
         """Return the changed picture."""
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        enhancers = _pillow("ImageEnhance")
+        for enhance in (enhancers.Brightness, enhancers.Contrast, enhancers.Color):
             factor = _draw(1 - self.strength, 1 + self.strength)
-            if enhance is not ImageEnhance.Color or value.mode not in ("1", "L"):  # grey has no colour to change
+            if enhance is not enhancers.Color or value.mode not in ("1", "L"):  # grey has no colour to change
                 value = enhance(value).enhance(factor)
         return value
 
@@ -74,4 +80,5 @@ class Blur(Augmentation):
 
     def change(self, value: Any) -> Any:
         """Return the blurred picture."""
-        return value.filter(ImageFilter.GaussianBlur(_draw(0, self.strength * min(value.size) / 8)))
+        radius = _draw(0, self.strength * min(value.size) / 8)
+        return value.filter(_pillow("ImageFilter").GaussianBlur(radius))

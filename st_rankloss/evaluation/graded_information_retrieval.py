@@ -1,7 +1,8 @@
 """Retrieval metrics with graded relevance for the ``evaluator=`` of sentence-transformers.
 
 sentence-transformers' own InformationRetrievalEvaluator is binary; if grades are handed in, it reads grade 0
-as relevant. Here pytrec_eval computes the metrics, so the figures are those of MTEB and BEIR.
+as relevant. Here pytrec_eval computes the binary metrics, and nDCG, which it computes of integers alone, follows the
+same definition: the figures are those of MTEB and BEIR.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from torch import Tensor
 from tqdm.auto import trange
 
 from st_rankloss._extras import require
+from st_rankloss._host import check_encoder
 from st_rankloss.evaluation.search import (
     SIMILARITIES,
     check_index,
@@ -27,23 +31,21 @@ from st_rankloss.evaluation.search import (
     faiss_search,
     require_faiss,
 )
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read_qrels
 
 logger = logging.getLogger(__name__)
 
 NoRelevant = Literal["skip", "zero", "error"]
-_PYTREC_NAMES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "accuracy": "success"}
+_PYTREC_NAMES = {"map": "map_cut", "recall": "recall", "accuracy": "success"}
 _CSV_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "accuracy": "Accuracy"}
-_MAX_GRADE = 1_000_000  # trec_eval keeps one counter per grade up to the largest
 
 
 class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     """Evaluate a retriever on queries, a corpus and graded relevance judgements.
 
     nDCG@k uses the grades with linear gain, grade / log2(1 + rank). The other metrics are binary: a document
-    is relevant if its grade is at least ``relevance_level``, so grade 0 (judged irrelevant) never is. MAP@k
+    is relevant if its grade is at least ``relevance_level``, so grade 0 (judged irrelevant) never is. Grades may be
+    fractions; of grades in [0, 1], give the ``relevance_level`` from which on a document counts. MAP@k
     divides by the number of relevant documents, as trec_eval, MTEB and BEIR do; sentence-transformers divides
     by at most k.
 
@@ -58,15 +60,16 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     search.
 
     Args:
-        queries: Query id to query: a text, or whatever the model encodes.
+        queries: Query id to query: a text, or whatever the model encodes. Ids are strings or integers; an integer
+            stands for its decimal string.
         corpus: Document id to document.
-        qrels: Query id to document id to grade, an integer of at least 0. What is not listed is not relevant.
+        qrels: Query id to document id to grade, a number of at least 0. What is not listed is not relevant.
         ndcg_at_k: Cutoffs of nDCG, each at least 1; the largest is the primary metric.
         mrr_at_k: Cutoffs of the mean reciprocal rank: 0 if no document among the first k is relevant.
         map_at_k: Cutoffs of the mean average precision.
         recall_at_k: Cutoffs of recall.
         accuracy_at_k: Cutoffs of accuracy: the share of queries with a relevant document among the first k.
-        relevance_level: Lowest grade that the binary metrics count as relevant, at least 1.
+        relevance_level: Lowest grade that the binary metrics count as relevant, above 0.
         no_relevant: What to do with queries that have no document of at least ``relevance_level``: "skip"
             leaves them out of every mean (``queries_without_relevant`` lists them), "zero" counts them as 0
             in every metric, "error" refuses them.
@@ -125,14 +128,14 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self,
         queries: Mapping[str, Any],
         corpus: Mapping[str, Any],
-        qrels: Mapping[str, Mapping[str, int]],
+        qrels: Mapping[str, Mapping[str, float]],
         *,
         ndcg_at_k: Sequence[int] = (10,),
         mrr_at_k: Sequence[int] = (10,),
         map_at_k: Sequence[int] = (100,),
         recall_at_k: Sequence[int] = (10, 100),
         accuracy_at_k: Sequence[int] = (1, 10),
-        relevance_level: int = 1,
+        relevance_level: float = 1,
         no_relevant: NoRelevant = "skip",
         exclude_identical_ids: bool = False,
         corpus_chunk_size: int = 50_000,
@@ -154,7 +157,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         cutoffs = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "map": map_at_k}
         cutoffs |= {"recall": recall_at_k, "accuracy": accuracy_at_k}
         self.columns = [(metric, k) for metric, ks in cutoffs.items() for k in _check_cutoffs(f"{metric}_at_k", ks)]
-        self.relevance_level = _check_count("relevance_level", relevance_level)
+        self.relevance_level = _check_level(relevance_level)
         self.corpus_chunk_size = _check_count("corpus_chunk_size", corpus_chunk_size)
         self.batch_size = _check_count("batch_size", batch_size)
         self.truncate_dim = None if truncate_dim is None else _check_count("truncate_dim", truncate_dim)
@@ -164,9 +167,8 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self.no_relevant = no_relevant
         self.exclude_identical_ids = exclude_identical_ids
 
-        _check_texts("queries", queries)
-        _check_texts("corpus", corpus)
-        self.qrels = _check_qrels(qrels, queries, corpus)
+        queries, corpus = read_inputs(queries, "queries"), read_inputs(corpus, "corpus")
+        self.qrels = read_qrels(qrels, queries=queries, corpus=corpus)
         if exclude_identical_ids:
             for query_id, judged in self.qrels.items():
                 judged.pop(query_id, None)
@@ -206,12 +208,17 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "{name}_cosine_ndcg@10", ...
 
         Raises:
-            ValueError: If the model's similarity is not supported, an embedding is not finite, or the index
-                does not fit the model.
+            TypeError: If the model is of another kind of sentence-transformers', such as a SparseEncoder.
+            ValueError: If the model's similarity is not supported, it does not encode the queries or documents, an
+                embedding is not finite, or the index does not fit the model.
         """
+        remedy = "rank with that model, and score its rankings with compute_metrics"
+        check_encoder(model, (SentenceTransformer,), type(self).__name__, remedy)
         similarity = model.similarity_fn_name
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity_fn_name must be one of {SIMILARITIES}, got {similarity!r}.")
+        for name, inputs in (("queries", self.queries), ("corpus", self.corpus)):
+            check_inputs(inputs.items(), name, "id", text_only=list(model.modalities) == ["text"])
         logger.info(
             "Graded information retrieval evaluation on the %s dataset%s: %d queries, %d more without a "
             "relevant document (no_relevant=%r), %d documents",
@@ -245,29 +252,42 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         """Score rankings of any origin, such as BM25's, by this evaluator's judgements, cutoffs and policies.
 
         Args:
-            rankings: Query id to document ids, best first; the order alone counts. A query that is missing,
-                or retrieved nothing, scores 0.
+            rankings: Query id to document ids, best first, or to document id to score, higher is better; of tied
+                documents, the one whose id sorts last comes first. A query that is missing, or retrieved nothing,
+                scores 0. Rankings of queries that are not evaluated are not read.
 
         Returns:
             Query id to metric ("ndcg@10") to value in [0, 1], without the queries that were left out.
+
+        Raises:
+            ValueError: If no ranking is of a query of this evaluator, a ranking has no order, a document occurs twice
+                in it, or a score is not a number.
 
         Example:
             >>> queries, corpus, qrels = {"q": "red"}, {"a": "rose", "b": "grass"}, {"q": {"a": 2}}
             >>> evaluator = GradedInformationRetrievalEvaluator(queries, corpus, qrels)
             >>> evaluator.compute_metrics({"q": ["b", "a"]})["q"]["mrr@10"]
-            0.5
+            0.5000
         """
+        given = {read_id(query_id, "a query id in rankings"): ranking for query_id, ranking in rankings.items()}
+        known = {*self.queries, *self.queries_without_relevant}
+        if given and known.isdisjoint(given):
+            raise ValueError(f"rankings must name ids of queries, got the unknown {few(given)}.")
+        ranked = {query_id: _order(query_id, given.get(query_id, ())) for query_id in self.queries}
+        if self.exclude_identical_ids:
+            ranked = {query_id: [d for d in order if d != query_id] for query_id, order in ranked.items()}
         evaluator = _require_pytrec_eval().RelevanceEvaluator(
-            {query_id: self.qrels[query_id] for query_id in self.queries},
-            {_pytrec_name(metric, k) for metric, k in self.columns},
-            relevance_level=self.relevance_level,
+            {q: {d: int(grade >= self.relevance_level) for d, grade in self.qrels[q].items()} for q in self.queries},
+            {_pytrec_name(metric, k) for metric, k in self.columns if metric != "ndcg"},
         )
-        run = {
-            query_id: {doc_id: -float(i) for i, doc_id in enumerate(rankings.get(query_id, ()))}
-            for query_id in self.queries
-        }
+        run = {query_id: {doc_id: -float(i) for i, doc_id in enumerate(order)} for query_id, order in ranked.items()}
         per_query = {
-            query_id: {f"{metric}@{k}": _read(values, metric, k) for metric, k in self.columns}
+            query_id: {
+                f"{metric}@{k}": trec_ndcg(ranked[query_id], self.qrels[query_id], k)
+                if metric == "ndcg"
+                else _read(values, metric, k)
+                for metric, k in self.columns
+            }
             for query_id, values in evaluator.evaluate(run).items()
         }
         if self.no_relevant == "zero":
@@ -303,16 +323,18 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
                 kept[query_id] = query
             else:
                 without.append(query_id)
-        rule = f"a document of grade {self.relevance_level} or above (relevance_level)"
+        rule = f"a document of grade {self.relevance_level:g} or above (relevance_level)"
         if not kept:
-            raise ValueError(f"qrels must give at least one query {rule}, got none for {len(queries)} queries.")
+            best = max((grade for judged in self.qrels.values() for grade in judged.values()), default=0)
+            remedy = f"; the highest grade is {best!r}" if best else ""
+            raise ValueError(f"qrels must give at least one query {rule}, got none for {len(queries)} queries{remedy}.")
         if without and self.no_relevant == "error":
             raise ValueError(
-                f"qrels must give every query {rule} with no_relevant='error', got none for {_few(without)}."
+                f"qrels must give every query {rule} with no_relevant='error', got none for {few(without)}."
             )
         if without:
             logger.warning(
-                "%d of %d queries have no document of grade %d or above; no_relevant=%r decides about them.",
+                "%d of %d queries have no document of grade %g or above; no_relevant=%r decides about them.",
                 len(without),
                 len(queries),
                 self.relevance_level,
@@ -377,7 +399,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         if not finite.all():
             bad = [ids[i] for i in (~finite).nonzero().flatten().tolist()]
             raise ValueError(
-                f"{kind} embeddings must be finite, got NaN or infinity for {_few(bad)}: the model has "
+                f"{kind} embeddings must be finite, got NaN or infinity for {few(bad)}: the model has "
                 "probably diverged (learning rate too high) or overflows in float16 (use bfloat16, float32)."
             )
         return embeddings
@@ -417,15 +439,59 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 
     Example:
         >>> mean_metrics({"q1": {"ndcg@10": 0.5}, "q2": {"ndcg@10": 1.0}})
-        {'ndcg@10': 0.75}
+        {'ndcg@10': 0.7500}
     """
     rows = list(per_query.values())
     return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
 
 
+def trec_ndcg(ranking: Sequence[str], grades: Mapping[str, float], k: int) -> float:
+    """Compute nDCG@k as trec_eval does, of grades of any size.
+
+    Args:
+        ranking: Document ids, best first, each once.
+        grades: Of all judged documents, at least 0; any other document has 0.
+        k: Cutoff, at least 1.
+
+    Returns:
+        Sum of grade / log2(1 + rank) over the largest that any ranking of the judged documents has; 0 if that is 0.
+
+    Example:
+        >>> trec_ndcg(["a", "b"], {"b": 0.5}, k=10) == 1 / math.log2(3)
+        True
+    """
+    largest = max(grades.values(), default=0.0)
+    if not largest:
+        return 0.0
+    found = _dcg([grades.get(document, 0.0) / largest for document in ranking[:k]])
+    return found / _dcg(sorted((grade / largest for grade in grades.values()), reverse=True)[:k])
+
+
+def _dcg(gains: Sequence[float]) -> float:
+    return math.fsum(gain / math.log2(rank) for rank, gain in enumerate(gains, start=2))
+
+
+def _order(query_id: str, ranking: Sequence[str] | Mapping[str, float]) -> list[str]:
+    """Return the documents of a ranking, best first; of scores that tie in float32, the last id, as in trec_eval."""
+    where = f"rankings[{query_id!r}]"
+    if isinstance(ranking, (str, bytes, Set)):
+        raise ValueError(f"{where} must be a list of document ids or a dict of scores, got {type(ranking).__name__}.")
+    ids = [read_id(document, f"a document id in {where}") for document in ranking]
+    if len(set(ids)) < len(ids):
+        twice = next(document for i, document in enumerate(ids) if document in ids[:i])
+        raise ValueError(f"{where} must name each document once, got {twice!r} twice.")
+    if not isinstance(ranking, Mapping):
+        return ids
+    scores = dict(zip(ids, ranking.values(), strict=True))
+    for document, score in scores.items():
+        if not isinstance(score, Real) or math.isnan(score):
+            raise ValueError(f"a score in rankings must be a number, got {score!r} for {query_id!r}, {document!r}.")
+    return sorted(ids, key=lambda document: (np.float32(scores[document]), document), reverse=True)
+
+
 def _require_pytrec_eval() -> Any:
     """Import pytrec_eval, or raise an ImportError that names the extra that installs it."""
-    return require("pytrec_eval", "eval", purpose="GradedInformationRetrievalEvaluator")
+    return require("pytrec_eval", "metrics", purpose="GradedInformationRetrievalEvaluator")
 
 
 def _pytrec_name(metric: str, k: int) -> str:
@@ -457,11 +523,6 @@ def _when(epoch: int, steps: int, truncate_dim: int | None) -> str:
     return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")
 
 
-def _few(ids: Sequence[str]) -> str:
-    """Name the first ids and count the others."""
-    return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-
-
 def _check_count(argument: str, value: Any, *, at_least: int = 1) -> int:
     """Return an integer argument that has a lower bound."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
@@ -469,53 +530,15 @@ def _check_count(argument: str, value: Any, *, at_least: int = 1) -> int:
     return int(value)
 
 
+def _check_level(value: Any) -> Any:
+    """Return the lowest relevant grade, as it is given."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise ValueError(f"relevance_level must be a finite number above 0, got {value!r}.")
+    return value
+
+
 def _check_cutoffs(argument: str, cutoffs: Any) -> tuple[int, ...]:
     """Return cutoffs in ascending order, each once."""
     if isinstance(cutoffs, str) or not isinstance(cutoffs, Sequence) or not cutoffs:
         raise ValueError(f"{argument} must be a non-empty list of integers of at least 1, got {cutoffs!r}.")
     return tuple(sorted({_check_count(f"each of {argument}", k) for k in cutoffs}))
-
-
-def _check_texts(argument: str, texts: Any) -> None:
-    """Refuse queries or a corpus that are no mapping, empty, or not named by strings."""
-    if not isinstance(texts, Mapping) or not texts:
-        raise ValueError(
-            f"{argument} must be a non-empty dict of id to text, got {type(texts).__name__}"
-            f"{' without entries' if isinstance(texts, Mapping) else ''}."
-        )
-    wrong = next((key for key in texts if not isinstance(key, str)), None)
-    if wrong is not None:
-        raise ValueError(f"the ids of {argument} must be strings, got {wrong!r} ({type(wrong).__name__}).")
-
-
-def _check_qrels(qrels: Any, queries: Mapping[str, Any], corpus: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return a copy of the judgements with grades as int, once their ids and grades are known to be good."""
-    if not isinstance(qrels, Mapping) or not qrels:
-        raise ValueError(f"qrels must be a non-empty dict of query id to dict of document id to grade, got {qrels!r}.")
-    for query_id, judged in qrels.items():
-        if not isinstance(judged, Mapping):
-            raise ValueError(
-                "qrels must map each query id to a dict of document id to grade, got "
-                f"{type(judged).__name__} for {query_id!r}; for binary judgements write "
-                "dict.fromkeys(document_ids, 1)."
-            )
-    unknown_queries = [query_id for query_id in qrels if query_id not in queries]
-    if unknown_queries:
-        raise ValueError(f"qrels must name ids of queries, got the unknown {_few(unknown_queries)}.")
-    unknown_documents = list(dict.fromkeys(d for judged in qrels.values() for d in judged if d not in corpus))
-    if unknown_documents:
-        raise ValueError(f"qrels must name ids of corpus, got the unknown {_few(unknown_documents)}.")
-    return {q: {d: _check_grade(q, d, grade) for d, grade in judged.items()} for q, judged in qrels.items()}
-
-
-def _check_grade(query_id: str, doc_id: str, grade: Any) -> int:
-    """Return a grade as int."""
-    where = f"got {grade!r} for query {query_id!r}, document {doc_id!r}"
-    if not isinstance(grade, Real) or not float(grade).is_integer():
-        raise ValueError(
-            f"grades in qrels must be integers, {where}: pytrec_eval takes no fractions. Scale and round: "
-            "round(100 * grade): nDCG does not depend on the scale, but relevance_level does."
-        )
-    if not 0 <= float(grade) <= _MAX_GRADE:
-        raise ValueError(f"grades in qrels must be between 0 (judged irrelevant) and {_MAX_GRADE}, {where}.")
-    return int(float(grade))

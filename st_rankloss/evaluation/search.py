@@ -146,7 +146,7 @@ def check_index(index: Any, similarity_fn_name: str) -> None:
 
 def require_faiss() -> Any:
     """Import faiss, or raise an ImportError that names the extra that installs it."""
-    return require("faiss", "eval", purpose="searching a large corpus or an index of yours")
+    return require("faiss", "faiss", purpose="searching a large corpus or an index of yours")
 
 
 def _empty_copy(faiss: Any, index: Any, dim: int, similarity_fn_name: str) -> Any:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.lists import any_relevant, differences, masked_mean, per_list, sum_over_rows
+from st_rankloss.functional.gains import over_largest
+from st_rankloss.functional.lists import (
+    any_relevant,
+    differences,
+    masked_mean,
+    per_list,
+    sum_over_rows,
+    two_grades,
+    two_kinds,
+)
 from st_rankloss.functional.pairs import few_grades
 from st_rankloss.functional.ranks import exact_ranks, soft_rank
 from st_rankloss.functional.settings import check_settings
@@ -56,7 +65,7 @@ def smooth_ap(
         )
         return masked_mean(among_relevant / among_all, relevant)
 
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    return per_list(body, similarity, relevance, any_relevant, no_relevant, varies=two_kinds)
 
 
 def sup_ap(
@@ -119,7 +128,7 @@ def sup_ap(
 
         return sum_over_rows(of_rows, relevant, similarity) / relevant.sum(-1).clamp_min(1)
 
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    return per_list(body, similarity, relevance, any_relevant, no_relevant, varies=two_kinds)
 
 
 def hierarchical_ap(
@@ -168,6 +177,7 @@ def hierarchical_ap(
         relevant = relevance > 0
         ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
         ranks = torch.where(relevant, ranks, 1)
+        relevance = over_largest(relevance)
         total = relevance.sum(-1)
         total = torch.where(total > 0, total, 1)
         grades = few_grades(relevance, relevant) if method != "dense" else None
@@ -191,4 +201,4 @@ def hierarchical_ap(
             lower = grade
         return torch.where(relevant, gained / ranks, 0).sum(-1) / total
 
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    return per_list(body, similarity, relevance, any_relevant, no_relevant, varies=two_grades)

@@ -49,14 +49,23 @@ def check_same_shape(tensor: Tensor, name: str, similarity: Tensor) -> None:
         )
 
 
-def check_relevance(relevance: Tensor) -> None:
-    """Raise ValueError if a relevance is negative or infinite (CPU only); NaN means unjudged."""
+def check_relevance(relevance: Tensor, most: float = math.inf) -> None:
+    """Raise ValueError if a relevance is negative, infinite or above ``most`` (CPU only); NaN means unjudged."""
     if relevance.device.type != "cpu" or not relevance.numel():
         return
     judged = relevance.masked_fill(relevance.isnan(), 0)
-    for worst in (judged.min().item(), judged.max().item()):
-        if worst < 0 or worst == math.inf:
-            raise ValueError(f"relevance must be at least 0 and finite, or NaN for unjudged, got {worst!r}.")
+    check_not_negative(judged, "relevance must be", ", or NaN for unjudged")
+    if (highest := judged.max().item()) > most:
+        raise ValueError(f"relevance must be at most {most:g} for this loss, got {highest!r}: scale it.")
+
+
+def check_not_negative(tensor: Tensor, what: str, otherwise: str = "") -> None:
+    """Raise ValueError, which begins with ``what``, unless all entries are at least 0 and finite (CPU only)."""
+    if tensor.device.type != "cpu" or not tensor.numel():
+        return
+    for worst in (tensor.min().item(), tensor.max().item()):
+        if not 0 <= worst < math.inf:
+            raise ValueError(f"{what} at least 0 and finite{otherwise}, got {worst!r}.")
 
 
 def check_weights(weights: Tensor) -> None:

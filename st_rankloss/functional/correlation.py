@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import discount
-from st_rankloss.functional.lists import count_pairs, masked_mean, per_list, two_grades
+from st_rankloss.functional.gains import discount, over_largest
+from st_rankloss.functional.lists import count_pairs, largest_of, masked_mean, per_list, two_grades
 from st_rankloss.functional.pairs import sum_over_graded_pairs
 from st_rankloss.functional.ranks import exact_ranks, soft_rank
 from st_rankloss.functional.settings import check_settings
@@ -92,8 +92,9 @@ def pearson(similarity: Tensor, relevance: Tensor, *, no_relevant: str = "skip")
     """
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        largest = relevance.amax(-1, keepdim=True)  # so that squares of grades neither overflow nor vanish
-        return _correlation(similarity, relevance / torch.where(largest > 0, largest, 1), judged, relative=False)
+        gap = similarity - largest_of(similarity, judged)
+        # Over the largest, so that squares of grades neither overflow nor vanish.
+        return _correlation(gap, over_largest(relevance), judged, relative=False)
 
     return per_list(body, similarity, relevance, two_grades, no_relevant)
 
@@ -129,7 +130,7 @@ def soft_kendall(
 
     Example:
         >>> soft_kendall(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 2.0, 1.0]), temperature=0.01)
-        tensor(-1.)
+        tensor(-1.0000)
 
     Source: Kendall (1938); the smooth count of misplaced pairs is that of the soft rank. Cost: see
     `sum_over_graded_pairs`.

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from st_rankloss.functional.checks import check_floating, check_temperature
-from st_rankloss.functional.gains import Gain, check_gain, gains_of
+from st_rankloss.functional.gains import Gain, check_gain, gains_of, over_largest
 from st_rankloss.functional.lists import (
     any_relevant,
-    centred,
+    by_gain,
     differences,
-    has_gain,
+    log_odds,
     masked_logsumexp,
     masked_mean,
     per_list,
@@ -44,6 +44,9 @@ def softmax_cross_entropy(
     With one relevant document it is InfoNCE, sentence-transformers' MultipleNegativesRankingLoss at
     ``scale = 1 / temperature``; with soft similarities of a frozen encoder as relevance, it is CWCL. Time and memory
     O(D) per query.
+
+    It is a likelihood and not a function of the order: documents that are all equally relevant teach it to make their
+    similarities equal.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
@@ -77,14 +80,14 @@ def softmax_cross_entropy(
     check_gain(gain)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        target = gains_of(relevance, gain)
+        target = over_largest(gains_of(relevance, gain))
         total = target.sum(-1, keepdim=True)
         target = target / torch.where(total > 0, total, 1)
         log_likelihood = _log_softmax(similarity, temperature, judged)
         loss = -(target * log_likelihood).sum(-1)
         return loss + poly * (1 - (target * log_likelihood.exp()).sum(-1)) if poly else loss
 
-    return per_list(body, similarity, relevance, has_gain(gain), no_relevant)
+    return per_list(body, similarity, relevance, by_gain(any_relevant, gain), no_relevant)
 
 
 def info_nce(
@@ -104,6 +107,9 @@ def info_nce(
     - ``"all"``: SupCon. Positives compete with each other, so that the least is log |P|;
     - ``"own"``: itself. A positive does not push others away;
     - ``"none"``: DCL, decoupled: the loss has no lower bound, and its gradient does not fade as the positive wins.
+
+    Without an irrelevant document the last two have nothing to contrast and no value; the first, which is then the
+    likelihood of a uniform distribution, makes the positives' similarities equal.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -131,12 +137,9 @@ def info_nce(
     check_settings(temperature=temperature, positives=positives)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = centred(similarity, judged) / temperature
         relevant = relevance > 0
-        rivals = masked_logsumexp(logits, judged if positives == "all" else judged & ~relevant)[:, None]
-        if positives == "own":
-            rivals = torch.logaddexp(rivals, logits)
-        return masked_mean(rivals - logits, relevant)
+        odds = log_odds(similarity, judged if positives == "all" else judged & ~relevant, temperature)
+        return masked_mean(softplus(odds) if positives == "own" else odds, relevant)
 
     defined = any_relevant if positives == "all" else two_kinds
     return per_list(body, similarity, relevance, defined, no_relevant)
@@ -237,6 +240,8 @@ def regression_compatible(
     Source: Bai et al. (2023), "Regression Compatible Listwise Objectives for Calibrated Ranking with Binary Relevance",
     arXiv 2211.01494; grades between 0 and 1, and temperature and bias, which logits of a ranker do not need, are ours.
     Time and memory O(D).
+
+    Sigmoids are calibrated, not only ordered: documents that are all relevant still have something to learn from.
     """
     check_settings(temperature=temperature, bias=bias, alpha=alpha)
     if alpha > 1:
@@ -336,7 +341,8 @@ def softmax_at_k(
         \log \sum_k e^{(s_k - s_j)/\tau}
 
     β is the k-th largest similarity of the list (the least, if there are fewer); weights are not differentiated. They
-    rise as documents do, so that the value of a better order may be the higher one; its gradient still leads there.
+    rise as documents do, so that the value of a better order may be the higher one; its gradient still leads there. It
+    stands for NDCG@k, which is the same for every order if all documents are relevant: such a list has no value.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -344,7 +350,8 @@ def softmax_at_k(
         k: Cutoff, at least 1.
         temperature: Divides the similarities, above 0, in units of ``similarity``.
         weight_temperature: τ_w, above 0, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
+        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
+            0, ``"error"`` a ValueError.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -368,18 +375,17 @@ def softmax_at_k(
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
-        logits = centred(similarity, judged) / temperature
         own = torch.where(judged, similarity.detach(), -torch.inf)
         best = own.sort(-1, descending=True).values
         last = (judged.sum(-1, keepdim=True) - 1).clamp(0, k - 1)
         weight = torch.sigmoid((own - best.gather(1, last)) / weight_temperature)
-        surprise = masked_logsumexp(logits, judged)[:, None] - logits
+        surprise = log_odds(similarity, judged, temperature)
         return masked_mean(torch.where(relevant, weight, 0) * surprise, relevant)
 
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    return per_list(body, similarity, relevance, two_kinds, no_relevant)
 
 
 def _log_softmax(values: Tensor, temperature: float, judged: Tensor) -> Tensor:
-    """Log-softmax over the judged documents, 0 elsewhere."""
-    logits = centred(values, judged) / temperature
-    return torch.where(judged, logits - masked_logsumexp(logits, judged)[:, None], 0)
+    """Log-softmax over the judged documents, 0 elsewhere; finite, also where float32 cannot hold it."""
+    least = torch.finfo(values.dtype).min
+    return torch.where(judged, (-log_odds(values, judged, temperature)).clamp_min(least), 0)

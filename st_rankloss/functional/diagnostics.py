@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import Gain, discount, gains_of
+from st_rankloss.functional.gains import Gain, discount, gains_of, over_largest
 from st_rankloss.functional.lists import check_lists
-from st_rankloss.functional.ndcg import ideal_dcg
+from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.ranks import upcast
 
 
@@ -35,8 +35,9 @@ def random_ndcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = Non
     judged = (~relevance.isnan()).sum(-1, keepdim=True)
     place = torch.arange(1, relevance.shape[-1] + 1, device=relevance.device, dtype=relevance.dtype)
     counted = (place <= judged) & (place <= (k or relevance.shape[-1]))
-    mean_gain = gains_of(relevance, gain).sum(-1) / judged[..., 0]
-    return mean_gain * torch.where(counted, discount(place), 0).sum(-1) / ideal_dcg(relevance, gain=gain, k=k)
+    gains = over_largest(gains_of(relevance, gain))
+    mean_gain = gains.sum(-1) / judged[..., 0]
+    return mean_gain * torch.where(counted, discount(place), 0).sum(-1) / ideal_of_gains(gains, k)
 
 
 def effective_rank(embeddings: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
     Example:
         >>> effective_rank(torch.eye(3)), effective_rank(torch.ones(3, 3))
-        (tensor(3.), tensor(1.))
+        (tensor(3.0000), tensor(1.0000))
 
     Source: Garrido et al. (2023), "RankMe", arXiv 2210.02885. Cost: O(rows² · dimensions).
     """

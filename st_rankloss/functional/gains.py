@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.checks import check_choice
+from st_rankloss.functional.checks import check_choice, check_not_negative
 
 Gain = str | Callable[[Tensor], Tensor]
 
@@ -48,7 +48,7 @@ def check_gain(gain: Gain) -> None:
 
 
 def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
-    """Turn relevance into gains; unjudged (NaN) documents gain 0.
+    """Turn relevance into gains; unjudged (NaN) documents gain 0, and so do those with next to nothing.
 
     Args:
         relevance: At least 0, NaN where unjudged, shape ``(..., D)``.
@@ -57,13 +57,59 @@ def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
     Returns:
         Gains, at least 0, shape ``(..., D)``.
 
+    Raises:
+        ValueError: If, on a CPU, a function of your own returns a gain that is negative or not finite.
+
     Example:
         >>> gains_of(torch.tensor([2.0, float("nan"), 1.0]), "linear")
-        tensor([2., 0., 1.])
+        tensor([2.0000, 0.0000, 1.0000])
     """
-    gain_fn = gain if callable(gain) else GAINS[gain]
     unjudged = relevance.isnan()
-    return gain_fn(relevance.masked_fill(unjudged, 0)).masked_fill(unjudged, 0)
+    known = relevance.masked_fill(unjudged, 0)
+    if not callable(gain):
+        return without_traces(GAINS[gain](known)).masked_fill(unjudged, 0)
+    gains = gain(known).masked_fill(unjudged, 0)
+    check_not_negative(gains, "gain must return numbers that are")
+    return without_traces(gains)
+
+
+def without_traces(values: Tensor) -> Tensor:
+    """Return 0 for values below the smallest normal number of their type (float32: 1.2e-38), others as they are.
+
+    This is the package's rule for relevance and for gains: less than that is none. Subnormal numbers have lost digits,
+    some processors round them to 0, and their reciprocals overflow.
+
+    Args:
+        values: At least 0, NaN where unjudged, any shape.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> without_traces(torch.tensor([1e-40, 1.0]))
+        tensor([0.0000, 1.0000])
+    """
+    return values.masked_fill(values < torch.finfo(values.dtype).tiny, 0)
+
+
+def over_largest(values: Tensor) -> Tensor:
+    """Divide each list by its largest value, so that no sum of a list overflows; a list of zeros stays so.
+
+    Args:
+        values: At least 0, shape ``(..., D)``.
+
+    Returns:
+        In [0, 1], shape ``(..., D)``.
+
+    Example:
+        >>> over_largest(torch.tensor([[4.0, 1.0], [0.0, 0.0]]))
+        tensor([[1.0000, 0.2500],
+                [0.0000, 0.0000]])
+    """
+    if not values.shape[-1]:
+        return values
+    largest = values.amax(dim=-1, keepdim=True)
+    return values / torch.where(largest > 0, largest, 1)
 
 
 def discount(rank: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.lists import any_relevant, per_list
+from st_rankloss.functional.lists import any_relevant, per_list, two_kinds, two_kinds_beyond
 from st_rankloss.functional.ranks import soft_rank
 from st_rankloss.functional.settings import check_count, check_settings
 
@@ -53,7 +53,7 @@ def approx_mrr(
         ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
         return torch.where(relevant, ranks.reciprocal(), 0).amax(-1)
 
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    return per_list(body, similarity, relevance, any_relevant, no_relevant, varies=two_kinds)
 
 
 def approx_recall(
@@ -107,4 +107,4 @@ def approx_recall(
         )
         return found.sum(-1) / relevant.sum(-1).clamp(1, k)
 
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    return per_list(body, similarity, relevance, any_relevant, no_relevant, varies=two_kinds_beyond(k))

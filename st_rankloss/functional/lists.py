@@ -16,26 +16,43 @@ from st_rankloss.functional.checks import (
     check_relevance,
     check_same_shape,
 )
-from st_rankloss.functional.gains import Gain, check_gain, gains_of
+from st_rankloss.functional.gains import Gain, check_gain, gains_of, without_traces
 from st_rankloss.functional.ranks import list_columns, upcast
 
 NO_RELEVANT = ("skip", "zero", "error")
+
+MOST_SQUARED = 1e15
+"""The largest grade of a loss that multiplies or squares grades: beyond, float32 could not hold its sums."""
 
 _PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 
 
 def any_relevant(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Tell which lists have a relevant document: ``(Q, D)`` relevance (0 where unjudged) to ``(Q,)`` bool."""
+    """Return which lists have a relevant document: ``(Q, D)`` relevance (0 where unjudged) to ``(Q,)`` bool."""
     return (relevance > 0).any(-1)
 
 
+def relevant_among_others(relevance: Tensor, judged: Tensor) -> Tensor:
+    """Return which lists have a relevant document and another one: a softmax of a single document is always 1."""
+    return any_relevant(relevance, judged) & (judged.sum(-1) > 1)
+
+
 def two_kinds(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Tell which lists have a relevant and an irrelevant document."""
+    """Return which lists have a relevant and an irrelevant document."""
     return (relevance > 0).any(-1) & ((relevance == 0) & judged).any(-1)
 
 
+def two_kinds_beyond(k: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what tells which lists have two kinds of documents and more than k: else the first k are always alike."""
+
+    def cut(relevance: Tensor, judged: Tensor) -> Tensor:
+        return two_kinds(relevance, judged) & (judged.sum(-1) > k)
+
+    return cut
+
+
 def two_grades(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Tell which lists have documents of different grades."""
+    """Return which lists have documents of different grades."""
     if not relevance.shape[-1]:
         return torch.zeros(relevance.shape[:-1], dtype=torch.bool, device=relevance.device)
     highest = torch.where(judged, relevance, -torch.inf).amax(-1)
@@ -43,13 +60,25 @@ def two_grades(relevance: Tensor, judged: Tensor) -> Tensor:
     return highest > lowest
 
 
-def has_gain(gain: Gain) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what tells which lists have a document with gain."""
+def by_gain(condition: Callable[[Tensor, Tensor], Tensor], gain: Gain) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a condition of lists, as `two_grades` is, on the gains of their documents instead of their relevance."""
 
-    def any_gain(relevance: Tensor, judged: Tensor) -> Tensor:
-        return (gains_of(relevance, gain) > 0).any(-1)
+    def of_gains(relevance: Tensor, judged: Tensor) -> Tensor:
+        return condition(gains_of(relevance, gain), judged)
 
-    return any_gain
+    return of_gains
+
+
+def clean_relevance(relevance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return relevance, 0 where unjudged or next to nothing (see `without_traces`), and which documents are judged."""
+    judged = ~relevance.isnan()
+    return without_traces(relevance.masked_fill(~judged, 0)), judged
+
+
+def irrelevant_of(relevance: Tensor) -> Tensor:
+    """Return which documents are judged and not relevant."""
+    grades, judged = clean_relevance(relevance)
+    return judged & (grades == 0)
 
 
 def per_list(
@@ -58,6 +87,8 @@ def per_list(
     relevance: Tensor,
     defined: Callable[[Tensor, Tensor], Tensor],
     no_relevant: str = "skip",
+    *,
+    varies: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Apply a function of clean lists to similarity and relevance as users have them.
 
@@ -65,12 +96,15 @@ def per_list(
 
     Args:
         body: Maps similarity ``(Q, D)``, relevance ``(Q, D)`` and which documents are judged ``(Q, D)`` to a
-            value for each list ``(Q,)``; unjudged documents have similarity and relevance 0.
+            value for each list ``(Q,)``; unjudged documents have similarity and relevance 0, no relevance is below the
+            smallest normal number, and the value may be of a wider dtype.
         similarity: Shape ``(..., D)``, floating; float16 and bfloat16 become float32, also under autocast.
         relevance: At least 0, NaN where unjudged, shape ``(..., D)``; not differentiated; rounded to the dtype of
             ``similarity``.
         defined: Maps relevance (0 where unjudged) and which documents are judged to the lists that have a value.
         no_relevant: What the others give: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
+        varies: Maps the same to the lists of which not every order is worth the same, for a metric that is 1 for the
+            others: these give 1 and a zero gradient, so that the way in which ``body`` is smooth cannot pull at them.
 
     Returns:
         Values, shape ``(...)``.
@@ -89,14 +123,14 @@ def per_list(
         relevance = relevance.detach().reshape(-1, documents).to(similarity.dtype)
         if given != similarity.dtype:
             check_relevance(relevance)  # a float64 may be infinite as a float32
-        judged = ~relevance.isnan()
-        relevance = relevance.masked_fill(~judged, 0)
+        relevance, judged = clean_relevance(relevance)
         useful = defined(relevance, judged)
         check_all_defined(useful, no_relevant)
-        similarity = torch.where(judged & useful[:, None], similarity, 0)
+        moving = useful if varies is None else useful & varies(relevance, judged)
+        similarity = torch.where(judged & moving[:, None], similarity, 0)
         # A list in which nothing is compared stays connected to the graph.
-        value = body(similarity, relevance, judged) + 0 * similarity[:, 0]
-        return torch.where(useful, value, nothing).reshape(shape)
+        value = body(similarity, relevance, judged).to(similarity.dtype) + 0 * similarity[:, 0]
+        return torch.where(useful, torch.where(moving, value, 1), nothing).reshape(shape)
 
 
 def few_lists_at_once(body: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -145,10 +179,31 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0).sum(-1) / mask.sum(-1).clamp_min(1)
 
 
-def centred(values: Tensor, mask: Tensor) -> Tensor:
-    """Subtract each list's largest value, a constant, so that what only differences tell keeps its digits."""
+def largest_of(values: Tensor, mask: Tensor) -> Tensor:
+    """Return each list's largest value where ``mask`` is true, a constant, ``(Q, 1)``; 0 where it never is."""
     largest = torch.where(mask, values.detach(), -torch.inf).amax(-1, keepdim=True)
-    return values - torch.where(largest > -torch.inf, largest, 0)
+    return torch.where(largest > -torch.inf, largest, 0)
+
+
+def precise_logits(similarity: Tensor, temperature: float, mask: Tensor) -> Tensor:
+    """Return s/τ, up to a constant of each list, so that the difference of any two documents keeps its digits.
+
+    In float64: beside a document that is 1,000 higher, float32 would round what sets two others apart to 6e-5, centred
+    or not. Devices without float64 get it centred on the list's largest.
+    """
+    if similarity.device.type == "mps":
+        return (similarity - largest_of(similarity, mask)) / temperature
+    return similarity.double() / temperature
+
+
+def log_odds(similarity: Tensor, rivals: Tensor, temperature: float) -> Tensor:
+    """Compute, for each document j, log Σ e^((s_k - s_j)/τ) over the rivals k of its list: ``(Q, D)``.
+
+    From the largest rival on, so that only differences that matter are rounded; ``-inf``, without gradient, in a list
+    without rivals.
+    """
+    top = largest_of(similarity, rivals)
+    return (top - similarity) / temperature + masked_logsumexp((similarity - top) / temperature, rivals)[:, None]
 
 
 def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
@@ -173,7 +228,7 @@ def logsumexp_below(values: Tensor, relevance: Tensor, judged: Tensor, *, ties: 
     Example:
         >>> grades = torch.tensor([[2.0, 1.0, 1.0, 0.0]])
         >>> logsumexp_below(torch.zeros(1, 4), grades, grades >= 0, ties=False).exp()
-        tensor([[3., 1., 1., 0.]])
+        tensor([[3.0000, 1.0000, 1.0000, 0.0000]])
     """
     keys = torch.where(judged, relevance, torch.inf)  # unjudged documents come last, below nothing
     ascending, order = keys.sort(dim=-1)

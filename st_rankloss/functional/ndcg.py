@@ -1,4 +1,4 @@
-"""DCG and NDCG, exact and differentiable: one body, with the rank function plugged in."""
+"""DCG and NDCG, exact and differentiable: one body, with the discounts of the documents plugged in."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import Gain, discount, gains_of
-from st_rankloss.functional.lists import check_all_defined, check_lists
-from st_rankloss.functional.ranks import RankFn, SoftRankFn, exact_rank_fn, list_columns, upcast
+from st_rankloss.functional.gains import Gain, discount, gains_of, over_largest
+from st_rankloss.functional.lists import any_relevant, by_gain, check_all_defined, check_lists, per_list, two_grades
+from st_rankloss.functional.ranks import list_columns, places_of_ties, sum_over_columns, upcast
 from st_rankloss.functional.settings import check_settings
 
 
 def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
-    """Compute the discounted cumulative gain with exact ranks; ties share their mean rank.
+    """Compute the discounted cumulative gain of the order by similarity, of ties the mean over their orders.
+
+    Tied documents share the discounts of their places, those beyond ``k`` counting 0, as in scikit-learn.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating.
         relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1, scaled by 2^-max(y) of the query) or a callable.
-        k: Cutoff: ranks above ``k`` count nothing; None means no cutoff.
+        k: Cutoff: places after ``k`` count nothing; None means no cutoff.
 
     Returns:
         DCG, at least 0, shape ``(...)``.
@@ -35,8 +37,7 @@ def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int 
         tensor(2.3928)
     """
     check_lists(similarity, relevance, gain, k)
-    total, _ = _dcg_and_ideal(similarity, relevance, gain, k, exact_rank_fn, hard_cutoff)
-    return total
+    return _exact_dcg(similarity, _gains(similarity, relevance, gain), ~relevance.isnan(), k)
 
 
 def ideal_dcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
@@ -70,10 +71,11 @@ def ndcg(
     k: int | None = None,
     no_relevant: str = "skip",
 ) -> Tensor:
-    """Compute NDCG with exact ranks, the metric: DCG over ideal DCG.
+    """Compute NDCG, the metric: DCG of the order by similarity over the ideal DCG.
 
-    With the linear gain this is the nDCG of pytrec_eval and MTEB, except that documents tied in similarity
-    share their mean rank (pytrec_eval breaks ties by id, scikit-learn averages their discounts).
+    With the linear gain this is the nDCG of pytrec_eval and MTEB, except for documents tied in similarity: here they
+    share their places, so that the value is the mean over all orders of the tied, as in scikit-learn; pytrec_eval
+    breaks ties by id.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating.
@@ -96,7 +98,12 @@ def ndcg(
         tensor(0.6590)
     """
     check_lists(similarity, relevance, gain, k, no_relevant)
-    return _normalise(*_dcg_and_ideal(similarity, relevance, gain, k, exact_rank_fn, hard_cutoff), no_relevant)
+    gains = over_largest(_gains(similarity, relevance, gain))
+    ideal = ideal_of_gains(gains, k)
+    defined = ideal > 0
+    check_all_defined(defined, no_relevant)
+    ratio = _exact_dcg(similarity, gains, ~relevance.isnan(), k) / ideal
+    return torch.where(defined, ratio, torch.nan if no_relevant == "skip" else 0.0)
 
 
 def approx_ndcg(
@@ -118,7 +125,8 @@ def approx_ndcg(
 
     The cutoff factor is there only if ``k`` is given; the ideal DCG has exact ranks, cut hard at ``k``, so
     that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k`` it never
-    does. A query without gain passes back a zero gradient.
+    does. A query without gain passes back a zero gradient, and so does one whose documents all have the same gain:
+    every order of them is worth 1, as by `ndcg`, while soft ranks, which tails raise, would pull them apart.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
@@ -153,37 +161,50 @@ def approx_ndcg(
     check_settings(temperature=temperature, cutoff_temperature=cutoff_temperature, method=method)
     check_lists(similarity, relevance, gain, k, no_relevant)
 
-    def soft_cutoff(ranks: Tensor, k: int) -> Tensor:
-        return torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
+    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        def soft_discounts(columns: Tensor) -> Tensor:
+            ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, method=method)
+            inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
+            return discount(ranks) * inside
 
-    rank_fn = SoftRankFn(temperature, method)
-    return _normalise(*_dcg_and_ideal(similarity, relevance, gain, k, rank_fn, soft_cutoff), no_relevant)
+        gains = over_largest(gains_of(relevance, gain))
+        ideal = ideal_of_gains(gains, k)
+        return _discounted(gains, soft_discounts) / torch.where(ideal > 0, ideal, 1)
+
+    defined, varies = (by_gain(condition, gain) for condition in (any_relevant, two_grades))
+    return per_list(body, similarity, relevance, defined, no_relevant, varies=varies)
 
 
-def hard_cutoff(ranks: Tensor, k: int) -> Tensor:
-    """Return 1 up to rank ``k`` and 0 beyond."""
-    return (ranks <= k).to(ranks.dtype)
+def _gains(similarity: Tensor, relevance: Tensor, gain: Gain) -> Tensor:
+    """Gains in the wider dtype of the two."""
+    return gains_of(relevance.detach().to(torch.promote_types(upcast(similarity).dtype, relevance.dtype)), gain)
 
 
-def _dcg_and_ideal(
-    similarity: Tensor,
-    relevance: Tensor,
-    gain: Gain,
-    k: int | None,
-    rank_fn: RankFn,
-    cutoff: Callable[[Tensor, int], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """DCG and ideal DCG, ``(...)`` each: the body of every NDCG. Only documents with gain are ranked."""
+def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None) -> Tensor:
+    """DCG of gains ``(..., D)``: ``(...)``."""
     shape, documents = similarity.shape[:-1], similarity.shape[-1]
     rows = (-1, documents) if documents else (shape.numel(), 0)
-    similarity, relevance = similarity.reshape(rows), upcast(relevance.detach()).reshape(rows)
-    gains = gains_of(relevance, gain)
-    columns, listed = list_columns(gains > 0)
-    gains = gains.gather(1, columns) * listed
-    factors = discount(ranks := rank_fn(similarity, columns, ~relevance.isnan()))
+    similarity, gains, judged = similarity.reshape(rows), gains.reshape(rows), judged.reshape(rows)
+    wide = torch.float32 if gains.device.type == "mps" else torch.float64  # for differences of sums over thousands
+    of_place = discount(torch.arange(1, documents + 1, dtype=wide, device=gains.device))
     if k is not None:
-        factors = factors * cutoff(ranks, k)
-    return (gains * factors).sum(-1).reshape(shape), ideal_of_gains(gains, k).reshape(shape)
+        of_place[k:] = 0
+    up_to = torch.cat([of_place.new_zeros(1), of_place.cumsum(0)])
+
+    def mean_discounts(columns: Tensor) -> Tensor:
+        above, not_below = places_of_ties(similarity, columns, judged)
+        tied = not_below - above
+        mean = (up_to[not_below] - up_to[above]) / tied.clamp_min(1)
+        alone = of_place[above.clamp_max(documents - 1)]
+        return torch.where(tied > 1, mean, alone).to(gains.dtype)
+
+    return _discounted(gains, mean_discounts).reshape(shape)
+
+
+def _discounted(gains: Tensor, discounts_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Sum gains ``(Q, D)`` times their documents' discounts: the body of every DCG. Only what has a gain is ranked."""
+    columns, listed = list_columns(gains > 0)
+    return (gains.gather(1, columns) * listed * discounts_of(columns)).sum(-1)
 
 
 def ideal_of_gains(gains: Tensor, k: int | None) -> Tensor:
@@ -191,11 +212,3 @@ def ideal_of_gains(gains: Tensor, k: int | None) -> Tensor:
     best = gains.sort(dim=-1, descending=True).values[..., :k]
     ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
     return (best * discount(ranks)).sum(-1)
-
-
-def _normalise(total: Tensor, ideal: Tensor, no_relevant: str) -> Tensor:
-    defined = ideal > 0
-    check_all_defined(defined, no_relevant)
-    # The divisor is guarded too: a 0/0 that `where` hides would still send back NaN.
-    ratio = total / torch.where(defined, ideal, 1)
-    return torch.where(defined, ratio, torch.nan if no_relevant == "skip" else 0.0)

@@ -52,7 +52,7 @@ def sum_over_graded_pairs(
     Example:
         >>> similarity, grades = torch.tensor([[0.9, 0.2, 0.7]]), torch.tensor([[0.0, 2.0, 1.0]])
         >>> sum_over_graded_pairs(similarity, grades, grades >= 0, 0.01, kernel="sigmoid")  # misplaced pairs
-        tensor([3.])
+        tensor([3.0000])
     """
     grades = few_grades(relevance, judged) if method != "dense" else None
     if grades is None:

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
+from st_rankloss.functional.checks import check_relevance
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
 from st_rankloss.functional.lists import (
-    centred,
+    MOST_SQUARED,
+    by_gain,
     count_pairs,
     differences,
+    largest_of,
     masked_logsumexp,
     masked_mean,
     per_list,
+    precise_logits,
     sum_over_rows,
     two_grades,
     two_kinds,
@@ -147,7 +151,7 @@ def lambda_loss(
         \log_2 \left(1 + e^{(s_k - s_j)/\tau}\right), \qquad d(r) = \frac{1}{\log_2(1 + r)}
 
     Ranks r are exact, their weights not differentiated; documents tied in similarity share their mean rank, and count
-    as one rank apart.
+    as one rank apart. Of a tie at the cutoff any may be among the first k.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
@@ -179,17 +183,21 @@ def lambda_loss(
     check_gain(gain)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = gains_of(relevance, gain)
+        gains = over_largest(gains_of(relevance, gain))
         ideal = ideal_of_gains(gains, k)[:, None]
         gains = gains / torch.where(ideal > 0, ideal, 1)
         ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
         factors = discount(ranks)
+        inside = judged
+        if k is not None:
+            best = torch.where(judged, similarity.detach(), -torch.inf).topk(min(k, judged.shape[1])).values
+            inside = judged & (similarity >= best[:, -1:])
 
         def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
             gap = -differences(gains, columns)
             counted = (gap > 0) & judged[:, None, :] & listed[:, :, None]
             if k is not None:
-                counted = counted & ((ranks <= k)[:, None, :] | (ranks.gather(1, columns) <= k)[:, :, None])
+                counted = counted & (inside[:, None, :] | inside.gather(1, columns)[:, :, None])
             apart = differences(ranks, columns).abs().clamp_min(1)
             weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
             loss = softplus(differences(similarity, columns) / temperature) / math.log(2)
@@ -197,10 +205,7 @@ def lambda_loss(
 
         return sum_over_rows(of_rows, judged & (gains > 0), similarity)
 
-    def has_order(relevance: Tensor, judged: Tensor) -> Tensor:
-        return two_grades(gains_of(relevance, gain), judged)
-
-    return per_list(body, similarity, relevance, has_order, no_relevant)
+    return per_list(body, similarity, relevance, by_gain(two_grades, gain), no_relevant)
 
 
 def rank_list(
@@ -244,7 +249,7 @@ def rank_list(
     check_settings(temperature=temperature, skip=skip)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = centred(similarity, judged) / temperature
+        logits = precise_logits(similarity, temperature, judged)
         level = _dense_levels(relevance, judged)
         of_level = _logsumexp_by_level(logits, level, judged)  # (Q, D + 1), from the lowest grade
         lower = of_level.logcumsumexp(-1)
@@ -268,7 +273,8 @@ def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: A teacher's scores, at least 0, NaN where unjudged, shape ``(..., D)``; not differentiated.
+        relevance: A teacher's scores, at least 0 and at most 1e15, NaN where unjudged, shape ``(..., D)``; not
+            differentiated.
         scale: a, above 0: what similarities are multiplied by to be in units of ``relevance``.
         no_relevant: What a query with fewer than two judged documents gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"``
             a ValueError.
@@ -278,8 +284,8 @@ def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_
 
     Raises:
         TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
+            judged similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> margin_mse(torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0]))
@@ -290,7 +296,9 @@ def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_
     check_settings(scale=scale)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        surplus = scale * similarity - relevance
+        check_relevance(relevance, MOST_SQUARED)
+        gap, wanted = (values - largest_of(values, judged) for values in (similarity, relevance))
+        surplus = scale * gap - wanted
         surplus = torch.where(judged, surplus - masked_mean(surplus, judged)[:, None], 0)
         return 2 * surplus.square().sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
 
@@ -340,11 +348,13 @@ def triplet_alignment(
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
         relevant = relevance > 0
-        similarity = centred(similarity, judged)
-        logits = similarity / temperature
-        share = torch.where(relevant, logits, -torch.inf).softmax(-1)
-        hardest = temperature * masked_logsumexp(logits, judged & ~relevant)
-        return (margin - (share * similarity).sum(-1) + hardest).clamp_min(0)
+        irrelevant = judged & ~relevant
+        # Each kind from its own largest: far below the other's, it would lose digits.
+        tops = [largest_of(similarity, kind) for kind in (relevant, irrelevant)]
+        below, rivals = (similarity - top for top in tops)
+        share = torch.where(relevant, below / temperature, -torch.inf).softmax(-1)
+        hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant)
+        return (margin + (tops[1] - tops[0])[:, 0] - (share * below).sum(-1) + hardest).clamp_min(0)
 
     return per_list(body, similarity, relevance, two_kinds, no_relevant)
 

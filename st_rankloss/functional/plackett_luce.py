@@ -5,19 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
+from st_rankloss.functional.checks import check_relevance
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
 from st_rankloss.functional.lists import (
-    centred,
+    MOST_SQUARED,
+    by_gain,
     differences,
     logsumexp_below,
+    masked_logsumexp,
     masked_mean,
     per_list,
+    precise_logits,
     sum_over_rows,
     two_grades,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.ranks import exact_ranks
 from st_rankloss.functional.settings import check_settings
+from st_rankloss.kernels.pair_sums import softplus
 
 
 def plackett_luce(
@@ -69,7 +74,7 @@ def plackett_luce(
     check_settings(temperature=temperature, positions=positions, label_temperature=label_temperature)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = centred(similarity, judged) / temperature
+        logits = precise_logits(similarity, temperature, judged)
         below = logsumexp_below(logits, relevance, judged, ties=False)
         contested = below > -torch.inf
         surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
@@ -120,7 +125,7 @@ def rank_n_contrast(
     check_settings(temperature=temperature)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = centred(similarity, judged) / temperature
+        logits = precise_logits(similarity, temperature, judged)
         rivals = logsumexp_below(logits, relevance, judged, ties=True)
         return masked_mean(torch.where(judged, rivals, 0) - logits, judged)
 
@@ -140,8 +145,8 @@ def preference_ranking(
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
+        relevance: Graded relevance, at least 0 and at most 1e15, NaN where unjudged (not in the list), shape
+            ``(..., D)``; not differentiated.
         temperature: Divides the similarities, above 0, in units of ``similarity``.
         no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
@@ -150,8 +155,8 @@ def preference_ranking(
 
     Raises:
         TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
+        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
+            judged similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> preference_ranking(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.5]), temperature=0.1)
@@ -163,17 +168,19 @@ def preference_ranking(
     check_settings(temperature=temperature)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+        check_relevance(relevance, MOST_SQUARED)
         lowest = torch.where(judged, relevance, torch.inf).amin(-1, keepdim=True)
-        logits = similarity / temperature
-        better = judged & (relevance > lowest)
+        above_lowest = torch.where(judged, relevance - lowest, 0)
+        better = above_lowest > 0
 
         def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
             gaps = -differences(relevance, columns)
-            lower = (gaps > 0) & judged[:, None, :]
-            rivals = torch.where(lower, gaps * logits[:, None, :], -torch.inf)
-            own = (relevance - lowest).gather(1, columns) * logits.gather(1, columns)
-            rivals = torch.where(lower.any(-1, keepdim=True), rivals, 0).logsumexp(-1)
-            return torch.where(listed, torch.logaddexp(own, rivals) - own, 0).sum(-1)
+            lower = (gaps > 0) & judged[:, None, :] & listed[:, :, None]
+            # The exponents' difference in a form that is small where it should be: all of it but what the grades of
+            # the rivals add is a multiple of a difference of similarities.
+            own = similarity.gather(1, columns)[:, :, None]
+            odds = gaps * differences(similarity, columns) - above_lowest[:, None, :] * own
+            return softplus(masked_logsumexp(odds / temperature, lower)).sum(-1)
 
         return sum_over_rows(of_rows, better, similarity) / better.sum(-1).clamp_min(1)
 
@@ -217,7 +224,7 @@ def policy_gradient(
     Example:
         >>> _ = torch.manual_seed(0)
         >>> policy_gradient(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.01)
-        tensor(0.)
+        tensor(0.0000)
 
     Source: Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking" (PG-RANK), arXiv 2310.04407;
     the leave-one-out baseline as there. Cost: time and memory O(samples · D log D) a query.
@@ -228,7 +235,7 @@ def policy_gradient(
         raise ValueError(f"samples must be an integer of at least 2, got {samples!r}.")
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = gains_of(relevance, gain)
+        gains = over_largest(gains_of(relevance, gain))
         ideal = ideal_of_gains(gains, k)[:, None]
         far = torch.finfo(similarity.dtype).min / 4
         logits = torch.where(judged, similarity / temperature, far)[:, None].expand(-1, samples, -1)
@@ -247,7 +254,4 @@ def policy_gradient(
         surrogate = -(advantage * log_likelihood).mean(-1)
         return 1 - reward.mean(-1) + surrogate - surrogate.detach()
 
-    def has_order(relevance: Tensor, judged: Tensor) -> Tensor:
-        return two_grades(gains_of(relevance, gain), judged)
-
-    return per_list(body, similarity, relevance, has_order, no_relevant)
+    return per_list(body, similarity, relevance, by_gain(two_grades, gain), no_relevant)

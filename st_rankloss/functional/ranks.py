@@ -154,12 +154,27 @@ def sum_over_columns(
 
 def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
     """Rank the documents ``columns`` exactly; a `RankFn`."""
+    above, not_below = places_of_ties(similarity, columns, mask)
+    return 0.5 * (above + 1 + not_below).to(upcast(similarity).dtype)
+
+
+def places_of_ties(similarity: Tensor, columns: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Count what stands above documents, and what does not stand below: they share the places in between.
+
+    Args:
+        similarity: Shape ``(Q, D)``.
+        columns: The documents asked for, shape ``(Q, P)``, int64.
+        mask: Which documents are in the list, shape ``(Q, D)``, bool.
+
+    Returns:
+        How many documents of the list have a higher similarity, and how many a similarity at least as high, the
+        document itself among them, ``(Q, P)`` int64 each.
+    """
     ascending = torch.where(mask, similarity.detach(), -torch.inf).sort(dim=1).values.contiguous()
     own = similarity.detach().gather(1, columns)
     documents = similarity.shape[1]
-    not_above = torch.searchsorted(ascending, own, right=True)
-    below = torch.searchsorted(ascending, own)
-    return documents - 0.5 * (not_above + below - 1).to(upcast(own).dtype)
+    above = documents - torch.searchsorted(ascending, own, right=True)
+    return above, documents - torch.searchsorted(ascending, own)
 
 
 def upcast(tensor: Tensor) -> Tensor:

@@ -10,8 +10,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of
-from st_rankloss.functional.lists import few_lists_at_once, has_gain, masked_mean, per_list, two_kinds
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
+from st_rankloss.functional.lists import (
+    any_relevant,
+    by_gain,
+    few_lists_at_once,
+    masked_mean,
+    per_list,
+    two_grades,
+    two_kinds,
+)
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.settings import check_settings
 
@@ -199,14 +207,15 @@ def neural_ndcg(
     check_gain(gain)
 
     def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = gains_of(relevance, gain)
+        gains = over_largest(gains_of(relevance, gain))
         permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
         at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
         place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
         ideal = ideal_of_gains(gains, k)
         return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
 
-    return per_list(few_lists_at_once(body), similarity, relevance, has_gain(gain), no_relevant)
+    defined, varies = (by_gain(condition, gain) for condition in (any_relevant, two_grades))
+    return per_list(few_lists_at_once(body), similarity, relevance, defined, no_relevant, varies=varies)
 
 
 def group_ordering(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.checks import check_finite
-from st_rankloss.functional.lists import check_lists, masked_logsumexp, masked_mean
+from st_rankloss.functional.lists import check_lists, clean_relevance, log_odds, masked_logsumexp, masked_mean
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_settings
 from st_rankloss.kernels.pair_sums import softplus
@@ -107,8 +107,8 @@ def unified_negatives(
     first, third = (ascending.gather(0, (share * last).round().long()[None]) for share in (0.25, 0.75))
     reach = whisker * (third - first)
     counted = irrelevant & (similarity >= first - reach) & (similarity <= third + reach)
-    rivals = masked_logsumexp((similarity / temperature).flatten()[None], counted.flatten()[None])
-    return masked_mean(softplus(rivals[:, None] - similarity / temperature), relevant)
+    odds = log_odds(similarity.flatten()[None], counted.flatten()[None], temperature)
+    return masked_mean(softplus(odds.reshape(similarity.shape)), relevant)
 
 
 def contextual_similarity(
@@ -335,12 +335,11 @@ def _whole(similarity: Tensor, relevance: Tensor, *, square: bool = False) -> tu
         raise ValueError(f"similarity must be of shape {shape}, got {tuple(similarity.shape)}.")
     if not similarity.numel():
         raise ValueError(f"a batch needs at least one query and document, got similarity {tuple(similarity.shape)}.")
-    relevance = upcast(relevance.detach())
-    judged = ~relevance.isnan()
+    relevance, judged = clean_relevance(upcast(relevance.detach()))
     known = judged
     if square:
         known = judged | torch.eye(len(judged), dtype=torch.bool, device=judged.device)
         check_finite(similarity.detach().diagonal(), "similarity", "That of a sample with itself counts.")
         if judged.device.type == "cpu" and not known.all():
             raise ValueError("relevance of different samples must be judged for a loss of the whole batch, got nan.")
-    return torch.where(known, upcast(similarity), 0), relevance.masked_fill(~judged, 0), judged
+    return torch.where(known, upcast(similarity), 0), relevance, judged

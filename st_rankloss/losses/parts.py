@@ -17,10 +17,11 @@ class LossParts(dict[str, Tensor]):
 
     Example:
         >>> parts = LossParts(a=torch.tensor(1.0), b=torch.tensor(4.0))
-        >>> 0.0 + 2 * parts / 4 + LossParts(a=torch.tensor(3.0)) + torch.tensor(0.5)
-        {'a': tensor(3.5000), 'b': tensor(2.), 'added': tensor(0.5000)}
+        >>> parts = 0.0 + 2 * parts / 4 + LossParts(a=torch.tensor(3.0)) + torch.tensor(0.5)
+        >>> {name: part.item() for name, part in parts.items()}
+        {'a': 3.5, 'b': 2.0, 'added': 0.5}
         >>> float(-parts), (parts - parts).item()
-        (-5.0, 0.0)
+        (-6.0, 0.0)
     """
 
     __array_ufunc__ = None  # so that a weight that is a numpy number leaves the product to us

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import gains_of
-from st_rankloss.functional.lists import any_relevant, masked_mean
+from st_rankloss.functional.lists import any_relevant, by_gain, clean_relevance, masked_mean
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_settings
 
@@ -21,8 +20,9 @@ class Objective:
 
     Subclasses implement `__call__`: similarity ``(Q, D)`` and relevance ``(Q, D)`` (at least 0, NaN where
     unjudged) to a loss ``(Q,)``, lower is better, which is 0 with zero gradient for a query that is not
-    `defined`. Queries do not depend on each other, and losses hand them over block by block, unless `separable` is
-    False: then they come all at once, as the whole batch of all processes.
+    `defined`: one from which there is nothing to learn, as where every order of its documents is worth the same.
+    Queries do not depend on each other, and losses hand them over block by block, unless `separable` is False: then
+    they come all at once, as the whole batch of all processes.
     """
 
     separable: ClassVar[bool] = True
@@ -32,7 +32,7 @@ class Objective:
         raise TypeError(f"{type(self).__name__} must define __call__(similarity, relevance).")
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Tell which queries have something to learn from: here, any relevant document; ``(Q,)`` bool."""
+        """Return which queries have something to learn from: here, any relevant document; ``(Q,)`` bool."""
         return (relevance > 0).any(-1)
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
@@ -80,7 +80,8 @@ class Configured(Objective):
     spreads: ClassVar[float | None] = None
     """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities; None refuses it."""
     needs: ClassVar[staticmethod[[Tensor, Tensor], Tensor]] = staticmethod(any_relevant)
-    """Which lists the function has a value for, by relevance (0 where unjudged) and which documents are judged."""
+    """Which lists have something to learn from, by relevance (0 where unjudged) and which documents are judged; by
+    gains, where there is a setting ``gain``. A metric needs documents of which not every order is worth the same."""
 
     def __post_init__(self) -> None:
         """Check the settings, each by its rule and all by the function, which gets a list of one document."""
@@ -105,14 +106,17 @@ class Configured(Objective):
         if settings.get("temperature") == "auto":
             similarity, settings["temperature"] = in_spreads(similarity, relevance), self.spreads
         value = type(self).function(similarity, relevance, no_relevant="zero", **settings)
-        return torch.where(self.defined(relevance), 1 - value, 0) if self.higher_is_better else value
+        # Defined as the function sees the grades, which it rounds to the dtype of the similarities.
+        return torch.where(self.defined(relevance.to(value.dtype)), 1 - value, 0) if self.higher_is_better else value
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Tell which queries have something to learn from."""
-        if callable(gain := getattr(self, "gain", None)):
-            relevance = gains_of(relevance, gain).masked_fill(relevance.isnan(), torch.nan)
-        judged = ~relevance.isnan()
-        return type(self).needs(relevance.masked_fill(~judged, 0), judged)
+        """Return which queries have something to learn from."""
+        return self._needs()(*clean_relevance(relevance))
+
+    def _needs(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the condition of lists, with this objective's settings in it."""
+        needs = type(self).needs
+        return by_gain(needs, gain) if (gain := getattr(self, "gain", None)) is not None else needs
 
     def config(self) -> dict[str, Any]:
         """Return the settings; a function by its name."""
@@ -135,7 +139,7 @@ def in_spreads(similarity: Tensor, relevance: Tensor) -> Tensor:
 
     Example:
         >>> in_spreads(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
-        tensor([[3., 1.]])
+        tensor([[3.0000, 1.0000]])
         >>> in_spreads(torch.tensor([[0.3, 0.1]]), torch.tensor([[1.0, 0.0]]))
         tensor([[3.0000, 1.0000]])
     """
@@ -242,17 +246,23 @@ class Mixture(Objective):
         return sum(parts, start=next(parts))
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Tell which queries any term can learn from."""
+        """Return which queries any term can learn from."""
         defined = self.terms[0][1].defined(relevance)
         for _, objective in self.terms[1:]:
             defined = defined | objective.defined(relevance)
         return defined
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
-        """Compute the weighted terms by name; a name that returns is numbered."""
+        """Compute the weighted terms by name, as the trainer logs them; a name that returns is numbered.
+
+        The keys that a trainer logs itself, ``loss`` or ``epoch``, are words in lower case. A term of such a name, as a
+        function may have, is named after its objective too: ``CustomObjective(loss)``.
+        """
         parts: dict[str, Tensor] = {}
         for weight, objective in self.terms:
             for name, value in objective.parts(similarity, relevance).items():
+                if name.isidentifier() and not name[0].isupper():
+                    name = f"{type(objective).__name__}({name})"
                 free, number = name, 2
                 while free in parts:
                     free, number = f"{name}#{number}", number + 1

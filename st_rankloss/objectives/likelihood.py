@@ -18,7 +18,7 @@ from st_rankloss.functional import (
     softmax_cross_entropy,
 )
 from st_rankloss.functional.gains import Gain
-from st_rankloss.functional.lists import two_grades, two_kinds
+from st_rankloss.functional.lists import relevant_among_others, two_grades, two_kinds
 from st_rankloss.objectives.base import Configured
 
 
@@ -34,6 +34,9 @@ class _Tempered(Configured):
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(Configured):
     """Cross-entropy between the softmax of similarities and the normalised gains, `softmax_cross_entropy`.
+
+    Documents that are all equally relevant are a list to learn from: their likelihood is highest where their
+    similarities are equal. A single document is not.
 
     With one relevant document a query it is sentence-transformers' MultipleNegativesRankingLoss; with the soft
     similarities of a frozen encoder as relevance, `Vectors()`, it is CWCL.
@@ -57,6 +60,7 @@ class SoftmaxCrossEntropy(Configured):
 
     function = staticmethod(softmax_cross_entropy)
     spreads = 1.0
+    needs = staticmethod(relevant_among_others)
 
     temperature: float | str = 0.05
     gain: Gain = "linear"
@@ -66,11 +70,14 @@ class SoftmaxCrossEntropy(Configured):
 class SupCon(_Tempered):
     """`info_nce` in which positives compete with each other.
 
+    Positives alone are a list to learn from: the likelihood of each is highest where their similarities are equal.
+
     Settings: ``temperature`` as of `SoftmaxCrossEntropy`.
     """
 
     function = staticmethod(info_nce)
     fixed: ClassVar[dict[str, Any]] = {"positives": "all"}
+    needs = staticmethod(relevant_among_others)
 
 
 class InfoNCE(_Tempered):
@@ -220,6 +227,7 @@ class SoftmaxAtK(Configured):
     """
 
     function = staticmethod(softmax_at_k)
+    needs = staticmethod(two_kinds)
 
     k: int = 10
     temperature: float = 0.05

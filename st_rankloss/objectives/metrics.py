@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from st_rankloss.functional import (
     approx_mrr,
@@ -17,7 +20,7 @@ from st_rankloss.functional import (
     sup_ap,
 )
 from st_rankloss.functional.gains import Gain
-from st_rankloss.functional.lists import two_grades
+from st_rankloss.functional.lists import two_grades, two_kinds, two_kinds_beyond
 from st_rankloss.objectives.base import Configured
 
 
@@ -48,6 +51,7 @@ class ApproxNDCG(Configured):
     function = staticmethod(approx_ndcg)
     higher_is_better = True
     spreads = 0.5
+    needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
     gain: Gain = "linear"
@@ -129,6 +133,7 @@ class SmoothAP(_SoftRanked):
 
     function = staticmethod(smooth_ap)
     higher_is_better = True
+    needs = staticmethod(two_kinds)
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,7 @@ class SupAP(Configured):
 
     function = staticmethod(sup_ap)
     higher_is_better = True
+    needs = staticmethod(two_kinds)
 
     temperature: float = 0.01
     slope: float = 100.0
@@ -157,6 +163,7 @@ class HierarchicalAP(_SoftRanked):
 
     function = staticmethod(hierarchical_ap)
     higher_is_better = True
+    needs = staticmethod(two_grades)
 
 
 class ApproxMRR(_SoftRanked):
@@ -167,6 +174,7 @@ class ApproxMRR(_SoftRanked):
 
     function = staticmethod(approx_mrr)
     higher_is_better = True
+    needs = staticmethod(two_kinds)
 
 
 @dataclass(frozen=True)
@@ -188,3 +196,6 @@ class ApproxRecall(Configured):
     temperature: float | str = 0.05
     cutoff_temperature: float = 1.0
     method: str = "auto"
+
+    def _needs(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return two_kinds_beyond(self.k)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from st_rankloss.functional import group_ordering, neural_ndcg
 from st_rankloss.functional.gains import Gain
-from st_rankloss.functional.lists import two_kinds
+from st_rankloss.functional.lists import two_grades, two_kinds
 from st_rankloss.objectives.base import Configured
 
 
@@ -24,6 +24,7 @@ class NeuralNDCG(Configured):
     function = staticmethod(neural_ndcg)
     higher_is_better = True
     spreads = 0.5
+    needs = staticmethod(two_grades)
 
     temperature: float | str = 0.05
     gain: Gain = "linear"

@@ -16,7 +16,7 @@ from st_rankloss.functional import (
     unified_negatives,
     wasserstein,
 )
-from st_rankloss.functional.lists import two_kinds
+from st_rankloss.functional.lists import irrelevant_of, two_kinds
 from st_rankloss.objectives.base import Configured
 
 
@@ -77,6 +77,10 @@ class UnifiedNegatives(_WholeBatch):
 
     temperature: float = 0.05
     whisker: float = 1.5
+
+    def defined(self, relevance: Tensor) -> Tensor:
+        """Return which queries have a relevant document, if the batch has an irrelevant pair to compare it with."""
+        return super().defined(relevance) & irrelevant_of(relevance).any()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.lists import irrelevant_of
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_settings
 from st_rankloss.objectives.base import Mixture, Objective
@@ -31,7 +32,7 @@ class _Wrapper(Objective):
         return sum(parts, start=next(parts))
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Tell which queries have something to learn from."""
+        """Return which queries have something to learn from."""
         return self.objective.defined(relevance)
 
     def config(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class OneList(_Wrapper):
         return self._named({name: part.expand(len(similarity)) for name, part in parts.items()})
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Tell, for all queries alike, whether there is something to learn from."""
+        """Return, for all queries alike, whether there is something to learn from."""
         return self.objective.defined(self.one_list(relevance)).expand(len(relevance))
 
 
@@ -84,17 +85,15 @@ class OverPairs(OneList):
         >>> from st_rankloss.objectives import SoftSpearman
         >>> similarity = torch.tensor([[0.9, 0.5, 0.5], [0.5, 0.2, 0.5], [0.5, 0.5, 0.7]])
         >>> OverPairs(SoftSpearman(0.01))(similarity, torch.diag(torch.tensor([4.0, 1.0, 3.0])))
-        tensor([0., 0., 0.])
+        tensor([0.0000, 0.0000, 0.0000])
     """
 
     objective: Objective
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError unless each text has a partner, and nothing is mixed, which no text is a partner of."""
+        """Raise ValueError unless each text has a partner, and nothing is mixed in."""
         if mixed:
-            raise ValueError(
-                "OverPairs reads only each text's own partner and would ignore mixed documents: leave out mixup."
-            )
+            raise ValueError("OverPairs reads the pairs of a batch only, and mixup adds none: leave mixup out.")
         if len(sizes) < 2 or sizes[0] != sizes[1] or lists:
             raise ValueError(
                 f"OverPairs needs a column of texts and one of their partners, got "
@@ -243,18 +242,28 @@ class MixedNegatives(_Wrapper):
         """Whether the objective is."""
         return self.objective.separable
 
+    def defined(self, relevance: Tensor) -> Tensor:
+        """Return which queries have something to learn from, with their longer lists."""
+        return self.objective.defined(self._with_grades(relevance, irrelevant_of(relevance)))
+
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
         """Compute the objective's terms on the longer lists."""
         similarity = upcast(similarity)
         if not similarity.shape[1]:
             return self._named(self.objective.parts(similarity, relevance))
-        irrelevant = torch.where(relevance == 0, similarity.detach(), -torch.inf)
-        hardest = irrelevant.topk(min(self.hardest, irrelevant.shape[1]), dim=1)
+        irrelevant = irrelevant_of(relevance)
+        rivals = torch.where(irrelevant, similarity.detach(), -torch.inf)
+        hardest = rivals.topk(min(self.hardest, rivals.shape[1]), dim=1)
         found = (hardest.values > -torch.inf).sum(1, keepdim=True)
         shape = (len(similarity), self.count)
         pair = [(torch.rand(shape, device=similarity.device) * found).long() for _ in range(2)]
         first, second = (similarity.gather(1, hardest.indices.gather(1, place)) for place in pair)
         weight = torch.rand(shape, dtype=similarity.dtype, device=similarity.device)
-        grade = torch.where(found > 0, 0.0, torch.nan).to(relevance.dtype).expand(shape)
         mixed = torch.cat([similarity, weight * first + (1 - weight) * second], dim=1)
-        return self._named(self.objective.parts(mixed, torch.cat([relevance, grade], dim=1)))
+        return self._named(self.objective.parts(mixed, self._with_grades(relevance, irrelevant)))
+
+    def _with_grades(self, relevance: Tensor, irrelevant: Tensor) -> Tensor:
+        """Add the mixtures' relevance: 0, or unjudged where there is nothing to mix."""
+        some = irrelevant.any(1, keepdim=True)
+        grade = torch.where(some, 0.0, torch.nan).to(relevance.dtype).expand(len(relevance), self.count)
+        return torch.cat([relevance, grade], dim=1)

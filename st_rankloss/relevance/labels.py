@@ -38,8 +38,8 @@ class Classes(Relevance):
 
     Example:
         >>> Classes()(torch.tensor([3, 5]), torch.tensor([5, 3, 3]))
-        tensor([[0., 1., 1.],
-                [1., 0., 0.]])
+        tensor([[0.0000, 1.0000, 1.0000],
+                [1.0000, 0.0000, 0.0000]])
     """
 
     reads: ClassVar[tuple[str, ...]] = ("class",)
@@ -75,7 +75,7 @@ class Hierarchy(Relevance):
     Example:
         >>> animals = torch.tensor([[0, 0], [0, 1], [1, 0]])  # mammal/cat, mammal/dog, bird/owl
         >>> Hierarchy()(animals[:1], animals)
-        tensor([[2., 1., 0.]])
+        tensor([[2.0000, 1.0000, 0.0000]])
     """
 
     reads: ClassVar[tuple[str, ...]] = ("path",)
@@ -103,6 +103,8 @@ class Hierarchy(Relevance):
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is one integer for each sample and level."""
         self._check_form(label)
+        if label.device.type == "cpu" and ((label[:, :-1] == _NONE) & (label[:, 1:] != _NONE)).any():
+            raise ValueError(f"{self!r} reads paths without gaps, got a level below one that is missing (-1).")
         warn_of_unlabelled(label[:, 0] == _NONE)
 
     def _check_form(self, label: Tensor) -> None:
@@ -237,7 +239,7 @@ class Numeric(Relevance):
             query, document = self._in_bandwidths(query_labels, document_labels)
         # The exact form: distances by matrix products would call unequal numbers equal.
         distance: Tensor = torch.cdist(query, document, compute_mode="donot_use_mm_for_euclid_dist")
-        return _KERNELS[self.kernel](distance)
+        return _KERNELS[self.kernel](distance.float())
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
         """Scale the batch's labels, once for all its blocks."""
@@ -253,8 +255,8 @@ class Numeric(Relevance):
             width = torch.where(width > 0, width, 1)
         else:
             width = torch.tensor(self.bandwidth, dtype=work).to(query.device, non_blocking=True)
-        # From the middle, so that float32 keeps the distances of numbers far from 0.
-        return ((query - middle) / width).float(), ((document - middle) / width).float()
+        # From the middle and in float64, since one outlier would take the digits of all others.
+        return (query - middle) / width, (document - middle) / width
 
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is a finite number, or NaN, for each sample and target."""

@@ -59,8 +59,8 @@ class Pairs(_OwnDocuments):
     Example:
         >>> queries, documents = Pairs().pair({}, [2, 2])
         >>> Pairs()(queries, documents)
-        tensor([[1., 0.],
-                [0., 1.]])
+        tensor([[1.0000, 0.0000],
+                [0.0000, 1.0000]])
     """
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
@@ -106,8 +106,8 @@ class Lists(_OwnDocuments):
         >>> grades = torch.tensor([[3.0, 1.0], [2.0, float("nan")]])
         >>> queries, documents = Lists().pair({"label": grades, "list_sizes": sizes}, [2, 3])
         >>> Lists()(queries, documents)
-        tensor([[3., 1., 0.],
-                [0., 0., 2.]])
+        tensor([[3.0000, 1.0000, 0.0000],
+                [0.0000, 0.0000, 2.0000]])
     """
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:

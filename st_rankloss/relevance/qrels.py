@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.checks import check_relevance
-from st_rankloss.relevance.base import Batch, Labels, Relevance, check_rows, require
+from st_rankloss.judgements import read_id, read_qrels
+from st_rankloss.relevance.base import Batch, Labels, Relevance, check_list_sizes, check_rows, require
 
 
 def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
@@ -21,12 +22,15 @@ def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
     Returns:
         63-bit hashes, shape ``(N,)``, int64, at least 0.
 
+    Raises:
+        ValueError: If an id is neither, such as None or 7.0.
+
     Example:
         >>> bool((encode_ids(["d1", "d2"]) == encode_ids(["d1", "d3"])).tolist() == [True, False])
         True
     """
     ids = ids.tolist() if isinstance(ids, Tensor) else ids
-    codes = [int.from_bytes(hashlib.blake2b(str(i).encode(), digest_size=8).digest()) >> 1 for i in ids]
+    codes = [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest()) >> 1 for i in map(read_id, ids)]
     return torch.tensor(codes, dtype=torch.int64)
 
 
@@ -40,33 +44,29 @@ class Qrels(Relevance):
     ``_id`` (or ``_ids`` for lists) at the end.
 
     Args:
-        qrels: Grades of at least 0, by query id and document id.
+        qrels: Grades of at least 0, by query id and document id; ids are strings or integers.
         unjudged: Relevance of documents that the query has not judged: 0, or ``UNJUDGED`` (NaN) to leave
             them out.
 
     Raises:
-        ValueError: If ``qrels`` is empty, or a grade negative or not finite.
+        ValueError: If ``qrels`` is empty, or an id or a grade is wrong; it names the query, the document and the value.
 
     Example:
         >>> qrels = Qrels({"q1": {"d1": 3, "d2": 1}, "q2": {"d2": 2}})
         >>> qrels(encode_ids(["q1", "q2"]), encode_ids(["d1", "d2", "d9"]))
-        tensor([[3., 1., 0.],
-                [0., 2., 0.]])
+        tensor([[3.0000, 1.0000, 0.0000],
+                [0.0000, 2.0000, 0.0000]])
     """
 
     def __init__(self, qrels: Mapping[str, Mapping[str, float]], *, unjudged: float = 0.0) -> None:
-        if not qrels:
-            raise ValueError("qrels must hold at least one query, got an empty mapping.")
         self.unjudged = unjudged
         check_relevance(torch.tensor(unjudged))
-        queries, order = encode_ids(qrels).sort()
-        judged = list(qrels.values())
+        known = read_qrels(qrels, largest=torch.finfo(torch.float32).max)
+        queries, order = encode_ids(known).sort()
+        judged = list(known.values())
         judged = [judged[i] for i in order.tolist()]
         sizes = torch.tensor([len(grades) for grades in judged])
-        grades = torch.tensor([float(g) for row in judged for g in row.values()])
-        check_relevance(grades)
-        if grades.isnan().any():
-            raise ValueError("a grade in qrels must be a number, got nan; leave unjudged documents out.")
+        grades = torch.tensor([grade for row in judged for grade in row.values()], dtype=torch.float32)
         self._most = int(sizes.max())
         # Judgements as one flat list, query by query, with a dump entry at the end that matches no document.
         self._tables = {
@@ -103,6 +103,7 @@ class Qrels(Relevance):
         check_rows(query_ids, sizes[0], "query ids")
         if len(sizes) == 1:  # the samples judge one another
             return query_ids, query_ids
+        check_list_sizes(batch, sizes)
         check_rows(document_ids, sum(sizes[1:]), "document ids")
         return query_ids, document_ids
 

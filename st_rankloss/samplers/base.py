@@ -1,15 +1,18 @@
-"""What all batch samplers share: labels, seeds, and dealing rows to batches like cards."""
+"""What all batch samplers share: labels, seeds, evaluation, and dealing rows to batches like cards."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from datasets import IterableDataset
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
+
+from st_rankloss._host import builds_evaluation
 
 Indices = NDArray[np.int64]
 MakeSampler = Callable[..., DefaultBatchSampler]
@@ -21,8 +24,8 @@ logger = logging.getLogger(__name__)
 class PlannedBatchSampler(DefaultBatchSampler):
     """A batch sampler that plans each epoch's batches in advance.
 
-    Subclasses implement `plan` and say in ``batches`` how many it makes in every epoch. All of them must be full
-    but for the last: accelerate, which hands every n-th batch to a process, would drop others in silence. The
+    Subclasses implement `plan` and set ``batches``, the number of batches in every epoch. All batches must be full
+    except the last: accelerate, which hands every n-th batch to a process, would drop others in silence. The
     trainer passes the arguments.
 
     Args:
@@ -30,12 +33,15 @@ class PlannedBatchSampler(DefaultBatchSampler):
         batch_size: Number of rows in a batch, at least 1; the last one may have fewer.
         drop_last: Leave out the last batch unless it is full.
         valid_label_columns: Names of which the first in the dataset is the label column.
-        generator: The trainer's generator; its order is taken from ``seed`` and the epoch instead.
+        generator: The trainer's generator; the order depends on ``seed`` and the epoch instead.
         seed: Of the order of each epoch, together with the epoch's number.
 
     Raises:
         ValueError: If the sampler cannot keep its promise.
     """
+
+    follows_training: ClassVar[bool] = False
+    """Whether the batches depend on the model in training, so that an evaluation takes rows in any order."""
 
     def __init__(
         self,
@@ -47,15 +53,17 @@ class PlannedBatchSampler(DefaultBatchSampler):
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
+        self.sampler = self  # accelerate passes the epoch to the sampler of the batch sampler that it shards
         self.dataset = dataset
         self.batches = 0
+        self.notes: list[str] = []
 
     def plan(self, random: np.random.Generator) -> list[Indices]:
         """Choose the rows of each batch of an epoch."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.plan(np.random.default_rng([self.seed or 0, self.epoch])):
+        for batch in self.plan(np.random.default_rng([(self.seed or 0) % 2**63, self.epoch])):
             yield batch.tolist()
 
     def __len__(self) -> int:
@@ -73,7 +81,7 @@ class PlannedBatchSampler(DefaultBatchSampler):
         )
 
     def input_column(self, name: str | None) -> str:
-        """Return a column's name, by default that of the first which is no label, or raise ValueError."""
+        """Return a column's name, by default that of the first that is not a label, or raise ValueError."""
         others = [n for n in self.dataset.column_names if n not in [*(self.valid_label_columns or []), "dataset_name"]]
         if name is None and others:
             return str(others[0])
@@ -82,15 +90,105 @@ class PlannedBatchSampler(DefaultBatchSampler):
         return str(name)
 
     def count(self, rows: int) -> int:
-        """Count the batches of ``rows`` rows, or raise ValueError if there is none."""
-        batches: int = rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
-        if not batches:
+        """Count the batches of so many rows, without a last one of a single row; raise ValueError if none is left."""
+        full, rest = divmod(rows, self.batch_size)
+        if rest == 1 and not self.drop_last:
+            self.notes.append(f"1 of {rows} rows sits out of each epoch, in turn: it would be alone in its batch.")
+        batches: int = full + (rest > 1 and not self.drop_last)
+        if self.drop_last and not batches:
             raise ValueError(f"drop_last=True leaves no batch of {self.batch_size} rows in {rows} rows.")
         return batches
 
-    def read(self, column: str) -> list[Any]:
-        """Read a column as Python values, whatever the dataset's format."""
-        return list(self.dataset.with_format(None)[column])
+    def read(self, column: str, *, decode: bool = False) -> list[Any]:
+        """Read a column as Python values, whatever the dataset's format, and files only if told to ``decode``."""
+        table = self.dataset.select_columns(column).with_format(None)
+        feature = table.features[column]
+        if not decode and getattr(feature, "decode", False):
+            table = table.cast_column(column, type(feature)(decode=False))
+        return list(table[column][:])
+
+    def note_unlabelled(self, unlabelled: int, column: str) -> None:
+        """Note how many rows have no label, or raise ValueError if all."""
+        rows = len(self.dataset)
+        if unlabelled == rows:
+            raise ValueError(f"batch_sampler needs labels in {column!r}, got {rows} rows without one.")
+        if unlabelled:
+            self.notes.append(
+                f"{unlabelled} of {rows} rows have no label in {column!r} and never take part in a batch."
+            )
+
+
+class EvaluationSampler(PlannedBatchSampler):
+    """All rows of an evaluation set, every time in the same batches: those of a sampler, then the rows it leaves out.
+
+    Args:
+        planned: The sampler; None stands for rows in any order.
+        *args: As `PlannedBatchSampler`'s; ``drop_last`` has no effect, because an evaluation is over all rows.
+    """
+
+    def __init__(self, planned: PlannedBatchSampler | None, *args: Any) -> None:
+        super().__init__(*args)
+        self.drop_last = False
+        self.planned = planned
+        self.batches = -(-len(self.dataset) // self.batch_size)
+
+    def plan(self, random: np.random.Generator) -> list[Indices]:
+        """Plan as for the first epoch, whatever the epoch."""
+        rows = np.array([row for batch in self.planned or () for row in batch], dtype=np.int64)
+        others = np.setdiff1d(np.arange(len(self.dataset)), rows)
+        rows = np.concatenate([rows, np.random.default_rng((self.seed or 0) % 2**63).permutation(others)])
+        return [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+
+
+def build(
+    kind: type[PlannedBatchSampler],
+    dataset: Any,
+    batch_size: int,
+    drop_last: bool = False,
+    valid_label_columns: list[str] | None = None,
+    generator: torch.Generator | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> PlannedBatchSampler:
+    """Make a sampler for training, or one of all rows for evaluation.
+
+    An evaluation set is often too small, or too much of one class, for the batches of training. It is evaluated
+    nevertheless, in batches of any rows, and the reason is logged.
+
+    Args:
+        kind: The class of the sampler.
+        dataset: As `PlannedBatchSampler`.
+        batch_size: As `PlannedBatchSampler`.
+        drop_last: As `PlannedBatchSampler`.
+        valid_label_columns: As `PlannedBatchSampler`.
+        generator: As `PlannedBatchSampler`.
+        seed: As `PlannedBatchSampler`.
+        **settings: Of the sampler.
+
+    Returns:
+        The sampler.
+
+    Raises:
+        ValueError: If the dataset is a stream, or the sampler cannot keep its promise in training.
+    """
+    if isinstance(dataset, IterableDataset):
+        raise ValueError(
+            "batch_sampler needs a Dataset, whose rows it can choose, got an IterableDataset (streaming): load the "
+            "dataset without streaming=True, or leave batch_sampler out."
+        )
+    shared = (valid_label_columns, generator, seed)
+    if not builds_evaluation():
+        sampler = kind(dataset, batch_size, drop_last, *shared, **settings)
+        for note in sampler.notes:
+            logger.warning(note)
+        return sampler
+    planned = None
+    if not kind.follows_training:
+        try:
+            planned = kind(dataset, batch_size, False, *shared, **settings)
+        except ValueError as error:
+            logger.warning("The evaluation set is evaluated in batches of any rows, because of this: %s", error)
+    return EvaluationSampler(planned, dataset, batch_size, drop_last, *shared)
 
 
 def places(parents: NDArray[Any]) -> tuple[Indices, Indices]:
@@ -113,15 +211,20 @@ def places(parents: NDArray[Any]) -> tuple[Indices, Indices]:
     return place, counts[inverse]
 
 
-def deal(rows: Indices, batches: int, random: np.random.Generator) -> list[Indices]:
-    """Deal rows to batches one by one, so that neighbours in ``rows`` part.
+def gather(rows: Indices, batch: Indices, batches: int) -> list[Indices]:
+    """Collect the rows of each batch.
 
     Args:
-        rows: A multiple of ``batches``, in an order in which rows that must part follow each other.
+        rows: Row numbers.
+        batch: The batch of each.
         batches: Number of batches.
-        random: Shuffles the batches.
 
     Returns:
-        The rows of each batch.
+        The rows of batch 0, 1, and so on.
+
+    Example:
+        >>> [rows.tolist() for rows in gather(np.array([7, 8, 9]), np.array([1, 0, 1]), 2)]
+        [[8], [7, 9]]
     """
-    return [rows[start::batches] for start in random.permutation(batches)]
+    order = np.argsort(batch, kind="stable")
+    return np.split(rows[order], np.bincount(batch, minlength=batches).cumsum()[:-1])

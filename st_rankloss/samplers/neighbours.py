@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,24 +11,25 @@ import torch.distributed as dist
 
 from st_rankloss._extras import require
 from st_rankloss.functional.checks import check_at_least
-from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler
+from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build
 
 
 def neighbours(
     model: Any, column: str | None = None, *, clusters_per_batch: int = 4, encode_batch_size: int = 128
 ) -> MakeSampler:
-    """Batches of a few clusters of the current embeddings, made anew at the beginning of each epoch.
+    """Batches of a few clusters of the current embeddings, made again at the beginning of each epoch.
 
     The column is encoded by the model as it then is, clustered by faiss's k-means, and the clusters are laid side
-    by side in random order and cut into batches, so that a cluster is divided between two batches at most where
-    it meets the cut (or where it is larger than a batch). On several processes the first one's clusters hold for
-    all. A resumed epoch is clustered anew.
+    by side in random order and cut into batches, so that a cluster is divided only where it meets the cut (or where
+    it is larger than a batch). A last row that would be alone in its batch sits out. On several processes the first
+    one's clusters hold for all. A resumed epoch is clustered again, by the model as it then is. An evaluation has
+    batches of any rows, so that its loss can be compared from one epoch to the next.
 
-    Time: one encoding pass an epoch, and k-means: 20 iterations of O(rows · clusters · dimensions).
+    Time: one encoding pass per epoch, and k-means: 20 iterations of O(rows · clusters · dimensions).
 
     Args:
         model: The SentenceTransformer in training.
-        column: What to encode; None means the first column that is no label.
+        column: What to encode; None means the first column that is not a label.
         clusters_per_batch: How many clusters a batch has on average, at least 1: the fewer, the harder.
         encode_batch_size: Rows encoded at once, at least 1.
 
@@ -53,27 +54,40 @@ def neighbours(
 
 @dataclass
 class _Neighbours:
-    """Makes the sampler. The trainer saves its arguments with each checkpoint: the model is left out of that."""
+    """Makes the sampler. The trainer saves its arguments with each checkpoint: a pickle leaves the model out."""
 
     model: Any
     column: str | None
     clusters_per_batch: int
     encode_batch_size: int
 
-    def __call__(self, dataset: Any, batch_size: int, *args: Any, **kwargs: Any) -> NeighboursSampler:
-        return NeighboursSampler(dataset, batch_size, *args, settings=self, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> PlannedBatchSampler:
+        if self.model is None:
+            raise ValueError(
+                "batch_sampler needs the model in training, which saved arguments do not hold: pass "
+                "samplers.neighbours(model) again."
+            )
+        return build(NeighboursSampler, *args, settings=self, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"model": None}
+
+    def __copy__(self) -> _Neighbours:
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Neighbours:
+        return replace(self)  # with the model in training, not a copy of it
 
 
 class NeighboursSampler(PlannedBatchSampler):
     """Cuts batches out of a row of clusters; see `neighbours`."""
 
+    follows_training = True
+
     def __init__(self, dataset: Any, batch_size: int, *args: Any, settings: _Neighbours, **kwargs: Any) -> None:
         super().__init__(dataset, batch_size, *args, **kwargs)
         self.settings = settings
-        self.faiss = require("faiss", "eval", purpose="batches of neighbours")
+        self.faiss = require("faiss", "faiss", purpose="batches of neighbours")
         self.column = self.input_column(settings.column)
         self.batches = self.count(len(dataset))
         if self.batches < 2:
@@ -94,7 +108,7 @@ class NeighboursSampler(PlannedBatchSampler):
         """Number the cluster of each row."""
         model, training = self.settings.model, self.settings.model.training
         embeddings = model.encode(
-            self.read(self.column),
+            self.read(self.column, decode=True),
             batch_size=self.settings.encode_batch_size,
             normalize_embeddings=True,
             show_progress_bar=False,

@@ -52,13 +52,13 @@ def test_pairs_are_read_with_their_scores(tmp_path):
     assert Data(record, tmp_path).parts == {"train": ScoredPairs(["one", "three"], ["two", "."], [3.0, 0.0])}
 
 
-def test_searches_are_read_with_graded_judgements(tmp_path):
+def test_searches_are_read_with_graded_judgements(tmp_path, caplog):
     corpus = [
         {"did": i, "title": title, "text": text} for i, title, text in ((1, "A", "b"), (2, "", "c"), (3, "D", ""))
     ]
     write_rows(tmp_path / "corpus.jsonl", corpus)
-    queries = [{"qid": query, "query": f"find {query}"} for query in ("p", "q", "r")]
-    qrels = [("p", 1, 3), ("p", 2, 0), ("p", 9, 1), ("q", 3, 0), ("z", 1, 1), ("r", 2, 1), ("r", 1, -1)]
+    queries = [{"qid": query, "query": f"find {query}"} for query in ("p", "q", "r", "s")]
+    qrels = [("p", 1, 3), ("p", 2, 0), ("p", 9, 1), ("q", 3, 0), ("z", 1, 1), ("r", 2, 0.9), ("s", 9, 1)]
     for split in ("train", "dev", "test"):
         write_rows(tmp_path / f"queries_{split}.jsonl", queries)
         rows = [{"qid": query, "did": did, "grade": grade} for query, did, grade in qrels]
@@ -66,12 +66,41 @@ def test_searches_are_read_with_graded_judgements(tmp_path):
     files = {"corpus": "corpus.jsonl", "queries": "queries_{split}.jsonl", "qrels": "qrels_{split}.jsonl"}
     columns = {"query_id": "qid", "query": "query", "document_id": "did", "document": ["title", "text"]}
     record = Record("mine", "retrieval", files, columns | {"grade": "grade"}, ["ndcg_at_10"])
-    expected = Collection(  # no query without a relevant document, no judgement of what is not there
+    parts = Data(record, tmp_path).parts
+    expected = Collection(  # no query without a relevant document, or, to train on, without one that is there
         {"p": "find p", "r": "find r"},
         {"1": "A b", "2": "c", "3": "D"},
-        {"p": {"1": 3, "2": 0}, "r": {"2": 1, "1": -1}},
+        {"p": {"1": 3.0, "2": 0.0, "9": 1.0}, "r": {"2": 0.9}},
     )
-    assert Data(record, tmp_path).parts == dict.fromkeys(("train", "dev", "test"), expected)
+    assert parts["train"] == expected
+    expected.queries["s"], expected.qrels["s"] = "find s", {"9": 1.0}
+    assert parts["dev"] == parts["test"] == expected
+    assert expected.present("p") == {"1": 3.0, "2": 0.0}
+    for split in parts:
+        assert f"mine, {split}: no query for the judgements of 'z'" in caplog.text
+        assert f"mine, {split}: 1 judged documents are not in the corpus ('9')" in caplog.text
+    caplog.clear()
+    assert Data(record, tmp_path, 9).parts == parts
+    assert "no query" not in caplog.text  # a limit leaves queries out on purpose
+
+
+@pytest.mark.parametrize(
+    ("qrels", "message"),
+    [
+        ([("p", "1", 1), ("p", "1", 2)], "row 1: a document must have one grade per query, got 1.0 and 2.0"),
+        ([("p", "1", -1)], "row 0: a grade in qrels must be .* got -1 .*; write 0"),
+        ([("p", "1", "two")], "row 0: .* got 'two' .*; convert it to a number"),
+        ([("p", 1.5, 1)], "row 0: a document id must be a string or an integer, got 1.5"),
+    ],
+)
+def test_wrong_judgements_are_refused_with_their_row(qrels, message, tmp_path):
+    write_rows(tmp_path / "corpus.jsonl", [{"did": "1", "text": "b"}])
+    write_rows(tmp_path / "queries.jsonl", [{"qid": "p", "query": "find"}])
+    write_rows(tmp_path / "qrels.jsonl", [{"qid": query, "did": did, "grade": grade} for query, did, grade in qrels])
+    files = {name: f"{name}.jsonl" for name in ("corpus", "queries", "qrels")}
+    columns = {"query_id": "qid", "query": "query", "document_id": "did", "document": "text", "grade": "grade"}
+    with pytest.raises(ValueError, match=message):
+        _ = Data(Record("mine", "retrieval", files, columns, ["ndcg_at_10"]), tmp_path).parts
 
 
 def test_queries_may_be_documents_of_the_corpus(world):

@@ -26,6 +26,7 @@ from eval.tasks import (
     ranking_values,
     spearman_items,
     standard_tasks,
+    whole_grades,
 )
 from st_rankloss import GradedInformationRetrievalEvaluator
 from tests import oracle
@@ -365,6 +366,42 @@ def test_the_tenth_document_counts_in_mrr_and_the_hundredth_in_recall(world):
     assert scores["mrr_at_10"] == pytest.approx((1 / 10 + 0) / 2)
     assert scores["recall_at_100"] == pytest.approx((2 / 2 + 2 / 3) / 2)
     assert task.items.tolist() == pytest.approx([(1 / 10 + 1) / 2, (0 + 2 / 3) / 2])
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_fractional_grades_and_judged_documents_that_are_not_there_count_in_ndcg(world, fixed, rerank):
+    """As the evaluator that ranks them says: the ideal ranking holds every judged document, found or not."""
+    data = Data(world.record("search", level=0.3, rerank=rerank))
+    corpus = {f"d{i}": f"text {i}" for i in range(20)}
+    qrels = {
+        "p": {"d3": 0.9, "d4": 0.1, "d5": 0.0, "gone": 0.9},
+        "q": {"d1": 0.25, "d2": 0.35},
+        "r": {"gone": 1.0},
+    }
+    data.parts = {"test": Collection({query: f"find {query}" for query in qrels}, corpus, qrels)}
+    scores = score(make_task(data, "test"), fixed)
+    expected = []
+    for query, grades in qrels.items():
+        own = fixed.embed(f"find {query}")
+        documents = grades if rerank else corpus
+        similarity = {
+            d: float(torch.cosine_similarity(own, fixed.embed(corpus[d]), 0)) for d in documents if d != "gone"
+        }
+        gains = [grades.get(d, 0) for d in sorted(similarity, key=similarity.get, reverse=True)[:10]]
+        ideal = sorted(grades.values(), reverse=True)
+        dcg, best = (sum(gain / math.log2(i + 2) for i, gain in enumerate(row)) for row in (gains, ideal))
+        expected.append(dcg / best)
+    assert scores["ndcg_at_10"] == pytest.approx(np.mean(expected), abs=2e-5)
+    assert scores["recall_at_100"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+
+
+def test_grades_that_cannot_be_scaled_to_integers_are_refused_by_name():
+    assert whole_grades({"q": {"a": 3.0, "b": 0.0}}, "mine") == {"q": {"a": 3, "b": 0}}
+    assert whole_grades({"q": {"a": 0.999999, "b": 1.0}}, "mine") == {"q": {"a": 999_999, "b": 1_000_000}}
+    assert whole_grades({"q": {}}, "mine") == {"q": {}}
+    for wrong in (0.1 + 0.2, 1e7, 1e-9):
+        with pytest.raises(ValueError, match=f"mine: grades must be whole numbers .* got {wrong!r}: round"):
+            whole_grades({"q": {"a": 1.0, "b": wrong}}, "mine")
 
 
 def test_a_query_without_a_document_of_the_level_counts_in_no_recall(world, fixed):

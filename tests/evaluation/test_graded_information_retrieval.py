@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import sys
+from decimal import Decimal
 from math import log2
 
 import faiss
@@ -13,6 +14,7 @@ import mteb
 import numpy as np
 import pytest
 import pytrec_eval
+import sentence_transformers
 import torch
 from datasets import Dataset
 from mteb.abstasks import AbsTaskRetrieval
@@ -29,6 +31,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, mean_metrics
 from st_rankloss.evaluation import graded_information_retrieval as module
+from st_rankloss.evaluation.graded_information_retrieval import trec_ndcg
 
 DIM = 16
 
@@ -290,6 +293,13 @@ def test_exclude_identical_ids():
     assert qrels["q"]["q"] == 3, "the caller's judgements were edited"
 
 
+def test_exclude_identical_ids_holds_for_rankings_of_any_origin():
+    task = FAN_QUERIES, FAN_CORPUS | {"q": "w0"}, {"q": {"b": 1, "q": 3}}
+    evaluator = GradedInformationRetrievalEvaluator(*task, exclude_identical_ids=True)
+    for ranking in (["q", "b"], {"q": 2.0, "b": 1.0}):
+        assert evaluator.compute_metrics({"q": ranking})["q"]["mrr@10"] == 1
+
+
 def test_exclude_identical_ids_still_fills_the_last_place():
     corpus, qrels = {"q": "w0", "a": "w1"}, {"q": {"a": 1}}
     one = {f"{metric}_at_k": [1] for metric in ("ndcg", "mrr", "map", "recall", "accuracy")}
@@ -303,6 +313,44 @@ def test_rankings_of_any_origin_are_scored_alike():
     assert evaluator.compute_metrics({"q": ["a", "b", "c", "d", "e"]}) == evaluator.per_query
     assert {f"cosine_{metric}": value for metric, value in mean_metrics(evaluator.per_query).items()} == metrics
     assert set(evaluator.compute_metrics({})["q"].values()) == {0.0}
+
+
+def test_scores_of_documents_rank_them_whatever_order_they_come_in():
+    scores = {"e": 0.1, "d": 0.2, "c": np.float32(0.3), "b": 4, "a": 5.0}
+    ranked = fan().compute_metrics({"q": ["a", "b", "c", "d", "e"]})
+    assert (
+        fan().compute_metrics({"q": scores}) == fan().compute_metrics({"q": dict(reversed(scores.items()))}) == ranked
+    )
+    assert fan().compute_metrics({"q": {d: -score for d, score in scores.items()}}) != ranked
+
+
+def test_tied_scores_rank_as_in_pytrec_eval():
+    """The last id first, and scores are float32: 0.1 and 0.1 + 1e-12 tie, 0.1 + 1e-7 does not."""
+    scores = {"a": 0.1, "b": 0.1 + 1e-12, "c": 0.1 + 1e-7, "d": 0.1, "e": 0.0}
+    measures = {"ndcg_cut_10", "recip_rank"}
+    (oracle,) = pytrec_eval.RelevanceEvaluator(FAN_QRELS, measures).evaluate({"q": scores}).values()
+    for given in (scores, dict(reversed(scores.items()))):
+        (ours,) = fan().compute_metrics({"q": given}).values()
+        assert ours["ndcg@10"] == pytest.approx(oracle["ndcg_cut_10"], abs=1e-12)
+        assert ours["mrr@10"] == oracle["recip_rank"]
+    assert fan().compute_metrics({"q": scores}) == fan().compute_metrics({"q": ["c", "d", "b", "a", "e"]})
+
+
+@pytest.mark.parametrize(
+    ("rankings", "message"),
+    [
+        ({"q": {"a", "b"}}, r"rankings\['q'\] must be a list of document ids or a dict of scores, got set"),
+        ({"q": "ab"}, "must be a list of document ids or a dict of scores, got str"),
+        ({"q": ["a", "b", "a"]}, r"rankings\['q'\] must name each document once, got 'a' twice"),
+        ({"q": [("a", 0.5)]}, r"a document id in rankings\['q'\] must be a string or an integer, got \('a', 0.5\)"),
+        ({"q": {"a": None}}, "a score in rankings must be a number, got None for 'q', 'a'"),
+        ({"q": {"a": float("nan")}}, "a score in rankings must be a number, got nan for 'q', 'a'"),
+        ({"p": ["a"]}, "rankings must name ids of queries, got the unknown 'p'"),
+    ],
+)
+def test_wrong_rankings_are_refused_by_name(rankings, message):
+    with pytest.raises(ValueError, match=message):
+        fan().compute_metrics(rankings)
 
 
 def test_prompts_and_truncation_reach_the_encoder():
@@ -427,13 +475,23 @@ def test_embeddings_that_are_not_finite_are_named():
 WRONG = {
     "no queries": (
         {"queries": {}},
-        "queries must be a non-empty dict of id to text, got dict without entries",
+        "queries must be a non-empty dict of id to text, got an empty dict",
     ),
     "a list of queries": ({"queries": ["red"]}, "queries must be a non-empty dict of id to text, got list"),
     "no corpus": ({"corpus": {}}, "corpus must be a non-empty dict of id to text"),
-    "int ids": ({"corpus": {1: "red"}}, r"ids of corpus must be strings, got 1 \(int\)"),
+    "float ids": (
+        {"corpus": {1.0: "red"}},
+        r"an id of corpus must be a string or an integer, got 1.0 \(float\); write 1",
+    ),
+    "one id twice": ({"corpus": {1: "red", "1": "blue"}}, "an id of corpus must occur once, got 1 and '1'"),
+    "no text": ({"corpus": {"a": None}}, "each of 'corpus' must be a text, got None .* for id 'a'"),
+    "a record": (
+        {"corpus": {"a": {"title": "x", "text": "y"}}},
+        "each of 'corpus' must be a text, got .*'title'.* for id 'a'; join its fields",
+    ),
     "no qrels": ({"qrels": {}}, "qrels must be a non-empty dict of query id"),
-    "sets": ({"qrels": {"q": {"a"}}}, r"got set for 'q'; for binary judgements write dict.fromkeys"),
+    "None for qrels": ({"qrels": None}, "qrels must be a non-empty dict of query id .* got NoneType"),
+    "sets": ({"qrels": {"q": {"a"}}}, r"got set for 'q'; .* write dict.fromkeys"),
     "unknown query": (
         {"qrels": {"q": {"a": 1}, "p": {"a": 1}}},
         "qrels must name ids of queries, got the unknown 'p'",
@@ -442,20 +500,17 @@ WRONG = {
         {"qrels": {"q": {f"x{i}": 1 for i in range(9)}}},
         "qrels must name ids of corpus, got the unknown 'x0', 'x1', 'x2', 'x3', 'x4' and 4 more",
     ),
-    "fraction": (
-        {"qrels": {"q": {"a": 0.5}}},
-        r"must be integers, got 0.5 for query 'q', document 'a'.*round\(100",
-    ),
-    "NaN grade": ({"qrels": {"q": {"a": float("nan")}}}, "grades in qrels must be integers, got nan"),
-    "text grade": ({"qrels": {"q": {"a": "1"}}}, "grades in qrels must be integers, got '1'"),
-    "negative grade": (
-        {"qrels": {"q": {"a": -1}}},
-        r"must be between 0 \(judged irrelevant\) and 1000000, got -1",
-    ),
-    "huge grade": ({"qrels": {"q": {"a": 10**9}}}, "must be between 0 .* got 1000000000 for query 'q'"),
+    "NaN grade": ({"qrels": {"q": {"a": float("nan")}}}, "got nan .*'q', document 'a'; leave unjudged documents out"),
+    "text grade": ({"qrels": {"q": {"a": "1"}}}, "got '1' .*'q', document 'a'; convert it to a number"),
+    "negative grade": ({"qrels": {"q": {"a": -1}}}, "got -1 .*'q', document 'a'; write 0"),
+    "infinite grade": ({"qrels": {"q": {"a": 10**400}}}, "got 10+ .*'q', document 'a'; scale all grades down"),
     "only grade 0": (
         {"qrels": {"q": {"a": 0}}},
         "qrels must give at least one query a document of grade 1 or above",
+    ),
+    "only fractions": (
+        {"qrels": {"q": {"a": 0.5}}},
+        r"a document of grade 1 or above \(relevance_level\), got none for 1 queries; the highest grade is 0.5",
     ),
     "k of 0": ({"ndcg_at_k": [10, 0]}, "each of ndcg_at_k must be an integer of at least 1, got 0"),
     "float k": ({"mrr_at_k": [1.5]}, "each of mrr_at_k must be an integer of at least 1, got 1.5"),
@@ -464,7 +519,8 @@ WRONG = {
         r"recall_at_k must be a non-empty list of integers of at least 1, got \[\]",
     ),
     "k alone": ({"map_at_k": 100}, "map_at_k must be a non-empty list of integers of at least 1, got 100"),
-    "level": ({"relevance_level": 0}, "relevance_level must be an integer of at least 1, got 0"),
+    "level": ({"relevance_level": 0}, "relevance_level must be a finite number above 0, got 0"),
+    "NaN level": ({"relevance_level": float("nan")}, "relevance_level must be a finite number above 0, got nan"),
     "chunk": ({"corpus_chunk_size": 0}, "corpus_chunk_size must be an integer of at least 1, got 0"),
     "batch": ({"batch_size": -1}, "batch_size must be an integer of at least 1, got -1"),
     "dim": ({"truncate_dim": 0}, "truncate_dim must be an integer of at least 1, got 0"),
@@ -484,8 +540,49 @@ def test_wrong_input_is_refused_by_name(changed, message):
         GradedInformationRetrievalEvaluator(**good | changed)
 
 
-def test_numbers_that_are_integers_are_taken_whatever_their_type():
-    qrels = {"q": {"a": np.int64(0), "b": 1.0, "c": np.float32(3), "e": np.uint8(2)}}
+@pytest.mark.parametrize("scale", [1, 3, 7])
+def test_fractional_grades_give_exactly_the_scores_of_the_same_grades_in_integers(scale):
+    """pytrec_eval takes integers only: nDCG does not depend on the scale, nor do the others if the level follows."""
+    queries, corpus, qrels = graded_task(copies=2)
+    options = {"ndcg_at_k": [1, 3, 10, 100], "recall_at_k": [5], "map_at_k": [10, 100]}
+    fractions = {q: {d: grade / 10 for d, grade in judged.items()} for q, judged in qrels.items()}
+    ours = GradedInformationRetrievalEvaluator(queries, corpus, fractions, relevance_level=0.2, **options)
+    model = words(80)
+    ours(model)
+    rankings = ours._search(model, "cosine")
+    integers = {q: {d: scale * grade for d, grade in judged.items()} for q, judged in qrels.items()}
+    measures = {"ndcg_cut_1,3,10,100", "map_cut_10,100", "recall_5", "success_1,10", "recip_rank"}
+    oracle = pytrec_eval.RelevanceEvaluator(integers, measures, relevance_level=2 * scale).evaluate(rankings)
+    names = {"ndcg@": "ndcg_cut_", "map@": "map_cut_", "recall@": "recall_", "accuracy@": "success_"}
+    for query_id, values in ours.per_query.items():
+        for metric, value in values.items():
+            name = next((metric.replace(a, b) for a, b in names.items() if metric.startswith(a)), "recip_rank")
+            expected = oracle[query_id][name]
+            assert value == pytest.approx(0 if name == "recip_rank" and expected < 0.1 else expected, abs=1e-12), metric
+
+
+@pytest.mark.parametrize("factor", [5e-324, 1e-40, 0.1, 1e300])
+def test_ndcg_does_not_depend_on_the_size_of_grades(factor):
+    grades = {"a": 1.0, "b": 0.0, "c": 2.0, "d": 4.0}
+    scaled = {document: grade * factor for document, grade in grades.items()}
+    expected = (1 + 2 / log2(4)) / (4 + 2 / log2(3) + 1 / log2(4))
+    assert trec_ndcg(["a", "b", "c"], scaled, 10) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ndcg_counts_judged_documents_that_were_not_found():
+    assert trec_ndcg(["a"], {"a": 1, "b": 2.5}, 10) == pytest.approx(1 / (2.5 + 1 / log2(3)))
+    assert trec_ndcg(["a"], {"a": 0}, 10) == trec_ndcg([], {"a": 1}, 10) == trec_ndcg(["a"], {}, 10) == 0
+
+
+def test_integers_may_be_ids():
+    evaluator = GradedInformationRetrievalEvaluator({7: "w0"}, {1: "w1", 2: "w2"}, {7: {2: 1}})
+    assert evaluator(word_model(FAN))["cosine_mrr@10"] == 0.5
+    assert evaluator.compute_metrics({7: [2, 1]}) == evaluator.compute_metrics({"7": ["2", "1"]})
+    assert evaluator.compute_metrics({7: [2, 1]})["7"]["mrr@10"] == 1
+
+
+def test_numbers_are_taken_whatever_their_type():
+    qrels = {"q": {"a": np.int64(0), "b": True, "c": np.float32(3), "e": Decimal(2)}}
     evaluator = GradedInformationRetrievalEvaluator(FAN_QUERIES, FAN_CORPUS, qrels, ndcg_at_k=(np.int64(10),))
     assert evaluator(word_model(FAN)) == fan()(word_model(FAN))
 
@@ -498,12 +595,30 @@ def test_an_unknown_similarity_is_refused():
         fan()(Other())
 
 
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_other_kinds_of_model_are_refused_by_name(kind):
+    other = object.__new__(getattr(sentence_transformers, kind))
+    with pytest.raises(TypeError, match=rf"Evaluator needs a SentenceTransformer, got a {kind}; .* compute_metrics\.$"):
+        fan()(other)
+
+
+def test_inputs_that_the_model_does_not_encode_are_refused_by_their_id():
+    evaluator = GradedInformationRetrievalEvaluator({"q": "w0"}, {"a": "w1", "b": np.zeros(3)}, {"q": {"a": 1}})
+    with pytest.raises(ValueError, match="each of 'corpus' must be a text, got array.* for id 'b'"):
+        evaluator(word_model(FAN))
+
+
 @pytest.mark.parametrize(
-    ("missing", "kwargs"), [("pytrec_eval", {}), ("faiss", {"index": "Flat"}), ("faiss", {"faiss_above": 4})]
+    ("missing", "extra", "kwargs"),
+    [
+        ("pytrec_eval", "metrics", {}),
+        ("faiss", "faiss", {"index": "Flat"}),
+        ("faiss", "faiss", {"faiss_above": 4}),
+    ],
 )
-def test_a_missing_dependency_names_the_extra(missing, kwargs, monkeypatch):
+def test_a_missing_dependency_names_the_extra(missing, extra, kwargs, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=rf"^{missing} is required for .*pip install 'st_rankloss\[eval\]'$"):
+    with pytest.raises(ImportError, match=rf"^{missing} is required for .*pip install 'st_rankloss\[{extra}\]'$"):
         fan(**kwargs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 from sentence_transformers import SentenceTransformer
+
+from tests.models import word_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
@@ -142,6 +145,50 @@ def test_images_of_ones_own(run, tmp_path):
     named = ["--image-column", "icon", "--caption-column", "name", "--label-column", "group"]
     scores = run("image_text", "--data", str(tmp_path / "icons.parquet"), *named)
     assert list(scores) == ["before", "CLIP", "A-NDCG"]
+
+
+def judged_tables(folder, qrels):
+    """Save tables of three documents and three queries for every split, with these judgements."""
+    write(Dataset.from_dict({"doc_id": ["1", "2", "3"], "text": ["red", "green", "blue"]}), folder / "corpus.jsonl")
+    queries = Dataset.from_dict({"query_id": ["p", "q", "r"], "title": ["a", "b", "c"]})
+    rows = [dict(zip(("query_id", "doc_id", "relevance"), row, strict=True)) for row in qrels]
+    for split in ("train", "test"):
+        write(queries, folder / f"queries_{split}.jsonl")
+        write(Dataset.from_list(rows), folder / f"qrels_{split}.jsonl")
+
+
+def read_collection(folder):
+    """Read tables as the example does."""
+    module = importlib.import_module("graded_retrieval")
+    columns = {"query-id": "query_id", "query": "title", "document-id": "doc_id", "text": "text"}
+    columns |= {"judged-query": "query_id", "judged-document": "doc_id", "grade": "relevance"}
+    options = argparse.Namespace(data=str(folder), columns=columns, split="test", limit=None)
+    return module, module.from_tables(options)["train"]
+
+
+def test_collections_keep_fractions_and_what_was_judged_irrelevant(tmp_path):
+    judged_tables(tmp_path, [("p", "1", 0.9), ("p", "2", 0.0), ("q", "3", 0.5), ("r", "1", 0.0)])
+    module, found = read_collection(tmp_path)
+    assert found.qrels == {"p": {"1": 0.9, "2": 0.0}, "q": {"3": 0.5}}  # without relevant documents, none to train on
+    assert found.queries == {"p": "a", "q": "b"}
+    assert found.rows(4)["document_ids"][:] == [["1", "2"], ["3"]]
+    scores = module.evaluate(word_model(["red", "green", "blue", "a", "b"]), found)
+    assert 0 < scores["ndcg@10"] < 1
+    assert scores["recall@100"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("p", "9", 1.0), "qrels must name ids of corpus, got the unknown '9'"),
+        (("z", "1", 1.0), "qrels must name ids of queries, got the unknown 'z'"),
+        (("p", "1", -1.0), "row 1: .* got -1.0 .*; write 0"),
+    ],
+)
+def test_wrong_judgements_of_collections_are_refused(row, message, tmp_path):
+    judged_tables(tmp_path, [("q", "1", 1.0), row])
+    with pytest.raises(ValueError, match=message):
+        read_collection(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["folder", "hub"])

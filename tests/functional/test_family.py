@@ -335,9 +335,10 @@ def test_a_few_lists_at_a_time_give_what_all_at_once_give(monkeypatch, name):
 
 
 LIKELIHOODS = ["softmax_cross_entropy", "info_nce", "softmax_at_k", "plackett_luce", "rank_n_contrast", "rank_list"]
+FAR_APART = ["list_divergence", "triplet_alignment", "pairwise_softmax", "rank_net", "mann_whitney", "lambda_loss"]
 
 
-@pytest.mark.parametrize("name", [*LIKELIHOODS, "list_divergence", "triplet_alignment"])
+@pytest.mark.parametrize("name", [*LIKELIHOODS, "list_divergence", "triplet_alignment", "margin_mse", "pearson"])
 @pytest.mark.parametrize("offset", [1e3, 1e5, 1e6])
 def test_float32_keeps_its_digits_far_from_0(name, offset):
     """What only differences of similarities tell must not depend on how large these are."""
@@ -352,6 +353,29 @@ def test_float32_keeps_its_digits_far_from_0(name, offset):
         results.append((value.detach(), torch.autograd.grad(value.sum(), point)[0]))
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
     assert results[0][1].norm() > 1e-3
+
+
+@pytest.mark.parametrize("highest_is", ["best", "worst", "in_the_middle"])
+@pytest.mark.parametrize("top", [1e3, 1e5])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [c for c in CASES if c[0] in {*LIKELIHOODS, *FAR_APART}],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_float32_keeps_the_digits_of_rivals_far_below_another_document(name, settings, top, highest_is):
+    """The order among a few documents that are close must not depend on how high yet another one is."""
+    similarity = torch.tensor([[0.0, 0.123, 0.234, 0.171, 0.333, 0.187, 0.222]])
+    similarity[0, 0] = top
+    grade = {"best": 3.0, "worst": 0.0, "in_the_middle": 1.0}[highest_is]
+    relevance = torch.tensor([[grade, 2.0, 0, 1, 0, 2, 1]])
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        point = similarity.to(dtype).requires_grad_()
+        value = getattr(F, name)(point, relevance, **settings)
+        results.append((value.detach().double(), torch.autograd.grad(value.sum(), point)[0].double()))
+    (value, gradient), (expected_value, expected_gradient) = results
+    torch.testing.assert_close(value, expected_value, rtol=2e-6, atol=1e-6)
+    assert (gradient - expected_gradient)[0, 1:].abs().max() <= 1e-5 * expected_gradient[0, 1:].abs().max() + 1e-6
 
 
 def test_two_equal_documents_far_from_0_share_the_softmax():

@@ -11,9 +11,10 @@ import pytest
 import pytrec_eval
 import torch
 from hypothesis import given
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import dcg_score, ndcg_score
 from torch import Tensor
 
+from st_rankloss.functional.diagnostics import random_ndcg
 from st_rankloss.functional.ndcg import approx_ndcg, dcg, ideal_dcg, ndcg
 from st_rankloss.functional.ranks import soft_rank
 from tests import oracle
@@ -251,6 +252,46 @@ def test_any_list_agrees_with_the_oracle(pairs, k, gain):
     soft = approx_ndcg(row(similarity), row(relevance), temperature=0.1, **arguments)
     expected = oracle.approx_ndcg(similarity, relevance, temperature=0.1, **arguments)
     assert soft.item() == pytest.approx(expected, rel=1e-9, nan_ok=True)
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(-3, 3), st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0])), min_size=2, max_size=25),
+    data=st.data(),
+)
+def test_with_ties_exact_dcg_and_ndcg_are_scikit_learns(pairs, data):
+    """Tied documents share the first k places: the mean over all of their orders."""
+    k = data.draw(st.one_of(st.none(), st.integers(1, len(pairs) + 2)))
+    similarity, relevance = (row(values)[None] for values in columns_of(pairs))
+    arguments = relevance.numpy(), similarity.numpy()
+    assert dcg(similarity, relevance, k=k).item() == pytest.approx(dcg_score(*arguments, k=k), rel=1e-12)
+    value = ndcg(similarity, relevance, k=k, no_relevant="zero").item()
+    assert value == pytest.approx(ndcg_score(*arguments, k=k), rel=1e-12)
+    assert value <= 1 + 1e-12
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(-2, 2), grades), min_size=1, max_size=20), k=st.sampled_from([None, 1, 3, 9])
+)
+def test_ties_among_judged_documents_agree_with_the_oracle(pairs, k):
+    similarity, relevance = columns_of(pairs)
+    value = ndcg(row(similarity), row(relevance), k=k)
+    assert value.item() == pytest.approx(oracle.ndcg(similarity, relevance, k=k), rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("k", [None, 1, 5, 300], ids=lambda k: f"k{k}")
+def test_documents_that_are_all_tied_are_worth_what_a_random_order_is(k, dtype):
+    relevance = torch.randint(0, 4, (5, 4000)).to(dtype)
+    relevance[torch.rand(5, 4000) < 0.3] = NAN
+    tied = ndcg(torch.full((5, 4000), 0.3, dtype=dtype), relevance, k=k)
+    rounding = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(tied, random_ndcg(relevance, k=k), rtol=rounding, atol=0)
+
+
+def test_a_tie_of_relevant_documents_at_the_cutoff_is_perfect_and_no_better():
+    assert ndcg(row([0.5, 0.5]), row([1.0, 1.0]), k=1).item() == 1
+    assert ndcg(row([0.5] * 9), row([1.0] * 9), k=5).item() == pytest.approx(1, rel=1e-15)
+    assert ndcg(row([0.5, 0.5]), row([1.0, 0.0]), k=1).item() == 0.5
 
 
 def test_dcg_and_its_ideal_are_sums_of_discounted_gains():

@@ -15,7 +15,7 @@ from torch import nn
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, RankingTrainer, SoftmaxCrossEntropy
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss, EmbeddingMixup
 from st_rankloss.relevance import Classes, Lists
-from tests.losses import trained_in_processes
+from tests.distributed import trainings as trained_in_processes
 from tests.models import SHAPES, Passing, cached_tolerance, columns_of, random_columns, tiny_bert, word_model
 
 MIXTURE = ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()

@@ -181,7 +181,7 @@ def test_a_temperature_that_is_no_number_is_refused(kind, temperature):
         kind(temperature)
 
 
-def test_a_function_serves_as_an_objective_under_its_own_name():
+def test_a_function_serves_as_an_objective():
     def gap(similarity, relevance):
         return (similarity - relevance.nan_to_num(0)).abs().mean(-1)
 
@@ -190,8 +190,25 @@ def test_a_function_serves_as_an_objective_under_its_own_name():
     assert isinstance(objective, CustomObjective)
     assert list(objective.parts(similarity, relevance)) == ["gap"]
     assert objective.config() == {"function": "gap"}
-    assert list((objective + ApproxNDCG()).parts(similarity, relevance)) == ["gap", "ApproxNDCG"]
+    assert list((objective + ApproxNDCG()).parts(similarity, relevance)) == ["CustomObjective(gap)", "ApproxNDCG"]
     torch.testing.assert_close(objective(similarity, relevance), gap(similarity, relevance))
+
+
+@pytest.mark.parametrize("key", ["loss", "epoch", "steps", "learning_rate", "grad_norm"])
+def test_no_term_of_a_mixture_is_logged_under_a_key_of_the_trainers(key):
+    """It logs its own keys beside the names of the terms, of which the last one written would stay."""
+
+    def function(similarity, relevance):
+        return similarity.mean(-1)
+
+    class Own(Objective):
+        def parts(self, similarity, relevance):
+            return {key: similarity.mean(-1)}
+
+    function.__name__ = key
+    mixture = as_objective(function) + ApproxNDCG() + Own() + o.Perturbed(as_objective(function))
+    names = list(mixture.parts(*batch()))
+    assert names == [f"CustomObjective({key})", "ApproxNDCG", f"Own({key})", f"Perturbed({key})"]
 
 
 def test_a_function_must_return_a_loss_for_each_query():

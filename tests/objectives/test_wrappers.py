@@ -77,6 +77,15 @@ def test_without_anything_to_order_no_query_is_defined(wrapper):
     assert objective.defined(batch()[1]).tolist() == [True] * 5
 
 
+def test_over_pairs_refuses_mixed_documents_which_it_would_not_read():
+    objective = o.OverPairs(o.SoftSpearman())
+    objective.check_columns([4, 4])
+    with pytest.raises(ValueError, match="OverPairs reads the pairs of a batch only, and mixup adds none"):
+        objective.check_columns([4, 4], mixed=True)
+    with pytest.raises(ValueError, match="OverPairs reads the pairs of a batch only"):
+        (o.SupCon() + 0.5 * objective).check_columns([4, 4], mixed=True)
+
+
 def test_pairs_need_a_document_for_each_query():
     with pytest.raises(ValueError, match=r"OverPairs needs a document for each query, got similarity of \(3, 2\)"):
         o.OverPairs(o.SoftSpearman())(torch.rand(3, 2), torch.rand(3, 2))
@@ -162,6 +171,16 @@ def test_mixed_negatives_are_mixtures_of_the_hardest_irrelevant_documents():
     assert mixed.std() > 0.1
     assert grades[0, 5:].eq(0).all()
     assert grades[1, 5:].isnan().all()  # there is no irrelevant document to mix
+
+
+def test_mixed_negatives_make_a_list_longer_than_a_cutoff():
+    """Of three documents recall at 5 is always 1; with mixtures it is not."""
+    similarity, relevance = torch.tensor([[0.3, 0.4, 0.2]], requires_grad=True), torch.tensor([[1.0, 0, 0]])
+    assert o.ApproxRecall(k=5).defined(relevance).tolist() == [False]
+    objective = o.MixedNegatives(o.ApproxRecall(k=5), count=10)
+    assert objective.defined(relevance).tolist() == [True]
+    (gradient,) = torch.autograd.grad(objective(similarity, relevance).sum(), similarity)
+    assert gradient[0, 0] < -1e-3
 
 
 def test_mixed_negatives_send_gradients_to_their_parents():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -70,6 +71,16 @@ def test_integers_and_their_decimal_strings_are_one_id():
     same(Qrels({"7": {"12": 2}})(encode_ids([7]), encode_ids([12, "12", 21])), [[2, 2, 0]])
 
 
+def test_integer_ids_of_any_type_may_key_the_judgements():
+    same(Qrels({7: {np.int64(12): 2}})(encode_ids(["7"]), encode_ids(["12"])), [[2]])
+
+
+@pytest.mark.parametrize("wrong", [None, 7.0, NAN, True, ("a", 1)], ids=str)
+def test_what_is_not_an_id_is_refused_instead_of_hashed(wrong):
+    with pytest.raises(ValueError, match="an id must be a string or an integer, got "):
+        encode_ids(["a", wrong])
+
+
 def test_ids_in_a_tensor_are_the_integers_they_hold():
     assert torch.equal(encode_ids(torch.tensor([7, 12])), encode_ids([7, 12]))
 
@@ -102,10 +113,14 @@ def test_codes_of_ids_are_the_same_in_every_process():
 @pytest.mark.parametrize(
     ("qrels", "options", "message"),
     [
-        ({}, {}, "qrels must hold at least one query, got an empty mapping"),
-        ({"q": {"d": -1}}, {}, "at least 0 and finite.*got -1.0"),
-        ({"q": {"d": math.inf}}, {}, "at least 0 and finite.*got inf"),
-        ({"q": {"d": NAN}}, {}, "must be a number, got nan"),
+        ({}, {}, "qrels must be a non-empty dict of query id .* got an empty mapping"),
+        ({"q": {"d": -1}}, {}, "of at least 0, got -1 .*query 'q', document 'd'; write 0"),
+        ({"q": {"d": math.inf}}, {}, "of at least 0, got inf .*query 'q', document 'd'"),
+        ({"q": {"d": NAN}}, {}, "got nan .*query 'q', document 'd'; leave unjudged documents out"),
+        ({"q": {"d": 1e39}}, {}, r"got 1e\+39 .*'q', document 'd'; scale all grades down to at most 3.4e\+38"),
+        ({"q": {"d": "2"}}, {}, "got '2' .*query 'q', document 'd'; convert it to a number"),
+        ({"q": {"d"}}, {}, "got set for 'q'; .* write dict.fromkeys"),
+        ({1: {"d": 2}, "1": {"d": 3}}, {}, "a query id in qrels must occur once, got 1 and '1', which are one id"),
         ({"q": {"d": 1}}, {"unjudged": -0.5}, "at least 0 and finite.*got -0.5"),
     ],
     ids=str,

@@ -1,12 +1,6 @@
-"""What each process of `test_gathering.py` runs: losses over shares of a batch, against the whole batch's.
-
-torchrun --standalone --nproc_per_node=2 -m tests.losses.gathered RESULTS.json
-"""
+"""Losses over each process's share of a batch, against the whole batch's; `worker.py` runs it."""
 
 from __future__ import annotations
-
-import json
-import sys
 
 import torch
 import torch.distributed as dist
@@ -161,9 +155,8 @@ def compare(make, relevance, whole, own, places):
     return {"value": abs(mean - expected).item(), "gradient": max(gradients).item(), "largest": scale.item()}
 
 
-def main(results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+def all_deviations():
+    """Return the deviations of this process by case, and the error of processes with different batches."""
     rank = dist.get_rank()
     found = {}
     for shape in SHAPES:
@@ -173,18 +166,9 @@ def main(results):
     for name, (rows, relevance, kind) in COLLATED.items():
         make = LOSSES["plain"] if name != "many_views" else many_views
         found[f"collated_{name}"] = deviations_of_collated(rows, relevance, kind, rank, make)
-    everyone = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, found)
     try:  # a class a row in one process, two in the other
         labels = torch.zeros(4, dtype=torch.long) if rank == 0 else torch.zeros(4, 2, dtype=torch.long)
         ANDCGLoss(Passing(), gather_across_devices=True)(columns_of([torch.randn(4, 3)]), labels)
     except ValueError as error:
-        refusal = str(error)
-    if rank == 0:
-        with open(results, "w", encoding="utf-8") as file:
-            json.dump({"deviations": everyone, "refusal": refusal}, file)
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+        found["refusal"] = str(error)
+    return found

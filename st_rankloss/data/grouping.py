@@ -1,0 +1,64 @@
+"""Rows of (query, document, grade) into lists: one row per query."""
+
+from __future__ import annotations
+
+import math
+
+from datasets import Dataset
+
+from st_rankloss.labels import plain, read_grades
+
+
+def group_into_lists(
+    dataset: Dataset, query_column: str = "query", document_column: str = "document", label_column: str = "label"
+) -> Dataset:
+    """Group rows of a query, a document and its grade into one row per query, with the list of its documents.
+
+    Row by row, a query repeats: in a batch most of its documents belong to other rows and count as irrelevant,
+    whatever their grade, and most queries have a single judged document. As lists, each query ranks all its documents.
+
+    Args:
+        dataset: Rows with one query, one document and one grade each; further columns are left out.
+        query_column: Column of queries; equal ones are one query.
+        document_column: Column of documents; a document that comes twice with the same grade counts once.
+        label_column: Column of grades of at least 0; None leaves a document unjudged.
+
+    Returns:
+        Columns ``query_column``, ``document_column`` + "s" (lists) and "labels" (lists), in the order of the rows.
+        Memory: one copy of the columns.
+
+    Raises:
+        ValueError: If a column is missing, a grade is not one, or a document has two grades for one query; it names
+            the row.
+
+    Example:
+        >>> rows = Dataset.from_dict({"query": ["a", "b", "a"], "document": ["x", "y", "z"], "label": [3, 1, 0]})
+        >>> lists = group_into_lists(rows)
+        >>> lists["query"][:], lists["documents"][:], lists["labels"][:]
+        (['a', 'b'], [['x', 'z'], ['y']], [[3.0, 0.0], [1.0]])
+    """
+    columns = [query_column, document_column, label_column]
+    missing = [name for name in columns if name not in dataset.column_names]
+    if missing:
+        raise ValueError(f"the dataset must have the columns {columns}, got {dataset.column_names}, without {missing}.")
+    grouped: dict[str, dict[str, float]] = {}
+    values = dataset.select_columns(columns).with_format(None)
+    for row, entry in enumerate(values):
+        query, document = (plain(entry[name]) for name in (query_column, document_column))
+        for name, text in ((query_column, query), (document_column, document)):
+            if not isinstance(text, str):
+                raise ValueError(f"column {name!r} must hold one text per row, got {text!r} in row {row}.")
+        (grade,) = read_grades([plain(entry[label_column])], row, label_column)
+        known = grouped.setdefault(query, {}).setdefault(document, grade)
+        if known != grade and not (math.isnan(known) and math.isnan(grade)):
+            raise ValueError(
+                f"a document must have one grade per query, got {known:g} and {grade:g} in row {row} for the query "
+                f"{query!r}: keep one of them."
+            )
+    return Dataset.from_dict(
+        {
+            query_column: list(grouped),
+            document_column + "s": [list(documents) for documents in grouped.values()],
+            "labels": [list(documents.values()) for documents in grouped.values()],
+        }
+    )

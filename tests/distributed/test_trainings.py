@@ -1,0 +1,82 @@
+"""Trainings by DDP and FSDP2 on two processes end as those of one process with the whole batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.distributed.trainings import SAMPLERS, STREAMED, all_runs
+
+EXACT = 1e-5
+"""Largest deviation of a parameter after five steps of rate 1: what the order of float32 sums may leave."""
+
+RUNS = all_runs()
+
+
+def deviation_of(in_processes, alone, name, reference=None):
+    """Return by how much the parameters differ between one process and two, which must have the same."""
+    first, second = in_processes(name)
+    assert torch.equal(first, second)
+    return (first - alone(reference or name)).abs().max()
+
+
+@pytest.mark.parametrize("name", [n for n in RUNS if n.endswith(("/plain", "/cached")) and not n.startswith("apart")])
+def test_every_relevance_trains_alike(in_processes, alone, name):
+    assert deviation_of(in_processes, alone, name) < EXACT
+
+
+@pytest.mark.parametrize("loss", ["plain", "cached"])
+def test_without_gathering_it_is_other_training(in_processes, alone, loss):
+    assert deviation_of(in_processes, alone, f"apart/{loss}") > 1e-3
+
+
+@pytest.mark.parametrize("name", [n for n in RUNS if n.endswith(("/fsdp", "/fsdp_cached")) and n[:5] != "apart"])
+def test_every_relevance_trains_alike_in_shards(in_processes, alone, name):
+    assert deviation_of(in_processes, alone, name, name.replace("_cached", "").replace("fsdp", "plain")) < EXACT
+
+
+def test_shards_without_gathering_train_as_whole_models_do(in_processes):
+    assert (in_processes("apart/fsdp")[0] - in_processes("apart/plain")[0]).abs().max() < EXACT
+
+
+@pytest.mark.parametrize(
+    "name", ["accumulation", "workers", "dropped_tail_of_3", "dropped_tail_of_5", "last_batch_of_5"]
+)
+def test_options_of_the_trainer_change_nothing(in_processes, alone, name):
+    assert deviation_of(in_processes, alone, name) < EXACT
+
+
+def test_shards_accumulate_gradients(in_processes, alone):
+    assert deviation_of(in_processes, alone, "fsdp_accumulation", "accumulation") < EXACT
+
+
+def test_bf16_differs_by_less_than_its_own_rounding(in_processes, alone):
+    rounding = (alone("bf16") - alone("lists/plain")).abs().max()
+    assert rounding > EXACT
+    assert deviation_of(in_processes, alone, "bf16") < rounding
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_streaming_trains_as_reading_the_same_rows_from_memory(in_processes, alone, name):
+    assert torch.equal(alone(f"streamed/{name}"), alone(f"in_order/{name}"))
+    assert deviation_of(in_processes, alone, f"streamed/{name}", f"in_order/{name}") < EXACT
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_resuming_in_mid_epoch_changes_nothing(in_processes, alone, sampler, epoch):
+    name = f"resumed/{sampler}/{epoch}"
+    for found in (alone(name), *in_processes(name)):
+        assert torch.equal(found["straight"], found["resumed"])
+
+
+@pytest.mark.parametrize("name", ["evaluated/lists", "evaluated/classes", "fsdp_evaluated"])
+def test_evaluation_during_training_finds_the_same_in_all_processes(in_processes, alone, name):
+    reference = alone(name.replace("fsdp_evaluated", "evaluated/lists"))
+    untouched = alone(name.replace("fsdp_evaluated", "evaluated/lists").replace("evaluated/", "") + "/plain")
+    assert torch.equal(reference["parameters"], untouched)
+    assert len(reference["evaluations"]) == 3
+    for found in in_processes(name):
+        assert (found["parameters"] - reference["parameters"]).abs().max() < EXACT
+        assert found["evaluations"] == [pytest.approx(entry, abs=1e-4) for entry in reference["evaluations"]]
+    assert reference["evaluations"][0]["eval_graded_cosine_ndcg@10"] > 0

@@ -1,0 +1,348 @@
+"""Trainings that one process and two processes ought to end with the same parameters, and how each is run.
+
+Every training is a function of a folder that returns what `test_trainings.py` compares. It runs in the test's own
+process, with the whole batch, and in each of the processes that `worker.py` starts, with its share of the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from torch.utils.data import SequentialSampler
+
+from st_rankloss import (
+    ANDCGLoss,
+    ApproxNDCG,
+    RankingCollator,
+    RankingLoss,
+    RankingTrainer,
+    SoftmaxCrossEntropy,
+    ViewsCollator,
+    samplers,
+)
+from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
+from st_rankloss.losses import CachedANDCGLoss
+from st_rankloss.objectives import AcrossQueries, SoftSpearman
+from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Vectors, Views
+from tests.models import tiny_bert
+
+BATCH, STEPS = 8, 5
+ROWS = BATCH * STEPS
+WORDS = [f"w{i}" for i in range(40)]
+PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
+
+Columns = dict[str, list[Any]]
+
+
+def cases() -> dict[str, tuple[Columns, Any, dict[str, Any]]]:
+    """Columns of a dataset, what its labels mean and settings of the loss, by name."""
+    draw = random.Random(4)
+    text = [" ".join(draw.choices(WORDS, k=4)) for _ in range(ROWS)]
+    other = [" ".join(draw.choices(WORDS, k=4)) for _ in range(ROWS)]
+    lengths = [1 + draw.randrange(4) for _ in range(ROWS)]
+    lists = [[" ".join(draw.choices(WORDS, k=3)) for _ in range(n)] for n in lengths]
+    pairs = {"text": text, "other": other}
+    ids = {"text_id": [f"q{i}" for i in range(ROWS)], "other_id": [f"d{i % 30}" for i in range(ROWS)]}
+    judged = {f"q{i}": {f"d{i % 30}": 3, f"d{(i + 1) % 30}": 1} for i in range(ROWS)}
+    return {
+        "pairs": (pairs, None, {}),
+        "apart": (pairs, None, {"gather_across_devices": False}),
+        "scores": (pairs | {"score": [draw.random() for _ in range(ROWS)]}, Pairs(), {}),
+        "symmetric": (pairs | {"label": [i % 3 for i in range(ROWS)]}, Classes(), {"symmetric": True}),
+        "classes": ({"text": text, "label": [i % 3 for i in range(ROWS)]}, None, {}),
+        "names": ({"text": text, "label": [f"c{i % 3}" for i in range(ROWS)]}, None, {}),
+        "levels": ({"text": text, "label": [[i % 2, i % 4] for i in range(ROWS)]}, Hierarchy(), {}),
+        "sets": ({"text": text, "label": [draw.sample("abcdefg", draw.randrange(3)) for _ in text]}, MultiLabel(), {}),
+        "numbers": ({"text": text, "label": [draw.random() for _ in range(ROWS)]}, Numeric(), {}),
+        "vectors": ({"text": text, "label": [[draw.random() for _ in range(3)] for _ in text]}, Vectors(), {}),
+        "lists": ({"text": text, "documents": lists, "labels": [list(range(n)) for n in lengths]}, Lists(), {}),
+        "judgements": (pairs | ids, Qrels(judged), {}),
+    }
+
+
+@dataclass(frozen=True)
+class Training:
+    """A few steps with `RankingTrainer`."""
+
+    columns: Columns
+    relevance: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the loss."""
+    loss: Callable[..., RankingLoss] = ANDCGLoss
+    collator: Callable[[Any], RankingCollator] | None = None
+    """Makes it of the model's preprocessing."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    streaming: bool = False
+
+
+def distance(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+    """A relevance that users write themselves."""
+    return 1 / (1 + (queries[:, None] - documents).abs())
+
+
+def mixture(model: Any, relevance: Any, **options: Any) -> RankingLoss:
+    return RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, **options)
+
+
+def whole_batch(model: Any, relevance: Any, **options: Any) -> RankingLoss:
+    """Two terms of which one reads the whole batch at once."""
+    return RankingLoss(model, AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance, **options)
+
+
+def cached(model: Any, relevance: Any, **options: Any) -> RankingLoss:
+    return CachedANDCGLoss(model, relevance, mini_batch_size=3, **options)
+
+
+def first_words(text: str) -> str:
+    return " ".join(text.split()[:2])
+
+
+def backwards(text: str) -> str:
+    return " ".join(reversed(text.split()))
+
+
+def views(preprocess: Any) -> RankingCollator:
+    return ViewsCollator(preprocess, views=[str, backwards, first_words], keep=[1.0, 0.8, 0.3])
+
+
+def of_every_relevance() -> dict[str, Training]:
+    """A training for every relevance, named and chosen, and for what else decides how a batch is gathered."""
+    found = {name: Training(*case) for name, case in cases().items()}
+    text = {"text": found["classes"].columns["text"]}
+    lists = found["lists"].columns
+    judged = found["judgements"]
+    count = range(ROWS)
+    documents = [[judged.columns["other_id"][i], f"x{i}"] for i in count]
+    more = {
+        "pairs_named": Training(found["pairs"].columns, Pairs()),
+        "negatives": Training(found["pairs"].columns | {"negative": text["text"][::-1]}),
+        "scores_chosen": Training(found["scores"].columns),
+        "classes_named": Training(found["classes"].columns, Classes()),
+        "sets_chosen": Training(found["sets"].columns),
+        "numbers_chosen": Training(found["numbers"].columns),
+        "lists_chosen": Training(lists),
+        "lists_without_grades": Training({name: lists[name] for name in ("text", "documents")}, Lists()),
+        "columns_of_documents": Training(
+            found["pairs"].columns | {"worse": text["text"][::-1], "labels": [[2.0, i % 2] for i in count]}, Lists()
+        ),
+        "hot": Training(text | {"label": [[int(i % n == 0) for n in (2, 3, 5)] for i in count]}, MultiLabel()),
+        "paths": Training(
+            text | {"label": [["a", "b"][: 1 + i % 2] if i % 3 else ["c"] for i in count]},
+            Hierarchy(),
+            collator=functools.partial(RankingCollator, label_kind="path"),
+        ),
+        "judged_lists": Training(
+            {
+                "text": text["text"],
+                "text_id": judged.columns["text_id"],
+                "documents": [[x, y] for x, y in zip(judged.columns["other"], text["text"][::-1], strict=True)],
+                "document_ids": documents,
+            },
+            judged.relevance,
+        ),
+        "views": Training(text, Views(), collator=views),
+        "labelled_views": Training(found["classes"].columns, Views(Classes()), collator=views),
+        "function": Training(found["numbers"].columns, distance),
+        "mixture": Training(lists, loss=mixture),
+        "whole_batch": Training(found["scores"].columns, loss=whole_batch),
+    }
+    return found | more
+
+
+def save_base_model(folder: Path) -> None:
+    """Save what all trainings of a folder start from."""
+    torch.manual_seed(0)
+    tiny_bert(folder / "bert", WORDS, dropout=0.0)
+
+
+@functools.cache
+def base_model(folder: Path) -> SentenceTransformer:
+    return SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(32)], device="cpu")
+
+
+def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> DefaultBatchSampler:
+    """A batch sampler that takes rows as they come."""
+    return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
+
+
+def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
+    """Make the trainer of a process: its batches are its share of `BATCH`."""
+    evaluation = {name: more.pop(name) for name in ("eval_dataset", "evaluator") if name in more}
+    changed = {name: more.pop(name) for name in ("dataloader_drop_last",) if name in more}
+    model = copy.deepcopy(base_model(folder))
+    model._create_model_card = lambda *_, **__: None  # which takes most of the time of a checkpoint
+    options = {
+        "per_device_train_batch_size": BATCH // PROCESSES,
+        "per_device_eval_batch_size": BATCH // PROCESSES,
+        "num_train_epochs": 1,
+        "learning_rate": 1.0,
+        "lr_scheduler_type": "constant",
+        "optim": "sgd",  # Adam would turn the rounding of gradients that are zero into steps
+        "dataloader_drop_last": True,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "seed": 7,
+    }
+    args = SentenceTransformerTrainingArguments(str(folder / "run"), **options | training.arguments | more)
+    for name, value in changed.items():  # what the arguments overrule in several processes
+        setattr(args, name, value)
+    if args.fsdp:
+        pretend_to_have_accelerators()
+    dataset = Dataset.from_dict(training.columns)
+    trainer = RankingTrainer(
+        model=model,
+        args=args,
+        train_dataset=dataset.to_iterable_dataset() if training.streaming else dataset,
+        loss=training.loss(model, training.relevance, **{"gather_across_devices": True} | training.options),
+        data_collator=training.collator and training.collator(model.preprocess),
+        **evaluation,
+    )
+    assert trainer.is_fsdp_enabled == bool(args.fsdp)
+    return trainer
+
+
+def pretend_to_have_accelerators() -> None:
+    """Let accelerate shard a model on CPUs: torch can, but accelerate reads FSDP's settings beside accelerators only.
+
+    `AcceleratorState` leaves ``DistributedType.MULTI_CPU`` out of the kinds that become ``DistributedType.FSDP``, so
+    that ``fsdp=True`` trains by DDP there, without a word.
+    """
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+
+
+def parameters_of(model: torch.nn.Module) -> torch.Tensor:
+    """All parameters end to end, also those that lie in pieces on several processes."""
+    return torch.cat([whole(parameter).detach().flatten() for parameter in model.parameters()])
+
+
+def whole(parameter: torch.Tensor) -> torch.Tensor:
+    full: torch.Tensor = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+    return full
+
+
+def train(training: Training, folder: Path, steps: int = STEPS, **more: Any) -> torch.Tensor:
+    """Train and return the parameters."""
+    trainer = trainer_of(training, folder, **more)
+    trainer.train()
+    assert trainer.state.global_step == steps, trainer.state.global_step
+    return parameters_of(trainer.model)
+
+
+# What else happens in a training.
+
+
+def longer(training: Training, rows: int) -> Training:
+    """The same training with more rows: the first ones once more, in other company."""
+    return replace(training, columns={n: (c + c)[:rows] for n, c in training.columns.items()})
+
+
+def resumed(training: Training, folder: Path, epoch: int, **more: Any) -> dict[str, torch.Tensor]:
+    """Train for two epochs, then once more from a checkpoint in the middle of one of them."""
+    options = {"num_train_epochs": 2, "save_strategy": "steps", **more}
+    trainer = trainer_of(training, folder, **options)
+    each = len(trainer.get_train_dataloader())
+    at = options["save_steps"] = trainer.args.save_steps = epoch * each + each // 2
+    trainer.train()
+    assert trainer.state.global_step == 2 * each > at > epoch * each
+    again = trainer_of(training, folder, **options)
+    again.train(resume_from_checkpoint=str(folder / "run" / f"checkpoint-{at}"))
+    assert again.state.global_step == 2 * each
+    trainer.accelerator.wait_for_everyone()
+    found = {"straight": parameters_of(trainer.model), "resumed": parameters_of(again.model)}
+    if trainer.is_world_process_zero():
+        shutil.rmtree(folder / "run")
+    trainer.accelerator.wait_for_everyone()
+    return found
+
+
+def evaluated(training: Training, folder: Path, **more: Any) -> dict[str, Any]:
+    """Train with a set and an evaluator; return what they found, and the parameters."""
+    texts = training.columns["text"]
+    corpus = {f"d{i:02}": text for i, text in enumerate(texts)}
+    queries = {f"q{i}": texts[i] for i in range(7)}  # an odd number, so that processes encode unequal shares
+    judgements = {query: {f"d{(7 * i + j) % ROWS:02}": j for j in range(4)} for i, query in enumerate(queries)}
+    trainer = trainer_of(
+        training,
+        folder,
+        eval_dataset=Dataset.from_dict({name: column[: 3 * BATCH] for name, column in training.columns.items()}),
+        evaluator=GradedInformationRetrievalEvaluator(queries, corpus, judgements, name="graded", write_csv=False),
+        eval_strategy="steps",
+        eval_steps=2,
+        **more,
+    )
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    kept = [{k: v for k, v in entry.items() if k == "eval_loss" or "graded" in k} for entry in logged]
+    return {"parameters": parameters_of(trainer.model), "evaluations": kept}
+
+
+SAMPLERS = {
+    "default": ("classes", "batch_sampler"),
+    "no_duplicates": ("classes", "no_duplicates"),
+    "group_by_label": ("classes", "group_by_label"),
+    "classes": ("classes", samplers.classes(per_class=2)),
+    "hierarchy": ("levels", samplers.hierarchy(per_level=(1, 2))),
+    "multi_label": ("sets", samplers.multi_label(per_label=2)),
+    "numeric": ("numbers", samplers.numeric(per_quantile=1)),
+    "lists": ("lists", samplers.lists()),
+    "qrels": ("judgements", samplers.qrels()),
+}
+STREAMED = (
+    "pairs", "scores", "classes", "names", "levels", "sets", "numbers", "vectors", "lists", "lists_without_grades",
+    "judgements", "judged_lists", "columns_of_documents", "views",
+)  # fmt: skip
+
+
+def all_runs() -> dict[str, Callable[[Path], Any]]:
+    """Return what runs in one process and in two, by name."""
+    trainings = of_every_relevance()
+    runs: dict[str, Callable[[Path], Any]] = {}
+    for name, training in trainings.items():
+        runs[f"{name}/plain"] = functools.partial(train, training)
+        if training.loss is ANDCGLoss:
+            runs[f"{name}/cached"] = functools.partial(train, replace(training, loss=cached))
+    lists = trainings["lists"]
+    runs["accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2)
+    runs["bf16"] = functools.partial(train, lists, bf16=True)
+    runs["workers"] = functools.partial(train, lists, dataloader_num_workers=1)
+    for rows in (ROWS + 3, ROWS + 5):
+        runs[f"dropped_tail_of_{rows - ROWS}"] = functools.partial(train, longer(lists, rows))
+    runs["last_batch_of_5"] = functools.partial(train, longer(lists, ROWS + 5), steps=6, dataloader_drop_last=False)
+    for name in STREAMED:
+        training = replace(trainings[name], streaming=True, arguments={"max_steps": STEPS})
+        runs[f"streamed/{name}"] = functools.partial(train, training)
+        in_memory = replace(trainings[name], arguments={"batch_sampler": in_order})
+        runs[f"in_order/{name}"] = functools.partial(train, in_memory)
+    for name, (case, sampler) in SAMPLERS.items():
+        training = replace(longer(trainings[case], 2 * ROWS), arguments={"batch_sampler": sampler})
+        for epoch in (0, 1):
+            runs[f"resumed/{name}/{epoch}"] = functools.partial(resumed, training, epoch=epoch)
+    for name in ("lists", "classes"):
+        runs[f"evaluated/{name}"] = functools.partial(evaluated, trainings[name])
+    for name, training in trainings.items():
+        runs[f"{name}/fsdp"] = functools.partial(train, training, **SHARDED)
+    for name in ("pairs", "classes"):
+        runs[f"{name}/fsdp_cached"] = functools.partial(train, replace(trainings[name], loss=cached), **SHARDED)
+    runs["fsdp_accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2, **SHARDED)
+    runs["fsdp_evaluated"] = functools.partial(evaluated, lists, **SHARDED)
+    return runs
+
+
+SHARDED = {"fsdp": True, "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["BertLayer"]}}
