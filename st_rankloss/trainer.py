@@ -11,7 +11,7 @@ from datasets import IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
 from st_rankloss.collators import RankingCollator, Reader
@@ -56,6 +56,7 @@ class RankingTrainer(SentenceTransformerTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_callback(_EpochOfSampler())
         if isinstance(self.data_collator, RankingCollator):
             self.data_collator = self._told(copy.copy(self.data_collator))
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
@@ -65,7 +66,6 @@ class RankingTrainer(SentenceTransformerTrainer):
                     "the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
-        self.add_callback(_EpochOfSamplers())
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches of this process; see SentenceTransformerTrainer.
@@ -146,26 +146,20 @@ class RankingTrainer(SentenceTransformerTrainer):
         return Reader(loss.relevance, class_ids=True in declared)
 
 
-class _EpochOfSamplers(TrainerCallback):
-    """Tells samplers the epoch.
+class _EpochOfSampler(TrainerCallback):
+    """Tells the batch sampler its epoch before any batches are skipped.
 
-    The trainer's own word does not reach the sampler of a resumed epoch where accelerate shards it and skips batches,
-    so that it would plan the first epoch again.
+    Where training resumes in mid-epoch on several processes, the host looks for ``set_epoch`` at the wrapper that skips
+    batches and the one that shards them, and the sampler within stays in epoch 0.
     """
 
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        train_dataloader: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        sampler = getattr(train_dataloader, "batch_sampler", None)
-        while sampler is not None:
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(int(state.epoch or 0))
-            sampler = getattr(sampler, "batch_sampler", None)
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        """Pass the epoch to the innermost batch sampler."""
+        sampler: Any = train_dataloader
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch or 0))
 
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:

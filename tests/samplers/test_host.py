@@ -32,10 +32,11 @@ class Noting(ANDCGLoss):
         return super().forward(features, labels)
 
 
-def trainer_of(trainer_class, folder, evaluated=None, batch_sampler=samplers.classes(4), **options):
+def trainer_of(trainer_class, folder, evaluated=None, batch_sampler=None, **options):
     args = SentenceTransformerTrainingArguments(
         str(folder), **{
-            "per_device_train_batch_size": 8, "num_train_epochs": 2, "batch_sampler": batch_sampler, "use_cpu": True,
+            "batch_sampler": batch_sampler or samplers.classes(4),
+            "per_device_train_batch_size": 8, "num_train_epochs": 2, "use_cpu": True,
             "save_strategy": "no", "eval_strategy": "no" if evaluated is None else "epoch", "report_to": "none",
             "disable_tqdm": True, **options,
         }
@@ -71,7 +72,9 @@ def test_an_evaluation_is_over_all_rows_whatever_they_are(tmp_path, case, traine
     evaluations = len(seen) // -(-len(labels) // size)
     assert evaluations == 2
     assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]  # every time the same batches
-    assert Counter(label for batch in seen for label in batch) == Counter({c: 2 * n for c, n in Counter(labels).items()})
+    assert Counter(label for batch in seen for label in batch) == Counter(
+        {c: 2 * n for c, n in Counter(labels).items()}
+    )
     assert sum("eval_loss" in entry for entry in trainer.state.log_history) == 2
     assert ("evaluated in batches of any rows" in caplog.text) == (reason is not None)
     assert reason is None or reason in caplog.text
@@ -141,6 +144,18 @@ def test_accelerate_alone_hands_the_epoch_on_when_it_skips_batches():
     sampler = samplers.classes(4)(TRAIN, 8, valid_label_columns=["label"])
     skipping = skip_first_batches(loader_of(sampler, 1), 2)
     skipping.set_epoch(3)
+    assert sampler.epoch == 3
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_our_trainer_hands_the_epoch_on_when_several_processes_skip_batches(tmp_path, processes):
+    sampler = samplers.classes(4)(TRAIN, 8, valid_label_columns=["label"])
+    loader = loader_of(sampler, processes)
+    trainer = trainer_of(RankingTrainer, tmp_path)
+    trainer.callback_handler.train_dataloader = loader
+    trainer.state.epoch = 3.5  # as read from the checkpoint
+    trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+    skip_first_batches(loader, 2).set_epoch(3)
     assert sampler.epoch == 3
 
 
