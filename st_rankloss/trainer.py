@@ -68,7 +68,10 @@ class RankingTrainer(SentenceTransformerTrainer):
             self.accelerator.dataloader_config.dispatch_batches = False
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the batches of this process; see SentenceTransformerTrainer.
+        """Make the batches of this process, as SentenceTransformerTrainer does.
+
+        Returns:
+            The data loader.
 
         Raises:
             ValueError: On several processes: if they would gather batches of different datasets, get different
@@ -77,27 +80,31 @@ class RankingTrainer(SentenceTransformerTrainer):
         if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
             raise ValueError(
                 f"save_strategy must be 'no' under FSDP2, got {str(self.args.save_strategy)!r}: sentence-transformers "
-                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is the "
-                "whole model's state, in the main process, for load_state_dict of an unsharded one."
+                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is "
+                "the whole model's state, in the main process, for load_state_dict of an unsharded one."
             )
         loader: DataLoader[Any] = super().get_train_dataloader()
         if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
-            split = self.accelerator.dataloader_config.split_batches
-            losses = self.loss.values() if isinstance(self.loss, dict) else [self.loss]
-            gathers = any(getattr(inner_loss(loss), "gather_across_devices", False) for loss in losses)
-            if gathers and isinstance(self.train_dataset, dict) and not split:
-                raise ValueError(
-                    "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
-                    "and the size of the whole batch as per_device_train_batch_size: otherwise each process draws "
-                    "from another dataset, and their rows would be ranked against each other."
-                )
-            batches = len(getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler))  # of all processes
-            if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
-                raise ValueError(
-                    f"dataloader_drop_last must be True on several processes, got False and {batches} batches for "
-                    f"{self.args.world_size} processes: one might get a batch more, and wait for the others for ever."
-                )
+            sampler: Any = loader.batch_sampler
+            self._check_processes(len(getattr(sampler, "batch_sampler", sampler)))
         return loader
+
+    def _check_processes(self, batches: int) -> None:
+        """Raise ValueError if processes could not share ``batches`` batches."""
+        split = self.accelerator.dataloader_config.split_batches
+        losses = self.loss.values() if isinstance(self.loss, dict) else [self.loss]
+        gathers = any(getattr(inner_loss(loss), "gather_across_devices", False) for loss in losses)
+        if gathers and isinstance(self.train_dataset, dict) and not split:
+            raise ValueError(
+                "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
+                "and the size of the whole batch as per_device_train_batch_size: otherwise each process draws "
+                "from another dataset, and their rows would be ranked against each other."
+            )
+        if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
+            raise ValueError(
+                f"dataloader_drop_last must be True on several processes, got False and {batches} batches for "
+                f"{self.args.world_size} processes: one might get a batch more, and wait for the others for ever."
+            )
 
     def _datasets(self) -> list[tuple[str | None, Any]]:
         """Return all datasets, with their names where they have any."""
