@@ -78,7 +78,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
     def forward(
         self,
         sentence_features: Iterable[Mapping[str, Any]],
-        labels: Tensor | Mapping[str, Tensor] | None = None,
+        labels: Tensor | Mapping[str, Any] | None = None,
     ) -> Tensor:
         """Compute the loss of a batch; see `RankingLoss.forward`.
 
@@ -106,7 +106,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
     def calculate_loss(
         self,
         reps: list[list[Tensor]],
-        labels: Pairing | Tensor | Mapping[str, Tensor] | None = None,
+        labels: Pairing | Tensor | Mapping[str, Any] | None = None,
         *,
         with_backward: bool = False,
     ) -> Tensor:

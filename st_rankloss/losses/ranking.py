@@ -175,7 +175,7 @@ class RankingLoss(nn.Module):
     def forward(
         self,
         sentence_features: Iterable[Mapping[str, Any]],
-        labels: Tensor | Mapping[str, Tensor] | None = None,
+        labels: Tensor | Mapping[str, Any] | None = None,
     ) -> Tensor | LossParts:
         """Compute the loss of a batch.
 
@@ -192,7 +192,7 @@ class RankingLoss(nn.Module):
         return self._compute([embed(self.model, column) for column in features], pairing)
 
     def compute_loss_from_embeddings(
-        self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Tensor] | None = None
+        self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Any] | None = None
     ) -> Tensor | LossParts:
         """Compute the loss from the columns' embeddings; see `forward`.
 
@@ -205,7 +205,7 @@ class RankingLoss(nn.Module):
         """
         return self._compute(embeddings, self._pair([len(column) for column in embeddings], labels))
 
-    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Tensor] | None) -> Pairing:
+    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
         """Find out what is relevant to what, before the model runs."""
         if not sizes or 0 in sizes:
             raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
