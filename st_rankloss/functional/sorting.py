@@ -135,7 +135,7 @@ def _layers_on(wires: int, device: torch.device) -> list[tuple[Tensor, Tensor, i
     """The layers of Batcher's network as indices on a device, which are made once."""
     with torch.inference_mode(mode=False):  # else they could not be saved for a backward pass later
         return [
-            (torch.tensor(first, device=device), torch.tensor(second, device=device), block)
+            (torch.tensor(first).to(device), torch.tensor(second).to(device), block)
             for first, second, block in _batcher(wires)
         ]
 
