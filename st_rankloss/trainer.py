@@ -70,15 +70,18 @@ class RankingTrainer(SentenceTransformerTrainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches of this process; see SentenceTransformerTrainer.
 
+        Returns:
+            The loader that accelerate has prepared.
+
         Raises:
             ValueError: On several processes: if they would gather batches of different datasets, get different
                 numbers of batches, or could not save a model in shards.
         """
         if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
             raise ValueError(
-                f"save_strategy must be 'no' under FSDP2, got {str(self.args.save_strategy)!r}: sentence-transformers "
-                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is the "
-                "whole model's state, in the main process, for load_state_dict of an unsharded one."
+                f"save_strategy must be 'no' under FSDP2, got {self.args.save_strategy.value!r}: sentence-transformers "
+                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model), "
+                "called in every process, is in the main one the whole state, for load_state_dict of an unsharded model."
             )
         loader: DataLoader[Any] = super().get_train_dataloader()
         if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
@@ -91,7 +94,8 @@ class RankingTrainer(SentenceTransformerTrainer):
                     "and the size of the whole batch as per_device_train_batch_size: otherwise each process draws "
                     "from another dataset, and their rows would be ranked against each other."
                 )
-            batches = len(getattr(loader.batch_sampler, "batch_sampler", loader.batch_sampler))  # of all processes
+            own: Any = loader.batch_sampler
+            batches = len(getattr(own, "batch_sampler", own))  # of all processes
             if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
                 raise ValueError(
                     f"dataloader_drop_last must be True on several processes, got False and {batches} batches for "

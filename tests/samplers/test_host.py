@@ -71,7 +71,9 @@ def test_an_evaluation_is_over_all_rows_whatever_they_are(tmp_path, case, traine
     evaluations = len(seen) // -(-len(labels) // size)
     assert evaluations == 2
     assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]  # every time the same batches
-    assert Counter(label for batch in seen for label in batch) == Counter({c: 2 * n for c, n in Counter(labels).items()})
+    assert Counter(label for batch in seen for label in batch) == Counter(
+        {c: 2 * n for c, n in Counter(labels).items()}
+    )
     assert sum("eval_loss" in entry for entry in trainer.state.log_history) == 2
     assert ("evaluated in batches of any rows" in caplog.text) == (reason is not None)
     assert reason is None or reason in caplog.text
