@@ -289,12 +289,12 @@ class RankingLoss(nn.Module):
                 "samples together, or a larger batch.",
                 stacklevel=2,
             )
-        counts = defined if self.no_relevant != "zero" else defined.new_tensor(queries)
         directions = [slice(0, 1), slice(1, None)][: 1 + self.symmetric]
         means = torch.zeros_like(columns[0].parts)
         for direction in directions:
             total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
-            means = means + total * (len(shares.rows) / len(directions)) / counts[direction].sum().clamp_min(1)
+            count = sum(queries[direction]) if self.no_relevant == "zero" else defined[direction].sum().clamp_min(1)
+            means = means + total * (len(shares.rows) / len(directions)) / count
         parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 

@@ -91,11 +91,9 @@ class OverPairs(OneList):
     objective: Objective
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError unless each text has a partner, and nothing is mixed, which no text is a partner of."""
+        """Raise ValueError unless each text has a partner, and nothing is mixed in."""
         if mixed:
-            raise ValueError(
-                "OverPairs reads only each text's own partner and would ignore mixed documents: leave out mixup."
-            )
+            raise ValueError("OverPairs reads the pairs of a batch only, and mixup adds none: leave mixup out.")
         if len(sizes) < 2 or sizes[0] != sizes[1] or lists:
             raise ValueError(
                 f"OverPairs needs a column of texts and one of their partners, got "

@@ -9,7 +9,7 @@ import torch
 
 from st_rankloss import ANDCGLoss, CachedRankingLoss, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.losses import EmbeddingMixup
-from st_rankloss.objectives import CoSENT, Focal, InfoNCE, OverPairs, SetInformation, SoftSpearman
+from st_rankloss.objectives import CoSENT, Focal, InfoNCE, MVInfoNCE, OverPairs, SoftSpearman
 from tests.models import SHAPES, Passing, columns_of, random_columns
 
 
@@ -99,11 +99,16 @@ def test_the_model_card_tells_of_it():
 @pytest.mark.parametrize("make", [RankingLoss, CachedRankingLoss])
 @pytest.mark.parametrize(
     "objective",
-    [OverPairs(SoftSpearman()), SoftSpearman() + OverPairs(CoSENT()), Focal(OverPairs(InfoNCE())), SetInformation()],
+    [
+        OverPairs(SoftSpearman()),
+        SoftSpearman() + OverPairs(CoSENT()),
+        Focal(OverPairs(InfoNCE())),
+        0.1 * MVInfoNCE() + InfoNCE(),
+    ],
     ids=repr,
 )
 def test_objectives_that_cannot_use_mixtures_refuse_them_at_construction(make, objective):
-    with pytest.raises(ValueError, match="OverPairs .* leave out mixup|SetInformation needs .* without mixup"):
+    with pytest.raises(ValueError, match="OverPairs .* leave mixup out|MVInfoNCE needs .* without mixup"):
         make(Passing(), objective, mixup=EmbeddingMixup())
     make(Passing(), objective)
 

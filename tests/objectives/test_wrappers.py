@@ -80,7 +80,7 @@ def test_without_anything_to_order_no_query_is_defined(wrapper):
 def test_over_pairs_refuses_mixed_documents_which_it_would_not_read():
     objective = o.OverPairs(o.SoftSpearman())
     objective.check_columns([4, 4])
-    with pytest.raises(ValueError, match="would ignore mixed documents: leave out mixup"):
+    with pytest.raises(ValueError, match="OverPairs reads the pairs of a batch only, and mixup adds none"):
         objective.check_columns([4, 4], mixed=True)
     with pytest.raises(ValueError, match="OverPairs reads the pairs of a batch only"):
         (o.SupCon() + 0.5 * objective).check_columns([4, 4], mixed=True)

@@ -32,10 +32,11 @@ class Noting(ANDCGLoss):
         return super().forward(features, labels)
 
 
-def trainer_of(trainer_class, folder, evaluated=None, batch_sampler=samplers.classes(4), **options):
+def trainer_of(trainer_class, folder, evaluated=None, batch_sampler=None, **options):
     args = SentenceTransformerTrainingArguments(
         str(folder), **{
-            "per_device_train_batch_size": 8, "num_train_epochs": 2, "batch_sampler": batch_sampler, "use_cpu": True,
+            "batch_sampler": batch_sampler or samplers.classes(4),
+            "per_device_train_batch_size": 8, "num_train_epochs": 2, "use_cpu": True,
             "save_strategy": "no", "eval_strategy": "no" if evaluated is None else "epoch", "report_to": "none",
             "disable_tqdm": True, **options,
         }
@@ -143,6 +144,18 @@ def test_accelerate_alone_hands_the_epoch_on_when_it_skips_batches():
     sampler = samplers.classes(4)(TRAIN, 8, valid_label_columns=["label"])
     skipping = skip_first_batches(loader_of(sampler, 1), 2)
     skipping.set_epoch(3)
+    assert sampler.epoch == 3
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_our_trainer_hands_the_epoch_on_when_several_processes_skip_batches(tmp_path, processes):
+    sampler = samplers.classes(4)(TRAIN, 8, valid_label_columns=["label"])
+    loader = loader_of(sampler, processes)
+    trainer = trainer_of(RankingTrainer, tmp_path)
+    trainer.callback_handler.train_dataloader = loader
+    trainer.state.epoch = 3.5  # as read from the checkpoint
+    trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+    skip_first_batches(loader, 2).set_epoch(3)
     assert sampler.epoch == 3
 
 
