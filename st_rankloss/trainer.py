@@ -79,9 +79,9 @@ class RankingTrainer(SentenceTransformerTrainer):
         """
         if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
             raise ValueError(
-                f"save_strategy must be 'no' under FSDP2, got {str(self.args.save_strategy)!r}: sentence-transformers "
-                "cannot save a model in shards. After training, trainer.accelerator.get_state_dict(trainer.model) is "
-                "the whole model's state, in the main process, for load_state_dict of an unsharded one."
+                f"save_strategy must be 'no' under FSDP2, got {self.args.save_strategy.value!r}: sentence-transformers "
+                "cannot save a model in shards. After training, call trainer.accelerator.get_state_dict(trainer.model) "
+                "in every process: the main one gets the whole state, for load_state_dict of an unsharded model."
             )
         loader: DataLoader[Any] = super().get_train_dataloader()
         if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):

@@ -60,6 +60,23 @@ def several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def largest(numbers: Sequence[int], device: torch.device) -> list[int]:
+    """Return the largest of each number among all processes.
+
+    Args:
+        numbers: As many in every process.
+        device: Where the model is.
+
+    Returns:
+        One number for each.
+    """
+    group, where = _host_group(device.type)
+    most = torch.tensor(numbers, device=where)
+    dist.all_reduce(most, dist.ReduceOp.MAX, group=group)
+    found: list[int] = most.tolist()
+    return found
+
+
 def gather_batch(batch: Mapping[str, Any], sizes: Sequence[int], device: torch.device) -> tuple[dict[str, Any], Shares]:
     """Gather the labels of all processes' batches.
 

@@ -416,7 +416,7 @@ def _runs_of_samplers(trainings: Mapping[str, Training]) -> Runs:
 def _runs_in_shards(trainings: Mapping[str, Training]) -> Runs:
     lists = trainings["lists"]
     runs: Runs = {f"{name}/fsdp": functools.partial(train, trainings[name], **SHARDED) for name in trainings}
-    for name in ("pairs", "classes"):
+    for name in ("pairs", "classes", "lists"):
         runs[f"{name}/fsdp_cached"] = functools.partial(train, replace(trainings[name], loss=cached), **SHARDED)
     runs["fsdp_accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2, **SHARDED)
     runs["fsdp_evaluated"] = functools.partial(evaluated, lists, **SHARDED)
