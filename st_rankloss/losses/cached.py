@@ -140,11 +140,12 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         Yields:
             Any: Each mini-batch's embeddings, and its random state.
         """
+        parent: Any = super()
         for _ in range(getattr(sentence_feature, "missing", 0)):
             embeddings, _ = self.embed_minibatch(sentence_feature, 0, 1, with_grad, copy_random_state=False)
             if with_grad:
                 torch.autograd.backward(embeddings, torch.zeros_like(embeddings))
-        yield from super().embed_minibatch_iter(sentence_feature, with_grad, *args, **kwargs)
+        yield from parent.embed_minibatch_iter(sentence_feature, with_grad, *args, **kwargs)
 
     def calculate_loss(
         self,
