@@ -142,7 +142,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         """
         parent: Any = super()
         for _ in range(getattr(sentence_feature, "missing", 0)):
-            embeddings, _ = self.embed_minibatch(sentence_feature, 0, 1, with_grad, copy_random_state=False)
+            embeddings, _ = parent.embed_minibatch(sentence_feature, 0, 1, with_grad, copy_random_state=False)
             if with_grad:
                 torch.autograd.backward(embeddings, torch.zeros_like(embeddings))
         yield from parent.embed_minibatch_iter(sentence_feature, with_grad, *args, **kwargs)
