@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"text": "text", "label": "label"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.query, "label": entry.package})
+    data = shared.number_classes(data, "label")
     model = shared.make_model(options.model, data["train"]["text"][:])
     losses = {
         name: (make, {"batch_sampler": samplers.classes(per_class=8)} | settings)

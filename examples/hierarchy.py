@@ -24,6 +24,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.labels import read_classes
 from st_rankloss.relevance import Hierarchy
 
 LOSSES = {
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"text": "text", "coarse": "domain", "fine": "intent"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.query, "coarse": entry.package, "fine": entry.module})
+    for level in ("coarse", "fine"):
+        data = shared.read_labels(data, level, read_classes)
     data = data.map(lambda row: {"label": [str(row["coarse"]), str(row["fine"])]}, remove_columns=["coarse", "fine"])
     model = shared.make_model(options.model, data["train"]["text"][:])
     collator = RankingCollator(model.preprocess, label_kind="path")  # paths of names, not sets of labels

@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         data = shared.read_splits(options.data, options.columns, options.limit).cast_column("image", Image())
     else:
         data = read_digits()
+    data = shared.number_classes(data, "label")
     captions = data["train"]["caption"][:]
     size = 16 if not options.data else 32
     model = make_clip(captions, size=size) if options.model == "clip" else SentenceTransformer(options.model)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import shared
 import torch
@@ -26,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import label_ranking_average_precision_score
 
 from st_rankloss import ANDCGLoss, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.labels import read_sets
 from st_rankloss.relevance import MultiLabel
 
 LEAST = 20
@@ -47,10 +49,15 @@ LOSSES = {
 }
 
 
+def read_names(rows: Sequence[Any], column: str) -> list[list[str] | None]:
+    """Read sets of labels as lists of names; of a multi-hot, the places of its ones."""
+    return [None if labels is None else [str(name) for name in labels] for labels in read_sets(rows, column)]
+
+
 def keep_frequent(data: DatasetDict) -> DatasetDict:
     """Leave out labels with fewer than `LEAST` training texts, and texts without labels."""
-    counts = Counter(str(name) for names in data["train"]["labels"] for name in names)
-    data = data.map(lambda row: {"labels": [str(name) for name in row["labels"] if counts[str(name)] >= LEAST]})
+    counts = Counter(name for names in data["train"]["labels"] for name in names)
+    data = data.map(lambda row: {"labels": [name for name in row["labels"] if counts[name] >= LEAST]})
     return data.filter(lambda row: bool(row["labels"]))
 
 
@@ -75,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"text": "text", "labels": "labels"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.query, "labels": list(entry.parameters)})
-    data = keep_frequent(data)
+    data = keep_frequent(shared.read_labels(data, "labels", read_names))
     model = shared.make_model(options.model, data["train"]["text"][:])
     batches = {"batch_sampler": samplers.multi_label(per_label=4)}
     names = {name for names in data["train"]["labels"] for name in names}

@@ -27,6 +27,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
 from st_rankloss import ANDCGLoss, samplers
+from st_rankloss.labels import read_numbers
 from st_rankloss.relevance import Numeric
 
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"text": "text", "number": "valence"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.document, "number": math.log(1 + entry.lines)})
-    data = data.rename_column("number", "label")
+    data = shared.read_labels(data, "number", read_numbers).rename_column("number", "label")
     model = shared.make_model(options.model, data["train"]["text"][:])
     batches = {"batch_sampler": samplers.numeric()}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}

@@ -25,6 +25,12 @@ from transformers import set_seed
 
 from st_rankloss import RankingDiagnostics, RankingLoss, RankingTrainer
 from st_rankloss.functional import ndcg
+from st_rankloss.labels import read_classes
+
+PRETRAINED_RATE = 2e-5
+"""Learning rate of a transformer that has been trained before."""
+
+HIGH_RATE = 1e-3
 
 Scores = dict[str, float]
 MakeLoss = Callable[[SentenceTransformer], nn.Module]
@@ -61,13 +67,18 @@ def parse_options(
     parser.add_argument("--limit", type=int, help="rows or documented objects at most")
     parser.add_argument("--epochs", type=float, help="of training")
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--learning-rate", type=float, help="default: that of each loss, tuned on dev")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help="default: that of each loss; 2e-5 for pretrained transformers",
+    )
     parser.add_argument("--split", choices=["dev", "test"], default="test", help="what to evaluate on")
     parser.add_argument("--seed", type=int, default=0)
     for name, default in columns.items():
         parser.add_argument(f"--{name}-column", default=default, help=f"its name in --data; default: {default}")
     parser.set_defaults(**{"model": "static", "limit": 20_000, "epochs": 3.0, "batch_size": 256} | defaults)
     options = parser.parse_args(arguments)
+    options.own_model = options.model == parser.get_default("model")
     options.columns = {name: getattr(options, f"{name}_column".replace("-", "_")) for name in columns}
     set_seed(options.seed)
     return options
@@ -115,6 +126,39 @@ def read_file(path: Path) -> Dataset:
     """Read one parquet, jsonl, csv or tsv file."""
     options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
     return load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
+
+
+def read_labels(data: DatasetDict, column: str, read: Callable[[Sequence[Any], str], Any]) -> DatasetDict:
+    """Check a column of labels, and leave out the rows that have none.
+
+    Args:
+        data: The parts.
+        column: Name of the column.
+        read: One of the readers of `st_rankloss.labels`; its values replace the column's.
+
+    Returns:
+        The parts, with the column last.
+
+    Raises:
+        ValueError: If a label is not what the reader reads; it names the column and the row.
+    """
+    found = {}
+    for name, part in data.items():
+        labels = list(read(part[column][:], column))
+        kept = [row for row, label in enumerate(labels) if label is not None and label == label]  # NaN is not itself
+        if len(kept) < len(part):
+            print(f"{len(part) - len(kept)} of {len(part)} rows of {name} are left out: they have no {column!r}.")
+        rest = part.select(kept).remove_columns(column)
+        found[name] = rest.add_column(column, [labels[row] for row in kept])
+    return DatasetDict(found)
+
+
+def number_classes(data: DatasetDict, column: str) -> DatasetDict:
+    """Check a column of classes, as `read_labels` does, and number them, as losses of sentence-transformers need."""
+    data = read_labels(data, column, read_classes)
+    names = sorted({name for part in data.values() for name in part[column]}, key=str)
+    numbers = {name: number for number, name in enumerate(names)}
+    return data.map(lambda row: {column: numbers[row[column]]})
 
 
 def _rename(part: Dataset, data: str, columns: Mapping[str, str] | None) -> Dataset:
@@ -191,6 +235,7 @@ def train(
         **arguments: Other training arguments, and ``data_collator``.
     """
     collator = arguments.pop("data_collator", None)
+    arguments["learning_rate"] = learning_rate(model, options, arguments["learning_rate"])
     args = SentenceTransformerTrainingArguments(
         **{
             "output_dir": str((options.output or Path("output")) / "checkpoints"),
@@ -204,13 +249,31 @@ def train(
             "dataloader_pin_memory": torch.cuda.is_available(),
         }
         | arguments
-        | ({} if options.learning_rate is None else {"learning_rate": options.learning_rate})
     )
     callbacks = [RankingDiagnostics(loss)] if isinstance(loss, RankingLoss) else []
     trainer = RankingTrainer(
         model=model, args=args, train_dataset=dataset, loss=loss, callbacks=callbacks, data_collator=collator
     )
     trainer.train()
+
+
+def learning_rate(model: SentenceTransformer, options: argparse.Namespace, tuned: float) -> float:
+    """Choose a learning rate by the kind of encoder.
+
+    Args:
+        model: The model.
+        options: The example's options.
+        tuned: What was best for the model that the example makes; static models of any origin share its order.
+
+    Returns:
+        That of the command line, the tuned one, or 2e-5 for a pretrained transformer.
+    """
+    transformer = not isinstance(model[0], StaticEmbedding)
+    if options.learning_rate is None:
+        return PRETRAINED_RATE if transformer and not options.own_model else tuned
+    if transformer and options.learning_rate > HIGH_RATE:
+        print(f"--learning-rate {options.learning_rate:g} is high for a transformer: most diverge above {HIGH_RATE:g}.")
+    return float(options.learning_rate)
 
 
 def compare(

@@ -27,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
 from st_rankloss import ANDCGLoss
+from st_rankloss.labels import read_numbers
 from st_rankloss.relevance import Pairs
 
 LOSSES = {
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     else:
         parts = documentation.split(documentation.load(options.limit))
         data = DatasetDict({name: pair_up(part) for name, part in parts.items()})
+    data = shared.read_labels(data, "score", read_numbers)
     model = shared.make_model(options.model, data["train"]["first"][:] + data["train"]["second"][:])
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(f"{len(data[options.split])} pairs", model, LOSSES, data["train"], evaluated, options)

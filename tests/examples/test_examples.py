@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Pictures
 from sentence_transformers import SentenceTransformer
 
-from tests.models import word_model
+from st_rankloss.labels import read_numbers
+from tests.models import tiny_bert, word_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
@@ -225,6 +226,78 @@ def test_collections_in_tables(where, run, tmp_path, monkeypatch):
     scores = run("graded_retrieval", "--data", data)
     assert list(scores) == ["before", "MNRL", "A-NDCG"]
     assert all(0 <= row["ndcg@10"] <= 1 for row in scores.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "values", "message"),
+    [
+        (
+            "multi_label",
+            "labels",
+            ["a|b", "b"] * 40,
+            "column 'labels' must hold a set .* got '.*' in row .*: split",
+        ),
+        ("regression", "number", ["1.5", "2"] * 40, "column 'number' must hold a number.* got '.*' in row .*: cast"),
+        ("sts", "score", ["1.5", "2"] * 40, "column 'score' must hold a number.* got '.*' in row .*: cast"),
+        ("classification", "label", [0.5, 1.5] * 40, "column 'label' must hold a class .* got .*.5 in row"),
+        ("hierarchy", "fine", [0.5, 1.5] * 40, "column 'fine' must hold a class .* got .*.5 in row"),
+    ],
+)
+def test_labels_of_another_kind_are_refused_by_name(name, column, values, message, run, tmp_path):
+    columns = {key: values if key == column else table(80) for key in ("text", "first", "second", "coarse", column)}
+    Dataset.from_dict(columns).to_json(tmp_path / "data.jsonl")
+    names = {
+        "regression": ["text", "number"],
+        "sts": ["first", "second", "score"],
+        "hierarchy": ["text", "coarse", "fine"],
+    }
+    given = names.get(name, ["text", column])
+    with pytest.raises(ValueError, match=message):
+        run(name, "--data", str(tmp_path / "data.jsonl"), *(x for key in given for x in (f"--{key}-column", key)))
+
+
+def test_rows_without_a_label_are_left_out_and_counted(capsys):
+    shared = importlib.import_module("shared")
+    data = DatasetDict({"train": Dataset.from_dict({"x": [1.0, None, 3.0], "text": ["a", "b", "c"]})})
+    found = shared.read_labels(data, "x", read_numbers)["train"]
+    assert found.to_dict() == {"text": ["a", "c"], "x": [1.0, 3.0]}
+    assert "1 of 3 rows of train are left out: they have no 'x'" in capsys.readouterr().out
+
+
+def test_a_multi_hot_names_labels_by_their_place():
+    module = importlib.import_module("multi_label")
+    assert module.read_names([[0, 1, 1], [1, 0, 0], None], "labels") == [["1", "2"], ["0"], None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "own_model", "given", "expected"),
+    [
+        ("static", True, None, 0.2),
+        ("static", False, None, 0.2),  # a static model from elsewhere learns like one made here
+        ("bert", True, None, 0.2),  # tuned for the transformer that the example makes
+        ("bert", False, None, 2e-5),
+        ("bert", False, 1e-4, 1e-4),
+        ("bert", False, 0.2, 0.2),
+        ("static", True, 0.5, 0.5),
+    ],
+)
+def test_the_learning_rate_follows_the_kind_of_encoder(kind, own_model, given, expected, tmp_path, capsys):
+    shared = importlib.import_module("shared")
+    model = word_model(["red"]) if kind == "static" else tiny_bert(tmp_path, ["red"])
+    options = argparse.Namespace(learning_rate=given, own_model=own_model)
+    assert shared.learning_rate(model, options, 0.2) == expected
+    warned = kind == "bert" and given == 0.2
+    assert ("is high for a transformer" in capsys.readouterr().out) == warned
+
+
+def test_a_pretrained_transformer_is_trained_at_its_own_rate(run, tmp_path, monkeypatch):
+    shared = importlib.import_module("shared")
+    tiny_bert(tmp_path / "bert", table(40)[0].split()).save_pretrained(str(tmp_path / "model"))
+    rates = []
+    monkeypatch.setattr(shared.RankingTrainer, "train", lambda trainer: rates.append(trainer.args.learning_rate))
+    run("sts", "--model", str(tmp_path / "model"))
+    run("sts")
+    assert rates == [2e-5, 2e-5, 0.2, 0.2]
 
 
 @pytest.mark.parametrize("name", COLUMNS)
