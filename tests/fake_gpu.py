@@ -96,8 +96,11 @@ class Storages(OnDevice):
         self.bytes -= size
 
 
-def differentiate(make: Make, sizes: list[int], labels: Any, *, dim: int = 8, watch: Any = None) -> None:
+def differentiate(
+    make: Make, sizes: list[int], labels: Any, *, dim: int = 8, watch: Any = None, pairs_at_once: int = 2**26
+) -> None:
     """Compute a loss and its gradient on the device."""
+    lists._PAIRS_AT_ONCE[DEVICE] = pairs_at_once
     loss = copy.deepcopy(make(Passing()))  # Qrels moves its tables to the device, and shapes are shared
     # The trainer's labels come with the batch, on the device. Without labels the loss makes them, on the CPU, where
     # fake tensors cannot be read: there it works with real ones.
@@ -134,6 +137,15 @@ def fits(objective: Objective, shape: Shape) -> bool:
     return True
 
 
+def mixes(objective: Objective) -> bool:
+    """Return whether an objective can read mixed documents."""
+    try:
+        RankingLoss(Passing(), objective, mixup=EmbeddingMixup())
+    except ValueError:
+        return False
+    return True
+
+
 def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     """Every objective with every relevance, and every option of the losses with every objective and every relevance."""
     for place, case in enumerate(TABLE):
@@ -143,12 +155,13 @@ def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
                 make = partial(RankingLoss, objective=objective, relevance=shape.relevance)
                 yield f"{name}, {shape}", partial(differentiate, make, shape.sizes, shape.labels)
         relevance, labels, sizes = task(case)
-        for option, make in OPTIONS.items():
-            if option != "symmetric" or len(sizes) > 1:
-                yield (
-                    f"{name}, {option}",
-                    partial(differentiate, partial(make, objective=objective, relevance=relevance), sizes, labels),
-                )
+        for option in ("cached", "mixup"):
+            if option != "mixup" or mixes(objective):
+                make = partial(OPTIONS[option], objective=objective, relevance=relevance)
+                yield f"{name}, {option}", partial(differentiate, make, sizes, labels)
+        make = partial(RankingLoss, objective=objective, relevance=relevance)
+        two_pieces = sizes[0] * 12 * 12 // 2
+        yield f"{name}, in pieces", partial(differentiate, make, sizes, labels, pairs_at_once=two_pieces)
     for shape in SHAPES:
         for option, make in OPTIONS.items():
             if option != "symmetric" or len(shape.sizes) > 1:
@@ -215,14 +228,12 @@ def main() -> None:
     register()
     warnings.simplefilter("ignore")
     errors, peaks = {}, {}
-    lists._PAIRS_AT_ONCE[DEVICE] = 12 * 12  # one list at a time, by checkpointing
     for name, run in CASES.items():
         try:
             run()
         except Exception as error:
             frames = [x for x in traceback.extract_tb(error.__traceback__) if "st_rankloss" in x.filename]
             errors[name] = f"{type(error).__name__}: {str(error)[:200]} {frames[-1] if frames else ''}"
-    lists._PAIRS_AT_ONCE[DEVICE] = lists._PAIRS_AT_ONCE["cuda"]
     for name, (make, sizes, labels) in BATCHES.items():
         storages = Storages()
         differentiate(make, sizes, labels, dim=384, watch=storages)
