@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
-from sentence_transformers.base.losses.gradcache import _get_batch_size
+from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
 from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.losses import (
@@ -38,6 +38,7 @@ __all__ = [
     "check_encoder",
     "cos_sim",
     "cosent",
+    "count_minibatches",
     "count_rows",
     "device_of",
     "dot_score",
@@ -45,6 +46,7 @@ __all__ = [
     "has_static_embedding_input",
     "infer_modality",
     "is_message_dict",
+    "is_sharded",
     "inner_loss",
     "layers_are_replayed",
     "trains_a_transformer",
@@ -126,6 +128,25 @@ def layers_are_replayed(model: Any) -> bool:
     """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling: then the model hands out its layers in turn."""
     model = _unwrapped(model)
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
+
+
+def is_sharded(model: Any) -> bool:
+    """Return whether a model's parameters lie in pieces on several processes, which all must embed at once."""
+    return bool({"FSDPModule", "FullyShardedDataParallel"} & {kind.__name__ for kind in type(model).__mro__})
+
+
+def count_minibatches(features: Mapping[str, Any], size: int, tokens: int | None) -> int:
+    """Count the mini-batches that `CachedLossMixin` makes of a column.
+
+    Args:
+        features: Of the column.
+        size: Inputs in a mini-batch.
+        tokens: Tokens in a mini-batch, instead of ``size``.
+
+    Returns:
+        Their number.
+    """
+    return len(_minibatch_ranges(dict(features), size, tokens))
 
 
 def _unwrapped(model: Any) -> Any:

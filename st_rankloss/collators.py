@@ -53,9 +53,8 @@ class RankingCollator(SentenceTransformerDataCollator):
     what it gets from its own collator (of a list of documents the best one, the first of equals). Without
     `RankingTrainer`, ``label_kind`` says what labels are.
 
-    Losses get the labels under the name of their kind, and ``label_codes``, ``list_sizes``, ``query_ids`` and
-    ``document_ids``; numbers that nobody has declared stay the tensor that other losses read if there is one per row,
-    and stand under ``label`` otherwise.
+    Losses get ``label`` and its ``kind``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name;
+    numbers that nobody has declared, one per row, stay the tensor that other losses read.
 
     Args:
         label_kind: What the label column holds, see `st_rankloss.labels`: ``"class"``, ``"multi_label"``, ``"path"``,
@@ -100,7 +99,7 @@ class RankingCollator(SentenceTransformerDataCollator):
         self._check_inputs(rows)
         batch: dict[str, Any] = super().__call__(rows)
         columns = _input_columns(rows[0]) + list(lists)
-        described: dict[str, Tensor] = {}
+        described: dict[str, Any] = {}
         if lists:
             described["list_sizes"] = self._add_list_column(batch, lists, rows)
         if labels is not None:
@@ -193,7 +192,7 @@ class RankingCollator(SentenceTransformerDataCollator):
         return torch.tensor([len(row) for row in documents])
 
 
-def check_labels(reader: Reader, described: Mapping[str, Tensor], sizes: Sequence[int]) -> None:
+def check_labels(reader: Reader, described: Mapping[str, Any], sizes: Sequence[int]) -> None:
     """Raise ValueError unless a batch's labels are what its relevance reads: here, where they are still on the CPU.
 
     Args:

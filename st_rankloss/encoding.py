@@ -38,7 +38,7 @@ def encode_labels(
     label_names: Sequence[Code] | None = None,
     class_ids: bool = False,
     exact: bool = True,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Encode a batch's labels.
 
     Args:
@@ -52,32 +52,34 @@ def encode_labels(
         exact: Whether numbers that nobody has declared may be float64; otherwise float32, as other losses read them.
 
     Returns:
-        The tensor under the name of its kind, or under ``label`` where that is neither declared nor to be guessed, and
-        ``label_codes``, the columns' names, of a multi-label set of the batch's own names.
+        The tensor as ``label``; its ``kind``, unless that is neither declared nor to be guessed; and ``label_codes``,
+        the columns' names, of a multi-label set of the batch's own names.
 
     Raises:
         ValueError: If the labels are not of the kind; it names the column, the row, the rule and the remedy.
 
     Example:
         >>> encode_labels([["a"], ["a", "b"]], "label", "multi_label", label_names=["a", "b"])
-        {'multi_label': tensor([[1., 0.],
-                [1., 1.]])}
+        {'label': tensor([[1., 0.],
+                [1., 1.]]), 'kind': 'multi_label'}
         >>> encode_labels([3, None, 3], "label", reads=["class"])
-        {'class': tensor([ 3, -1,  3])}
+        {'label': tensor([ 3, -1,  3]), 'kind': 'class'}
     """
     if kind == "auto":
         kind = reads[0] if len(reads) == 1 else _guess_kind(labels, list_sizes, class_ids=class_ids)
+    if kind == "undeclared":
+        return {"label": _encode_undeclared(labels, column, exact=exact)}
     if kind == "multi_label":
-        return _encode_sets(labels, column, label_names, class_ids=class_ids)
-    if kind == "grades":
-        return {kind: _encode_grades(labels, column, list_sizes)}
-    if kind == "numbers":
-        return {kind: torch.from_numpy(read_numbers(labels, column)).to(EXACT)}
-    if kind == "class":
-        return {kind: _encode_classes(labels, column)}
-    if kind == "path":
-        return {kind: _encode_paths(labels, column)}
-    return {"label": _encode_undeclared(labels, column, exact=exact)}
+        encoded = _encode_sets(labels, column, label_names, class_ids=class_ids)
+    elif kind == "grades":
+        encoded = {"label": _encode_grades(labels, column, list_sizes)}
+    elif kind == "numbers":
+        encoded = {"label": torch.from_numpy(read_numbers(labels, column)).to(EXACT)}
+    elif kind == "class":
+        encoded = {"label": _encode_classes(labels, column)}
+    else:
+        encoded = {"label": _encode_paths(labels, column)}
+    return encoded | {"kind": kind}
 
 
 def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[float]:
@@ -94,17 +96,17 @@ def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[
 
 
 def _guess_kind(labels: Sequence[Any], list_sizes: Tensor | None, *, class_ids: bool) -> str:
-    """Guess what labels are, where neither the user nor the loss has said; ``"label"`` stands for plain numbers."""
+    """Guess what labels are, where neither the user nor the loss has said."""
     if list_sizes is not None:
         return "grades"
     values = [value for value in map(plain, labels) if not is_missing(value)]
     telling: Any = next((value for value in values if value != []), [])
     if isinstance(telling, list):
         strings = any(isinstance(item, str) for item in telling)
-        return "multi_label" if strings or class_ids or not telling else "label"
+        return "multi_label" if strings or class_ids or not telling else "undeclared"
     gaps = len(values) < len(labels)  # integers with gaps stay integers: as numbers they would be floats
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    return "class" if isinstance(telling, str) or (whole and gaps) else "label"
+    return "class" if isinstance(telling, str) or (whole and gaps) else "undeclared"
 
 
 def _encode_undeclared(labels: Sequence[Any], column: str, *, exact: bool) -> Tensor:
@@ -157,7 +159,7 @@ def _encode_sets(
                 f"column {column!r} must hold a multi-hot as wide as label_names, {len(label_names)}, got "
                 f"{hot.shape[1]} places: remove label_names, or name every label."
             )
-        return {"multi_label": hot}
+        return {"label": hot}
     sets = read_sets(labels, column, class_ids=class_ids)
     found = {name for row in sets for name in row or ()}
     # A batch without any label still needs a column: its name is one that no label has.
@@ -172,7 +174,7 @@ def _encode_sets(
             if name not in place:
                 raise refusal(column, i, name, "labels that are among label_names", "add it to label_names")
             hot[i, place[name]] = 1
-    return {"multi_label": hot} | ({} if label_names is not None else {"label_codes": encode_ids(names)})
+    return {"label": hot} | ({} if label_names is not None else {"label_codes": encode_ids(names)})
 
 
 def _encode_grades(labels: Sequence[Any], column: str, list_sizes: Tensor | None) -> Tensor:

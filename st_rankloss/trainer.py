@@ -10,6 +10,8 @@ from typing import Any
 from datasets import IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
 from torch import nn
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
 
 from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
 from st_rankloss.collators import RankingCollator, Reader
@@ -54,6 +56,7 @@ class RankingTrainer(SentenceTransformerTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_callback(_EpochOfSampler())
         if isinstance(self.data_collator, RankingCollator):
             self.data_collator = self._told(copy.copy(self.data_collator))
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
@@ -63,6 +66,45 @@ class RankingTrainer(SentenceTransformerTrainer):
                     "the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Make the batches of this process, as SentenceTransformerTrainer does.
+
+        Returns:
+            The data loader.
+
+        Raises:
+            ValueError: On several processes: if they would gather batches of different datasets, get different
+                numbers of batches, or could not save a model in shards.
+        """
+        if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
+            raise ValueError(
+                f"save_strategy must be 'no' under FSDP2, got {self.args.save_strategy.value!r}: sentence-transformers "
+                "cannot save a model in shards. After training, call trainer.accelerator.get_state_dict(trainer.model) "
+                "in every process: the main one gets the whole state, for load_state_dict of an unsharded model."
+            )
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
+            sampler: Any = loader.batch_sampler
+            self._check_processes(len(getattr(sampler, "batch_sampler", sampler)))
+        return loader
+
+    def _check_processes(self, batches: int) -> None:
+        """Raise ValueError if processes could not share ``batches`` batches."""
+        split = self.accelerator.dataloader_config.split_batches
+        losses = self.loss.values() if isinstance(self.loss, dict) else [self.loss]
+        gathers = any(getattr(inner_loss(loss), "gather_across_devices", False) for loss in losses)
+        if gathers and isinstance(self.train_dataset, dict) and not split:
+            raise ValueError(
+                "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
+                "and the size of the whole batch as per_device_train_batch_size: otherwise each process draws "
+                "from another dataset, and their rows would be ranked against each other."
+            )
+        if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
+            raise ValueError(
+                f"dataloader_drop_last must be True on several processes, got False and {batches} batches for "
+                f"{self.args.world_size} processes: one might get a batch more, and wait for the others for ever."
+            )
 
     def _datasets(self) -> list[tuple[str | None, Any]]:
         """Return all datasets, with their names where they have any."""
@@ -109,6 +151,22 @@ class RankingTrainer(SentenceTransformerTrainer):
                 "in another: cast the column, or give each dataset a loss of its own."
             )
         return Reader(loss.relevance, class_ids=True in declared)
+
+
+class _EpochOfSampler(TrainerCallback):
+    """Tells the batch sampler its epoch before any batches are skipped.
+
+    Where training resumes in mid-epoch on several processes, the host looks for ``set_epoch`` at the wrapper that skips
+    batches and the one that shards them, and the sampler within stays in epoch 0.
+    """
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        """Pass the epoch to the innermost batch sampler."""
+        sampler: Any = train_dataloader
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch or 0))
 
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, CachedRankingLoss, RankingLoss, SoftmaxCrossEntropy
-from st_rankloss.functional import sorting
+from st_rankloss.functional import lists, sorting
 from st_rankloss.losses import EmbeddingMixup
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Classes, Pairs
@@ -39,22 +39,35 @@ class WaitedError(Exception):
     """The host would have waited for the device."""
 
 
-class NeverWaiting(TorchDispatchMode):
-    """Raises where tensors cross between host and device so that the host waits; FakeTensorMode raises elsewhere."""
+class OnDevice(TorchDispatchMode):
+    """Completes FakeTensorMode for the device."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func is torch.ops.aten._sample_dirichlet.default:  # CUDA has it; FakeTensorMode would compute it
+            return torch.empty_like(args[0])
+        to = kwargs.get("device")
+        if func is torch.ops.aten._to_copy.default and to is not None and to.type == DEVICE:
+            # FakeTensorMode would move the numbers that it still knows, for which there is no memory.
+            return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=to)
+        return func(*args, **kwargs)
+
+
+class NeverWaiting(OnDevice):
+    """Raises where tensors cross between host and device so that the host waits; FakeTensorMode raises elsewhere."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         before = {x.device.type for x in tree_iter((args, kwargs)) if isinstance(x, Tensor) and x.dim()}
-        made = func(*args, **kwargs)
+        made = super().__torch_dispatch__(func, types, args, kwargs)
         after = made.device.type if isinstance(made, Tensor) else None
-        if "cpu" in before and after == DEVICE and not kwargs.get("non_blocking", False):
+        if "cpu" in before and after == DEVICE and not (kwargs or {}).get("non_blocking", False):
             raise WaitedError(f"{func}: from host to device without non_blocking")
         if DEVICE in before and after == "cpu":
             raise WaitedError(f"{func}: from device to host")
         return made
 
 
-class Storages(TorchDispatchMode):
+class Storages(OnDevice):
     """Adds up the bytes of the device's storages that are alive, and keeps the largest sum."""
 
     def __init__(self) -> None:
@@ -63,7 +76,7 @@ class Storages(TorchDispatchMode):
         self.bytes = self.peak = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
+        made = super().__torch_dispatch__(func, types, args, kwargs)
         for tensor in tree_iter(made):
             if isinstance(tensor, Tensor) and tensor.device.type == DEVICE:
                 self._count(tensor.untyped_storage())
@@ -102,7 +115,9 @@ def differentiate(make: Make, sizes: list[int], labels: Any, *, dim: int = 8, wa
         with watch or NeverWaiting():
             embeddings = [torch.empty(size, dim, device=DEVICE, requires_grad=True) for size in sizes]
             if isinstance(loss, CachedRankingLoss):
-                loss.calculate_loss([e.split(5) for e in embeddings], made or given, with_backward=True)
+                loss.calculate_loss(
+                    [e.split(max(5, len(e) // 8)) for e in embeddings], made or given, with_backward=True
+                )
             elif made is not None:
                 loss._compute(embeddings, made).backward()
             else:
@@ -200,12 +215,14 @@ def main() -> None:
     register()
     warnings.simplefilter("ignore")
     errors, peaks = {}, {}
+    lists._PAIRS_AT_ONCE[DEVICE] = 12 * 12  # one list at a time, by checkpointing
     for name, run in CASES.items():
         try:
             run()
         except Exception as error:
             frames = [x for x in traceback.extract_tb(error.__traceback__) if "st_rankloss" in x.filename]
             errors[name] = f"{type(error).__name__}: {str(error)[:200]} {frames[-1] if frames else ''}"
+    lists._PAIRS_AT_ONCE[DEVICE] = lists._PAIRS_AT_ONCE["cuda"]
     for name, (make, sizes, labels) in BATCHES.items():
         storages = Storages()
         differentiate(make, sizes, labels, dim=384, watch=storages)

@@ -37,7 +37,7 @@ def collate(rows, **options):
 def labels_of(column, **options):
     """The label tensor of a lone column of texts."""
     label = collate([{"text": "w1", "label": label} for label in column], **options)["label"]
-    return next(iter(label.values())) if isinstance(label, dict) else label
+    return label["label"] if isinstance(label, dict) else label
 
 
 def recorded(rows, **options):
@@ -105,7 +105,7 @@ def test_tensors_are_stacked():
 def test_another_name_of_the_label_column_may_be_given():
     rows = [{"text": "w1", "topic": "a"}, {"text": "w2", "topic": "b"}]
     batch = collate(rows, valid_label_columns=["topic"])
-    assert torch.equal(batch["label"]["class"], encode_ids(["a", "b"]))
+    assert torch.equal(batch["label"]["label"], encode_ids(["a", "b"]))
     assert not any(key.startswith("topic") for key in batch)
 
 
@@ -209,7 +209,7 @@ def test_lists_of_documents_become_one_column_with_its_lengths_and_grades():
     assert [inputs for inputs, _ in calls] == [["w1", "w4", "w6"], ["w2", "w3", "w5", "w7", "w8", "w9"]]
     assert batch["label"]["list_sizes"].tolist() == [2, 1, 3]
     torch.testing.assert_close(
-        batch["label"]["grades"],
+        batch["label"]["label"],
         torch.tensor([[2.0, 0.0, NAN], [1.0, NAN, NAN], [0.0, 3.0, 1.0]]),
         equal_nan=True,
     )
@@ -231,13 +231,13 @@ def test_lists_need_no_grades():
 
 def test_integer_grades_and_unjudged_documents_are_read():
     batch = collate([{"query": "w1", "documents": ("w2", "w3"), "labels": (2, NAN)}])
-    torch.testing.assert_close(batch["label"]["grades"], torch.tensor([[2.0, NAN]]), equal_nan=True)
+    torch.testing.assert_close(batch["label"]["label"], torch.tensor([[2.0, NAN]]), equal_nan=True)
 
 
 def test_grades_of_several_columns_are_read_by_rows():
     rows = [{"query": "w1", "doc_1": "w2", "doc_2": "w3", "labels": [2.0, 1.0]}]
     assert collate(rows)["label"]["label"].tolist() == [[2.0, 1.0]]
-    assert collate(rows, label_kind="grades")["label"]["grades"].tolist() == [[2.0, 1.0]]
+    assert collate(rows, label_kind="grades")["label"]["label"].tolist() == [[2.0, 1.0]]
 
 
 def with_row(row, **changes):
@@ -361,7 +361,7 @@ def test_rows_of_a_dataset_are_read_in_any_format(form):
     batch = collate(list(Dataset.from_dict(columns).with_format(form)))
     assert torch.equal(batch["label"]["query_ids"], encode_ids([1, 2]))
     assert torch.equal(batch["label"]["document_ids"], encode_ids([3, 4, 5]))
-    torch.testing.assert_close(batch["label"]["grades"], torch.tensor([[1.0, 0.0], [2.0, NAN]]), equal_nan=True)
+    torch.testing.assert_close(batch["label"]["label"], torch.tensor([[1.0, 0.0], [2.0, NAN]]), equal_nan=True)
 
 
 def test_ids_and_grades_may_come_together():

@@ -62,7 +62,7 @@ def test_labels_come_along_with_the_views():
     assert label["label"].tolist() == [4, 7, 4, 7]
     assert label["keep"].tolist() == pytest.approx([1.0, 1.0, 0.3, 0.3])
     label = collator([{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": ["y"]}])["label"]
-    assert label["multi_label"].tolist() == [[1, 1], [0, 1]] * 2
+    assert label["label"].tolist() == [[1, 1], [0, 1]] * 2
     relevance = Views(MultiLabel())
     found = relevance(*relevance.pair(label, [4]))
     assert found[0].tolist() == pytest.approx([1.0, 0.5, 0.3, 0.15])

@@ -133,11 +133,12 @@ def _exchanged(swap: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor, li
 @lru_cache(maxsize=64)
 def _layers_on(wires: int, device: torch.device) -> list[tuple[Tensor, Tensor, int]]:
     """The layers of Batcher's network as indices on a device, which are made once."""
+
+    def on(ends: tuple[int, ...]) -> Tensor:
+        return torch.tensor(ends).to(device, non_blocking=True)
+
     with torch.inference_mode(mode=False):  # else they could not be saved for a backward pass later
-        return [
-            (*(torch.tensor(wires).to(device, non_blocking=True) for wires in ends), block)
-            for *ends, block in _batcher(wires)
-        ]
+        return [(on(first), on(second), block) for first, second, block in _batcher(wires)]
 
 
 def _batcher(wires: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]:

@@ -8,9 +8,11 @@ for the documents j in ``columns``, where K is the sigmoid (which counts the doc
 method        time per query         memory          takes
 ============  =====================  ==============  =======================================================
 ``dense``     P · D                  Q · P · D       tiny blocks; the reference
-``relevant``  P · D                  Q · D           few ranked documents P
+``relevant``  P · D                  Q · D           few ranked documents P, or a very wide range
 ``grid``      p · D + M · log M      Q · D           everything else
 ============  =====================  ==============  =======================================================
+
+M, the nodes, is 3 per temperature of the range, over which gaps between neighbours count as 20 temperatures at most.
 """
 
 from __future__ import annotations

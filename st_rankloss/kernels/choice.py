@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.kernels.dense import dense_sum
-from st_rankloss.kernels.grid import fits, grid_sum
+from st_rankloss.kernels.grid import count_nodes, grid_sum, is_wide, nearest_span, span_of
 from st_rankloss.kernels.relevant import relevant_sum
 
 METHODS: dict[str, Callable[[Tensor, Tensor, float, Tensor, str], Tensor]] = {
@@ -18,19 +18,20 @@ METHODS: dict[str, Callable[[Tensor, Tensor, float, Tensor, str], Tensor]] = {
 }
 
 
-def choose_method(queries: int, documents: int, ranked: int, device: torch.device) -> str:
+def choose_method(queries: int, documents: int, ranked: int, device: torch.device, nodes: int = 0) -> str:
     """Choose the fastest method for a block of the given sizes.
 
-    The thresholds come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32,
-    temperature 0.05: ``dense`` wins up to 2^18 pairs in all; beyond, ``relevant`` takes 2.2 ns for each pair, ``grid``
-    8 µs for each query, 18 ns for each document and 30 ns for each ranked document. On other devices they are
-    estimates, not measured.
+    The costs come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32: ``dense`` wins
+    up to 2^18 pairs in all; beyond, ``relevant`` takes 2 ns for each pair, ``grid`` 5 µs for each query, 24 ns for each
+    document, 12 ns for each ranked document and 55 ns for each node, 185 ns beyond the 2^15 that fit in cache. Only
+    their ratios matter. On other devices, where the number of nodes is a constant, they are estimates, not measured.
 
     Args:
         queries: Number of query rows Q.
         documents: Number of documents D of each query.
         ranked: Number of documents P of each query that need a rank.
         device: Where the similarities are.
+        nodes: Number of nodes that the grid needs; see `st_rankloss.kernels.grid`.
 
     Returns:
         A key of `METHODS`.
@@ -39,12 +40,33 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
         >>> cpu = torch.device("cpu")
         >>> choose_method(64, 4096, 2, cpu), choose_method(64, 4096, 4096, cpu), choose_method(4, 8, 8, cpu)
         ('relevant', 'grid', 'dense')
+        >>> choose_method(64, 4096, 64, cpu, nodes=120), choose_method(64, 4096, 64, cpu, nodes=30_000)
+        ('grid', 'relevant')
     """
     if queries * documents * ranked <= 2**18:
         return "dense"
     if device.type == "cpu":
-        return "relevant" if 2.2 * ranked * documents <= 8_000 + 18 * documents + 30 * ranked else "grid"
+        by_grid = 5_000 + 24 * documents + 12 * ranked + 55 * nodes + 130 * max(0, nodes - 2**15)
+        return "relevant" if 2 * ranked * documents <= by_grid else "grid"
     return "relevant" if ranked <= 256 else "grid"
+
+
+def _fastest(similarity: Tensor, ranked: int, temperature: float) -> str:
+    """Choose by the sizes and, on a CPU, by the nodes that these similarities need, counted only if that may matter."""
+    queries, documents = similarity.shape
+
+    def with_nodes(nodes: int) -> str:
+        return choose_method(queries, documents, ranked, similarity.device, nodes)
+
+    if similarity.device.type != "cpu" or with_nodes(0) != "grid":
+        return with_nodes(0)
+    span = span_of(similarity, temperature)
+    if not is_wide(span, documents):
+        return with_nodes(count_nodes(span, similarity.dtype))
+    sorting = 3 * documents  # which costs as much as so many nodes
+    if with_nodes(sorting) != "grid":
+        return with_nodes(sorting)
+    return with_nodes(sorting + count_nodes(nearest_span(similarity, temperature), similarity.dtype))
 
 
 def sum_pairs(
@@ -52,7 +74,5 @@ def sum_pairs(
 ) -> Tensor:
     """Compute sums over pairs by the named method, ``"auto"`` for the fastest; see `dense_sum`."""
     if method == "auto":
-        method = choose_method(similarity.shape[0], similarity.shape[1], columns.shape[1], similarity.device)
-        if method == "grid" and not fits(similarity, temperature):
-            method = "relevant"
+        method = _fastest(similarity, columns.shape[1], temperature)
     return METHODS[method](similarity, columns, temperature, weights, kernel)

@@ -39,10 +39,16 @@ def kernel_of(differences: Tensor, order: int) -> Tensor:
     return ahead if order == 1 else torch.addcmul(ahead, ahead, ahead, value=-1)
 
 
+def kernel_and_slope(differences: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """Return the ``order``-th derivative of softplus and the next, with as few exponentials as that takes."""
+    value = kernel_of(differences, order)
+    return value, torch.sigmoid(differences) if order == 0 else torch.addcmul(value, value, value, value=-1)
+
+
 class PairSums(Protocol):
     """How one method evaluates the sums over pairs, for a few rows that fit in cache."""
 
-    def rows_at_once(self, documents: int, ranked: int, device: torch.device) -> int:
+    def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
         """Number of query rows worth handling together."""
         ...
 
@@ -57,8 +63,10 @@ class PairSums(Protocol):
         ...
 
 
-def _row_blocks(sums: PairSums, similarity: Tensor, columns: Tensor) -> Iterator[slice]:
-    rows = max(1, sums.rows_at_once(similarity.shape[1], columns.shape[1], similarity.device))
+def _row_blocks(sums: PairSums, similarity: Tensor, columns: Tensor, temperature: float) -> Iterator[slice]:
+    if not columns.numel():
+        return
+    rows = max(1, sums.rows_at_once(similarity, columns.shape[1], temperature))
     for start in range(0, len(similarity), rows):
         yield slice(start, start + rows)
 
@@ -80,7 +88,7 @@ class PairSum(torch.autograd.Function):
         wants_slope = ctx.needs_input_grad[0]
         totals = similarity.new_empty(columns.shape)
         slopes = similarity.new_empty(columns.shape if wants_slope else (0,))
-        for rows in _row_blocks(sums, similarity, columns):
+        for rows in _row_blocks(sums, similarity, columns, temperature):
             total, slope = sums.total_and_slope(
                 similarity[rows], columns[rows], temperature, weights[rows], order, slope=wants_slope
             )
@@ -96,9 +104,9 @@ class PairSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Send the sums' gradient to the similarities."""
         similarity, columns, weights, slopes = ctx.saved_tensors
-        grad_similarity = torch.empty_like(similarity, memory_format=torch.contiguous_format)
+        grad_similarity = torch.zeros_like(similarity, memory_format=torch.contiguous_format)
         with torch.autocast(similarity.device.type, enabled=False):
-            for rows in _row_blocks(ctx.sums, similarity, columns):
+            for rows in _row_blocks(ctx.sums, similarity, columns, ctx.temperature):
                 pull = ctx.sums.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows], ctx.order)
                 pull = pull.mul_(weights[rows]).scatter_add_(1, columns[rows], -grad[rows] * slopes[rows])
                 grad_similarity[rows] = pull.div_(ctx.temperature)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from st_rankloss._host import CachedLossMixin, count_rows, has_static_embedding_input, layers_are_replayed
+from st_rankloss._host import (
+    CachedLossMixin,
+    count_minibatches,
+    count_rows,
+    device_of,
+    has_static_embedding_input,
+    is_sharded,
+    layers_are_replayed,
+)
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.settings import check_count
+from st_rankloss.losses.gathering import largest, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import Pairing, RankingLoss, RankingOptions
 from st_rankloss.objectives import ApproxNDCG, Objective
 from st_rankloss.relevance import Relevance
+
+
+class _Column(dict[str, Any]):
+    """The features of a column of which other processes embed more mini-batches, so that this one must join them."""
+
+    def __init__(self, features: Mapping[str, Any], missing: int) -> None:
+        super().__init__(features)
+        self.missing = missing
 
 
 class CachedRankingLoss(CachedLossMixin, RankingLoss):
@@ -78,7 +95,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
     def forward(
         self,
         sentence_features: Iterable[Mapping[str, Any]],
-        labels: Tensor | Mapping[str, Tensor] | None = None,
+        labels: Tensor | Mapping[str, Any] | None = None,
     ) -> Tensor:
         """Compute the loss of a batch; see `RankingLoss.forward`.
 
@@ -100,13 +117,40 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             )
         features = list(sentence_features)
         pairing = self._pair([count_rows(column) for column in features], labels)  # raises before the model runs
+        if is_sharded(self.model) and several_processes():
+            features = self._keep_step(features)
         loss: Tensor = super().forward_cached(features, pairing)
         return loss
+
+    def _keep_step(self, features: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Note how many more mini-batches than here other processes make of each column, as of ragged lists."""
+        own = [count_minibatches(column, self.mini_batch_size, self.mini_batch_num_tokens) for column in features]
+        most = largest(own, device_of(self.model))
+        return [_Column(column, more - count) for column, more, count in zip(features, most, own, strict=True)]
+
+    def embed_minibatch_iter(self, sentence_feature: Any, with_grad: bool, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Embed every mini-batch of a column; see sentence-transformers.
+
+        Args:
+            sentence_feature: The features of the column.
+            with_grad: Whether to embed with gradient.
+            *args: As the parent's.
+            **kwargs: As the parent's.
+
+        Yields:
+            Any: Each mini-batch's embeddings, and its random state.
+        """
+        parent: Any = super()
+        for _ in range(getattr(sentence_feature, "missing", 0)):
+            embeddings, _ = parent.embed_minibatch(sentence_feature, 0, 1, with_grad, copy_random_state=False)
+            if with_grad:
+                torch.autograd.backward(embeddings, torch.zeros_like(embeddings))
+        yield from parent.embed_minibatch_iter(sentence_feature, with_grad, *args, **kwargs)
 
     def calculate_loss(
         self,
         reps: list[list[Tensor]],
-        labels: Pairing | Tensor | Mapping[str, Tensor] | None = None,
+        labels: Pairing | Tensor | Mapping[str, Any] | None = None,
         *,
         with_backward: bool = False,
     ) -> Tensor:

@@ -11,6 +11,7 @@ import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -59,13 +60,28 @@ def several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gather_batch(
-    batch: Mapping[str, Tensor], sizes: Sequence[int], device: torch.device
-) -> tuple[dict[str, Tensor], Shares]:
+def largest(numbers: Sequence[int], device: torch.device) -> list[int]:
+    """Return the largest of each number among all processes.
+
+    Args:
+        numbers: As many in every process.
+        device: Where the model is.
+
+    Returns:
+        One number for each.
+    """
+    group, where = _host_group(device.type)
+    most = torch.tensor(numbers, device=where)
+    dist.all_reduce(most, dist.ReduceOp.MAX, group=group)
+    found: list[int] = most.tolist()
+    return found
+
+
+def gather_batch(batch: Mapping[str, Any], sizes: Sequence[int], device: torch.device) -> tuple[dict[str, Any], Shares]:
     """Gather the labels of all processes' batches.
 
     Args:
-        batch: The labels of this process's batch by name, see `RankingCollator`.
+        batch: The labels of this process's batch by name, and their kind, see `RankingCollator`.
         sizes: Rows of each of its input columns.
         device: Where the model is.
 
@@ -75,9 +91,10 @@ def gather_batch(
     Raises:
         ValueError: If the batches of the processes have different columns or kinds of labels.
     """
-    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    kind = {name: value for name, value in batch.items() if name == "kind"}
+    batch = {name: tensor.to(device) for name, tensor in batch.items() if name not in kind}
     pieces = [(name, piece) for name in sorted(batch) for piece in _by_column(name, batch[name], sizes)]
-    messages = _exchange(_describe(sizes, pieces), device)
+    messages = _exchange(_describe(sizes, pieces, kind), device)
     shares = Shares([message[: len(sizes)] for message in messages], dist.get_rank())
 
     def extents(place: int) -> tuple[list[int], int]:
@@ -87,8 +104,8 @@ def gather_batch(
     if "label_codes" in batch:
         place = [name for name, _ in pieces].index("label_codes")
         everyone = _gather(batch.pop("label_codes"), extents(place)[0])
-        hot = _rename_columns(batch["multi_label"], pieces[place][1], everyone)
-        pieces = [(name, hot if name == "multi_label" else piece) for name, piece in pieces]
+        hot = _rename_columns(batch["label"], pieces[place][1], everyone)
+        pieces = [(name, hot if name == "label" else piece) for name, piece in pieces]
 
     gathered: dict[str, list[Tensor]] = {}
     for place, (name, piece) in enumerate(pieces):
@@ -99,7 +116,7 @@ def gather_batch(
     if "sample" in whole:  # each process has numbered the rows of its own batch
         rank = torch.arange(len(shares.rows)).repeat_interleave(torch.tensor([rows[0] for rows in shares.rows]))
         whole["sample"] = whole["sample"] + shares.sizes[0] * rank.to(device, non_blocking=True)
-    return whole, shares
+    return whole | kind, shares
 
 
 def _by_column(name: str, tensor: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
@@ -107,14 +124,14 @@ def _by_column(name: str, tensor: Tensor, sizes: Sequence[int]) -> Sequence[Tens
     return tensor.split(list(sizes[1:])) if name == "document_ids" and len(sizes) > 2 else [tensor]
 
 
-def _describe(sizes: Sequence[int], pieces: Sequence[tuple[str, Tensor]]) -> list[int]:
+def _describe(sizes: Sequence[int], pieces: Sequence[tuple[str, Tensor]], kind: Mapping[str, str]) -> list[int]:
     """Describe a batch: the columns' rows, then rows and width of each label, and a checksum of the rest at the end."""
     kinds = [(name, str(piece.dtype), piece.dim()) for name, piece in pieces]
     numbers = list(sizes)
     for _, piece in pieces:
         numbers += [len(piece), piece.shape[1] if piece.dim() > 1 else 1]
     padding = [0] * (_LONGEST - 1 - len(numbers))
-    return [*numbers, *padding, zlib.crc32(repr((len(sizes), kinds)).encode())]
+    return [*numbers, *padding, zlib.crc32(repr((len(sizes), kinds, kind)).encode())]
 
 
 def _exchange(message: list[int], device: torch.device) -> list[list[int]]:

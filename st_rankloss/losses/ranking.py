@@ -89,8 +89,9 @@ class RankingLoss(nn.Module):
 
     Raises:
         TypeError: If ``model`` is of another kind, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``block_size`` is below 1 or ``no_relevant`` unknown. In `forward`, before the model
-            runs: if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous.
+        ValueError: If ``block_size`` is below 1, ``no_relevant`` unknown or ``objective`` cannot use ``mixup``. In
+            `forward`, before the model runs: if labels are missing or do not fit the relevance, or
+            ``relevance=None`` is ambiguous.
 
     Inputs:
         +-------------------------------+-----------------------------------+---------------------------+
@@ -153,6 +154,8 @@ class RankingLoss(nn.Module):
             raise TypeError(f"mixup must be an EmbeddingMixup or None, got {mixup!r}.")
         self.model = model
         self.objective = ApproxNDCG() if objective is None else as_objective(objective)
+        if mixup is not None:
+            _check_mixed(self.objective)
         self.relevance = None if relevance is None else as_relevance(relevance)
         self.similarity_fct = similarity_fct
         self.symmetric = symmetric
@@ -172,7 +175,7 @@ class RankingLoss(nn.Module):
     def forward(
         self,
         sentence_features: Iterable[Mapping[str, Any]],
-        labels: Tensor | Mapping[str, Tensor] | None = None,
+        labels: Tensor | Mapping[str, Any] | None = None,
     ) -> Tensor | LossParts:
         """Compute the loss of a batch.
 
@@ -189,7 +192,7 @@ class RankingLoss(nn.Module):
         return self._compute([embed(self.model, column) for column in features], pairing)
 
     def compute_loss_from_embeddings(
-        self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Tensor] | None = None
+        self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Any] | None = None
     ) -> Tensor | LossParts:
         """Compute the loss from the columns' embeddings; see `forward`.
 
@@ -202,7 +205,7 @@ class RankingLoss(nn.Module):
         """
         return self._compute(embeddings, self._pair([len(column) for column in embeddings], labels))
 
-    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Tensor] | None) -> Pairing:
+    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
         """Find out what is relevant to what, before the model runs."""
         if not sizes or 0 in sizes:
             raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
@@ -286,12 +289,12 @@ class RankingLoss(nn.Module):
                 "samples together, or a larger batch.",
                 stacklevel=2,
             )
-        counts = defined if self.no_relevant != "zero" else defined.new_tensor(queries)
         directions = [slice(0, 1), slice(1, None)][: 1 + self.symmetric]
         means = torch.zeros_like(columns[0].parts)
         for direction in directions:
             total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
-            means = means + total * (len(shares.rows) / len(directions)) / counts[direction].sum().clamp_min(1)
+            count = sum(queries[direction]) if self.no_relevant == "zero" else defined[direction].sum().clamp_min(1)
+            means = means + total * (len(shares.rows) / len(directions)) / count
         parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 
@@ -327,6 +330,16 @@ class RankingLoss(nn.Module):
     year={2010}
 }
 """
+
+
+def _check_mixed(objective: Objective) -> None:
+    """Raise ValueError if an objective reads one column or two, but not with mixed documents."""
+    for sizes in ([1], [1, 1]):
+        try:
+            objective.check_columns(sizes)
+        except ValueError:
+            continue
+        objective.check_columns(sizes, mixed=True)
 
 
 def _direction(

@@ -13,8 +13,8 @@ from st_rankloss.labels import LABEL_KINDS
 Labels = Tensor | dict[str, Tensor]
 """Labels of queries or of documents: one tensor, or several by name, with a row each."""
 
-Batch = Mapping[str, Tensor]
-"""What a batch says of itself beside its inputs, by name; see the collators."""
+Batch = Mapping[str, Any]
+"""What a batch says of itself beside its inputs: tensors by name, and the ``kind`` of its labels; see the collators."""
 
 UNJUDGED = float("nan")
 """The relevance of a document that nobody has judged: it is taken out of the query's list."""
@@ -100,19 +100,16 @@ def as_relevance(relevance: Relevance | Callable[[Any, Any], Tensor]) -> Relevan
 def label_of(batch: Batch, relevance: Relevance) -> Tensor | None:
     """Return a batch's label tensor, or None; raise ValueError if it is of a kind that ``relevance`` does not read.
 
-    Labels stand under the name of their kind; under ``label`` where nobody has declared one, as from the collator of
-    sentence-transformers.
+    Where nobody has declared a kind, as in batches of the collator of sentence-transformers, any will do.
     """
-    kind = next((kind for kind in LABEL_KINDS if kind in batch), None)
-    if kind is None:
-        return batch.get("label")
-    if kind not in relevance.reads:
+    kind = batch.get("kind")
+    if kind is not None and kind not in relevance.reads:
         wanted = " or ".join(map(repr, relevance.reads))
         raise ValueError(
             f"{relevance!r} reads labels of the kind {wanted}, got {kind!r}: train with RankingTrainer, which reads "
             f"labels as the loss needs them, or set RankingCollator's label_kind to {wanted}."
         )
-    return batch[kind]
+    return batch.get("label")
 
 
 def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from st_rankloss.labels import LABEL_KINDS
 from st_rankloss.relevance.base import Batch, Relevance
 from st_rankloss.relevance.labels import Classes, Hierarchy, MultiLabel, Numeric
 from st_rankloss.relevance.lists import Lists, Pairs
@@ -50,8 +49,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
         >>> choose_relevance({}, [32, 32])
         Pairs(off_diagonal=0.0)
     """
-    kind, columns = next((kind for kind in LABEL_KINDS if kind in batch), "label"), len(sizes)
-    label = batch.get(kind)
+    label, kind, columns = batch.get("label"), batch.get("kind"), len(sizes)
     if "query_ids" in batch:
         raise ValueError("relevance=None cannot know the judgements behind ids: pass relevance=Qrels(qrels).")
     if "sample" in batch:  # views of samples, by ViewsCollator
@@ -71,7 +69,7 @@ _OF_KIND: dict[str, Relevance] = {"class": Classes(), "path": Hierarchy(), "mult
 """What labels of a kind mean where every row is a sample with a label of its own."""
 
 
-def _of_samples(label: Tensor | None, kind: str) -> Relevance:
+def _of_samples(label: Tensor | None, kind: str | None) -> Relevance:
     if label is None:
         raise ValueError(
             "relevance=None needs labels for a single input column: the dataset needs a column called label, "
@@ -89,10 +87,10 @@ def _of_samples(label: Tensor | None, kind: str) -> Relevance:
     )
 
 
-def _ambiguous(columns: int, label: Tensor | None, kind: str) -> str:
-    described = "no labels" if label is None else f"labels of {_describe(label)}"
+def _ambiguous(columns: int, label: Tensor | None, kind: str | None) -> str:
+    described = "no labels" if label is None else f"labels of {_describe(label)}" + (f" ({kind})" if kind else "")
     return (
-        f"relevance=None is ambiguous for {columns} input columns and {described} ({kind}): pass "
+        f"relevance=None is ambiguous for {columns} input columns and {described}: pass "
         "relevance=Classes() if labels are classes of the rows, Hierarchy() or MultiLabel() if they are "
         "levels or label sets, Numeric() if they are numbers, Vectors() if they are vectors, Pairs() if they score "
         "each row's first document."

@@ -50,10 +50,33 @@ def test_shards_accumulate_gradients(in_processes, alone):
     assert deviation_of(in_processes, alone, "fsdp_accumulation", "accumulation") < EXACT
 
 
+def test_a_model_in_shards_is_saved_whole_after_training(in_processes):
+    main, other = in_processes("fsdp_saved")
+    assert torch.equal(main["parameters"], main["sharded"])
+    for found in (main, other):
+        assert "save_strategy must be 'no' under FSDP2, got" in found["refusal"]
+
+
 def test_bf16_differs_by_less_than_its_own_rounding(in_processes, alone):
     rounding = (alone("bf16") - alone("lists/plain")).abs().max()
     assert rounding > EXACT
     assert deviation_of(in_processes, alone, "bf16") < rounding
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_split_batches_are_those_of_one_process_for_every_sampler(in_processes, alone, sampler):
+    assert deviation_of(in_processes, alone, f"split/{sampler}") < EXACT
+
+
+def test_several_datasets_train_alike_where_batches_are_split(in_processes, alone):
+    assert deviation_of(in_processes, alone, "several_datasets") < EXACT
+
+
+def test_what_would_mix_datasets_or_wait_for_ever_is_refused(in_processes):
+    for found in in_processes("refusals"):
+        assert "gather_across_devices=True with several datasets needs accelerator_config" in found["datasets"]
+        assert "dataloader_drop_last must be True on several processes, got False and 11 batches" in found["batches"]
+        assert "dataloader_drop_last must be True on several processes, got False and 6 batches" in found["split"]
 
 
 @pytest.mark.parametrize("name", STREAMED)

@@ -11,7 +11,7 @@ import functools
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ class Training:
     """Makes it of the model's preprocessing."""
     arguments: dict[str, Any] = field(default_factory=dict)
     streaming: bool = False
+    several: Mapping[str, Training] = field(default_factory=dict)
+    """Instead: datasets by name."""
 
 
 def distance(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
@@ -205,12 +207,18 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
         setattr(args, name, value)
     if args.fsdp:
         pretend_to_have_accelerators()
+
+    def loss_of(training: Training) -> RankingLoss:
+        return training.loss(model, training.relevance, **{"gather_across_devices": True} | training.options)
+
     dataset = Dataset.from_dict(training.columns)
+    several = training.several
     trainer = RankingTrainer(
         model=model,
         args=args,
-        train_dataset=dataset.to_iterable_dataset() if training.streaming else dataset,
-        loss=training.loss(model, training.relevance, **{"gather_across_devices": True} | training.options),
+        train_dataset={name: Dataset.from_dict(part.columns) for name, part in several.items()}
+        or (dataset.to_iterable_dataset() if training.streaming else dataset),
+        loss={name: loss_of(part) for name, part in several.items()} or loss_of(training),
         data_collator=training.collator and training.collator(model.preprocess),
         **evaluation,
     )
@@ -237,11 +245,11 @@ def whole(parameter: torch.Tensor) -> torch.Tensor:
     return full
 
 
-def train(training: Training, folder: Path, steps: int = STEPS, **more: Any) -> torch.Tensor:
+def train(training: Training, folder: Path, steps: int | None = STEPS, **more: Any) -> torch.Tensor:
     """Train and return the parameters."""
     trainer = trainer_of(training, folder, **more)
     trainer.train()
-    assert trainer.state.global_step == steps, trainer.state.global_step
+    assert steps is None or trainer.state.global_step == steps, trainer.state.global_step
     return parameters_of(trainer.model)
 
 
@@ -293,6 +301,48 @@ def evaluated(training: Training, folder: Path, **more: Any) -> dict[str, Any]:
     return {"parameters": parameters_of(trainer.model), "evaluations": kept}
 
 
+def several_datasets(folder: Path, **more: Any) -> torch.Tensor:
+    """Train on datasets of the same form, each with a loss of its own."""
+    lists = of_every_relevance()["lists"]
+    names = {"one": lists, "other": replace(lists, columns={n: c[::-1] for n, c in lists.columns.items()})}
+    return train(replace(lists, several=names, arguments={"max_steps": 4} | SPLIT | more), folder, steps=4)
+
+
+def refusals(folder: Path) -> dict[str, str]:
+    """Return what several processes are told where they would mix datasets, or wait for each other."""
+    lists = of_every_relevance()["lists"]
+    unequal = functools.partial(train, longer(lists, ROWS + 3))
+    wrong = {
+        "datasets": functools.partial(several_datasets, accelerator_config=None),
+        "batches": functools.partial(unequal, dataloader_drop_last=False),
+        "split": functools.partial(unequal, dataloader_drop_last=False, **SPLIT),
+    }
+    return {name: message_of(run, folder) for name, run in wrong.items()}
+
+
+def message_of(run: Callable[[Path], Any], folder: Path) -> str:
+    try:
+        run(folder)
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
+def saved(training: Training, folder: Path, **more: Any) -> dict[str, Any]:
+    """Train in shards; return the parameters of an unsharded model with the whole state, and what checkpoints say."""
+    trainer = trainer_of(training, folder, **more)
+    trainer.train()
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    model = copy.deepcopy(base_model(folder))
+    if trainer.is_world_process_zero():
+        model.load_state_dict(state)
+    refusal = message_of(functools.partial(train, training, save_strategy="steps", **more), folder)
+    return {"parameters": parameters_of(model), "sharded": parameters_of(trainer.model), "refusal": refusal}
+
+
+SPLIT = {"accelerator_config": {"split_batches": True}, "per_device_train_batch_size": BATCH}
+"""Each process gets a part of the batches that a lone process would have, not batches of its own."""
+
 SAMPLERS = {
     "default": ("classes", "batch_sampler"),
     "no_duplicates": ("classes", "no_duplicates"),
@@ -311,37 +361,66 @@ STREAMED = (
 
 
 def all_runs() -> dict[str, Callable[[Path], Any]]:
-    """Return what runs in one process and in two, by name."""
+    """Return what runs in one process and in two, by name; FSDP last, which leaves its mark on the environment."""
     trainings = of_every_relevance()
-    runs: dict[str, Callable[[Path], Any]] = {}
+    return (
+        _runs_of_relevances(trainings) | _runs_of_options(trainings) | _runs_of_samplers(trainings)
+        | _runs_in_shards(trainings)
+    )  # fmt: skip
+
+
+Runs = dict[str, Callable[[Path], Any]]
+
+
+def _runs_of_relevances(trainings: Mapping[str, Training]) -> Runs:
+    runs: Runs = {}
     for name, training in trainings.items():
         runs[f"{name}/plain"] = functools.partial(train, training)
         if training.loss is ANDCGLoss:
             runs[f"{name}/cached"] = functools.partial(train, replace(training, loss=cached))
-    lists = trainings["lists"]
-    runs["accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2)
-    runs["bf16"] = functools.partial(train, lists, bf16=True)
-    runs["workers"] = functools.partial(train, lists, dataloader_num_workers=1)
-    for rows in (ROWS + 3, ROWS + 5):
-        runs[f"dropped_tail_of_{rows - ROWS}"] = functools.partial(train, longer(lists, rows))
-    runs["last_batch_of_5"] = functools.partial(train, longer(lists, ROWS + 5), steps=6, dataloader_drop_last=False)
     for name in STREAMED:
         training = replace(trainings[name], streaming=True, arguments={"max_steps": STEPS})
         runs[f"streamed/{name}"] = functools.partial(train, training)
         in_memory = replace(trainings[name], arguments={"batch_sampler": in_order})
         runs[f"in_order/{name}"] = functools.partial(train, in_memory)
+    return runs
+
+
+def _runs_of_options(trainings: Mapping[str, Training]) -> Runs:
+    lists = trainings["lists"]
+    return {
+        "accumulation": functools.partial(train, lists, steps=3, gradient_accumulation_steps=2),
+        "bf16": functools.partial(train, lists, bf16=True),
+        "workers": functools.partial(train, lists, dataloader_num_workers=1),
+        "dropped_tail_of_3": functools.partial(train, longer(lists, ROWS + 3)),
+        "dropped_tail_of_5": functools.partial(train, longer(lists, ROWS + 5)),
+        "last_batch_of_5": functools.partial(train, longer(lists, ROWS + 5), steps=6, dataloader_drop_last=False),
+        "several_datasets": several_datasets,
+        "refusals": refusals,
+        "evaluated/lists": functools.partial(evaluated, lists),
+        "evaluated/classes": functools.partial(evaluated, trainings["classes"]),
+    }
+
+
+def _runs_of_samplers(trainings: Mapping[str, Training]) -> Runs:
+    runs: Runs = {}
     for name, (case, sampler) in SAMPLERS.items():
-        training = replace(longer(trainings[case], 2 * ROWS), arguments={"batch_sampler": sampler})
+        training = replace(trainings[case], arguments={"batch_sampler": sampler})
+        split = replace(training, arguments=training.arguments | SPLIT)
+        runs[f"split/{name}"] = functools.partial(train, split, steps=None)
         for epoch in (0, 1):
-            runs[f"resumed/{name}/{epoch}"] = functools.partial(resumed, training, epoch=epoch)
-    for name in ("lists", "classes"):
-        runs[f"evaluated/{name}"] = functools.partial(evaluated, trainings[name])
-    for name, training in trainings.items():
-        runs[f"{name}/fsdp"] = functools.partial(train, training, **SHARDED)
-    for name in ("pairs", "classes"):
+            runs[f"resumed/{name}/{epoch}"] = functools.partial(resumed, longer(training, 2 * ROWS), epoch=epoch)
+    return runs
+
+
+def _runs_in_shards(trainings: Mapping[str, Training]) -> Runs:
+    lists = trainings["lists"]
+    runs: Runs = {f"{name}/fsdp": functools.partial(train, trainings[name], **SHARDED) for name in trainings}
+    for name in ("pairs", "classes", "lists"):
         runs[f"{name}/fsdp_cached"] = functools.partial(train, replace(trainings[name], loss=cached), **SHARDED)
     runs["fsdp_accumulation"] = functools.partial(train, lists, steps=3, gradient_accumulation_steps=2, **SHARDED)
     runs["fsdp_evaluated"] = functools.partial(evaluated, lists, **SHARDED)
+    runs["fsdp_saved"] = functools.partial(saved, lists, **SHARDED)
     return runs
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from st_rankloss.functional.ndcg import approx_ndcg
 from st_rankloss.functional.ranks import soft_rank
-from st_rankloss.kernels import choice, grid
+from st_rankloss.kernels import choice, grid, relevant
 from st_rankloss.kernels.dense import dense_sum
 from st_rankloss.kernels.grid import grid_sum
 from st_rankloss.kernels.relevant import relevant_sum
@@ -192,7 +192,7 @@ def test_a_second_derivative_is_refused_rather_than_wrong(kernel):
 def test_the_grids_constants_made_without_autograd_serve_training_too():
     """They are cached: tensors made under inference mode would be refused by autograd later."""
     similarity, columns, weights = torch.rand(2, 40), torch.arange(40).expand(2, 40), torch.ones(2, 40)
-    for cache in (grid._spline_pieces, grid._cached_spectrum):
+    for cache in (grid._spline_pieces, grid._small_spectrum):
         cache.cache_clear()
     with torch.inference_mode():
         first = 1 + grid_sum(similarity, columns, 0.05, weights)
@@ -458,25 +458,153 @@ def ran(monkeypatch) -> list[str]:
     return names
 
 
-def test_beyond_the_grids_reach_auto_looks_at_every_pair(ran):
-    similarity = torch.zeros(1, 600)
-    similarity[0, 0], similarity[0, 1] = 1e6, 20
-    ranks = soft_rank(similarity, 0.05)
-    assert ran == ["relevant"]
-    assert ranks[0, :2].tolist() == pytest.approx([1, 2])
-    soft_rank(similarity.clamp_max(20), 0.05)
-    assert ran == ["relevant", "grid"]
+@pytest.mark.parametrize(
+    ("spread", "size", "ranked", "method"),
+    [
+        (40, 1024, 256, "grid"),
+        (1_000, 1024, 256, "grid"),
+        (10_000, 1024, 256, "relevant"),  # 30,000 nodes
+        (10_000, 1024, 512, "relevant"),
+        (3_000, 4096, 4096, "grid"),
+        (100_000, 4096, 256, "relevant"),
+        (100_000, 2048, 2048, "relevant"),
+        (100, 4096, 4, "relevant"),
+    ],
+)
+def test_the_more_temperatures_similarities_range_over_the_more_ranked_documents_a_grid_needs(
+    spread, size, ranked, method, ran
+):
+    similarity = spread * torch.rand(32, size)
+    similarity[:, 0], similarity[:, 1] = 0, spread
+    soft_rank(similarity, 1.0, wanted=torch.arange(size).expand(32, size) < ranked)
+    assert ran == [method]
 
 
-@pytest.mark.parametrize("spread", [1e4, 1e6, 1e9])
-def test_a_grid_too_coarse_for_its_range_still_counts(spread):
-    similarity = torch.rand(1, 300, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    wide = torch.cat([similarity, torch.tensor([[spread]])], 1)
-    ranks = soft_rank(wide, 1e-4, method="grid")
-    (gradient,) = torch.autograd.grad(ranks.sum(), similarity)
-    assert ranks.min() >= 1
-    assert ranks.max() <= 301
-    assert gradient.isfinite().all()
+@pytest.mark.parametrize("outlier", [1e3, 1e6, 1e9])
+def test_an_outlier_costs_a_grid_no_nodes(outlier, ran):
+    similarity = 0.3 + 0.1 * torch.randn(8, 1024)
+    similarity[:, 0] = outlier
+    layout = grid._lay(similarity, 0.05)
+    assert layout.nodes <= 16 * (layout.order + 20)
+    soft_rank(similarity, 0.05)
+    assert ran == ["grid"]
+
+
+@pytest.mark.parametrize("spread", [10, 1e3, 1e5, 1e7])
+@pytest.mark.parametrize("size", [64, 1024])
+@pytest.mark.parametrize("kernel", ["relevant", "grid"])
+def test_memory_is_bounded_whatever_the_range(kernel, size, spread, monkeypatch):
+    """The nodes, or pairs, of the rows that are handled together; those of a single row may be more."""
+    largest = [0]
+    for name in ("_differences", "_spread"):
+        module = relevant if name == "_differences" else grid
+        original = getattr(module, name)
+
+        def watched(*arguments, original=original):
+            made = original(*arguments)
+            largest.append(made.numel())
+            return made
+
+        monkeypatch.setattr(module, name, watched)
+    similarity = (spread * torch.rand(300, size)).requires_grad_()
+    KERNELS[kernel](similarity, torch.arange(size).expand(300, size), 1.0, torch.ones(300, size)).sum().backward()
+    row = size if kernel == "relevant" else grid.count_nodes(min(spread, 20 * size), torch.float32)
+    assert 0 < max(largest) <= max(2**18, row)
+
+
+# --- similarities of any range -----------------------------------------------------------------------------------
+
+
+def wide(kind: str, size: int) -> tuple[Tensor, float]:
+    """Float32 similarities of two queries, and a temperature that is small beside their range."""
+    draws = torch.randn(2, size, generator=torch.Generator().manual_seed(size))
+    if kind == "dot-products":  # of N(0, 1)^384
+        return 384**0.5 * draws, 0.05
+    if kind == "spread-100":
+        return 100 * draws, 0.05
+    if kind == "outlier":
+        draws = 0.3 + 0.1 * draws
+        draws[:, 0], draws[:, 1] = 1000, -1e6
+        return draws, 0.05
+    if kind == "far-apart":
+        return draws.argsort(1).float() * 1.5, 0.05
+    centres = 1000 * torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    near = centres.gather(1, torch.arange(size).remainder(8).expand(2, size))
+    return near + 0.1 * draws, 0.05  # clusters
+
+
+WIDE = ["dot-products", "spread-100", "outlier", "far-apart", "clusters"]
+
+
+def sums_and_gradient(kernel, similarity, temperature, function, upstream):
+    similarity = similarity.detach().requires_grad_()
+    columns = torch.arange(similarity.shape[1]).expand(similarity.shape)
+    sums = KERNELS[kernel](similarity, columns, temperature, torch.ones_like(similarity), function)
+    return sums.detach().double(), torch.autograd.grad(sums, similarity, upstream.to(sums.dtype))[0].double()
+
+
+@functools.cache
+def wide_pairs(kind: str, size: int, function: str) -> tuple[Tensor, Tensor]:
+    """Sums and gradient by ``dense_sum`` in float64."""
+    similarity, temperature = wide(kind, size)
+    return sums_and_gradient("dense", similarity.double(), temperature, function, upstream_of(2 * size).view(2, -1))
+
+
+def check_wide(kernel, kind, size, function, *, tolerance):
+    similarity, temperature = wide(kind, size)
+    upstream = upstream_of(2 * size).view(2, -1)
+    sums, gradient = sums_and_gradient(kernel, similarity, temperature, function, upstream)
+    expected_sums, expected_gradient = wide_pairs(kind, size, function)
+    assert (sums - expected_sums).abs().max() <= 1e-6 * max(size, expected_sums.max().item())
+    # As above: a gradient that vanishes because everything is far apart is off by roundings of a slope.
+    roundings = 2**-23 * upstream.norm() / (4 * temperature)
+    assert (gradient - expected_gradient).norm() <= max(tolerance * expected_gradient.norm(), roundings)
+    if kind != "far-apart" or function == "softplus":
+        assert roundings < 1e-3 * expected_gradient.norm(), "the exception must not be the rule"
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "softplus"])
+@pytest.mark.parametrize("size", [64, 1024])
+@pytest.mark.parametrize("kind", WIDE)
+@pytest.mark.parametrize("kernel", ["relevant", "grid"])
+def test_similarities_of_any_range_have_the_sums_and_gradients_of_float64(kernel, kind, size, function):
+    check_wide(kernel, kind, size, function, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "softplus"])
+@pytest.mark.parametrize("kind", WIDE)
+def test_the_grid_is_far_tighter_on_float64_of_any_range(kind, function):
+    similarity, temperature = wide(kind, 256)
+    upstream = upstream_of(512).view(2, -1)
+    sums, gradient = sums_and_gradient("grid", similarity.double(), temperature, function, upstream)
+    expected_sums, expected_gradient = wide_pairs(kind, 256, function)
+    assert (sums - expected_sums).abs().max() <= 1e-10 * max(256, expected_sums.max().item())
+    steepest = upstream.norm() / (4 * temperature)
+    assert (gradient - expected_gradient).norm() <= 1e-10 * max(steepest, expected_gradient.norm())
+
+
+@pytest.fixture
+def unread(monkeypatch) -> None:
+    """Take the CPU for a device whose values the host does not read: assertions are then made at once."""
+    monkeypatch.setattr(grid, "reads_back", lambda device: False)
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "softplus"])
+@pytest.mark.parametrize(("kind", "size"), [(kind, 256) for kind in WIDE if kind != "far-apart"] + [("far-apart", 250)])
+def test_where_the_range_is_not_read_the_grid_is_as_exact(kind, size, function, unread):
+    check_wide("grid", kind, size, function, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dot-products", "outlier", "clusters"])
+def test_where_the_range_is_not_read_a_thousand_documents_fit_too(kind, unread):
+    check_wide("grid", kind, 1024, "sigmoid", tolerance=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["spread-100", "far-apart"])
+def test_where_the_range_is_not_read_what_would_not_fit_is_refused(kind, unread):
+    similarity, temperature = wide(kind, 1024)
+    with pytest.raises(RuntimeError, match="range too widely for method='grid' on a GPU.* pass method='relevant'"):
+        soft_rank(similarity, temperature, method="grid")
 
 
 # --- softplus ----------------------------------------------------------------------------------------------

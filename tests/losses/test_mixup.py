@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from st_rankloss import ANDCGLoss, RankingLoss, SoftmaxCrossEntropy
+from st_rankloss import ANDCGLoss, CachedRankingLoss, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.losses import EmbeddingMixup
+from st_rankloss.objectives import CoSENT, Focal, InfoNCE, MVInfoNCE, OverPairs, SoftSpearman
 from tests.models import SHAPES, Passing, columns_of, random_columns
 
 
@@ -93,3 +94,29 @@ def test_the_model_card_tells_of_it():
     assert "mixup" not in ANDCGLoss(Passing()).get_config_dict()
     card = ANDCGLoss(Passing(), mixup=EmbeddingMixup(0.5)).get_config_dict()
     assert card["mixup"] == "EmbeddingMixup(share=0.5, alpha=1.0, labels=False)"
+
+
+@pytest.mark.parametrize("make", [RankingLoss, CachedRankingLoss])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        OverPairs(SoftSpearman()),
+        SoftSpearman() + OverPairs(CoSENT()),
+        Focal(OverPairs(InfoNCE())),
+        0.1 * MVInfoNCE() + InfoNCE(),
+    ],
+    ids=repr,
+)
+def test_objectives_that_cannot_use_mixtures_refuse_them_at_construction(make, objective):
+    with pytest.raises(ValueError, match="OverPairs .* leave mixup out|MVInfoNCE needs .* without mixup"):
+        make(Passing(), objective, mixup=EmbeddingMixup())
+    make(Passing(), objective)
+
+
+def test_an_objective_of_three_columns_may_use_mixtures():
+    class OfThree(InfoNCE):
+        def check_columns(self, sizes, *, lists=False, mixed=False):
+            if len(sizes) < 3:
+                raise ValueError("needs three columns")
+
+    RankingLoss(Passing(), OfThree(), mixup=EmbeddingMixup())

@@ -100,7 +100,7 @@ def test_rows_without_a_label_are_mentioned(relevance, label):
 )
 def test_labels_of_another_kind_are_refused_by_name(relevance, kind):
     with pytest.raises(ValueError, match=rf"reads labels of the kind '{relevance.reads[0]}', got '{kind}'"):
-        relevance.pair({kind: torch.ones(2)}, [2])
+        relevance.pair({"label": torch.ones(2), "kind": kind}, [2])
 
 
 @st.composite

@@ -54,15 +54,11 @@ def several_classes_with_company(dataset, batch, per_class=4):
     assert short <= 3  # cut at either end of the batch, or short of a row
 
 
-def relatives_at_every_level(dataset, batch, levels):
-    paths = [tuple(path) for path in dataset[batch]["label"]]
-    prefixes = [Counter(path[:level] for path in paths) for level in range(levels + 1)]
-    without = 0
-    for path in paths:
-        counts = [prefixes[level][path[:level]] for level in range(levels + 1)]
-        others = all(wider > narrower for wider, narrower in zip(counts, counts[1:], strict=False))
-        without += not (others and counts[-1] > 1)
-    assert without <= 0.2 * len(paths)  # of groups cut at either end of the batch
+def company_at_its_level(dataset, batch, levels):
+    """A batch is of several coarsest classes, and no row is alone in its finest class."""
+    paths = [tuple(path[:levels]) for path in dataset[batch]["label"]]
+    assert len({path[0] for path in paths}) > 1
+    assert min(Counter(paths).values()) > 1
 
 
 def relatives_in_the_module(dataset, batch):
@@ -101,8 +97,8 @@ CASES = {
     "class_names": (
         samplers.classes(2), table([f"c{c}" for c in CLASS]), 16, lambda *of: several_classes_with_company(*of, 2)
     ),
-    "hierarchy": (samplers.hierarchy((2, 2, 2)), table(PATHS), 64, lambda d, b: relatives_at_every_level(d, b, 3)),
-    "two_levels": (samplers.hierarchy((2, 4)), table(PATHS), 48, lambda d, b: relatives_at_every_level(d, b, 2)),
+    "hierarchy": (samplers.hierarchy((2, 2, 2)), table(PATHS), 64, lambda d, b: company_at_its_level(d, b, 3)),
+    "two_levels": (samplers.hierarchy((2, 4)), table(PATHS), 48, lambda d, b: company_at_its_level(d, b, 2)),
     "objects": (samplers.hierarchy((2, 2)), table(OBJECTS), 16, relatives_in_the_module),
     "multi_label": (samplers.multi_label(2), table(SETS), 16, shared_labels),
     "multi_hot": (samplers.multi_label(4), table(HOT), 16, shared_labels),
@@ -226,6 +222,102 @@ def test_the_training_arguments_can_be_saved(case, tmp_path):
 # What is particular to one of them.
 
 
+def test_two_classes_of_unequal_size_meet_in_every_batch():
+    labels = [0] * 501 + [1] * 499
+    sampler = samplers.classes()(Dataset.from_dict({"label": labels}), 8, valid_label_columns=LABELS)
+    for batches in epochs(sampler, 5):
+        counts = [Counter(labels[i] for i in batch) for batch in batches]
+        assert len(counts) == 125
+        assert sum(count == {0: 4, 1: 4} for count in counts) >= 124
+        assert all(min(count[0], count[1]) >= 2 for count in counts)
+
+
+def test_a_batch_too_small_for_a_third_group_is_no_obstacle():
+    labels = ["a"] * 3 + ["b"] * 4
+    sampler = samplers.classes(2)(Dataset.from_dict({"label": labels}), 4, valid_label_columns=LABELS)
+    for batches in epochs(sampler, 5):
+        assert [sorted(labels[i] for i in batch) for batch in batches] == [["a", "a", "b", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("counts", "used"), [([980, 20], 320), ([9500, 500], 8000), ([9000, 900, 100], 10000), ([995, 5], 64)]
+)
+def test_rows_that_the_other_classes_cannot_accompany_sit_out_and_are_counted(counts, used, caplog):
+    labels = [name for name, count in enumerate(counts) for _ in range(count)]
+    with caplog.at_level(logging.WARNING, logger="st_rankloss"):
+        sampler = samplers.classes(4)(Dataset.from_dict({"label": labels}), 32, valid_label_columns=LABELS)
+    assert sum(map(len, sampler)) == used
+    text = f"{len(labels) - used} of {len(labels)} rows sit out of each epoch, in turn: the labels in 'label', of"
+    assert (text in caplog.text) == (used < len(labels))
+
+
+def test_no_path_is_alone_at_its_level_where_some_end_early():
+    draw = random.Random(0)
+    paths = [[draw.randrange(4), -1 if draw.random() < 0.02 else draw.randrange(3)] for _ in range(500)]
+    sampler = samplers.hierarchy((1, 2))(Dataset.from_dict({"label": paths}), 8, valid_label_columns=LABELS)
+    everywhere = Counter(map(tuple, paths))
+    for batches in epochs(sampler, 5):
+        for batch in batches:
+            here = Counter(tuple(paths[i]) for i in batch)
+            assert len({paths[i][0] for i in batch}) >= 2
+            assert all(here[path] > 1 or -1 in path or everywhere[path] == 1 for path in here)
+            coarse = Counter(paths[i][0] for i in batch)
+            assert min(coarse.values()) >= 2
+
+
+@pytest.mark.parametrize(("case", "levels"), [("hierarchy", 3), ("two_levels", 2)])
+def test_most_paths_have_relatives_at_every_level(case, levels):
+    with_all = total = 0
+    for batches in epochs(make(case), 4):
+        for batch in batches:
+            paths = [tuple(PATHS[i][:levels]) for i in batch]
+            kin = [Counter(path[:level] for path in paths) for level in range(levels + 1)]
+            for path in paths:
+                counts = [kin[level][path[:level]] for level in range(levels + 1)]
+                with_all += all(wider > narrower for wider, narrower in zip(counts, counts[1:], strict=False))
+                total += 1
+    assert with_all > 0.8 * total
+
+
+def test_no_batch_of_paths_is_of_one_coarsest_class():
+    paths = [[i % 4, (i // 4) % 3] for i in range(500)]
+    sampler = samplers.hierarchy()(Dataset.from_dict({"label": paths}), 8, valid_label_columns=LABELS)
+    for batches in epochs(sampler, 20):
+        assert all(len({paths[i][0] for i in batch}) > 1 for batch in batches)
+
+
+def test_numbers_fill_batches_and_come_once():
+    draw = random.Random(1)
+    dataset = Dataset.from_dict({"label": [draw.random() for _ in range(5749)]})
+    for batches in epochs(samplers.numeric()(dataset, 1024, valid_label_columns=LABELS), 40):
+        assert [len(batch) for batch in batches] == [1024] * 5 + [629]
+        assert len({i for batch in batches for i in batch}) == 5749
+
+
+def test_few_numbers_off_the_median_are_spread_over_the_batches():
+    numbers = [0.0] * 230 + [1.0] * 10
+    dataset = Dataset.from_dict({"label": numbers})
+    for batches in epochs(samplers.numeric()(dataset, 24, valid_label_columns=LABELS), 10):
+        assert [sum(numbers[i] for i in batch) for batch in batches] == [1] * 10
+
+
+@pytest.mark.parametrize(("others", "logged"), [(10, False), (9, True)])
+def test_numbers_too_alike_for_every_batch_are_logged(others, logged, caplog):
+    dataset = Dataset.from_dict({"label": [0.0] * (240 - others) + [1.0] * others})
+    with caplog.at_level(logging.WARNING, logger="st_rankloss"):
+        samplers.numeric()(dataset, 24, valid_label_columns=LABELS)
+    assert (f"Only {others} of 240 rows in 'label' differ from the median, 0.0" in caplog.text) == logged
+
+
+def test_queries_with_more_rows_than_batches_take_turns(caplog):
+    queries = list("aaabbbcccd")
+    with caplog.at_level(logging.WARNING, logger="st_rankloss"):
+        sampler = samplers.lists()(Dataset.from_dict({"query": queries}), 4)
+    assert "3 of 10 rows sit out of each epoch, in turn" in caplog.text
+    for batches in epochs(sampler, 10):
+        assert [len({queries[i] for i in batch}) for batch in batches] == [4, 3] == [len(batch) for batch in batches]
+
+
 def test_no_class_comes_twice_in_a_batch_where_it_need_not():
     dataset = table([i % 12 for i in range(ROWS)])
     for batch in samplers.classes(4)(dataset, 24, valid_label_columns=LABELS):
@@ -316,15 +408,20 @@ def test_through_the_trainer_every_batch_has_company(tmp_path):
         (samplers.classes(4), CLASS, 4, "at least 8, got 4"),
         (samplers.classes(2), [1] * ROWS, 8, "at least two labels with two rows each in 'label', got 1"),
         (samplers.classes(2), list(range(ROWS)), 8, "at least two labels with two rows each in 'label', got 0"),
-        (samplers.classes(2), NUMBERS, 8, "needs classes in 'label', got the number"),
+        (samplers.classes(2), NUMBERS, 8, "column 'label' must hold a class .* got"),
         (samplers.classes(2), None, 8, "needs a label column, one of .* got a dataset of the columns"),
-        (samplers.hierarchy((2, 2)), CLASS, 8, "needs a path of 2 levels for each row in 'label', got"),
+        (samplers.hierarchy((2, 2)), CLASS, 8, "column 'label' must hold a path: a list of levels"),
         (samplers.hierarchy((2, 2, 2, 2)), PATHS, 32, "per_level has 4 levels, but paths in 'label' at most 3"),
-        (samplers.multi_label(2), CLASS, 8, "needs a set of labels for each row in 'label', got"),
+        (samplers.multi_label(2), CLASS, 8, "column 'label' must hold a set of labels"),
         (samplers.multi_label(2), [[str(i)] for i in range(ROWS)], 8, "at least two labels with two rows each"),
         (samplers.numeric(), [1.0] * ROWS, 8, "needs different numbers in 'label', got 1.0 in every row"),
-        (samplers.numeric(), ["a"] * ROWS, 8, "needs one number for each row in 'label', got 'a'"),
-        (samplers.numeric(), [float("nan")] * ROWS, 8, "needs finite numbers in 'label', got nan"),
+        (
+            samplers.numeric(),
+            ["a"] * ROWS,
+            8,
+            "column 'label' must hold a number, .* got 'a' in row 0: cast the column",
+        ),
+        (samplers.numeric(), [float("nan")] * ROWS, 8, "needs labels in 'label', got 240 rows without one"),
         (samplers.numeric(4), NUMBERS, 7, "batch_size must be at least 8, two quantiles' rows, got 7"),
         (samplers.lists("other"), None, 8, "column must be one of .*, got 'other'"),
         (samplers.qrels(), None, 8, "needs a column of query ids, whose name ends in _id, got the columns"),
