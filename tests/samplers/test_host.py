@@ -95,6 +95,16 @@ def test_dropping_the_last_batch_of_training_drops_no_row_of_an_evaluation(tmp_p
     assert [len(batch) for _, batch in trainer.loss.noted] == [5]
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_evaluate_all_rows_in_batches_of_one_size(tmp_path, processes):
+    sampler = (
+        trainer_of(RankingTrainer, tmp_path, evaluation_of([0] * 30 + [1] * 5)).get_eval_dataloader().batch_sampler
+    )
+    shards = [list(BatchSamplerShard(sampler, processes, rank, even_batches=True)) for rank in range(processes)]
+    assert {row for shard in shards for batch in shard for row in batch} == set(range(35))
+    assert len({tuple(map(len, shard)) for shard in shards}) == 1
+
+
 @BOTH
 def test_a_prediction_is_over_all_rows(tmp_path, trainer_class):
     loader = trainer_of(trainer_class, tmp_path).get_test_dataloader(evaluation_of([0] * 11))
