@@ -12,6 +12,7 @@ from sentence_transformers.base.losses import CachedLossMixin, has_static_embedd
 from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
 from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.base.model import BaseModel
+from sentence_transformers.base.model_card import get_losses
 from sentence_transformers.sentence_transformer.losses import (
     CachedGISTEmbedLoss,
     CachedMultipleNegativesRankingLoss,
@@ -43,6 +44,7 @@ __all__ = [
     "device_of",
     "dot_score",
     "embed",
+    "get_losses",
     "has_static_embedding_input",
     "infer_modality",
     "is_message_dict",

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
-from st_rankloss._host import LOSSES_OF_PAIRS, inner_loss
+from st_rankloss._host import LOSSES_OF_PAIRS, get_losses, inner_loss
 from st_rankloss.collators import RankingCollator, Reader
 from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses import RankingLoss
@@ -66,6 +66,18 @@ class RankingTrainer(SentenceTransformerTrainer):
                     "the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add the model card's callback, also where it cannot describe a dataset.
+
+        Args:
+            default_args_dict: The default training arguments.
+        """
+        try:
+            super().add_model_card_callback(default_args_dict)
+        except (TypeError, ValueError) as error:  # it measures every column, but no missing label and no array
+            logger.warning("The model card will not describe the datasets: %s", error)
+            self.model.model_card_data.set_losses(get_losses(self.loss))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Make the batches of this process, as SentenceTransformerTrainer does.

@@ -25,6 +25,11 @@ def test_every_relevance_trains_alike(in_processes, alone, name):
     assert deviation_of(in_processes, alone, name) < EXACT
 
 
+@pytest.mark.parametrize("name", [n for n in RUNS if n.startswith("gaps/")])
+def test_a_process_may_have_no_label_at_all(in_processes, alone, name):
+    assert deviation_of(in_processes, alone, name) < EXACT
+
+
 @pytest.mark.parametrize("loss", ["plain", "cached"])
 def test_without_gathering_it_is_other_training(in_processes, alone, loss):
     assert deviation_of(in_processes, alone, f"apart/{loss}") > 1e-3

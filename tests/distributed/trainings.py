@@ -253,6 +253,26 @@ def train(training: Training, folder: Path, steps: int | None = STEPS, **more: A
     return parameters_of(trainer.model)
 
 
+def with_gaps() -> dict[str, Training]:
+    """Trainings whose every other four rows have no label: each step, all rows of one of two processes.
+
+    The relevance is named: a batch without any label does not show which one the loss would choose.
+    """
+    trainings = of_every_relevance()
+    trainings["names"] = replace(trainings["names"], relevance=Classes())
+    found = {}
+    for name in ("classes_named", "names", "levels", "paths", "sets", "numbers", "lists"):
+        training = trainings[name]
+        label = "labels" if "labels" in training.columns else "label"
+        labels = [
+            ([None] * len(value) if name == "lists" else None) if row // 4 % 2 else value
+            for row, value in enumerate(training.columns[label])
+        ]
+        columns = training.columns | {label: labels}
+        found[name] = replace(training, columns=columns, arguments={"batch_sampler": in_order})
+    return found
+
+
 # What else happens in a training.
 
 
@@ -378,6 +398,8 @@ def _runs_of_relevances(trainings: Mapping[str, Training]) -> Runs:
         runs[f"{name}/plain"] = functools.partial(train, training)
         if training.loss is ANDCGLoss:
             runs[f"{name}/cached"] = functools.partial(train, replace(training, loss=cached))
+    for name, training in with_gaps().items():
+        runs[f"gaps/{name}"] = functools.partial(train, training)
     for name in STREAMED:
         training = replace(trainings[name], streaming=True, arguments={"max_steps": STEPS})
         runs[f"streamed/{name}"] = functools.partial(train, training)
