@@ -412,6 +412,7 @@ def _runs_of_options(trainings: Mapping[str, Training]) -> Runs:
     lists = trainings["lists"]
     return {
         "accumulation": functools.partial(train, lists, steps=3, gradient_accumulation_steps=2),
+        "start": lambda folder: parameters_of(base_model(folder)),
         "bf16": functools.partial(train, lists, bf16=True),
         "workers": functools.partial(train, lists, dataloader_num_workers=1),
         "dropped_tail_of_3": functools.partial(train, longer(lists, ROWS + 3)),

@@ -2,7 +2,7 @@
 
 Each case is drawn from its number alone: the number of rows, how unequal the classes are, what is missing, the
 settings, the batch size, ``drop_last``, the seed and 1 to 3 processes. The checks are written from the definitions, in
-plain Python. ``SAMPLER_CASES=20000`` in the environment raises the number of cases, shared out among the samplers.
+plain Python. ``RANKLOSS_CASES=20000`` in the environment raises the number of cases, shared out among the samplers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from st_rankloss import samplers
 from st_rankloss.samplers.neighbours import NeighboursSampler
 
-CASES = int(os.environ.get("SAMPLER_CASES", "2800"))
+CASES = int(os.environ.get("RANKLOSS_CASES", "2800"))
 COLUMN = "label"
 EPOCHS = 3
 MISSING = [None, -1]
