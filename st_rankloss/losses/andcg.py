@@ -17,7 +17,7 @@ class ANDCGLoss(RankingLoss):
     """Train on NDCG: make the order of similarities match the order of graded relevance.
 
     Args:
-        model: The SentenceTransformer to train.
+        model: The SentenceTransformer or SparseEncoder to train.
         relevance: What the labels mean, see `RankingLoss`; None chooses by columns and labels.
         temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or
             ``"auto"``, half the standard deviation of each query's similarities.
@@ -27,6 +27,7 @@ class ANDCGLoss(RankingLoss):
             ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
 
     Raises:
+        TypeError: As `RankingLoss`.
         ValueError: If ``temperature`` is not above 0, ``k`` or ``block_size`` below 1, or a name unknown.
 
     Example:

@@ -44,8 +44,8 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
     more; memory: that of a mini-batch, plus the embeddings, plus the loss's O(block · batch).
 
     Args:
-        model: The SentenceTransformer to train; none that starts with a StaticEmbedding, whose inputs are one
-            flat list of tokens.
+        model: The SentenceTransformer or SparseEncoder to train; not one that starts with a StaticEmbedding, whose
+            inputs are one flat list of tokens.
         objective: As in `RankingLoss`; a mixture's terms are returned as their sum.
         relevance: As in `RankingLoss`.
         mini_batch_size: Inputs embedded at once, at least 1: as many as memory allows.
@@ -56,6 +56,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
 
     Raises:
+        TypeError: As `RankingLoss`.
         ValueError: If the model starts with a StaticEmbedding, or a size is below 1; and as `RankingLoss`.
 
     Example:
@@ -186,7 +187,7 @@ class CachedANDCGLoss(CachedRankingLoss):
     """`ANDCGLoss` with the memory of a mini-batch, whatever the batch size; see `CachedRankingLoss`.
 
     Args:
-        model: The SentenceTransformer to train; none that starts with a StaticEmbedding.
+        model: The SentenceTransformer or SparseEncoder to train; not one that starts with a StaticEmbedding.
         relevance: As in `RankingLoss`.
         temperature: As in `ANDCGLoss`.
         gain: As in `ANDCGLoss`.
@@ -197,6 +198,7 @@ class CachedANDCGLoss(CachedRankingLoss):
         **options: What all losses share, see `RankingLoss`.
 
     Raises:
+        TypeError: As `RankingLoss`.
         ValueError: As `ANDCGLoss` and `CachedRankingLoss`.
 
     Example:
