@@ -3,17 +3,19 @@
 =================  ==========================  =====================================================================
 sampler            labels                      every batch
 =================  ==========================  =====================================================================
-`classes`          class                       has several classes, and each sample others of its class
-`hierarchy`        path, coarse to fine        has for each sample others at every level, as far as the data allow
-`multi_label`      set of labels               has for each sample others that share a label
+`classes`          class                       has several classes, and at least two rows of each
+`hierarchy`        path, coarse to fine        has several coarsest classes, and a partner for each row
+`multi_label`      set of labels               has several sets, and for each row others that share a label
 `numeric`          number                      spans the whole range of the numbers, evenly by quantiles
 `lists`, `qrels`   lists of grades, judgements has no query twice
-`neighbours`       any                         is a few clusters of texts that the model takes for similar
+`neighbours`       any                         is a few clusters of texts that the model places close together
 =================  ==========================  =====================================================================
 
-Each is a function of its settings that returns what the trainer calls with the dataset. No index comes twice in an
-epoch, the order depends on the seed and the epoch alone, and rows that can never take part are logged. On several
-processes each gets every n-th batch.
+Each is a function of its settings that returns what the trainer calls with the dataset. It keeps its promise in every
+batch or raises ValueError. All batches but the last are full, no row comes twice in an epoch, and the order depends on
+the seed and the epoch alone; the number of rows that sit out is logged. On several processes each gets every n-th
+batch. An evaluation is over all rows: in the same kind of batches where the evaluation set allows, else in batches of
+any rows, which is logged. Streaming datasets have no batch sampler.
 
 Example:
     ::
