@@ -11,6 +11,7 @@ from torch import Tensor
 
 from st_rankloss.labels import (
     LABEL_KINDS,
+    NO_CODE,
     Code,
     is_missing,
     is_multi_hot,
@@ -84,10 +85,11 @@ def encode_labels(
 
 def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[float]:
     """Read a row's grades, one for each of its documents (NaN where unjudged), or raise ValueError."""
-    if is_missing(plain(value)):
+    value = plain(value)
+    if is_missing(value):
         return [math.nan] * documents
     grades = read_grades(value, row, column)
-    if len(grades) != documents or not isinstance(plain(value), list):
+    if len(grades) != documents or not isinstance(value, list):
         raise ValueError(
             f"column {column!r} must hold a list of grades, a grade for each document, got {len(grades)} grades for "
             f"{documents} documents in row {row}."
@@ -131,18 +133,18 @@ def _encode_undeclared(labels: Sequence[Any], column: str, *, exact: bool) -> Te
 
 
 def _encode_classes(labels: Sequence[Any], column: str) -> Tensor:
-    """Code classes; -1 where there is none."""
+    """Code classes; `NO_CODE` where there is none."""
     classes = read_classes(labels, column)
     if not any(isinstance(code, str) for code in classes):
-        return torch.tensor([-1 if code is None else code for code in classes])
+        return torch.tensor([NO_CODE if code is None else code for code in classes])
     codes = encode_ids("" if code is None else code for code in classes)
-    return codes.masked_fill(torch.tensor([code is None for code in classes]), -1)
+    return codes.masked_fill(torch.tensor([code is None for code in classes]), NO_CODE)
 
 
 def _encode_paths(labels: Sequence[Any], column: str) -> Tensor:
-    """Code every level of a path by the path that leads to it; -1 where it has no such level."""
+    """Code every level of a path by the path that leads to it; `NO_CODE` where it has no such level."""
     paths = read_paths(labels, column)
-    codes = torch.full((len(paths), max(1, *map(len, paths))), -1)
+    codes = torch.full((len(paths), max(1, *map(len, paths))), NO_CODE)
     for i, path in enumerate(paths):
         codes[i, : len(path)] = encode_ids("\x1f".join(map(str, path[: level + 1])) for level in range(len(path)))
     return codes
@@ -160,7 +162,7 @@ def _encode_sets(
                 f"{hot.shape[1]} places: remove label_names, or name every label."
             )
         return {"label": hot}
-    sets = read_sets(labels, column, class_ids=class_ids)
+    sets = read_sets(labels, column, class_ids=True)  # what is not a multi-hot holds names or ids
     found = {name for row in sets for name in row or ()}
     # A batch without any label still needs a column: its name is one that no label has.
     names: Sequence[Code] = label_names if label_names is not None else sorted(found, key=str) or [""]
@@ -179,15 +181,14 @@ def _encode_sets(
 
 def _encode_grades(labels: Sequence[Any], column: str, list_sizes: Tensor | None) -> Tensor:
     """Pad each row's grades with NaN; one score per row makes a single dimension."""
-    if list_sizes is None and not any(isinstance(plain(value), list) for value in labels):
-        return torch.tensor([read_grades(value, row, column)[0] for row, value in enumerate(labels)])
-    if list_sizes is None:  # a grade per document column, so that every row has the same number
-        width = next(len(plain(value)) for value in labels if isinstance(plain(value), list))
-        sizes = [width] * len(labels)
-    else:
-        sizes = list_sizes.tolist()
-    rows = [read_list_grades(value, row, column, sizes[row]) for row, value in enumerate(labels)]
+    values = [plain(value) for value in labels]
+    widths = [len(value) for value in values if isinstance(value, list)]
+    if list_sizes is None and not widths:
+        return torch.tensor([read_grades(value, row, column)[0] for row, value in enumerate(values)])
+    # Without lists of documents, a grade per document column: every row has the number that the first has.
+    sizes = [widths[0]] * len(values) if list_sizes is None else list_sizes.tolist()
+    rows = [read_list_grades(value, row, column, sizes[row]) for row, value in enumerate(values)]
     grades = torch.full((len(rows), max(map(len, rows))), torch.nan)
-    for row, values in enumerate(rows):
-        grades[row, : len(values)] = torch.tensor(values)
+    for row, own in enumerate(rows):
+        grades[row, : len(own)] = torch.tensor(own)
     return grades

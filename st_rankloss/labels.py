@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 
+NO_CODE = -1
+"""The code of a class, or of a level of a path, that is missing."""
+
 LABEL_KINDS = ("class", "path", "multi_label", "numbers", "grades")
 
 Code = str | int
@@ -75,7 +78,7 @@ def is_missing(value: Any, *, code: bool = False) -> bool:
         return True
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return math.isnan(value) or (code and value == -1)
+    return math.isnan(value) or (code and value == NO_CODE)
 
 
 def read_classes(rows: Sequence[Any], column: str) -> list[Code | None]:

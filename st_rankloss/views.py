@@ -72,9 +72,6 @@ class ViewsCollator(RankingCollator):
         """
         if not features:
             return {}
-        reader = self.readers.get(features[0].get("dataset_name"), self.readers.get(None))
-        if reader is not None and reader.host:
-            raise ValueError("ViewsCollator makes views for a RankingLoss, got a loss of sentence-transformers.")
         columns = [name for name in features[0] if name not in [*self.valid_label_columns, "dataset_name"]]
         if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
             raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")

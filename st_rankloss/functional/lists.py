@@ -43,7 +43,7 @@ def two_kinds(relevance: Tensor, judged: Tensor) -> Tensor:
 
 
 def two_kinds_beyond(k: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what tells which lists have two kinds of documents and more than k: else the first k are always alike."""
+    """Return the condition of two kinds of documents, and of more than k: otherwise the first k are always alike."""
 
     def cut(relevance: Tensor, judged: Tensor) -> Tensor:
         return two_kinds(relevance, judged) & (judged.sum(-1) > k)

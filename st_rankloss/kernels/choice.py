@@ -63,7 +63,7 @@ def _fastest(similarity: Tensor, ranked: int, temperature: float) -> str:
     span = span_of(similarity, temperature)
     if not is_wide(span, documents):
         return with_nodes(count_nodes(span, similarity.dtype))
-    sorting = 3 * documents  # which costs as much as so many nodes
+    sorting = 3 * documents  # the cost of sorting, in nodes
     if with_nodes(sorting) != "grid":
         return with_nodes(sorting)
     return with_nodes(sorting + count_nodes(nearest_span(similarity, temperature), similarity.dtype))

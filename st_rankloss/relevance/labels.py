@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from st_rankloss.functional.checks import check_choice
+from st_rankloss.labels import NO_CODE
 from st_rankloss.relevance.base import Batch, Labels, Relevance, label_of, leave_out_unlabelled
-
-_NONE = -1
-"""The code of a class or a level that is missing."""
 
 
 def warn_of_unlabelled(unlabelled: Tensor) -> None:
@@ -47,7 +45,7 @@ class Classes(Relevance):
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare classes: ``(Q,)`` and ``(D,)`` to ``(Q, D)``."""
         same = (query_labels[:, None] == document_labels).float()
-        return leave_out_unlabelled(same, query_labels == _NONE, document_labels == _NONE)
+        return leave_out_unlabelled(same, query_labels == NO_CODE, document_labels == NO_CODE)
 
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is one integer for each sample."""
@@ -55,7 +53,7 @@ class Classes(Relevance):
             raise ValueError(
                 f"Classes() reads one integer class for each row, got {label.dtype} of shape {tuple(label.shape)}."
             )
-        warn_of_unlabelled(label == _NONE)
+        warn_of_unlabelled(label == NO_CODE)
 
 
 @dataclass(frozen=True)
@@ -95,17 +93,17 @@ class Hierarchy(Relevance):
         relevance = torch.zeros(len(query_labels), len(document_labels), device=query_labels.device)
         shared: Tensor | None = None
         for weight, query, document in zip(weights, query_labels.T, document_labels.T, strict=True):
-            same = (query[:, None] == document) & (query != _NONE)[:, None]
+            same = (query[:, None] == document) & (query != NO_CODE)[:, None]
             shared = same if shared is None else shared & same
             relevance.add_(shared, alpha=weight)
-        return leave_out_unlabelled(relevance, query_labels[:, 0] == _NONE, document_labels[:, 0] == _NONE)
+        return leave_out_unlabelled(relevance, query_labels[:, 0] == NO_CODE, document_labels[:, 0] == NO_CODE)
 
     def check(self, label: Tensor) -> None:
         """Raise ValueError unless there is one integer for each sample and level."""
         self._check_form(label)
-        if label.device.type == "cpu" and ((label[:, :-1] == _NONE) & (label[:, 1:] != _NONE)).any():
+        if label.device.type == "cpu" and ((label[:, :-1] == NO_CODE) & (label[:, 1:] != NO_CODE)).any():
             raise ValueError(f"{self!r} reads paths without gaps, got a level below one that is missing (-1).")
-        warn_of_unlabelled(label[:, 0] == _NONE)
+        warn_of_unlabelled(label[:, 0] == NO_CODE)
 
     def _check_form(self, label: Tensor) -> None:
         if label.dim() != 2 or label.is_floating_point() or not label.shape[1]:

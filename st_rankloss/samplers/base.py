@@ -90,7 +90,7 @@ class PlannedBatchSampler(DefaultBatchSampler):
         return str(name)
 
     def count(self, rows: int) -> int:
-        """Count the batches of so many rows, without a last one of a single row; raise ValueError if none is left."""
+        """Count the batches of ``rows`` rows, without a last one of a single row; raise ValueError if none is left."""
         full, rest = divmod(rows, self.batch_size)
         if rest == 1 and not self.drop_last:
             self.notes.append(f"1 of {rows} rows sits out of each epoch, in turn: it would be alone in its batch.")

@@ -109,7 +109,7 @@ class DistinctSampler(PlannedBatchSampler):
         return values
 
     def _usable(self, batches: int) -> int:
-        """Count the rows that so many batches have room for, at one row per query."""
+        """Count the rows that ``batches`` batches have room for, at one row per query."""
         return int(np.minimum(self.sizes, batches).sum())
 
     def plan(self, random: np.random.Generator) -> list[Indices]:
