@@ -196,7 +196,7 @@ def network_sort(s, temperature):
     return rows
 
 
-def group_ordering(s, y, *, temperature):
+def groco(s, y, *, temperature):
     relevant, irrelevant = kinds(y)
     if not relevant or not irrelevant:
         return NAN
@@ -216,22 +216,33 @@ def softmax_cross_entropy(s, y, *, temperature, gain="linear", poly=0.0):
     return cross_entropy(s, y, temperature=temperature, gain=gain) + poly * (1 - hit)
 
 
-def info_nce(s, y, *, temperature, positives):
+def sup_con(s, y, *, temperature):
     relevant, irrelevant = kinds(y)
-    if not relevant or (positives != "all" and not irrelevant):
-        return NAN
-    total = 0.0
-    for j in relevant:
-        rivals = {"all": relevant + irrelevant, "own": [j, *irrelevant], "none": irrelevant}[positives]
-        total += logsumexp(s[k] / temperature for k in rivals) - s[j] / temperature
-    return total / len(relevant)
+    return contrast(s, relevant, lambda j: relevant + irrelevant, temperature) if relevant else NAN
 
 
-def list_divergence(s, y, *, temperature, label_temperature, by_rank=False):
+def info_nce(s, y, *, temperature):
+    relevant, irrelevant = kinds(y)
+    return contrast(s, relevant, lambda j: [j, *irrelevant], temperature) if relevant and irrelevant else NAN
+
+
+def dcl(s, y, *, temperature):
+    relevant, irrelevant = kinds(y)
+    return contrast(s, relevant, lambda j: irrelevant, temperature) if relevant and irrelevant else NAN
+
+
+def contrast(s, relevant, rivals_of, temperature):
+    return mean(logsumexp(s[k] / temperature for k in rivals_of(j)) - s[j] / temperature for j in relevant)
+
+
+def rank_kl(s, y, *, temperature, label_temperature):
+    places = [(len(y) - r) / (len(y) - 1) for r in exact_ranks(y)] if len(y) > 1 else y
+    return list_net(s, places, temperature=temperature, label_temperature=label_temperature)
+
+
+def list_net(s, y, *, temperature, label_temperature):
     if len(set(y)) < 2:
         return NAN
-    if by_rank:
-        y = [(len(y) - r) / (len(y) - 1) for r in exact_ranks(y)]
     wanted = [v / label_temperature - logsumexp(w / label_temperature for w in y) for v in y]
     given = [x / temperature - logsumexp(z / temperature for z in s) for x in s]
     return sum(math.exp(w) * (w - g) for w, g in zip(wanted, given, strict=True))
@@ -246,7 +257,7 @@ def regression_compatible(s, y, *, temperature, bias, alpha):
     return alpha * listwise + (1 - alpha) * each
 
 
-def pairwise_softmax(s, y, *, temperature, activation, width):
+def psl(s, y, *, temperature, activation, width):
     relevant, irrelevant = kinds(y)
     if not relevant or not irrelevant:
         return NAN
@@ -293,7 +304,7 @@ def rank_n_contrast(s, y, *, temperature):
     )
 
 
-def preference_ranking(s, y, *, temperature):
+def pro(s, y, *, temperature):
     if len(set(y)) < 2:
         return NAN
     losses = []
@@ -428,7 +439,15 @@ def set_information(similarity, member, *, set_function, regularisation):
     return parts
 
 
-def many_views(similarity, sample, *, temperature, decoupled):
+def mv_info_nce(similarity, sample, *, temperature):
+    return many_views(similarity, sample, temperature, decoupled=False)
+
+
+def mv_dhel(similarity, sample, *, temperature):
+    return many_views(similarity, sample, temperature, decoupled=True)
+
+
+def many_views(similarity, sample, temperature, *, decoupled):
     """Each view's loss; ``sample`` names the views' samples, of equally many views."""
     size = len(sample)
     views = {name: [i for i in range(size) if sample[i] == name] for name in sample}

@@ -14,6 +14,8 @@ from torch import Tensor
 
 def check_temperature(temperature: float, name: str = "temperature") -> None:
     """Raise ValueError unless ``temperature`` is a finite number above 0."""
+    if isinstance(temperature, str) and temperature == "auto":
+        raise ValueError(f"{name} must be a number here, where other settings have its unit, got 'auto'.")
     if isinstance(temperature, bool) or not isinstance(temperature, int | float):
         raise TypeError(f"{name} must be a number, got {temperature!r}.")
     if not (math.isfinite(temperature) and temperature > 0):

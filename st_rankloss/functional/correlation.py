@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.conditions import two_grades
+from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import discount, over_largest
-from st_rankloss.functional.lists import count_pairs, largest_of, masked_mean, per_list, two_grades
+from st_rankloss.functional.lists import count_pairs, largest_of, masked_mean
 from st_rankloss.functional.pairs import sum_over_graded_pairs
 from st_rankloss.functional.ranks import exact_ranks, soft_rank
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import Method, Softness
 
 _LEAST_SPREAD = 1e-3
 """Of similarities, for `pearson`."""
@@ -18,13 +20,9 @@ _LEAST_SPREAD_OF_RANKS = 1e-2
 """In units of the spread of the ranks that relevance gives."""
 
 
+@list_function("graded", learns=two_grades, metric=True)
 def soft_spearman(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    no_relevant: str = "skip",
-    method: str = "auto",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.1, method: Method = "auto"
 ) -> Tensor:
     r"""Compute the differentiable Spearman correlation: that of soft ranks with the mean ranks of the grades.
 
@@ -33,21 +31,8 @@ def soft_spearman(
     Documents tied in relevance share their mean rank, as in scipy. Ranks whose spread is below a hundredth of
     that of the grades' ranks count as of that spread, so that the gradient stays finite when everything is tied.
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
-
     Returns:
         Correlation in [-1, 1], higher is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> soft_spearman(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
@@ -56,33 +41,18 @@ def soft_spearman(
     Source: the soft rank is that of Qin, Liu, Li (2010); correlating it is ours, after Blondel et al. (2020), "Fast
     Differentiable Sorting and Ranking", who use another soft rank. Cost: that of ranking all documents.
     """
-    check_settings(temperature=temperature, method=method)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
-        return _correlation(ranks, _mean_ranks(relevance, judged), judged, relative=True)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
+    return _correlation(ranks, _mean_ranks(relevance, judged), judged, relative=True)
 
 
-def pearson(similarity: Tensor, relevance: Tensor, *, no_relevant: str = "skip") -> Tensor:
+@list_function("graded", learns=two_grades, metric=True)
+def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
     """Compute the Pearson correlation of similarity and relevance; time O(D).
 
     Similarities whose standard deviation is below 0.001 count as of that spread.
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-
     Returns:
         Correlation in [-1, 1], higher is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> pearson(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
@@ -90,43 +60,22 @@ def pearson(similarity: Tensor, relevance: Tensor, *, no_relevant: str = "skip")
 
     Source: as a loss for STS, Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442.
     """
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gap = similarity - largest_of(similarity, judged)
-        # Over the largest, so that squares of grades neither overflow nor vanish.
-        return _correlation(gap, over_largest(relevance), judged, relative=False)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    gap = similarity - largest_of(similarity, judged)
+    # Over the largest, so that squares of grades neither overflow nor vanish.
+    return _correlation(gap, over_largest(relevance), judged, relative=False)
 
 
+@list_function("graded", learns=two_grades, metric=True)
 def soft_kendall(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    no_relevant: str = "skip",
-    method: str = "auto",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.1, method: Method = "auto"
 ) -> Tensor:
     r"""Compute the differentiable Kendall correlation, over the pairs of different relevance.
 
     .. math:: 1 - \frac{2}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \sigma\left(\frac{s_k - s_j}{\tau}\right)
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
-
     Returns:
         Correlation in [-1, 1], higher is better, shape ``(...)``: the Goodman-Kruskal gamma at temperature 0, which is
         Kendall's tau without ties.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> soft_kendall(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 2.0, 1.0]), temperature=0.01)
@@ -135,22 +84,13 @@ def soft_kendall(
     Source: Kendall (1938); the smooth count of misplaced pairs is that of the soft rank. Cost: see
     `sum_over_graded_pairs`.
     """
-    check_settings(temperature=temperature, method=method)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        misplaced = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="sigmoid", method=method)
-        return 1 - 2 * misplaced / count_pairs(relevance, judged).clamp_min(1)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    misplaced = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="sigmoid", method=method)
+    return 1 - 2 * misplaced / count_pairs(relevance, judged).clamp_min(1)
 
 
+@list_function("graded", learns=two_grades)
 def approx_rank_mse(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    no_relevant: str = "skip",
-    method: str = "auto",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
 ) -> Tensor:
     r"""Compute ADR-MSE: the squared error of the soft ranks, discounted by the rank that relevance gives.
 
@@ -159,21 +99,8 @@ def approx_rank_mse(
     Documents tied in relevance share their mean rank ρ. The soft rank of a document that stands first is above 1 by the
     tails of all others, so that a perfect order has a small loss above 0, which falls as similarities move apart.
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
-
     Returns:
         Error, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> approx_rank_mse(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 1.0, 0.0]), temperature=0.01)
@@ -182,14 +109,9 @@ def approx_rank_mse(
     Source: Schlatt et al. (2024), "Rank-DistiLLM", arXiv 2405.07920; mean ranks for ties as in sentence-transformers'
     ADRMSELoss. Cost: that of ranking all documents.
     """
-    check_settings(temperature=temperature, method=method)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
-        wanted = _mean_ranks(relevance, judged)
-        return masked_mean(discount(wanted) * (wanted - ranks).square(), judged)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
+    wanted = _mean_ranks(relevance, judged)
+    return masked_mean(discount(wanted) * (wanted - ranks).square(), judged)
 
 
 def _mean_ranks(relevance: Tensor, judged: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.gains import Gain, discount, gains_of, over_largest
-from st_rankloss.functional.lists import check_lists
-from st_rankloss.functional.ndcg import ideal_of_gains
+from st_rankloss.functional.ndcg import check_metric, ideal_of_gains
 from st_rankloss.functional.ranks import upcast
 
 
@@ -30,7 +29,7 @@ def random_ndcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = Non
         >>> random_ndcg(torch.tensor([[1.0, 0.0], [1.0, 0.9]]))
         tensor([0.8155, 0.9882])
     """
-    check_lists(relevance, relevance, gain, k)
+    check_metric(relevance, relevance, gain, k)
     relevance = upcast(relevance)
     judged = (~relevance.isnan()).sum(-1, keepdim=True)
     place = torch.arange(1, relevance.shape[-1] + 1, device=relevance.device, dtype=relevance.dtype)

@@ -1,72 +1,24 @@
-"""What the functions of a query's list share: how they read it, when it has anything to say, sums over parts of it."""
+"""What the bodies of list functions share: sums and extremes over parts of a list, and over pairs."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from st_rankloss.functional.checks import (
-    check_at_least,
-    check_choice,
-    check_finite,
-    check_floating,
-    check_relevance,
-    check_same_shape,
-)
-from st_rankloss.functional.gains import Gain, check_gain, gains_of, without_traces
-from st_rankloss.functional.ranks import list_columns, upcast
+from st_rankloss.functional.gains import without_traces
+from st_rankloss.functional.ranks import list_columns
 
-NO_RELEVANT = ("skip", "zero", "error")
+Body = TypeVar("Body", bound=Callable[..., Tensor])
 
 MOST_SQUARED = 1e15
 """The largest grade of a loss that multiplies or squares grades: beyond, float32 could not hold its sums."""
 
 _PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
-
-
-def any_relevant(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Return which lists have a relevant document: ``(Q, D)`` relevance (0 where unjudged) to ``(Q,)`` bool."""
-    return (relevance > 0).any(-1)
-
-
-def relevant_among_others(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Return which lists have a relevant document and another one: a softmax of a single document is always 1."""
-    return any_relevant(relevance, judged) & (judged.sum(-1) > 1)
-
-
-def two_kinds(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Return which lists have a relevant and an irrelevant document."""
-    return (relevance > 0).any(-1) & ((relevance == 0) & judged).any(-1)
-
-
-def two_kinds_beyond(k: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the condition of two kinds of documents, and of more than k: otherwise the first k are always alike."""
-
-    def cut(relevance: Tensor, judged: Tensor) -> Tensor:
-        return two_kinds(relevance, judged) & (judged.sum(-1) > k)
-
-    return cut
-
-
-def two_grades(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Return which lists have documents of different grades."""
-    if not relevance.shape[-1]:
-        return torch.zeros(relevance.shape[:-1], dtype=torch.bool, device=relevance.device)
-    highest = torch.where(judged, relevance, -torch.inf).amax(-1)
-    lowest = torch.where(judged, relevance, torch.inf).amin(-1)
-    return highest > lowest
-
-
-def by_gain(condition: Callable[[Tensor, Tensor], Tensor], gain: Gain) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a condition of lists, as `two_grades` is, on the gains of their documents instead of their relevance."""
-
-    def of_gains(relevance: Tensor, judged: Tensor) -> Tensor:
-        return condition(gains_of(relevance, gain), judged)
-
-    return of_gains
 
 
 def clean_relevance(relevance: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,97 +33,53 @@ def irrelevant_of(relevance: Tensor) -> Tensor:
     return judged & (grades == 0)
 
 
-def per_list(
-    body: Callable[[Tensor, Tensor, Tensor], Tensor],
-    similarity: Tensor,
-    relevance: Tensor,
-    defined: Callable[[Tensor, Tensor], Tensor],
-    no_relevant: str = "skip",
-    *,
-    varies: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Apply a function of clean lists to similarity and relevance as users have them.
-
-    Neither an unjudged document nor a list that is not defined can send back a gradient, or NaN.
+def few_lists_at_once(body: Body) -> Body:
+    """Make a body that keeps D² numbers per list handle a few lists at a time, each again in the backward pass.
 
     Args:
-        body: Maps similarity ``(Q, D)``, relevance ``(Q, D)`` and which documents are judged ``(Q, D)`` to a
-            value for each list ``(Q,)``; unjudged documents have similarity and relevance 0, no relevance is below the
-            smallest normal number, and the value may be of a wider dtype.
-        similarity: Shape ``(..., D)``, floating; float16 and bfloat16 become float32, also under autocast.
-        relevance: At least 0, NaN where unjudged, shape ``(..., D)``; not differentiated; rounded to the dtype of
-            ``similarity``.
-        defined: Maps relevance (0 where unjudged) and which documents are judged to the lists that have a value.
-        no_relevant: What the others give: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-        varies: Maps the same to the lists of which not every order is worth the same, for a metric that is 1 for the
-            others: these give 1 and a zero gradient, so that the way in which ``body`` is smooth cannot pull at them.
-
-    Returns:
-        Values, shape ``(...)``.
-    """
-    check_lists(similarity, relevance, "linear", None, no_relevant)
-    if not similarity.dim():
-        raise ValueError("similarity must have a last dimension of documents, got a scalar.")
-    shape, documents = similarity.shape[:-1], similarity.shape[-1]
-    nothing = torch.nan if no_relevant == "skip" else 0.0
-    if not documents or not shape.numel():
-        check_all_defined(torch.zeros(shape, dtype=torch.bool), no_relevant)
-        return torch.where(torch.tensor(False, device=similarity.device), upcast(similarity).sum(-1), nothing)
-    with torch.autocast(similarity.device.type, enabled=False):
-        similarity = upcast(similarity).reshape(-1, documents)
-        given = relevance.dtype
-        relevance = relevance.detach().reshape(-1, documents).to(similarity.dtype)
-        if given != similarity.dtype:
-            check_relevance(relevance)  # a float64 may be infinite as a float32
-        relevance, judged = clean_relevance(relevance)
-        useful = defined(relevance, judged)
-        check_all_defined(useful, no_relevant)
-        moving = useful if varies is None else useful & varies(relevance, judged)
-        similarity = torch.where(judged & moving[:, None], similarity, 0)
-        # A list in which nothing is compared stays connected to the graph.
-        value = body(similarity, relevance, judged).to(similarity.dtype) + 0 * similarity[:, 0]
-        return torch.where(useful, torch.where(moving, value, 1), nothing).reshape(shape)
-
-
-def few_lists_at_once(body: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Make a function that keeps D² numbers a list handle a few lists at a time, each again in the backward pass.
-
-    Args:
-        body: As for `per_list`.
+        body: Maps similarity, relevance and which documents are judged, ``(Q, D)`` each, to values ``(Q,)``.
 
     Returns:
         The same function, which keeps no more for all lists than for a few.
     """
 
-    def in_pieces(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+    @functools.wraps(body)
+    def in_pieces(similarity: Tensor, relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
         at_once = max(1, _PAIRS_AT_ONCE.get(similarity.device.type, 2**22) // similarity.shape[1] ** 2)
         if len(similarity) <= at_once:
-            return body(similarity, relevance, judged)
+            return body(similarity, relevance, judged, **settings)
+        some = functools.partial(body, **settings)
         pieces = zip(*(tensor.split(at_once) for tensor in (similarity, relevance, judged)), strict=True)
-        return torch.cat([checkpoint(body, *p, use_reentrant=False, preserve_rng_state=False) for p in pieces])
+        return torch.cat([checkpoint(some, *p, use_reentrant=False, preserve_rng_state=False) for p in pieces])
 
-    return in_pieces
-
-
-def check_all_defined(defined: Tensor, no_relevant: str) -> None:
-    """Raise ValueError under ``no_relevant="error"`` if a query has no value; that reads the device."""
-    if no_relevant == "error" and not defined.all():
-        raise ValueError(
-            f"every query must have a document with gain under no_relevant='error', "
-            f"got {int((~defined).sum())} of {defined.numel()} without."
-        )
+    return cast(Body, in_pieces)
 
 
-def check_lists(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None, no_relevant: str = "skip") -> None:
-    """Raise TypeError or ValueError unless the arguments that list functions share are right."""
-    check_floating(similarity, "similarity")
-    check_floating(relevance, "relevance")
-    check_same_shape(relevance, "relevance", similarity)
-    check_gain(gain)
-    check_at_least(k, 1, "k")
-    check_choice(no_relevant, NO_RELEVANT, "no_relevant")
-    check_relevance(relevance)
-    check_finite(similarity.detach(), "similarity", where=lambda: ~relevance.isnan())
+def in_spreads(similarity: Tensor, judged: Tensor) -> Tensor:
+    """Divide each query's similarities by their standard deviation over its judged documents, a constant.
+
+    Args:
+        similarity: Shape ``(Q, D)``, at least float32.
+        judged: Which documents are in the list, shape ``(Q, D)``, bool.
+
+    Returns:
+        Shape ``(Q, D)``. A spread below a hundredth of the query's largest similarity counts as that, so that a query
+        whose similarities are all equal, but for rounding, is not blown up.
+
+    Example:
+        >>> both = torch.tensor([[True, True]])
+        >>> in_spreads(torch.tensor([[3.0, 1.0]]), both)
+        tensor([[3.0000, 1.0000]])
+        >>> in_spreads(torch.tensor([[0.3, 0.1]]), both)
+        tensor([[3.0000, 1.0000]])
+    """
+    with torch.no_grad():
+        values = torch.where(judged, similarity, 0)
+        gap = values - masked_mean(values, judged)[:, None]
+        spread = masked_mean(gap.square(), judged).sqrt()[:, None]
+        spread = torch.maximum(spread, 1e-2 * values.abs().amax(-1, keepdim=True))
+        spread = torch.where(spread > 0, spread, 1)
+    return similarity / spread
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from st_rankloss.functional.lists import any_relevant, masked_logsumexp, masked_mean, per_list
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.conditions import any_relevant
+from st_rankloss.functional.declaration import list_function
+from st_rankloss.functional.lists import masked_logsumexp, masked_mean
+from st_rankloss.functional.settings import AtLeast0, Finite, Positive
 from st_rankloss.kernels.pair_sums import softplus
 
 
+@list_function("binary", learns=any_relevant)
 def multi_similarity(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    alpha: float = 2.0,
-    beta: float = 50.0,
-    base: float = 0.5,
-    no_relevant: str = "skip",
+    judged: Tensor,
+    alpha: Positive = 2.0,
+    beta: Positive = 50.0,
+    base: Finite = 0.5,
 ) -> Tensor:
     r"""Compute the Multi-Similarity loss: soft thresholds for the relevant and for the irrelevant documents.
 
@@ -26,20 +28,12 @@ def multi_similarity(
     Adding a constant to the similarities changes it: λ is a threshold.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         alpha: Sharpness for relevant documents, above 0, per unit of ``similarity``.
         beta: Sharpness for irrelevant documents, above 0.
         base: λ, in units of ``similarity``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> import torch
@@ -49,23 +43,19 @@ def multi_similarity(
     Source: Wang et al. (2019), "Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning", arXiv
     1904.06627, without its mining of pairs. Time and memory O(D).
     """
-    check_settings(alpha=alpha, beta=beta, base=base)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        relevant = relevance > 0
-        near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
-        return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
-
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    relevant = relevance > 0
+    near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
+    return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
 
 
+def _check_thresholds(upper: float, lower: float) -> None:
+    if not lower < upper:
+        raise ValueError(f"lower must be below upper, got lower={lower!r} and upper={upper!r}.")
+
+
+@list_function("binary", learns=any_relevant, check=_check_thresholds)
 def threshold_margin(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    upper: float = 0.9,
-    lower: float = 0.5,
-    no_relevant: str = "skip",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, upper: AtLeast0 = 0.9, lower: AtLeast0 = 0.5
 ) -> Tensor:
     r"""Compute TCM: how far relevant documents fall below one threshold and irrelevant ones rise above another.
 
@@ -75,19 +65,11 @@ def threshold_margin(
     A regulariser, to be added to a loss that orders: it makes one threshold serve all queries, and nothing else.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         upper: m₊, at least 0, in units of ``similarity``.
         lower: m₋, at least 0, below ``upper``.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> import torch
@@ -98,14 +80,7 @@ def threshold_margin(
     2307.04047, which takes the means over all pairs of a batch (see `st_rankloss.objectives.AcrossQueries`). Time and
     memory O(D).
     """
-    check_settings(upper=upper, lower=lower)
-    if not lower < upper:
-        raise ValueError(f"lower must be below upper, got lower={lower!r} and upper={upper!r}.")
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        relevant = relevance > 0
-        low = relevant & (similarity <= upper)
-        high = judged & ~relevant & (similarity >= lower)
-        return masked_mean(upper - similarity, low) + masked_mean(similarity - lower, high)
-
-    return per_list(body, similarity, relevance, any_relevant, no_relevant)
+    relevant = relevance > 0
+    low = relevant & (similarity <= upper)
+    high = judged & ~relevant & (similarity >= lower)
+    return masked_mean(upper - similarity, low) + masked_mean(similarity - lower, high)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import Gain, discount, gains_of, over_largest
-from st_rankloss.functional.lists import any_relevant, by_gain, check_all_defined, check_lists, per_list, two_grades
+from st_rankloss.functional.checks import check_at_least
+from st_rankloss.functional.conditions import any_relevant, two_grades
+from st_rankloss.functional.declaration import check_lists, list_function
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
 from st_rankloss.functional.ranks import list_columns, places_of_ties, sum_over_columns, upcast
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import Cutoff, CutoffTemperature, GainSetting, Method, Softness
 
 
 def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
@@ -36,7 +38,7 @@ def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int 
         >>> dcg(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 3.0]))
         tensor(2.3928)
     """
-    check_lists(similarity, relevance, gain, k)
+    check_metric(similarity, relevance, gain, k)
     return _exact_dcg(similarity, _gains(similarity, relevance, gain), ~relevance.isnan(), k)
 
 
@@ -59,18 +61,11 @@ def ideal_dcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = None)
         >>> ideal_dcg(torch.tensor([0.0, 1.0, 3.0]))
         tensor(3.6309)
     """
-    check_lists(relevance, relevance, gain, k)
+    check_metric(relevance, relevance, gain, k)
     return ideal_of_gains(gains_of(upcast(relevance), gain), k)
 
 
-def ndcg(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    gain: Gain = "linear",
-    k: int | None = None,
-    no_relevant: str = "skip",
-) -> Tensor:
+def ndcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
     """Compute NDCG, the metric: DCG of the order by similarity over the ideal DCG.
 
     With the linear gain this is the nDCG of pytrec_eval and MTEB, except for documents tied in similarity: here they
@@ -82,40 +77,34 @@ def ndcg(
         relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
         k: Cutoff, in the DCG and in the ideal DCG; None means no cutoff.
-        no_relevant: What a query without gain gives: ``"skip"`` NaN, so that ``nanmean`` leaves it out,
-            ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
-        NDCG in [0, 1], higher is better, shape ``(...)``.
+        NDCG in [0, 1], higher is better, shape ``(...)``; NaN for a query without gain, which ``nanmean`` leaves out.
 
     Raises:
         TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, ``k`` is below 1, a name is unknown or, on a CPU, a relevance is
-            negative; with ``no_relevant="error"`` if a query has no gain.
+        ValueError: If shapes differ, ``k`` is below 1, a name is unknown or, on a CPU, a relevance is negative.
 
     Example:
         >>> ndcg(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 3.0]))
         tensor(0.6590)
     """
-    check_lists(similarity, relevance, gain, k, no_relevant)
+    check_metric(similarity, relevance, gain, k)
     gains = over_largest(_gains(similarity, relevance, gain))
     ideal = ideal_of_gains(gains, k)
-    defined = ideal > 0
-    check_all_defined(defined, no_relevant)
-    ratio = _exact_dcg(similarity, gains, ~relevance.isnan(), k) / ideal
-    return torch.where(defined, ratio, torch.nan if no_relevant == "skip" else 0.0)
+    return torch.where(ideal > 0, _exact_dcg(similarity, gains, ~relevance.isnan(), k) / ideal, torch.nan)
 
 
+@list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
 def approx_ndcg(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    gain: Gain = "linear",
-    k: int | None = None,
-    cutoff_temperature: float = 1.0,
-    no_relevant: str = "skip",
-    method: str = "auto",
+    judged: Tensor,
+    temperature: Softness = 0.05,
+    gain: GainSetting = "linear",
+    k: Cutoff = None,
+    cutoff_temperature: CutoffTemperature = 1.0,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable NDCG: `ndcg` with soft ranks.
 
@@ -128,26 +117,8 @@ def approx_ndcg(
     does. A query without gain passes back a zero gradient, and so does one whose documents all have the same gain:
     every order of them is worth 1, as by `ndcg`, while soft ranks, which tails raise, would pull them apart.
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
-            float32, also under autocast.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``;
-            not differentiated.
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
-        gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
-        k: Cutoff; None means no cutoff.
-        cutoff_temperature: Width of the soft cutoff, above 0, in ranks.
-        no_relevant: What a query without gain gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-        method: How soft ranks are computed, see `soft_rank`.
-
     Returns:
         NDCG, higher is better, shape ``(...)``, float32 or float64.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a temperature is not above 0, ``k`` is below 1, a name is unknown or,
-            on a CPU, a relevance is negative or a judged similarity not finite; with
-            ``no_relevant="error"`` if a query has no gain.
 
     Example:
         >>> similarity = torch.tensor([[0.9, 0.2, 0.7], [0.2, 0.9, 0.7]])
@@ -158,21 +129,22 @@ def approx_ndcg(
     Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
     retrieval measures". Cost: that of the soft ranks of the relevant documents.
     """
-    check_settings(temperature=temperature, cutoff_temperature=cutoff_temperature, method=method)
-    check_lists(similarity, relevance, gain, k, no_relevant)
 
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        def soft_discounts(columns: Tensor) -> Tensor:
-            ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, method=method)
-            inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
-            return discount(ranks) * inside
+    def soft_discounts(columns: Tensor) -> Tensor:
+        ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, method=method)
+        inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
+        return discount(ranks) * inside
 
-        gains = over_largest(gains_of(relevance, gain))
-        ideal = ideal_of_gains(gains, k)
-        return _discounted(gains, soft_discounts) / torch.where(ideal > 0, ideal, 1)
+    gains = over_largest(gains_of(relevance, gain))
+    ideal = ideal_of_gains(gains, k)
+    return _discounted(gains, soft_discounts) / torch.where(ideal > 0, ideal, 1)
 
-    defined, varies = (by_gain(condition, gain) for condition in (any_relevant, two_grades))
-    return per_list(body, similarity, relevance, defined, no_relevant, varies=varies)
+
+def check_metric(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None) -> None:
+    """Raise TypeError or ValueError unless the arguments of an exact metric are right."""
+    check_lists(similarity, relevance)
+    check_gain(gain)
+    check_at_least(k, 1, "k")
 
 
 def _gains(similarity: Tensor, relevance: Tensor, gain: Gain) -> Tensor:

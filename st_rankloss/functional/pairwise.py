@@ -8,56 +8,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss.functional.checks import check_relevance
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
+from st_rankloss._host import cosent as host_cosent
+from st_rankloss.functional.conditions import two_grades, two_judged, two_kinds
+from st_rankloss.functional.declaration import list_function
+from st_rankloss.functional.gains import discount, gains_of, over_largest
 from st_rankloss.functional.lists import (
     MOST_SQUARED,
-    by_gain,
     count_pairs,
     differences,
     largest_of,
     masked_logsumexp,
     masked_mean,
-    per_list,
     precise_logits,
     sum_over_rows,
-    two_grades,
-    two_kinds,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.pairs import sum_over_graded_pairs
 from st_rankloss.functional.ranks import exact_ranks, list_columns, sum_over_columns
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import AtLeast0, Cutoff, GainSetting, Method, Positive, Temperature
 from st_rankloss.kernels.pair_sums import softplus
 
 
+@list_function("graded", learns=two_grades)
 def rank_net(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.1,
-    no_relevant: str = "skip",
-    method: str = "auto",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
 ) -> Tensor:
     r"""Compute the mean logistic loss of all pairs of which one document should stand above the other.
 
     .. math:: \frac{1}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \log \left(1 + e^{(s_k - s_j)/\tau}\right)
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
-
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> rank_net(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
@@ -66,22 +47,13 @@ def rank_net(
     Source: Burges et al. (2005), "Learning to rank using gradient descent"; on cosines times 5 (temperature 0.2), over
     a teacher's order, "E2Rank" (2025), arXiv 2510.22733. Cost: see `sum_over_graded_pairs`.
     """
-    check_settings(temperature=temperature, method=method)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        total = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="softplus", method=method)
-        return total / count_pairs(relevance, judged).clamp_min(1)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    total = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="softplus", method=method)
+    return total / count_pairs(relevance, judged).clamp_min(1)
 
 
+@list_function("binary", learns=two_kinds)
 def mann_whitney(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.1,
-    no_relevant: str = "skip",
-    method: str = "auto",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
 ) -> Tensor:
     r"""Compute the mean logistic loss of all pairs of a relevant and an irrelevant document.
 
@@ -90,21 +62,8 @@ def mann_whitney(
     Divided by log 2 it bounds 1 - AUC from above. Over the lists of all queries together (see
     `st_rankloss.objectives.AcrossQueries`) it also makes one threshold serve all of them.
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
-        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
-            0, ``"error"`` a ValueError.
-        method: How sums over pairs are computed, see `st_rankloss.kernels`.
-
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> mann_whitney(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
@@ -113,36 +72,31 @@ def mann_whitney(
     Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory
     O(D) a query, for any number of relevant documents.
     """
-    check_settings(temperature=temperature, method=method)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        relevant = relevance > 0
-        irrelevant = judged & ~relevant
-        columns, listed = list_columns(relevant)
-        sums = sum_over_columns(
-            similarity,
-            columns,
-            judged,
-            temperature,
-            weights=irrelevant.to(similarity.dtype),
-            kernel="softplus",
-            method=method,
-        )
-        pairs = relevant.sum(-1).clamp_min(1) * irrelevant.sum(-1).clamp_min(1)
-        return torch.where(listed, sums, 0).sum(-1) / pairs
-
-    return per_list(body, similarity, relevance, two_kinds, no_relevant)
+    relevant = relevance > 0
+    irrelevant = judged & ~relevant
+    columns, listed = list_columns(relevant)
+    sums = sum_over_columns(
+        similarity,
+        columns,
+        judged,
+        temperature,
+        weights=irrelevant.to(similarity.dtype),
+        kernel="softplus",
+        method=method,
+    )
+    pairs = relevant.sum(-1).clamp_min(1) * irrelevant.sum(-1).clamp_min(1)
+    return torch.where(listed, sums, 0).sum(-1) / pairs
 
 
+@list_function("graded", learns=two_grades)
 def lambda_loss(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    temperature: float = 0.1,
-    gain: Gain = "linear",
-    mu: float = 10.0,
-    k: int | None = None,
-    no_relevant: str = "skip",
+    judged: Tensor,
+    temperature: Temperature = 0.1,
+    gain: GainSetting = "linear",
+    mu: AtLeast0 = 10.0,
+    k: Cutoff = None,
 ) -> Tensor:
     r"""Compute LambdaLoss, NDCG-Loss2++: logistic losses of pairs, weighted by what a swap changes in NDCG.
 
@@ -154,22 +108,12 @@ def lambda_loss(
     as one rank apart. Of a tie at the cutoff any may be among the first k.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1, the paper's) or a callable of relevance that maps 0 to 0.
         mu: μ, at least 0; 0 leaves the weights of LambdaRank.
         k: Count pairs only where one of the documents is among the first k; None counts all.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> lambda_loss(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
@@ -179,42 +123,32 @@ def lambda_loss(
     where sentence-transformers' LambdaLoss takes their mean. Cost: O(P · D) a query, a few pairs at a time: the weights
     depend on both ranks together, so that no sum over a grid gives them.
     """
-    check_settings(temperature=temperature, mu=mu, k=k)
-    check_gain(gain)
+    gains = over_largest(gains_of(relevance, gain))
+    ideal = ideal_of_gains(gains, k)[:, None]
+    gains = gains / torch.where(ideal > 0, ideal, 1)
+    ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
+    factors = discount(ranks)
+    inside = judged
+    if k is not None:
+        best = torch.where(judged, similarity.detach(), -torch.inf).topk(min(k, judged.shape[1])).values
+        inside = judged & (similarity >= best[:, -1:])
 
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = over_largest(gains_of(relevance, gain))
-        ideal = ideal_of_gains(gains, k)[:, None]
-        gains = gains / torch.where(ideal > 0, ideal, 1)
-        ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
-        factors = discount(ranks)
-        inside = judged
+    def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
+        gap = -differences(gains, columns)
+        counted = (gap > 0) & judged[:, None, :] & listed[:, :, None]
         if k is not None:
-            best = torch.where(judged, similarity.detach(), -torch.inf).topk(min(k, judged.shape[1])).values
-            inside = judged & (similarity >= best[:, -1:])
+            counted = counted & (inside[:, None, :] | inside.gather(1, columns)[:, :, None])
+        apart = differences(ranks, columns).abs().clamp_min(1)
+        weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
+        loss = softplus(differences(similarity, columns) / temperature) / math.log(2)
+        return torch.where(counted, gap * weight * loss, 0).sum((1, 2))
 
-        def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
-            gap = -differences(gains, columns)
-            counted = (gap > 0) & judged[:, None, :] & listed[:, :, None]
-            if k is not None:
-                counted = counted & (inside[:, None, :] | inside.gather(1, columns)[:, :, None])
-            apart = differences(ranks, columns).abs().clamp_min(1)
-            weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
-            loss = softplus(differences(similarity, columns) / temperature) / math.log(2)
-            return torch.where(counted, gap * weight * loss, 0).sum((1, 2))
-
-        return sum_over_rows(of_rows, judged & (gains > 0), similarity)
-
-    return per_list(body, similarity, relevance, by_gain(two_grades, gain), no_relevant)
+    return sum_over_rows(of_rows, judged & (gains > 0), similarity)
 
 
+@list_function("graded", learns=two_grades)
 def rank_list(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.1,
-    skip: float = 1.0,
-    no_relevant: str = "skip",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, skip: AtLeast0 = 1.0
 ) -> Tensor:
     r"""Compute RankList: log-sum-exp over the pairs of neighbouring grades, and over those that skip grades.
 
@@ -224,20 +158,10 @@ def rank_list(
     over the pairs :math:`y_j > y_k`, where k's grade is the next below j's among the grades of the list, or not.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
         skip: λ, at least 0: weight of the pairs that skip grades.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> rank_list(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
@@ -246,24 +170,20 @@ def rank_list(
     Source: Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, of which only the abstract was read: local and
     skip-wise constraints and the log-sum-exp are theirs, this form of them is ours. Time O(D log D), memory O(D).
     """
-    check_settings(temperature=temperature, skip=skip)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = precise_logits(similarity, temperature, judged)
-        level = _dense_levels(relevance, judged)
-        of_level = _logsumexp_by_level(logits, level, judged)  # (Q, D + 1), from the lowest grade
-        lower = of_level.logcumsumexp(-1)
-        losses = []
-        for below, distance in ((of_level, 1), (lower, 2)):
-            there = judged & (level >= distance)
-            pairs = below.gather(1, (level - distance).clamp_min(0)) - logits
-            losses.append(softplus(masked_logsumexp(pairs, there)))
-        return losses[0] + skip * losses[1]
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    logits = precise_logits(similarity, temperature, judged)
+    level = _dense_levels(relevance, judged)
+    of_level = _logsumexp_by_level(logits, level, judged)  # (Q, D + 1), from the lowest grade
+    lower = of_level.logcumsumexp(-1)
+    losses = []
+    for below, distance in ((of_level, 1), (lower, 2)):
+        there = judged & (level >= distance)
+        pairs = below.gather(1, (level - distance).clamp_min(0)) - logits
+        losses.append(softplus(masked_logsumexp(pairs, there)))
+    return losses[0] + skip * losses[1]
 
 
-def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_relevant: str = "skip") -> Tensor:
+@list_function("graded", learns=two_judged, most=MOST_SQUARED)
+def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 1.0) -> Tensor:
     r"""Compute the mean squared error of all pairs' margins: those of similarity against those of relevance.
 
     .. math:: \frac{2}{n (n - 1)} \sum_{j < k} \big( a (s_j - s_k) - (y_j - y_k) \big)^2
@@ -272,20 +192,12 @@ def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_
     first document.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
         relevance: A teacher's scores, at least 0 and at most 1e15, NaN where unjudged, shape ``(..., D)``; not
             differentiated.
         scale: a, above 0: what similarities are multiplied by to be in units of ``relevance``.
-        no_relevant: What a query with fewer than two judged documents gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"``
-            a ValueError.
 
     Returns:
         Error, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
-            judged similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> margin_mse(torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0]))
@@ -293,28 +205,15 @@ def margin_mse(similarity: Tensor, relevance: Tensor, *, scale: float = 1.0, no_
 
     Source: Hofstätter et al. (2020), arXiv 2010.02666. Time and memory O(D): the mean over pairs is twice a variance.
     """
-    check_settings(scale=scale)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        check_relevance(relevance, MOST_SQUARED)
-        gap, wanted = (values - largest_of(values, judged) for values in (similarity, relevance))
-        surplus = scale * gap - wanted
-        surplus = torch.where(judged, surplus - masked_mean(surplus, judged)[:, None], 0)
-        return 2 * surplus.square().sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
-
-    def has_pair(relevance: Tensor, judged: Tensor) -> Tensor:
-        return judged.sum(-1) > 1
-
-    return per_list(body, similarity, relevance, has_pair, no_relevant)
+    gap, wanted = (values - largest_of(values, judged) for values in (similarity, relevance))
+    surplus = scale * gap - wanted
+    surplus = torch.where(judged, surplus - masked_mean(surplus, judged)[:, None], 0)
+    return 2 * surplus.square().sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
 
 
+@list_function("binary", learns=two_kinds)
 def triplet_alignment(
-    similarity: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: float = 0.015,
-    margin: float = 0.1,
-    no_relevant: str = "skip",
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.015, margin: AtLeast0 = 0.1
 ) -> Tensor:
     r"""Compute a triplet loss whose hardest negative is soft: a log-sum-exp over all of them.
 
@@ -322,20 +221,11 @@ def triplet_alignment(
         \bar s = \sum_{j \in P} \frac{e^{s_j/\tau}}{\sum_{i \in P} e^{s_i/\tau}} s_j
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         temperature: τ, above 0, in units of ``similarity``.
         margin: m, at least 0, in units of ``similarity``.
-        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
-            0, ``"error"`` a ValueError.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> triplet_alignment(torch.tensor([0.9, 0.2, 0.85]), torch.tensor([1.0, 0.0, 0.0]))
@@ -344,19 +234,38 @@ def triplet_alignment(
     Source: Qin et al. (2024), "Noisy-Correspondence Learning for Text-to-Image Person Re-identification" (RDE), arXiv
     2308.09911. Time and memory O(D).
     """
-    check_settings(temperature=temperature, margin=margin)
+    relevant = relevance > 0
+    irrelevant = judged & ~relevant
+    # Each kind from its own largest: far below the other's, it would lose digits.
+    tops = [largest_of(similarity, kind) for kind in (relevant, irrelevant)]
+    below, rivals = (similarity - top for top in tops)
+    share = torch.where(relevant, below / temperature, -torch.inf).softmax(-1)
+    hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant)
+    return (margin + (tops[1] - tops[0])[:, 0] - (share * below).sum(-1) + hardest).clamp_min(0)
 
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        relevant = relevance > 0
-        irrelevant = judged & ~relevant
-        # Each kind from its own largest: far below the other's, it would lose digits.
-        tops = [largest_of(similarity, kind) for kind in (relevant, irrelevant)]
-        below, rivals = (similarity - top for top in tops)
-        share = torch.where(relevant, below / temperature, -torch.inf).softmax(-1)
-        hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant)
-        return (margin + (tops[1] - tops[0])[:, 0] - (share * below).sum(-1) + hardest).clamp_min(0)
 
-    return per_list(body, similarity, relevance, two_kinds, no_relevant)
+@list_function("graded", learns=two_grades)
+def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 20.0) -> Tensor:
+    r"""Compute sentence-transformers' CoSENTLoss per list: log-sum-exp over all pairs in the wrong order.
+
+    .. math:: \log \Big( 1 + \sum_{y_j > y_k} e^{a (s_k - s_j)} \Big)
+
+    Meant for pairs of texts, ``OverPairs(CoSENT())``; of lists, each query is a call of its own. AnglE is this
+    objective with ``similarity_fct=angle_sim``.
+
+    Args:
+        scale: a, above 0: multiplies the similarities.
+
+    Returns:
+        Loss, at least 0, lower is better, shape ``(...)``.
+
+    Example:
+        >>> cosent(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
+        tensor(0.0182)
+
+    Source: `sentence_transformers.losses.CoSENTLoss`. Time O(D log D) per list.
+    """
+    return host_cosent(similarity, relevance, judged, scale)
 
 
 def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:

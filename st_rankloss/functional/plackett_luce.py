@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.checks import check_relevance
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
+from st_rankloss.functional.conditions import two_grades
+from st_rankloss.functional.declaration import list_function
+from st_rankloss.functional.gains import discount, gains_of, over_largest
 from st_rankloss.functional.lists import (
     MOST_SQUARED,
-    by_gain,
     differences,
     logsumexp_below,
     masked_logsumexp,
     masked_mean,
-    per_list,
     precise_logits,
     sum_over_rows,
-    two_grades,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.ranks import exact_ranks
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import (
+    Cutoff,
+    GainSetting,
+    Positive,
+    Temperature,
+    TwoOrMore,
+    choice,
+)
 from st_rankloss.kernels.pair_sums import softplus
 
 
+@list_function("graded", learns=two_grades)
 def plackett_luce(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    positions: str = "equal",
-    label_temperature: float = 1.0,
-    no_relevant: str = "skip",
+    judged: Tensor,
+    temperature: Temperature = 0.05,
+    positions: Annotated[str, choice("equal", "ndcg", "confidence")] = "equal",
+    label_temperature: Positive = 1.0,
 ) -> Tensor:
     r"""Compute the weighted negative log-likelihood of drawing the documents in the order of their relevance.
 
@@ -47,21 +54,11 @@ def plackett_luce(
     - ``"confidence"``: softmax of the grades, PLD's, for a teacher's scores.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
         positions: ``"equal"``, ``"ndcg"`` or ``"confidence"``.
         label_temperature: Divides the grades in the confidence, above 0, in units of ``relevance``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
         Mean negative log-likelihood of a position, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> plackett_luce(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
@@ -71,28 +68,22 @@ def plackett_luce(
     "Plackett-Luce distillation" (2025), for confidence weights. Ties that do not compete, and the mean, are ours. Time
     O(D log D), memory O(D).
     """
-    check_settings(temperature=temperature, positions=positions, label_temperature=label_temperature)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = precise_logits(similarity, temperature, judged)
-        below = logsumexp_below(logits, relevance, judged, ties=False)
-        contested = below > -torch.inf
-        surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
-        weight = contested.to(logits.dtype)
-        if positions == "ndcg":
-            weight = discount(exact_ranks(relevance, mask=judged)) * contested
-        if positions == "confidence":
-            highest = relevance.amax(-1, keepdim=True)
-            weight = torch.exp((relevance - highest) / label_temperature) * contested
-        total = weight.sum(-1)
-        return (weight * surprise).sum(-1) / torch.where(total > 0, total, 1)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    logits = precise_logits(similarity, temperature, judged)
+    below = logsumexp_below(logits, relevance, judged, ties=False)
+    contested = below > -torch.inf
+    surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
+    weight = contested.to(logits.dtype)
+    if positions == "ndcg":
+        weight = discount(exact_ranks(relevance, mask=judged)) * contested
+    if positions == "confidence":
+        highest = relevance.amax(-1, keepdim=True)
+        weight = torch.exp((relevance - highest) / label_temperature) * contested
+    total = weight.sum(-1)
+    return (weight * surprise).sum(-1) / torch.where(total > 0, total, 1)
 
 
-def rank_n_contrast(
-    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, no_relevant: str = "skip"
-) -> Tensor:
+@list_function("graded", learns=two_grades)
+def rank_n_contrast(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1) -> Tensor:
     r"""Compute Rank-N-Contrast: each document against all that are at most as relevant.
 
     .. math:: \frac{1}{D} \sum_j \Big[ \log \sum_{y_k \le y_j} e^{s_k/\tau} - s_j/\tau \Big]
@@ -101,19 +92,11 @@ def rank_n_contrast(
     the sizes of the tied groups.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
         relevance: At least 0, NaN where unjudged, shape ``(..., D)``, falling with the distance of labels, as that of
             `Numeric` does; not differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> rank_n_contrast(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
@@ -122,19 +105,13 @@ def rank_n_contrast(
     Source: Zha et al. (2023), "Rank-N-Contrast: Learning Continuous Representations for Regression", arXiv 2210.01189.
     Time O(D log D), memory O(D), where the definition takes O(D²).
     """
-    check_settings(temperature=temperature)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        logits = precise_logits(similarity, temperature, judged)
-        rivals = logsumexp_below(logits, relevance, judged, ties=True)
-        return masked_mean(torch.where(judged, rivals, 0) - logits, judged)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    logits = precise_logits(similarity, temperature, judged)
+    rivals = logsumexp_below(logits, relevance, judged, ties=True)
+    return masked_mean(torch.where(judged, rivals, 0) - logits, judged)
 
 
-def preference_ranking(
-    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, no_relevant: str = "skip"
-) -> Tensor:
+@list_function("graded", learns=two_grades, most=MOST_SQUARED)
+def pro(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
     r"""Compute PRO: for each document a softmax against all less relevant ones, sharpened by the gap in relevance.
 
     .. math:: \frac{1}{n} \sum_j \Big[ \log \Big( e^{w_j s_j/\tau} + \sum_{y_k < y_j} e^{(y_j - y_k) s_k/\tau} \Big)
@@ -144,58 +121,44 @@ def preference_ranking(
     them changes the loss, and an order is not all that it wants. Scale relevance to about 1.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
         relevance: Graded relevance, at least 0 and at most 1e15, NaN where unjudged (not in the list), shape
             ``(..., D)``; not differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
 
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
-            judged similarity not finite; with ``no_relevant="error"`` if a query has no value.
-
     Example:
-        >>> preference_ranking(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.5]), temperature=0.1)
+        >>> pro(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.5]), temperature=0.1)
         tensor(0.0419)
 
     Source: Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492; in the form of
     Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442. Cost: O(D²) a query, a few pairs at a time.
     """
-    check_settings(temperature=temperature)
+    lowest = torch.where(judged, relevance, torch.inf).amin(-1, keepdim=True)
+    above_lowest = torch.where(judged, relevance - lowest, 0)
+    better = above_lowest > 0
 
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        check_relevance(relevance, MOST_SQUARED)
-        lowest = torch.where(judged, relevance, torch.inf).amin(-1, keepdim=True)
-        above_lowest = torch.where(judged, relevance - lowest, 0)
-        better = above_lowest > 0
+    def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
+        gaps = -differences(relevance, columns)
+        lower = (gaps > 0) & judged[:, None, :] & listed[:, :, None]
+        # The exponents' difference in a form that is small where it should be: all of it but what the grades of
+        # the rivals add is a multiple of a difference of similarities.
+        own = similarity.gather(1, columns)[:, :, None]
+        odds = gaps * differences(similarity, columns) - above_lowest[:, None, :] * own
+        return softplus(masked_logsumexp(odds / temperature, lower)).sum(-1)
 
-        def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
-            gaps = -differences(relevance, columns)
-            lower = (gaps > 0) & judged[:, None, :] & listed[:, :, None]
-            # The exponents' difference in a form that is small where it should be: all of it but what the grades of
-            # the rivals add is a multiple of a difference of similarities.
-            own = similarity.gather(1, columns)[:, :, None]
-            odds = gaps * differences(similarity, columns) - above_lowest[:, None, :] * own
-            return softplus(masked_logsumexp(odds / temperature, lower)).sum(-1)
-
-        return sum_over_rows(of_rows, better, similarity) / better.sum(-1).clamp_min(1)
-
-    return per_list(body, similarity, relevance, two_grades, no_relevant)
+    return sum_over_rows(of_rows, better, similarity) / better.sum(-1).clamp_min(1)
 
 
+@list_function("graded", learns=two_grades)
 def policy_gradient(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    gain: Gain = "linear",
-    k: int | None = None,
-    samples: int = 8,
-    no_relevant: str = "skip",
+    judged: Tensor,
+    temperature: Temperature = 0.05,
+    gain: GainSetting = "linear",
+    k: Cutoff = None,
+    samples: TwoOrMore = 8,
 ) -> Tensor:
     r"""Compute 1 - NDCG of orders drawn at random, with the policy gradient of the drawing.
 
@@ -204,22 +167,11 @@ def policy_gradient(
     others': unbiased for the expected NDCG. Every call draws anew.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Divides the similarities, above 0, in units of ``similarity``.
-        gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
         k: Cutoff of the reward, and of the likelihood; None means no cutoff.
         samples: Orders drawn for each query, at least 2.
-        no_relevant: What a query with a single grade gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` a ValueError.
 
     Returns:
         1 - mean NDCG of the orders, lower is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -229,29 +181,21 @@ def policy_gradient(
     Source: Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking" (PG-RANK), arXiv 2310.04407;
     the leave-one-out baseline as there. Cost: time and memory O(samples · D log D) a query.
     """
-    check_settings(temperature=temperature, k=k, samples=samples)
-    check_gain(gain)
-    if samples < 2:
-        raise ValueError(f"samples must be an integer of at least 2, got {samples!r}.")
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = over_largest(gains_of(relevance, gain))
-        ideal = ideal_of_gains(gains, k)[:, None]
-        far = torch.finfo(similarity.dtype).min / 4
-        logits = torch.where(judged, similarity / temperature, far)[:, None].expand(-1, samples, -1)
-        noise = -torch.empty_like(logits).exponential_().log()
-        order = (logits.detach() + noise).argsort(-1, descending=True)
-        place = torch.arange(1, similarity.shape[1] + 1, device=similarity.device, dtype=similarity.dtype)
-        counted = place <= judged.sum(-1)[:, None, None]
-        if k is not None:
-            counted = counted & (place <= k)
-        drawn = gains[:, None].expand(-1, samples, -1).gather(-1, order)
-        reward = torch.where(counted, drawn * discount(place), 0).sum(-1) / torch.where(ideal > 0, ideal, 1)
-        ordered = logits.gather(-1, order)
-        rest = ordered.flip(-1).logcumsumexp(-1).flip(-1)
-        log_likelihood = torch.where(counted, ordered - rest, 0).sum(-1)
-        advantage = (reward - reward.mean(-1, keepdim=True)) * samples / (samples - 1)
-        surrogate = -(advantage * log_likelihood).mean(-1)
-        return 1 - reward.mean(-1) + surrogate - surrogate.detach()
-
-    return per_list(body, similarity, relevance, by_gain(two_grades, gain), no_relevant)
+    gains = over_largest(gains_of(relevance, gain))
+    ideal = ideal_of_gains(gains, k)[:, None]
+    far = torch.finfo(similarity.dtype).min / 4
+    logits = torch.where(judged, similarity / temperature, far)[:, None].expand(-1, samples, -1)
+    noise = -torch.empty_like(logits).exponential_().log()
+    order = (logits.detach() + noise).argsort(-1, descending=True)
+    place = torch.arange(1, similarity.shape[1] + 1, device=similarity.device, dtype=similarity.dtype)
+    counted = place <= judged.sum(-1)[:, None, None]
+    if k is not None:
+        counted = counted & (place <= k)
+    drawn = gains[:, None].expand(-1, samples, -1).gather(-1, order)
+    reward = torch.where(counted, drawn * discount(place), 0).sum(-1) / torch.where(ideal > 0, ideal, 1)
+    ordered = logits.gather(-1, order)
+    rest = ordered.flip(-1).logcumsumexp(-1).flip(-1)
+    log_likelihood = torch.where(counted, ordered - rest, 0).sum(-1)
+    advantage = (reward - reward.mean(-1, keepdim=True)) * samples / (samples - 1)
+    surrogate = -(advantage * log_likelihood).mean(-1)
+    return 1 - reward.mean(-1) + surrogate - surrogate.detach()

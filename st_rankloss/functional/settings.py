@@ -1,37 +1,87 @@
-"""The rule of each setting, by its name: functions and objectives check by the same."""
+"""Settings: the type of each says what it accepts, in code and in the documentation.
+
+A function declares a setting once, as in ``temperature: Temperature = 0.05``: rule, description and default.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 from st_rankloss.functional.checks import check_at_least, check_choice, check_temperature
-from st_rankloss.functional.gains import check_gain
+from st_rankloss.functional.gains import Gain, check_gain
 from st_rankloss.kernels import METHODS
 
 
-def check_count(value: Any, name: str) -> None:
-    """Raise ValueError unless ``value`` is an integer of at least 1."""
-    if value is None:
-        raise ValueError(f"{name} must be an integer of at least 1, got None.")
-    check_at_least(value, 1, name)
+class Setting(NamedTuple):
+    """What the type of a setting declares.
+
+    Attributes:
+        check: Takes the value and the name, and raises TypeError or ValueError for a wrong value.
+        text: The description, for documentation.
+        auto: What ``"auto"`` stands for, in standard deviations of a query's similarities; None refuses it.
+    """
+
+    check: Callable[[Any, str], None]
+    text: str = ""
+    auto: float | None = None
+
+    def __call__(self, value: Any, name: str) -> None:
+        """Raise TypeError or ValueError unless ``value`` is accepted."""
+        if self.auto is None or not isinstance(value, str):
+            self.check(value, name)
+        elif value != "auto":
+            raise TypeError(f"{name} must be a number or 'auto', got {value!r}.")
+
+
+def settings_of(declaring: Callable[..., Any]) -> dict[str, Setting]:
+    """Return the settings that a function or a dataclass declares by `Setting` types, by name."""
+    found = {}
+    for name, kind in get_type_hints(declaring, include_extras=True).items():
+        for part in get_args(kind):
+            if isinstance(part, Setting):
+                found[name] = part
+    return found
+
+
+def check_settings(settings: Mapping[str, Setting], values: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError unless every value is accepted by the setting of its name."""
+    for name, setting in settings.items():
+        setting(values[name], name)
+
+
+def check_fields(configured: object) -> None:
+    """Raise TypeError or ValueError unless a dataclass's fields are what their types accept."""
+    check_settings(settings_of(type(configured)), vars(configured))
+
+
+def choice(*names: str) -> Setting:
+    """Return the setting that is one of ``names``."""
+    return Setting(lambda value, name: check_choice(value, names, name))
+
+
+def _number(value: Any, name: str, rule: str, *, least: float = -math.inf, most: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not (math.isfinite(value) and least <= value <= most):
+        raise ValueError(f"{name} must be {rule}, got {value!r}.")
 
 
 def _at_least_0(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
-    if value > 1e30:
-        raise ValueError(f"{name} must be at most 1e30, which float32 can hold, got {value!r}.")
+    _number(value, name, "a finite number of at least 0", least=0)
+    _number(value, name, "at most 1e30, which float32 can hold", most=1e30)
 
 
-def _finite(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}.")
+def _share(value: Any, name: str) -> None:
+    _number(value, name, "in (0, 1]", least=math.ulp(0), most=1)
+
+
+def check_count(value: Any, name: str, least: int = 1) -> None:
+    """Raise ValueError unless ``value`` is an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
 def _flag(value: Any, name: str) -> None:
@@ -39,41 +89,50 @@ def _flag(value: Any, name: str) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
-_RULES: dict[str, Callable[[Any, str], None]] = {
-    **dict.fromkeys(
-        (
-            "temperature",
-            "cutoff_temperature",
-            "label_temperature",
-            "weight_temperature",
-            "noise",
-            "scale",
-            "alpha",
-            "beta",
-            "regularisation",
-            "share",
-        ),
+Positive = Annotated[float, Setting(check_temperature)]
+AtLeast0 = Annotated[float, Setting(_at_least_0)]
+Share = Annotated[float, Setting(_share)]
+Finite = Annotated[float, Setting(lambda value, name: _number(value, name, "a finite number"))]
+Flag = Annotated[bool, Setting(_flag)]
+Count = Annotated[int, Setting(check_count)]
+TwoOrMore = Annotated[int, Setting(lambda value, name: check_count(value, name, 2))]
+Cutoff = Annotated[
+    int | None, Setting(lambda value, name: check_at_least(value, 1, name), "Cutoff; None means no cutoff.")
+]
+
+# Numbers, or "auto". Bodies compute with the number, hence Any.
+Temperature = Annotated[
+    Any,
+    Setting(check_temperature, 'Divides the similarities, above 0, in units of ``similarity``; or ``"auto"``.', 1.0),
+]
+Softness = Annotated[
+    Any,
+    Setting(
         check_temperature,
+        'Width of the soft comparison, above 0, in units of ``similarity``; on cosines .01 to .1; or ``"auto"``.',
+        0.5,
     ),
-    **dict.fromkeys(
-        ("slope", "width", "margin", "poly", "gamma", "skip", "mu", "cut", "whisker", "upper", "lower", "calibration"),
-        _at_least_0,
+]
+CutoffTemperature = Annotated[float, Setting(check_temperature, "Width of the soft cutoff, above 0, in ranks.")]
+GainSetting = Annotated[
+    Gain,
+    Setting(
+        lambda value, name: check_gain(value),
+        '``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.',
     ),
-    **dict.fromkeys(("bias", "base"), _finite),
-    **dict.fromkeys(("samples", "iterations", "neighbours", "count", "hardest"), check_count),
-    "k": lambda value, name: check_at_least(value, 1, name),
-    "gain": lambda value, name: check_gain(value),
-    "method": lambda value, name: check_choice(value, ["auto", *METHODS], name),
-    "positions": lambda value, name: check_choice(value, ("equal", "ndcg", "confidence"), name),
-    "positives": lambda value, name: check_choice(value, ("all", "own", "none"), name),
-    "activation": lambda value, name: check_choice(value, ("tanh", "relu", "atan"), name),
-    "set_function": lambda value, name: check_choice(value, ("facility_location", "graph_cut", "log_det"), name),
-    **dict.fromkeys(("labels", "by_rank", "decoupled"), _flag),
-}
+]
+Method = Annotated[
+    str,
+    Setting(
+        lambda value, name: check_choice(value, ["auto", *METHODS], name),
+        "How sums over pairs are computed, see `st_rankloss.kernels`.",
+    ),
+]
 
 
-def check_settings(**settings: Any) -> None:
-    """Raise TypeError or ValueError unless every setting keeps the rule of its name, if that has one."""
-    for name, value in settings.items():
-        if name in _RULES:
-            _RULES[name](value, name)
+def arguments_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function with types as people read them: without rules, and not as text."""
+    hints = get_type_hints(function)
+    shown = {name: float | str if kind is Any else kind for name, kind in hints.items()}
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.replace(annotation=shown.get(parameter.name, parameter.annotation)) for parameter in parameters]

@@ -10,18 +10,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
+from st_rankloss.functional.conditions import any_relevant, two_grades, two_kinds
+from st_rankloss.functional.declaration import list_function
+from st_rankloss.functional.gains import discount, gains_of, over_largest
 from st_rankloss.functional.lists import (
-    any_relevant,
-    by_gain,
     few_lists_at_once,
     masked_mean,
-    per_list,
-    two_grades,
-    two_kinds,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import Count, Cutoff, GainSetting, Softness
 
 
 def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
@@ -162,15 +159,16 @@ def _batcher(wires: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], int], 
     return tuple(layers)
 
 
+@list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
+@few_lists_at_once
 def neural_ndcg(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    gain: Gain = "linear",
-    k: int | None = None,
-    iterations: int = 30,
-    no_relevant: str = "skip",
+    judged: Tensor,
+    temperature: Softness = 0.05,
+    gain: GainSetting = "linear",
+    k: Cutoff = None,
+    iterations: Count = 30,
 ) -> Tensor:
     r"""Compute NDCG of the softly sorted gains.
 
@@ -179,22 +177,10 @@ def neural_ndcg(
     P̂ is NeuralSort's permutation, with columns normalised by Sinkhorn's algorithm.
 
     Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not
-            differentiated.
-        temperature: Of the sorting, above 0, in units of ``similarity``.
-        gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
-        k: Cutoff; None means no cutoff.
         iterations: Of Sinkhorn's algorithm, at least 1.
-        no_relevant: What a query without relevant document gives: ``"skip"`` NaN, ``"zero"`` 0, ``"error"`` an error.
 
     Returns:
         NDCG in [0, 1] but for Sinkhorn's remaining error, higher is better, shape ``(...)``.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
 
     Example:
         >>> neural_ndcg(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 3.0]), temperature=0.01)
@@ -203,24 +189,17 @@ def neural_ndcg(
     Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time O(D²) a list, and
     again for each of Sinkhorn's iterations; memory as much, of a few lists at a time: for short lists.
     """
-    check_settings(temperature=temperature, k=k, iterations=iterations)
-    check_gain(gain)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        gains = over_largest(gains_of(relevance, gain))
-        permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
-        at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
-        place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
-        ideal = ideal_of_gains(gains, k)
-        return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
-
-    defined, varies = (by_gain(condition, gain) for condition in (any_relevant, two_grades))
-    return per_list(few_lists_at_once(body), similarity, relevance, defined, no_relevant, varies=varies)
+    gains = over_largest(gains_of(relevance, gain))
+    permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
+    at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
+    place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
+    ideal = ideal_of_gains(gains, k)
+    return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
 
 
-def group_ordering(
-    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, no_relevant: str = "skip"
-) -> Tensor:
+@list_function("binary", learns=two_kinds)
+@few_lists_at_once
+def groco(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05) -> Tensor:
     r"""Compute GroCo's loss: the relevant documents should fill the first ranks.
 
     .. math:: -\frac{1}{D} \Big[ \sum_{i \le |P|} \log m_i + \sum_{i > |P|} \log (1 - m_i) \Big], \qquad
@@ -228,39 +207,22 @@ def group_ordering(
 
     P̂ is the soft permutation of a sorting network.
 
-    Args:
-        similarity: Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32.
-        relevance: Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.
-        temperature: Of the comparators, above 0, in units of ``similarity``.
-        no_relevant: What a query without both a relevant and an irrelevant document gives: ``"skip"`` NaN, ``"zero"``
-            0, ``"error"`` a ValueError.
-
     Returns:
         Cross-entropy, at least 0, lower is better, shape ``(...)``.
 
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is negative or a judged
-            similarity not finite; with ``no_relevant="error"`` if a query has no value.
-
     Example:
-        >>> group_ordering(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]), temperature=0.1)
+        >>> groco(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]), temperature=0.1)
         tensor(0.0853)
 
     Source: Shvetsova et al. (2023), "Learning by Sorting: Self-supervised Learning with Group Ordering Constraints",
     arXiv 2301.02009; of which only the abstract was read: that the target is the mass of the group at each rank is
     ours. Cost: that of `network_sort`: for short lists.
     """
-    check_settings(temperature=temperature)
-
-    def body(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-        relevant = relevance > 0
-        permutation = network_sort(similarity, judged, temperature)
-        mass, other = ((permutation * group[:, None, :]).sum(-1) for group in (relevant, judged & ~relevant))
-        place = torch.arange(1, mass.shape[1] + 1, device=mass.device)
-        first = place <= relevant.sum(-1, keepdim=True)
-        # 1 - mass is the mass of the others, which does not round to 0 where nearly all is relevant.
-        surprise = -torch.where(first, mass, other).clamp_min(torch.finfo(mass.dtype).tiny).log()
-        return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))
-
-    return per_list(few_lists_at_once(body), similarity, relevance, two_kinds, no_relevant)
+    relevant = relevance > 0
+    permutation = network_sort(similarity, judged, temperature)
+    mass, other = ((permutation * group[:, None, :]).sum(-1) for group in (relevant, judged & ~relevant))
+    place = torch.arange(1, mass.shape[1] + 1, device=mass.device)
+    first = place <= relevant.sum(-1, keepdim=True)
+    # 1 - mass is the mass of the others, which does not round to 0 where nearly all is relevant.
+    surprise = -torch.where(first, mass, other).clamp_min(torch.finfo(mass.dtype).tiny).log()
+    return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))

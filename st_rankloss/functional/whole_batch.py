@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.checks import check_finite
-from st_rankloss.functional.lists import check_lists, clean_relevance, log_odds, masked_logsumexp, masked_mean
-from st_rankloss.functional.ranks import upcast
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.conditions import any_relevant, some_irrelevant_in_the_batch, two_kinds
+from st_rankloss.functional.declaration import batch_function
+from st_rankloss.functional.lists import log_odds, masked_logsumexp, masked_mean
+from st_rankloss.functional.settings import AtLeast0, Count, Positive, Share, choice
 from st_rankloss.kernels.pair_sums import softplus
 
 
+@batch_function("graded", learns=any_relevant)
 def wasserstein(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    temperature: float = 0.05,
-    label_temperature: float = 1.0,
+    judged: Tensor,
+    temperature: Positive = 0.05,
+    label_temperature: Positive = 1.0,
 ) -> Tensor:
     r"""Compute SyCL's loss: the squared 2-Wasserstein distance of two Gaussians over the lists of a batch.
 
@@ -30,18 +32,11 @@ def wasserstein(
     It sees a batch only through the mean and the covariance of its rows: whole rows may change places.
 
     Args:
-        similarity: Predicted similarity, shape ``(Q, D)``, floating; computed in float64.
-        relevance: Graded relevance, at least 0, NaN where unjudged, which counts as no share of either row, shape
-            ``(Q, D)``; not differentiated.
         temperature: τ, above 0, in units of ``similarity``.
         label_temperature: τ_y, above 0, in units of ``relevance``.
 
     Returns:
         Distance, at least 0, lower is better, a scalar.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ or a setting is out of its range.
 
     Example:
         >>> similarity = torch.tensor([[0.9, 0.2], [0.1, 0.6]])
@@ -51,8 +46,6 @@ def wasserstein(
     Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239. The trace of the root
     is had from singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D + Q³).
     """
-    check_settings(temperature=temperature, label_temperature=label_temperature)
-    similarity, relevance, judged = _whole(similarity, relevance)
     wide = torch.float32 if similarity.device.type == "mps" else torch.float64
     rows = [
         _shares(values.to(wide) / width, judged)
@@ -67,8 +60,9 @@ def wasserstein(
     return result
 
 
+@batch_function("binary", learns=some_irrelevant_in_the_batch)
 def unified_negatives(
-    similarity: Tensor, relevance: Tensor, *, temperature: float = 0.05, whisker: float = 1.5
+    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.05, whisker: AtLeast0 = 1.5
 ) -> Tensor:
     r"""Compute UNPG's loss: each relevant pair against the irrelevant pairs of all queries together.
 
@@ -78,17 +72,11 @@ def unified_negatives(
     above are taken for false negatives, those far below for too easy.
 
     Args:
-        similarity: Predicted similarity, shape ``(Q, D)``, floating.
-        relevance: Relevant where above 0, NaN where unjudged, shape ``(Q, D)``.
         temperature: τ, above 0, in units of ``similarity``.
         whisker: w, at least 0, in units of the interquartile range.
 
     Returns:
         Mean loss of each query's relevant documents, at least 0, shape ``(Q,)``; 0 for a query without.
-
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If shapes differ or a setting is out of its range.
 
     Example:
         >>> unified_negatives(torch.tensor([[0.9, 0.2], [0.3, 0.8]]), torch.eye(2), temperature=0.1)
@@ -98,8 +86,6 @@ def unified_negatives(
     Recognition", arXiv 2203.11593, of which only the abstract was read; there, the pairs with class centres are among
     them. Quartiles are the nearest pairs'. Time O(Q · D log(Q · D)).
     """
-    check_settings(temperature=temperature, whisker=whisker)
-    similarity, relevance, judged = _whole(similarity, relevance)
     relevant = relevance > 0
     irrelevant = judged & ~relevant
     ascending = torch.where(irrelevant, similarity.detach(), torch.inf).flatten().sort().values
@@ -111,15 +97,16 @@ def unified_negatives(
     return masked_mean(softplus(odds.reshape(similarity.shape)), relevant)
 
 
+@batch_function("binary", learns=two_kinds, square=True)
 def contextual_similarity(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    neighbours: int = 4,
-    width: float = 0.05,
-    upper: float = 0.9,
-    lower: float = 0.6,
-    alpha: float = 0.5,
+    judged: Tensor,
+    neighbours: Count = 4,
+    width: AtLeast0 = 0.05,
+    upper: AtLeast0 = 0.9,
+    lower: AtLeast0 = 0.6,
+    alpha: Share = 0.5,
 ) -> Tensor:
     r"""Compute the contextual loss: samples of one class should have the same nearest neighbours.
 
@@ -139,10 +126,6 @@ def contextual_similarity(
     Returns:
         Loss, at least 0, lower is better, a scalar.
 
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If the shape is not square or a setting is out of its range.
-
     Example:
         >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
         >>> contextual_similarity(similarity, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), neighbours=2)
@@ -151,10 +134,6 @@ def contextual_similarity(
     Source: Liao et al. (2023), "Supervised Metric Learning to Rank for Retrieval via Contextual Similarity
     Optimization", arXiv 2210.01908; its regulariser of the mean similarity is left out. Time O(B³), memory O(B²).
     """
-    check_settings(neighbours=neighbours, width=width, upper=upper, lower=lower, alpha=alpha)
-    if alpha > 1:
-        raise ValueError(f"alpha must be in (0, 1], got {alpha!r}.")
-    similarity, relevance, _ = _whole(similarity, relevance, square=True)
     related = _related(relevance)
     batch = len(similarity)
     nearness = 2 * similarity - 2  # minus the squared distance
@@ -189,12 +168,13 @@ class _ConstantSlope(torch.autograd.Function):
         return 10 * grad
 
 
+@batch_function("binary", learns=two_kinds, square=True)
 def set_information(
     similarity: Tensor,
     relevance: Tensor,
-    *,
-    set_function: str = "facility_location",
-    regularisation: float = 1.0,
+    judged: Tensor,
+    set_function: Annotated[str, choice("facility_location", "graph_cut", "log_det")] = "facility_location",
+    regularisation: Positive = 1.0,
 ) -> Tensor:
     r"""Compute SCoRe's losses: submodular functions of the sets of samples of one class.
 
@@ -216,10 +196,6 @@ def set_information(
         Each sample's part, lower is better, shape ``(B,)``, of ``"log_det"`` an equal one, all divided by the number of
         outsiders or of pairs.
 
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If the shape is not square or a setting is out of its range.
-
     Example:
         >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
         >>> set_information(similarity, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]))
@@ -229,8 +205,6 @@ def set_information(
     memory: the set functions are theirs, shares and scaling ours, and ``"log_det"`` is the sum of their two. Time
     O(B²), of ``"log_det"`` O(B³).
     """
-    check_settings(set_function=set_function, regularisation=regularisation)
-    similarity, relevance, _ = _whole(similarity, relevance, square=True)
     member = _member_of(relevance)
     related = member[:, None] == member
     batch = len(similarity)
@@ -251,60 +225,80 @@ def set_information(
     return masked_mean(nearest, outside)
 
 
-def many_views(similarity: Tensor, relevance: Tensor, *, temperature: float = 0.1, decoupled: bool = False) -> Tensor:
-    r"""Compute MV-InfoNCE, or MV-DHEL: one term for all views of a sample together.
+@batch_function("binary", learns=two_kinds, square=True)
+def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
+    r"""Compute MV-InfoNCE: one term for all views of a sample together.
 
-    With s the similarity of views l and m of samples i and j, MV-InfoNCE is
+    With s the similarity of views l and m of samples i and j,
 
     .. math:: -\log \frac{\sum_{l \ne m} e^{s(u_{il}, u_{im})/\tau}}
         {\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
 
-    and MV-DHEL, which keeps alignment apart from uniformity,
+    Args:
+        similarity: Of all views of a batch with each other, shape ``(B, B)``.
+        relevance: Above 0 for views of one sample, shape ``(B, B)``; the diagonal counts as related.
+        temperature: τ, above 0, in units of ``similarity``.
+
+    Returns:
+        The loss of each view's sample, shape ``(B,)``; 0 for a sample without a second view, or alone in a batch.
+
+    Example:
+        >>> sample = torch.tensor([0, 1, 0, 1])
+        >>> mv_info_nce(torch.eye(4), (sample[:, None] == sample).float(), temperature=1.0)
+        tensor([1.0986, 1.0986, 1.0986, 1.0986])
+
+    Source: Koromilas et al. (2025), "A Principled Framework for Multi-View Contrastive Learning", arXiv 2507.06979.
+    Time and memory O(B²).
+    """
+    logits, related, alike, itself = _views(similarity, relevance, temperature)
+    aligned = _over_views(masked_logsumexp(logits, alike), related)
+    loss = _over_views(masked_logsumexp(logits, ~itself), related) - aligned
+    return torch.where(alike.any(1) & ~related.all(1), loss, 0)
+
+
+@batch_function("binary", learns=two_kinds, square=True)
+def mv_dhel(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
+    r"""Compute MV-DHEL: `mv_info_nce`, decoupled into alignment over all views and uniformity within each view.
+
+    With s the similarity of views l and m of samples i and j,
 
     .. math:: -\log \sum_{l < m} e^{s(u_{il}, u_{im})/\tau} + \sum_l \log \sum_{j \ne i} e^{s(u_{il}, u_{jl})/\tau}
 
-    in which one sum stands against as many as there are views: adding a constant to all similarities changes it.
+    in which one sum stands against one for each view: adding a constant to all similarities changes it.
 
     Args:
         similarity: Of all views of a batch with each other, shape ``(B, B)``.
         relevance: Above 0 for views of one sample, shape ``(B, B)``; the diagonal counts as related. The n-th row of a
             sample is its n-th view.
         temperature: τ, above 0, in units of ``similarity``.
-        decoupled: MV-DHEL instead of MV-InfoNCE.
 
     Returns:
         The loss of each view's sample, shape ``(B,)``; 0 for a sample without a second view, or alone in a batch.
 
-    Raises:
-        TypeError: If ``similarity`` or ``relevance`` is not floating.
-        ValueError: If the shape is not square or a setting is out of its range.
-
     Example:
         >>> sample = torch.tensor([0, 1, 0, 1])
-        >>> many_views(torch.eye(4), (sample[:, None] == sample).float(), temperature=1.0)
-        tensor([1.0986, 1.0986, 1.0986, 1.0986])
+        >>> mv_dhel(torch.eye(4), (sample[:, None] == sample).float(), temperature=1.0)
+        tensor([0., 0., 0., 0.])
 
     Source: Koromilas et al. (2025), "A Principled Framework for Multi-View Contrastive Learning", arXiv 2507.06979.
     Time and memory O(B²).
     """
-    check_settings(temperature=temperature, decoupled=decoupled)
-    similarity, relevance, _ = _whole(similarity, relevance, square=True)
-    member = _member_of(relevance)
-    related = member[:, None] == member
-    itself = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
-    logits = similarity / temperature
-    alike = related & ~itself
+    logits, related, alike, _ = _views(similarity, relevance, temperature)
     aligned = _over_views(masked_logsumexp(logits, alike), related)
-    defined = alike.any(1) & ~related.all(1)
-    if not decoupled:
-        loss = _over_views(masked_logsumexp(logits, ~itself), related) - aligned
-        return torch.where(defined, loss, 0)
     view = (related & torch.ones_like(related).tril(-1)).sum(1)
     same_view = (view[:, None] == view) & ~related
     apart = masked_logsumexp(logits, same_view)
     apart = torch.where(related, torch.where(same_view.any(1), apart, 0), 0).sum(1)
     twice = math.log(2)  # each pair of views is in `aligned` twice
-    return torch.where(defined, apart - (aligned - twice), 0)
+    return torch.where(alike.any(1) & ~related.all(1), apart - (aligned - twice), 0)
+
+
+def _views(similarity: Tensor, relevance: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits, which views are of one sample, which of these are not the same view, and the diagonal."""
+    member = _member_of(relevance)
+    related = member[:, None] == member
+    itself = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
+    return similarity / temperature, related, related & ~itself, itself
 
 
 def _over_views(values: Tensor, related: Tensor) -> Tensor:
@@ -325,21 +319,3 @@ def _related(relevance: Tensor) -> Tensor:
 def _member_of(relevance: Tensor) -> Tensor:
     """Name each sample's class by the first sample that it is related to: ``(B,)`` int64."""
     return _related(relevance).long().argmax(1)
-
-
-def _whole(similarity: Tensor, relevance: Tensor, *, square: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Check and clean a batch: similarity (0 where unjudged, but on the diagonal), relevance (0 there), and judged."""
-    check_lists(similarity, relevance, "linear", None)
-    if similarity.dim() != 2 or (square and similarity.shape[0] != similarity.shape[1]):
-        shape = "(B, B), every sample a query and a document" if square else "(Q, D)"
-        raise ValueError(f"similarity must be of shape {shape}, got {tuple(similarity.shape)}.")
-    if not similarity.numel():
-        raise ValueError(f"a batch needs at least one query and document, got similarity {tuple(similarity.shape)}.")
-    relevance, judged = clean_relevance(upcast(relevance.detach()))
-    known = judged
-    if square:
-        known = judged | torch.eye(len(judged), dtype=torch.bool, device=judged.device)
-        check_finite(similarity.detach().diagonal(), "similarity", "That of a sample with itself counts.")
-        if judged.device.type == "cpu" and not known.all():
-            raise ValueError("relevance of different samples must be judged for a loss of the whole batch, got nan.")
-    return torch.where(known, upcast(similarity), 0), relevance, judged

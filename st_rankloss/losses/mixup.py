@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import Flag, Positive, check_fields
 from st_rankloss.relevance.base import Labels
 
 RelevanceOfRows = Callable[[slice], Tensor]
@@ -54,12 +54,12 @@ class EmbeddingMixup:
     the query's label) are among them.
     """
 
-    share: float = 1.0
-    alpha: float = 1.0
-    labels: bool = False
+    share: Positive = 1.0
+    alpha: Positive = 1.0
+    labels: Flag = False
 
     def __post_init__(self) -> None:
-        check_settings(share=self.share, alpha=self.alpha, labels=self.labels)
+        check_fields(self)
 
     def mix(
         self,

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from st_rankloss._host import EMBEDDERS, check_encoder, cos_sim, count_rows, device_of, embed
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
-from st_rankloss.functional.lists import NO_RELEVANT
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.mixup import EmbeddingMixup, RelevanceOfLabels, RelevanceOfRows
@@ -20,6 +19,8 @@ from st_rankloss.losses.parts import LossParts
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
 from st_rankloss.relevance.base import Labels
+
+NO_RELEVANT = ("skip", "zero", "error")
 
 
 class RankingOptions(TypedDict, total=False):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from st_rankloss.functional.lists import any_relevant, by_gain, clean_relevance, masked_mean
-from st_rankloss.functional.ranks import upcast
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.declaration import Declaration, DeclaredFunction
 
 
 class Objective:
@@ -66,92 +63,76 @@ class Objective:
 
 
 class Configured(Objective):
-    """An objective that is a function of `st_rankloss.functional` with its settings, which are the fields.
+    """An objective that is a declared function of `st_rankloss.functional` with its settings, which are the fields.
 
-    Subclasses are frozen dataclasses that name their ``function``.
+    A subclass names its function by decorating an empty ``__init__``, and becomes a frozen dataclass. The function
+    declares the settings, their rules and defaults, and when there is something to learn.
+
+    Example:
+        >>> from st_rankloss.functional import approx_mrr
+        >>> class MeanReciprocalRank(Configured):
+        ...     @approx_mrr.settings
+        ...     def __init__(self): ...
+        >>> MeanReciprocalRank(temperature=0.1)
+        MeanReciprocalRank(temperature=0.1, method='auto')
     """
 
-    function: ClassVar[staticmethod[..., Tensor]]
-    """Maps similarity and relevance ``(Q, D)`` to ``(Q,)``, and takes the settings by name."""
-    fixed: ClassVar[dict[str, Any]] = {}
-    """Settings of the function that are no choice of this objective."""
-    higher_is_better: ClassVar[bool] = False
-    """Whether the function is a metric, of which the loss is 1 minus the value."""
+    function: ClassVar[DeclaredFunction[...]]
     spreads: ClassVar[float | None] = None
     """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities; None refuses it."""
-    needs: ClassVar[staticmethod[[Tensor, Tensor], Tensor]] = staticmethod(any_relevant)
-    """Which lists have something to learn from, by relevance (0 where unjudged) and which documents are judged; by
-    gains, where there is a setting ``gain``. A metric needs documents of which not every order is worth the same."""
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make a dataclass of the settings of the function."""
+        super().__init_subclass__(**kwargs)
+        function = getattr(vars(cls).get("__init__"), "function", None)
+        if function is None:
+            return
+        declaration = function.declaration
+        cls.function = staticmethod(function)  # type: ignore[assignment]
+        cls.separable, cls.spreads = declaration.separable, declaration.spreads
+        cls.__doc__ = declaration.docstring(cls.__doc__ or "")
+        cls.__annotations__ = {setting.name: setting.annotation for setting in declaration.arguments}
+        for setting in declaration.arguments:
+            setattr(cls, setting.name, setting.default)
+        del cls.__init__
+        dataclass(frozen=True)(cls)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the settings
 
     def __post_init__(self) -> None:
-        """Check the settings, each by its rule and all by the function, which gets a list of one document."""
-        settings = self._settings()
-        if isinstance(given := settings.get("temperature"), str) and self.spreads is not None and given != "auto":
-            raise TypeError(f"temperature must be a number or 'auto', got {given!r}.")
-        if settings.get("temperature") == "auto":
-            if self.spreads is None:
-                raise ValueError(f"temperature must be a number for {type(self).__name__}, got 'auto'.")
-            settings["temperature"] = self.spreads
-        check_settings(**settings)
-        self._try(settings | self.fixed)
+        """Check the settings."""
+        self.declaration.check_settings(self._settings())
 
-    def _try(self, settings: dict[str, Any]) -> None:
-        one = torch.zeros(1, 1)
-        with torch.random.fork_rng(devices=[]):  # some functions draw at random
-            type(self).function(one, one, no_relevant="zero", **settings)
+    @property
+    def declaration(self) -> Declaration:
+        """What the function declares."""
+        return type(self).function.declaration
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
-        """Compute the loss of each query, 0 where it is not defined."""
-        settings = self._settings() | self.fixed
-        if settings.get("temperature") == "auto":
-            similarity, settings["temperature"] = in_spreads(similarity, relevance), self.spreads
-        value = type(self).function(similarity, relevance, no_relevant="zero", **settings)
-        # Defined as the function sees the grades, which it rounds to the dtype of the similarities.
-        return torch.where(self.defined(relevance.to(value.dtype)), 1 - value, 0) if self.higher_is_better else value
+        """Compute the loss of each query, 0 where there is nothing to learn."""
+        return self.declaration.loss(similarity, relevance, self._settings())
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have something to learn from."""
-        return self._needs()(*clean_relevance(relevance))
-
-    def _needs(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the condition of lists, with this objective's settings in it."""
-        needs = type(self).needs
-        return by_gain(needs, gain) if (gain := getattr(self, "gain", None)) is not None else needs
+        return self.declaration.learnable(relevance, self._settings())
 
     def config(self) -> dict[str, Any]:
         """Return the settings; a function by its name."""
         return {n: getattr(x, "__name__", repr(x)) if callable(x) else x for n, x in self._settings().items()}
 
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError if the function needs one column, with nothing mixed into it, and there is more."""
+        if self.declaration.square and (len(sizes) != 1 or mixed):
+            raise ValueError(
+                f"{type(self).__name__} needs every sample to be a query and a document: one input column without "
+                f"mixup, got {len(sizes)} columns{' and mixup' if mixed else ''}."
+            )
+
     def _settings(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-
-
-def in_spreads(similarity: Tensor, relevance: Tensor) -> Tensor:
-    """Divide each query's similarities by their standard deviation over its judged documents, a constant.
-
-    Args:
-        similarity: Shape ``(Q, D)``.
-        relevance: NaN where unjudged, shape ``(Q, D)``.
-
-    Returns:
-        Shape ``(Q, D)``. A spread below a hundredth of the query's largest similarity counts as that, so that a query
-        whose similarities are all equal, but for rounding, is not blown up.
-
-    Example:
-        >>> in_spreads(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
-        tensor([[3.0000, 1.0000]])
-        >>> in_spreads(torch.tensor([[0.3, 0.1]]), torch.tensor([[1.0, 0.0]]))
-        tensor([[3.0000, 1.0000]])
-    """
-    with torch.no_grad():
-        judged = ~relevance.isnan()
-        values = upcast(similarity)
-        gap = torch.where(judged, values - masked_mean(values, judged)[:, None], 0)
-        spread = masked_mean(gap.square(), judged).sqrt()[:, None]
-        least = 1e-2 * torch.where(judged, values.abs(), 0).amax(-1, keepdim=True) if values.shape[-1] else spread
-        spread = torch.maximum(spread, least)
-        spread = torch.where(spread > 0, spread, 1)
-    return upcast(similarity) / spread
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from st_rankloss.functional.lists import irrelevant_of
 from st_rankloss.functional.ranks import upcast
-from st_rankloss.functional.settings import check_settings
+from st_rankloss.functional.settings import AtLeast0, Count, Positive, check_fields
 from st_rankloss.objectives.base import Mixture, Objective
 
 
@@ -24,7 +24,7 @@ class _Wrapper(Objective):
         """Check the settings."""
         if not isinstance(self.objective, Objective):
             raise TypeError(f"objective must be an Objective, got {self.objective!r}.")
-        check_settings(**{name: value for name, value in vars(self).items() if name != "objective"})
+        check_fields(self)
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the loss of each query."""
@@ -155,8 +155,8 @@ class Perturbed(_Wrapper):
     """
 
     objective: Objective
-    noise: float = 0.05
-    samples: int = 8
+    noise: Positive = 0.05
+    samples: Count = 8
 
     @property
     def separable(self) -> bool:  # type: ignore[override]
@@ -197,7 +197,7 @@ class Focal(_Wrapper):
     """
 
     objective: Objective
-    gamma: float = 0.5
+    gamma: AtLeast0 = 0.5
 
     @property
     def separable(self) -> bool:  # type: ignore[override]
@@ -234,8 +234,8 @@ class MixedNegatives(_Wrapper):
     """
 
     objective: Objective
-    count: int = 16
-    hardest: int = 32
+    count: Count = 16
+    hardest: Count = 32
 
     @property
     def separable(self) -> bool:  # type: ignore[override]

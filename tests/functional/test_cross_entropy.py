@@ -133,15 +133,12 @@ def test_an_unjudged_document_is_as_good_as_absent():
 @every_gain
 def test_a_query_without_gain_has_a_zero_gradient_whatever_is_sent_back(gain, nothing):
     relevance = torch.tensor([nothing, [0.0, 1.0]])
-    for policy, undefined in (("skip", NAN), ("zero", 0.0)):
-        similarity = torch.tensor([[0.3, 0.2], [0.3, 0.2]], requires_grad=True)
-        value = softmax_cross_entropy(similarity, relevance, gain=gain, no_relevant=policy)
-        assert value[0].item() == pytest.approx(undefined, nan_ok=True)
-        value.backward(torch.ones(2))
-        assert similarity.grad[0].tolist() == [0, 0]
-        assert similarity.grad[1].norm() > 1
-    with pytest.raises(ValueError, match="relevan"):
-        softmax_cross_entropy(similarity, relevance, gain=gain, no_relevant="error")
+    similarity = torch.tensor([[0.3, 0.2], [0.3, 0.2]], requires_grad=True)
+    value = softmax_cross_entropy(similarity, relevance, gain=gain)
+    assert value[0].isnan()
+    value.backward(torch.ones(2))
+    assert similarity.grad[0].tolist() == [0, 0]
+    assert similarity.grad[1].norm() > 1
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e6], ids=lambda t: f"tau{t}")
@@ -195,7 +192,6 @@ WRONG = {
     "temperature-nan": ({"temperature": NAN}, ["temperature", "nan"]),
     "temperature-inf": ({"temperature": math.inf}, ["temperature", "inf"]),
     "gain-unknown": ({"gain": "quadratic"}, ["gain", "'quadratic'", "linear", "exponential"]),
-    "no_relevant-unknown": ({"no_relevant": "drop"}, ["no_relevant", "'drop'", "skip", "zero", "error"]),
     "relevance-negative": ({"relevance": torch.tensor([[1.0, -1.0, 0.0]])}, ["relevance", "-1.0"]),
     "relevance-inf": ({"relevance": torch.tensor([[1.0, math.inf, 0.0]])}, ["relevance", "inf"]),
     "relevance-integer": ({"relevance": torch.tensor([[1, 0, 2]])}, ["relevance", "int64"]),

@@ -264,7 +264,7 @@ def test_with_ties_exact_dcg_and_ndcg_are_scikit_learns(pairs, data):
     similarity, relevance = (row(values)[None] for values in columns_of(pairs))
     arguments = relevance.numpy(), similarity.numpy()
     assert dcg(similarity, relevance, k=k).item() == pytest.approx(dcg_score(*arguments, k=k), rel=1e-12)
-    value = ndcg(similarity, relevance, k=k, no_relevant="zero").item()
+    value = ndcg(similarity, relevance, k=k).nan_to_num(0).item()
     assert value == pytest.approx(ndcg_score(*arguments, k=k), rel=1e-12)
     assert value <= 1 + 1e-12
 
@@ -332,7 +332,7 @@ def test_a_perfect_order_is_worth_one():
 def test_soft_ndcg_never_exceeds_one(method, pairs, temperature, gain):
     """Soft ranks are an average over orders. With a cutoff it need not hold: 90 tied documents at k = 50."""
     similarity, relevance = (row(values) for values in columns_of(pairs))
-    value = approx_ndcg(similarity, relevance, temperature=temperature, gain=gain, no_relevant="zero", method=method)
+    value = approx_ndcg(similarity, relevance, temperature=temperature, gain=gain, method=method).nan_to_num(0)
     assert 0 <= value.item() <= 1 + 1e-9
 
 
@@ -437,22 +437,21 @@ NOTHING_RELEVANT = {"zeros": [0.0, 0.0, 0.0], "unjudged": [NAN, NAN, NAN], "both
 def test_a_query_without_gain_has_a_zero_gradient_whatever_is_sent_back(method, gain, k, nothing):
     """The classic trap: where(ideal > 0, dcg / ideal, 0) has the right value and a NaN gradient."""
     relevance = torch.tensor([nothing, [0.0, 2.0, 1.0]])
-    for policy, undefined in (("skip", NAN), ("zero", 0.0)):
-        similarity = torch.tensor([[0.3, 0.2, 0.1], [0.3, 0.2, 0.1]], requires_grad=True)
-        value = approx_ndcg(similarity, relevance, gain=gain, k=k, no_relevant=policy, method=method)
-        assert value[0].item() == pytest.approx(undefined, nan_ok=True)
-        value.backward(torch.ones(2))
-        assert similarity.grad[0].tolist() == [0, 0, 0]
-        assert similarity.grad[1].isfinite().all()
-        assert similarity.grad[1].norm() > 0.1
+    similarity = torch.tensor([[0.3, 0.2, 0.1], [0.3, 0.2, 0.1]], requires_grad=True)
+    value = approx_ndcg(similarity, relevance, gain=gain, k=k, method=method)
+    assert value[0].isnan()
+    value.backward(torch.ones(2))
+    assert similarity.grad[0].tolist() == [0, 0, 0]
+    assert similarity.grad[1].isfinite().all()
+    assert similarity.grad[1].norm() > 0.1
 
 
 @every_gain
 def test_a_batch_without_gain_is_still_connected_to_the_graph(gain):
     similarity = torch.rand(2, 4, requires_grad=True)
-    value = approx_ndcg(similarity, torch.zeros(2, 4), gain=gain, no_relevant="zero")
+    value = approx_ndcg(similarity, torch.zeros(2, 4), gain=gain)
     value.sum().backward()
-    assert value.tolist() == [0, 0]
+    assert value.isnan().all()
     assert similarity.grad.tolist() == [[0.0] * 4] * 2
 
 
@@ -462,16 +461,6 @@ def test_the_mean_of_skipped_queries_is_that_of_the_others():
         value = metric(similarity, relevance)
         assert value.isnan().tolist() == [True, False, False]
         assert value.nanmean().item() == pytest.approx(metric(similarity[1:], relevance[1:]).mean().item())
-        assert metric(similarity, relevance, no_relevant="zero")[0].item() == 0
-
-
-@pytest.mark.parametrize("metric", [ndcg, approx_ndcg], ids=["exact", "soft"])
-def test_the_error_policy_says_that_a_query_has_nothing_relevant(metric):
-    similarity = torch.rand(3, 2)
-    with pytest.raises(ValueError, match="relevan"):
-        metric(similarity, torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), no_relevant="error")
-    value = metric(similarity, torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 1.0]]), no_relevant="error")
-    assert value.isfinite().all()
 
 
 # --- gains and cutoffs -------------------------------------------------------------------------------------
@@ -607,7 +596,6 @@ WRONG = {
     "k-negative": ({"k": -3}, ["k ", "-3"]),
     "k-fraction": ({"k": 2.5}, ["k ", "2.5"]),
     "gain-unknown": ({"gain": "quadratic"}, ["gain", "'quadratic'", "linear", "exponential"]),
-    "no_relevant-unknown": ({"no_relevant": "drop"}, ["no_relevant", "'drop'", "skip", "zero", "error"]),
     "relevance-negative": ({"relevance": torch.tensor([[1.0, -1.0, 0.0]])}, ["relevance", "-1.0"]),
     "relevance-inf": ({"relevance": torch.tensor([[1.0, math.inf, 0.0]])}, ["relevance", "inf"]),
     "relevance-integer": ({"relevance": torch.tensor([[1, 0, 2]])}, ["relevance", "int64"]),

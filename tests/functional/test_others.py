@@ -84,12 +84,12 @@ def test_plackett_luce_of_distinct_grades_is_listmle():
     torch.testing.assert_close(ours * 8, theirs)  # the sum over positions, of which the last says nothing
 
 
-def test_list_divergence_is_listnet_less_the_targets_entropy():
+def test_list_net_is_listnet_less_the_targets_entropy():
     similarity, relevance = lists(4)
     theirs = by_host(ListNetLoss, similarity / 0.2, relevance)
     target = relevance.softmax(-1)
     entropy = -(target * target.log()).sum(-1)
-    torch.testing.assert_close((F.list_divergence(similarity, relevance, temperature=0.2) + entropy).mean(), theirs)
+    torch.testing.assert_close((F.list_net(similarity, relevance, temperature=0.2) + entropy).mean(), theirs)
 
 
 def test_margin_mse_of_two_documents_is_that_of_sentence_transformers():
@@ -113,7 +113,7 @@ def batch(classes=4, size=12):
 def test_supcon_is_that_of_pytorch_metric_learning():
     embeddings, labels, similarity, relevance = batch()
     theirs = SupConLoss(temperature=0.1)(embeddings, labels)
-    torch.testing.assert_close(F.info_nce(similarity, relevance, temperature=0.1).mean(), theirs)
+    torch.testing.assert_close(F.sup_con(similarity, relevance, temperature=0.1).mean(), theirs)
 
 
 def test_multi_similarity_is_that_of_pytorch_metric_learning():

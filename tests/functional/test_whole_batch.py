@@ -31,18 +31,18 @@ def close(value, wanted):
     torch.testing.assert_close(value, torch.as_tensor(wanted, dtype=torch.float64), rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("name", ["mv_info_nce", "mv_dhel"])
 @pytest.mark.parametrize("views", [2, 3, 4])
-def test_many_views_are_those_of_the_definition(views, decoupled):
+def test_views_are_those_of_the_definition(views, name):
     similarity, relevance, member = samples(4 * views, 4)
-    value = F.many_views(similarity, relevance, temperature=0.3, decoupled=decoupled)
-    close(value, oracle.many_views(similarity.tolist(), member.tolist(), temperature=0.3, decoupled=decoupled))
+    value = getattr(F, name)(similarity, relevance, temperature=0.3)
+    close(value, getattr(oracle, name)(similarity.tolist(), member.tolist(), temperature=0.3))
 
 
 def test_two_views_are_infonce_of_both_together():
     """With two views, the loss of a sample has its one pair over everything both views see."""
     similarity, relevance, member = samples(8, 4)
-    value = F.many_views(similarity, relevance, temperature=0.5)
+    value = F.mv_info_nce(similarity, relevance, temperature=0.5)
     e = (similarity / 0.5).exp().fill_diagonal_(0)
     for i in range(4):
         close(value[i], -math.log(2 * e[i, i + 4] / (e[i].sum() + e[i + 4].sum())))
@@ -52,8 +52,8 @@ def test_two_views_are_infonce_of_both_together():
 def test_a_sample_without_a_second_view_or_alone_has_no_loss(classes):
     similarity, relevance, _ = samples(8, classes)
     similarity.requires_grad_()
-    for decoupled in (False, True):
-        value = F.many_views(similarity, relevance, decoupled=decoupled)
+    for function in (F.mv_info_nce, F.mv_dhel):
+        value = function(similarity, relevance)
         assert value.eq(0).all()
         (gradient,) = torch.autograd.grad(value.sum(), similarity)
         assert gradient.eq(0).all()
@@ -138,8 +138,8 @@ def test_wasserstein_is_0_for_the_labels_own_softmax_and_ignores_the_unjudged():
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("many_views", {"temperature": 0.3}),
-        ("many_views", {"temperature": 0.3, "decoupled": True}),
+        ("mv_info_nce", {"temperature": 0.3}),
+        ("mv_dhel", {"temperature": 0.3}),
         ("set_information", {"set_function": "facility_location"}),
         ("set_information", {"set_function": "graph_cut"}),
         ("set_information", {"set_function": "log_det"}),
@@ -157,7 +157,7 @@ def test_gradcheck_holds_in_float64(name, settings):
     )
 
 
-@pytest.mark.parametrize("name", ["many_views", "set_information", "contextual_similarity"])
+@pytest.mark.parametrize("name", ["mv_info_nce", "mv_dhel", "set_information", "contextual_similarity"])
 def test_samples_must_be_queries_and_documents(name):
     with pytest.raises(ValueError, match=r"similarity must be of shape \(B, B\), every sample .*, got \(2, 3\)"):
         getattr(F, name)(torch.rand(2, 3), torch.rand(2, 3))
@@ -166,7 +166,7 @@ def test_samples_must_be_queries_and_documents(name):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("many_views", {"temperature": 0}, "temperature must be a finite number above 0, got 0"),
+        ("mv_dhel", {"temperature": 0}, "temperature must be a finite number above 0, got 0"),
         ("set_information", {"set_function": "cut"}, "set_function must be one of 'facility_location', .* got 'cut'"),
         ("contextual_similarity", {"neighbours": 0}, "neighbours must be an integer of at least 1.*got 0"),
         ("contextual_similarity", {"alpha": 2}, r"alpha must be in \(0, 1\], got 2"),
@@ -179,7 +179,7 @@ def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(name, settings,
         getattr(F, name)(torch.eye(3), torch.eye(3), **settings)
 
 
-SQUARE = pytest.mark.parametrize("name", ["many_views", "set_information", "contextual_similarity"])
+SQUARE = pytest.mark.parametrize("name", ["mv_info_nce", "mv_dhel", "set_information", "contextual_similarity"])
 
 
 @SQUARE
@@ -198,7 +198,7 @@ def test_a_samples_similarity_with_itself_must_be_a_number(name):
         getattr(F, name)(similarity, torch.eye(3).fill_diagonal_(NAN))
 
 
-@pytest.mark.parametrize("name", ["wasserstein", "unified_negatives", "many_views", "set_information"])
+@pytest.mark.parametrize("name", ["wasserstein", "unified_negatives", "mv_info_nce", "mv_dhel", "set_information"])
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 def test_a_batch_has_at_least_one_sample(name, shape):
     with pytest.raises(ValueError, match="a batch needs at least one query|every sample a query and a document"):

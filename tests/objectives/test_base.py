@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -10,7 +9,8 @@ import pytest
 import torch
 
 from st_rankloss import objectives as o
-from st_rankloss.functional import approx_ndcg, softmax_cross_entropy
+from st_rankloss.functional import approx_ndcg, list_function, softmax_cross_entropy
+from st_rankloss.functional.conditions import any_relevant
 from st_rankloss.objectives import (
     ApproxNDCG,
     CustomObjective,
@@ -284,10 +284,13 @@ def test_a_class_is_no_objective():
 
 
 def test_an_own_objective_may_have_settings_of_any_name():
-    @dataclasses.dataclass(frozen=True)
+    @list_function("graded", learns=any_relevant)
+    def sharper(similarity, relevance, judged, sharpness=2.0):
+        return softmax_cross_entropy(sharpness * similarity, torch.where(judged, relevance, NAN))
+
     class Sharper(o.Configured):
-        function = staticmethod(lambda s, y, *, sharpness, no_relevant: softmax_cross_entropy(sharpness * s, y))
-        sharpness: float = 2.0
+        @sharper.settings
+        def __init__(self): ...
 
     similarity, relevance = batch()
     assert Sharper(3.0).config() == {"sharpness": 3.0}

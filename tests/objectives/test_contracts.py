@@ -127,7 +127,7 @@ TABLE = [
     Case(o.MVInfoNCE(), "views", MRR),
     Case(o.MVDHEL(), "views", MRR, moves_with_a_constant=True),
 ]
-SQUARE = (o.ContextualSimilarity, o.SetInformation, o.MVInfoNCE)
+SQUARE = (o.ContextualSimilarity, o.SetInformation, o.MVInfoNCE, o.MVDHEL)
 
 
 def by_list(case):

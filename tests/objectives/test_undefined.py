@@ -108,7 +108,7 @@ def test_pairs_of_a_batch_without_a_negative_teach_unified_negatives_nothing():
 
 @pytest.mark.parametrize(
     "metric",
-    [c.objective for c in TABLE if getattr(c.objective, "higher_is_better", False) and hasattr(c.objective, "method")],
+    [c.objective for c in TABLE if hasattr(c.objective, "method") and c.objective.declaration.metric],
     ids=repr,
 )
 def test_a_soft_metric_of_equally_relevant_documents_is_1_or_has_no_value(metric):

@@ -251,7 +251,7 @@ def test_an_automatic_temperature_does_not_see_the_scale():
 
 @pytest.mark.parametrize("kind", [o.SupAP, o.PSL, o.SoftmaxAtK, o.TripletAlignment, o.RegressionCompatible])
 def test_where_other_settings_are_in_units_of_similarity_there_is_no_automatic_temperature(kind):
-    with pytest.raises(ValueError, match=f"temperature must be a number for {kind.__name__}, got 'auto'"):
+    with pytest.raises(ValueError, match="temperature must be a number here, .* got 'auto'"):
         kind(temperature="auto")
 
 

@@ -1,0 +1,54 @@
+"""When a list says something: conditions on relevance (0 where unjudged) and on which documents are judged.
+
+Each maps ``(Q, D)`` relevance, ``(Q, D)`` bool and the settings of its function to ``(Q,)`` bool. A function with a
+setting ``gain`` has its conditions read gains instead of relevance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Condition = Callable[..., Tensor]
+
+
+def any_relevant(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which lists have a relevant document."""
+    return (relevance > 0).any(-1)
+
+
+def relevant_among_others(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which lists have a relevant document and another one: the softmax of a single document is always 1."""
+    return any_relevant(relevance, judged) & two_judged(relevance, judged)
+
+
+def two_judged(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which lists have at least two judged documents."""
+    return judged.sum(-1) > 1
+
+
+def two_kinds(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which lists have a relevant and an irrelevant document."""
+    return (relevance > 0).any(-1) & ((relevance == 0) & judged).any(-1)
+
+
+def two_kinds_beyond_k(relevance: Tensor, judged: Tensor, *, k: int, **settings: Any) -> Tensor:
+    """Return which lists of more than ``k`` documents have both kinds: in a shorter one all are among the first k."""
+    return two_kinds(relevance, judged) & (judged.sum(-1) > k)
+
+
+def two_grades(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which lists have documents of different grades."""
+    if not relevance.shape[-1]:
+        return torch.zeros(relevance.shape[:-1], dtype=torch.bool, device=relevance.device)
+    highest = torch.where(judged, relevance, -torch.inf).amax(-1)
+    lowest = torch.where(judged, relevance, torch.inf).amin(-1)
+    return highest > lowest
+
+
+def some_irrelevant_in_the_batch(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which lists have a relevant document, provided that any list of the batch has an irrelevant one."""
+    return any_relevant(relevance, judged) & (judged & (relevance == 0)).any()

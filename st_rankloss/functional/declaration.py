@@ -1,0 +1,296 @@
+"""How a function of similarity and relevance is declared once: the objective and the documentation follow from it.
+
+A body maps clean tensors and its settings to values. `list_function` and `batch_function` make a public function of it,
+which checks and cleans what users pass, and record what an objective needs to know.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol
+
+import torch
+from torch import Tensor
+
+from st_rankloss.functional.checks import check_finite, check_floating, check_relevance, check_same_shape
+from st_rankloss.functional.conditions import Condition
+from st_rankloss.functional.docstrings import function_docstring, objective_docstring
+from st_rankloss.functional.gains import gains_of
+from st_rankloss.functional.lists import clean_relevance, in_spreads
+from st_rankloss.functional.ranks import upcast
+from st_rankloss.functional.settings import Setting, arguments_of, check_settings, settings_of
+
+P = ParamSpec("P")
+Body = Callable[Concatenate[Tensor, Tensor, Tensor, P], Tensor]
+"""Maps similarity, relevance and which documents are judged, clean and ``(Q, D)`` each, and settings to values."""
+
+Settings = Mapping[str, Any]
+
+
+class DeclaredFunction(Protocol[P]):
+    """A function of similarity and relevance with settings, and its declaration."""
+
+    __name__: str
+    declaration: Declaration
+
+    def __call__(self, similarity: Tensor, relevance: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        """Compute the value."""
+        ...
+
+    def settings(self, init: Callable[[Any], None]) -> Callable[Concatenate[Any, P], None]:
+        """Decorate the empty ``__init__`` of an objective, which gets the settings of this function."""
+        ...
+
+
+@dataclass(frozen=True)
+class Declaration(ABC):
+    """What a function declares.
+
+    Attributes:
+        body: The mathematics.
+        labels: ``"graded"`` or ``"binary"``: what relevance is read as.
+        learns: Which queries have something to learn from: of a metric, those of which not every order is worth the
+            same.
+        metric: Whether higher is better; the loss is then 1 minus the value.
+        most: The largest relevance that the body takes.
+        check: Raises for settings that do not go together; takes them by name.
+        separable: Whether queries do not depend on each other.
+        square: Whether every sample must be a query and a document.
+    """
+
+    body: Callable[..., Tensor]
+    labels: str
+    learns: Condition
+    metric: bool = False
+    most: float = math.inf
+    check: Callable[..., None] | None = None
+
+    separable: ClassVar[bool] = True
+    square: ClassVar[bool] = False
+
+    @functools.cached_property
+    def arguments(self) -> list[inspect.Parameter]:
+        """The settings as parameters."""
+        return arguments_of(self.body)[3:]
+
+    @functools.cached_property
+    def rules(self) -> dict[str, Setting]:
+        """What each setting accepts, by name."""
+        return settings_of(self.body)
+
+    @property
+    def spreads(self) -> float | None:
+        """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities."""
+        return self.rules["temperature"].auto if "temperature" in self.rules else None
+
+    def docstring(self, own: str | None = None) -> str:
+        """Return the docstring of the function, or of its objective, whose ``own`` is given."""
+        described = {x.name: self.rules[x.name].text if x.name in self.rules else "" for x in self.arguments}
+        if own is not None:
+            return objective_docstring(own, self.body.__doc__, described)
+        return function_docstring(self.body.__doc__, self.labels, described)
+
+    def check_settings(self, settings: Settings) -> None:
+        """Raise TypeError or ValueError unless the settings are accepted."""
+        check_settings(self.rules, settings)
+        if self.check is not None:
+            self.check(**settings)
+
+    def learnable(self, relevance: Tensor, settings: Settings) -> Tensor:
+        """Return which queries have something to learn from: ``(Q, D)``, NaN where unjudged, to ``(Q,)`` bool."""
+        relevance, judged = clean_relevance(relevance)
+        return self.learns(_gained(relevance, settings), judged, **settings)
+
+    @abstractmethod
+    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+        """Compute the value of the function."""
+
+    @abstractmethod
+    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+        """Compute the loss of each query ``(Q,)``: 0, with zero gradient, where there is nothing to learn."""
+
+
+@dataclass(frozen=True)
+class ListDeclaration(Declaration):
+    """A function of each query's list by itself.
+
+    Attributes:
+        defined: Which lists have a value, of which those that can be learned from are a part.
+    """
+
+    defined: Condition | None = None
+
+    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+        """Compute the value of each list ``(...)``, NaN where it is not defined."""
+        value, defined, _ = self._compute(similarity, relevance, settings)
+        return torch.where(defined, value, torch.nan)
+
+    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+        """Compute the loss of each query."""
+        value, _, learns = self._compute(similarity, relevance, settings)
+        return torch.where(learns, 1 - value if self.metric else value, 0)
+
+    def _compute(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, which are defined, and of which there is something to learn: ``(...)`` each.
+
+        Neither an unjudged document nor a list that is not defined sends back a gradient, or NaN. Where every order of
+        a list is worth the same, a metric is 1 with zero gradient, lest the way in which the body is smooth pull at it.
+        """
+        check_lists(similarity, relevance)
+        if not similarity.dim():
+            raise ValueError("similarity must have a last dimension of documents, got a scalar.")
+        shape, documents = similarity.shape[:-1], similarity.shape[-1]
+        if not documents or not shape.numel():
+            none = torch.zeros(shape, dtype=torch.bool, device=similarity.device)
+            return upcast(similarity).sum(-1), none, none
+        with torch.autocast(similarity.device.type, enabled=False):
+            similarity = upcast(similarity).reshape(-1, documents)
+            given = relevance.dtype
+            relevance = relevance.detach().reshape(-1, documents).to(similarity.dtype)
+            if given != similarity.dtype or self.most < math.inf:
+                check_relevance(relevance, self.most)  # a float64 may be infinite as a float32
+            relevance, judged = clean_relevance(relevance)
+            if settings.get("temperature") == "auto":
+                similarity, settings = in_spreads(similarity, judged), {**settings, "temperature": self.spreads}
+            read = _gained(relevance, settings)
+            learns = self.learns(read, judged, **settings)
+            defined = learns if self.defined is None else self.defined(read, judged, **settings)
+            moving = learns if self.metric else defined
+            similarity = torch.where(judged & moving[:, None], similarity, 0)
+            # A list in which nothing is compared stays connected to the graph.
+            value = self.body(similarity, relevance, judged, **settings).to(similarity.dtype) + 0 * similarity[:, 0]
+            if self.metric:
+                value = torch.where(moving, value, 1)
+        return value.reshape(shape), defined.reshape(shape), learns.reshape(shape)
+
+
+@dataclass(frozen=True)
+class BatchDeclaration(Declaration):
+    """A function of a whole batch at once, ``(Q, D)`` to a value of the batch or of each query."""
+
+    separable = False
+
+    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+        """Compute the value of the batch, or of each query."""
+        with torch.autocast(similarity.device.type, enabled=False):
+            return self.body(*self._clean(similarity, relevance), **settings)
+
+    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+        """Compute the loss of each query."""
+        return torch.where(self.learnable(relevance, settings), self.value(similarity, relevance, settings), 0)
+
+    def _clean(self, similarity: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Similarity, 0 where unjudged but on the diagonal of samples, relevance, 0 there, and what is judged."""
+        check_lists(similarity, relevance)
+        if similarity.dim() != 2 or (self.square and similarity.shape[0] != similarity.shape[1]):
+            shape = "(B, B), every sample a query and a document" if self.square else "(Q, D)"
+            raise ValueError(f"similarity must be of shape {shape}, got {tuple(similarity.shape)}.")
+        if not similarity.numel():
+            raise ValueError(
+                f"a batch needs at least one query and document, got similarity {tuple(similarity.shape)}."
+            )
+        relevance, judged = clean_relevance(upcast(relevance.detach()))
+        known = judged
+        if self.square:
+            known = judged | torch.eye(len(judged), dtype=torch.bool, device=judged.device)
+            check_finite(similarity.detach().diagonal(), "similarity", "That of a sample with itself counts.")
+            if judged.device.type == "cpu" and not known.all():
+                raise ValueError(
+                    "relevance of different samples must be judged for a loss of the whole batch, got nan."
+                )
+        return torch.where(known, upcast(similarity), 0), relevance, judged
+
+
+@dataclass(frozen=True)
+class SquareDeclaration(BatchDeclaration):
+    """A function of a batch of which every sample is a query and a document."""
+
+    square = True
+
+
+def list_function(
+    labels: str,
+    *,
+    learns: Condition,
+    defined: Condition | None = None,
+    metric: bool = False,
+    most: float = math.inf,
+    check: Callable[..., None] | None = None,
+) -> Callable[[Body[P]], DeclaredFunction[P]]:
+    """Declare a function of each query's list, ``(..., D)`` to ``(...)``; arguments are those of `ListDeclaration`.
+
+    Example:
+        >>> from st_rankloss.functional.conditions import any_relevant
+        >>> @list_function("binary", learns=any_relevant, metric=True)
+        ... def relevant_mean(similarity, relevance, judged):
+        ...     '''Compute the mean similarity of relevant documents.'''
+        ...     return (similarity * (relevance > 0)).sum(-1) / (relevance > 0).sum(-1).clamp_min(1)
+        >>> relevant_mean(torch.tensor([[0.5, 0.1], [0.3, 0.3]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+        tensor([0.5000,    nan])
+    """
+
+    def declare(body: Body[P]) -> DeclaredFunction[P]:
+        function: DeclaredFunction[P] = _public(ListDeclaration(body, labels, learns, metric, most, check, defined))
+        return function
+
+    return declare
+
+
+def batch_function(labels: str, *, learns: Condition, square: bool = False) -> Callable[[Body[P]], DeclaredFunction[P]]:
+    """Declare a function of a whole batch, ``(Q, D)`` to ``(Q,)`` or a scalar; arguments are those of `Declaration`."""
+
+    def declare(body: Body[P]) -> DeclaredFunction[P]:
+        kind = SquareDeclaration if square else BatchDeclaration
+        function: DeclaredFunction[P] = _public(kind(body, labels, learns))
+        return function
+
+    return declare
+
+
+def check_lists(similarity: Tensor, relevance: Tensor) -> None:
+    """Raise TypeError or ValueError unless similarity and relevance are right; their values are read on a CPU only."""
+    check_floating(similarity, "similarity")
+    check_floating(relevance, "relevance")
+    check_same_shape(relevance, "relevance", similarity)
+    check_relevance(relevance)
+    check_finite(similarity.detach(), "similarity", where=lambda: ~relevance.isnan())
+
+
+def _gained(relevance: Tensor, settings: Settings) -> Tensor:
+    return gains_of(relevance, settings["gain"]) if "gain" in settings else relevance
+
+
+def _public(declaration: Declaration) -> Any:
+    """Make the function that users call."""
+    body = declaration.body
+    tensors = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Tensor) for n in _TENSORS]
+    signature = inspect.Signature([*tensors, *declaration.arguments], return_annotation=Tensor)
+
+    def function(*args: Any, **kwargs: Any) -> Tensor:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{body.__name__}() {error}.") from None
+        bound.apply_defaults()
+        settings = dict(bound.arguments)
+        similarity, relevance = (settings.pop(name) for name in _TENSORS)
+        declaration.check_settings(settings)
+        return declaration.value(similarity, relevance, settings)
+
+    def settings(init: Any) -> Any:
+        init.function = function
+        return init
+
+    function.__name__, function.__qualname__, function.__module__ = body.__name__, body.__qualname__, body.__module__
+    function.__doc__ = declaration.docstring()
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.declaration, function.settings = declaration, settings  # type: ignore[attr-defined]
+    return function
+
+
+_TENSORS = ("similarity", "relevance")

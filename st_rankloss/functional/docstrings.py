@@ -1,0 +1,80 @@
+"""Docstrings of declared functions and of their objectives: what they share is written here, once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+
+_SIMILARITY = "Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32."
+_RELEVANCE = {
+    "graded": "Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not "
+    "differentiated.",
+    "binary": "Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.",
+}
+_RAISES = """Raises:
+    TypeError: If ``similarity`` or ``relevance`` is not floating, or a setting is not of its type.
+    ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
+        judged similarity is not finite.
+"""
+_RAISES_OF_SETTINGS = """Raises:
+    TypeError: If a setting is not of its type.
+    ValueError: If a setting is out of its range.
+"""
+_WIDTH = 120
+
+
+def function_docstring(docstring: str | None, labels: str, described: Mapping[str, str]) -> str:
+    """Complete the docstring of a declared function.
+
+    Args:
+        docstring: Text with the sections Args, of what is not described elsewhere, Returns, Example and Source.
+        labels: ``"graded"`` or ``"binary"``: what relevance is read as.
+        described: A description of each setting, by name; empty where the docstring has it.
+
+    Returns:
+        The docstring with all arguments and errors.
+    """
+    text, own, rest = _parts(docstring)
+    shared = {"similarity": _SIMILARITY, "relevance": _RELEVANCE[labels]}
+    returns, rest = _until(rest, "\nExample:\n")
+    return f"{text}\n{_arguments({**shared, **described}, own)}\n{returns.strip()}\n\n{_RAISES}\n{rest.strip()}\n"
+
+
+def objective_docstring(own: str | None, docstring: str | None, described: Mapping[str, str]) -> str:
+    """Compose the docstring of an objective: its own, then what that of its function says about both.
+
+    Args:
+        own: The docstring of the class.
+        docstring: That of the body of the function.
+        described: As for `function_docstring`.
+
+    Returns:
+        The docstring with the settings and their errors.
+    """
+    text, arguments, rest = _parts(docstring)
+    own = inspect.cleandoc(own or "")
+    about = text.partition("\n\n")[2].strip()
+    settings = f"{_arguments(described, arguments)}\n{_RAISES_OF_SETTINGS}" if described else ""
+    source = "Source:" + rest.partition("Source:")[2] if "Source:" in rest else ""
+    return "\n\n".join(part.strip() for part in (own, about, settings, source) if part.strip()) + "\n"
+
+
+def _parts(docstring: str | None) -> tuple[str, dict[str, str], str]:
+    """The text, the described arguments, and all from Returns on."""
+    text, rest = _until(inspect.cleandoc(docstring or ""), "\nReturns:\n")
+    text, arguments = _until(text, "\nArgs:\n")
+    described = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", arguments, re.MULTILINE)
+    return text, {name: " ".join(words.split()) for name, words in described}, rest
+
+
+def _until(text: str, heading: str) -> tuple[str, str]:
+    before, found, after = text.partition(heading)
+    return before, found + after
+
+
+def _arguments(names: Mapping[str, str], own: Mapping[str, str]) -> str:
+    lines: Iterable[str] = (f"{name}: {own.get(name, shared)}" for name, shared in names.items())
+    filled = (textwrap.fill(x, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8) for x in lines)
+    return "Args:\n" + "\n".join(filled) + "\n"

@@ -1,0 +1,88 @@
+"""Objectives that are cross-entropies of a list."""
+
+from __future__ import annotations
+
+from st_rankloss.functional.cross_entropy import (
+    dcl,
+    info_nce,
+    list_net,
+    psl,
+    rank_kl,
+    regression_compatible,
+    softmax_at_k,
+    softmax_cross_entropy,
+    sup_con,
+)
+from st_rankloss.objectives.base import Configured
+
+
+class SoftmaxCrossEntropy(Configured):
+    """`softmax_cross_entropy`, between the softmax of similarities and the normalised gains.
+
+    A single document is not a list to learn from.
+
+    Example:
+        >>> import torch
+        >>> similarity = torch.tensor([[0.9, 0.2, 0.7]])
+        >>> SoftmaxCrossEntropy(temperature=0.1)(similarity, torch.tensor([[1.0, 0.0, 0.5]]))
+        tensor([0.7944])
+    """
+
+    @softmax_cross_entropy.settings
+    def __init__(self) -> None: ...
+
+
+class SupCon(Configured):
+    """`sup_con`: relevant documents compete with each other."""
+
+    @sup_con.settings
+    def __init__(self) -> None: ...
+
+
+class InfoNCE(Configured):
+    """`info_nce`: each relevant document competes with the irrelevant ones only."""
+
+    @info_nce.settings
+    def __init__(self) -> None: ...
+
+
+class DCL(Configured):
+    """`dcl`: `info_nce`, decoupled."""
+
+    @dcl.settings
+    def __init__(self) -> None: ...
+
+
+class ListNet(Configured):
+    """`list_net`, from the softmax of the grades."""
+
+    @list_net.settings
+    def __init__(self) -> None: ...
+
+
+class RankKL(Configured):
+    """`rank_kl`, from the softmax of the ranks of the grades; CoDiEmb's, for STS."""
+
+    @rank_kl.settings
+    def __init__(self) -> None: ...
+
+
+class RegressionCompatible(Configured):
+    """`regression_compatible`, calibrated; relevance in [0, 1]."""
+
+    @regression_compatible.settings
+    def __init__(self) -> None: ...
+
+
+class PSL(Configured):
+    """`psl`, softer than a softmax."""
+
+    @psl.settings
+    def __init__(self) -> None: ...
+
+
+class SoftmaxAtK(Configured):
+    """`softmax_at_k`, SL@K."""
+
+    @softmax_at_k.settings
+    def __init__(self) -> None: ...
