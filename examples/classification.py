@@ -32,12 +32,14 @@ from st_rankloss.relevance import Classes
 LOSSES = {
     "triplet": (lambda model: BatchHardSoftMarginTripletLoss(model), {"learning_rate": 0.1}),
     "SupCon": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Classes()),
+        lambda model: RankingLoss(model, objective=SoftmaxCrossEntropy(temperature=0.1), relevance=Classes()),
         {"learning_rate": 0.1},
     ),
     "A-NDCG + 0.2 softmax": (
         lambda model: RankingLoss(
-            model, ApproxNDCG(temperature=0.1) + 0.2 * SoftmaxCrossEntropy(temperature=0.1), Classes()
+            model,
+            objective=ApproxNDCG(temperature=0.1) + 0.2 * SoftmaxCrossEntropy(temperature=0.1),
+            relevance=Classes(),
         ),
         {"learning_rate": 0.05},
     ),

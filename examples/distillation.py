@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         model,
         {
             "MSE": (lambda model: MSELoss(model), {"learning_rate": 0.5, "data_collator": plain}),
-            "A-NDCG": (lambda model: ANDCGLoss(model, GRADED, temperature=0.03), {"learning_rate": 0.2}),
+            "A-NDCG": (lambda model: ANDCGLoss(model, relevance=GRADED, temperature=0.03), {"learning_rate": 0.2}),
         },
         data["train"],
         lambda trained: evaluate(trained, data[options.split]),

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         {
             "MNRL": (lambda model: MultipleNegativesRankingLoss(model, scale=7), {"learning_rate": 0.2}),
             "A-NDCG": (
-                lambda model: ANDCGLoss(model, Qrels(train.qrels), temperature=0.08),
+                lambda model: ANDCGLoss(model, relevance=Qrels(train.qrels), temperature=0.08),
                 {"learning_rate": 0.1, "batch_sampler": samplers.qrels()},
             ),
         },

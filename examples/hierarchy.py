@@ -29,15 +29,17 @@ from st_rankloss.relevance import Hierarchy
 
 LOSSES = {
     "SupCon": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), lambda q, d: Hierarchy()(q, d) == 2),
+        lambda model: RankingLoss(
+            model, objective=SoftmaxCrossEntropy(temperature=0.1), relevance=lambda q, d: Hierarchy()(q, d) == 2
+        ),
         {"learning_rate": 0.1},
     ),
     "softmax": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.2), Hierarchy()),
+        lambda model: RankingLoss(model, objective=SoftmaxCrossEntropy(temperature=0.2), relevance=Hierarchy()),
         {"learning_rate": 0.05},
     ),
     "A-NDCG": (
-        lambda model: ANDCGLoss(model, Hierarchy(), temperature=0.03, gain="exponential"),
+        lambda model: ANDCGLoss(model, relevance=Hierarchy(), temperature=0.03, gain="exponential"),
         {"learning_rate": 0.1},
     ),
 }

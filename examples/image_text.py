@@ -40,7 +40,10 @@ BOTH_WAYS = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "
 
 LOSSES = {
     "CLIP": (lambda model: MultipleNegativesRankingLoss(model, scale=5, **BOTH_WAYS), {"learning_rate": 2e-3}),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Classes(), temperature=0.1, symmetric=True), {"learning_rate": 1e-3}),
+    "A-NDCG": (
+        lambda model: ANDCGLoss(model, relevance=Classes(), temperature=0.1, symmetric=True),
+        {"learning_rate": 1e-3},
+    ),
 }
 
 

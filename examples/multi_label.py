@@ -35,15 +35,19 @@ LEAST = 20
 
 LOSSES = {
     "SupCon": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.2), lambda q, d: MultiLabel()(q, d) > 0),
+        lambda model: RankingLoss(
+            model, objective=SoftmaxCrossEntropy(temperature=0.2), relevance=lambda q, d: MultiLabel()(q, d) > 0
+        ),
         {"learning_rate": 0.1},
     ),
     "softmax": (
-        lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), MultiLabel("jaccard")),
+        lambda model: RankingLoss(
+            model, objective=SoftmaxCrossEntropy(temperature=0.1), relevance=MultiLabel("jaccard")
+        ),
         {"learning_rate": 0.1},
     ),
     "A-NDCG": (
-        lambda model: ANDCGLoss(model, MultiLabel("jaccard"), temperature=0.03, gain="exponential"),
+        lambda model: ANDCGLoss(model, relevance=MultiLabel("jaccard"), temperature=0.03, gain="exponential"),
         {"learning_rate": 0.1},
     ),
 }

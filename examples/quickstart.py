@@ -42,7 +42,7 @@ from st_rankloss.evaluation import mean_metrics
 
 LOSSES: dict[str, Callable[[SentenceTransformer], nn.Module]] = {
     "MNRL": lambda model: MultipleNegativesRankingLoss(model, scale=14),
-    "A-NDCG": lambda model: ANDCGLoss(model, relevance.Hierarchy(), temperature=0.06),
+    "A-NDCG": lambda model: ANDCGLoss(model, relevance=relevance.Hierarchy(), temperature=0.06),
 }
 SETTINGS = {
     "static": {"epochs": 6, "batch_size": 512, "learning_rate": 0.1},

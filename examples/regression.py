@@ -48,7 +48,7 @@ class LinearHead(nn.Module):
 
 LOSSES = {
     "linear MSE": (LinearHead, {"learning_rate": 0.01}),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Numeric(), temperature=0.03), {"learning_rate": 0.05}),
+    "A-NDCG": (lambda model: ANDCGLoss(model, relevance=Numeric(), temperature=0.03), {"learning_rate": 0.05}),
 }
 
 

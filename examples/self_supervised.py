@@ -38,9 +38,9 @@ VIEWS = {
 """What makes the views for each loss."""
 
 LOSSES = {
-    "SimCSE": lambda model: RankingLoss(model, SoftmaxCrossEntropy(temperature=0.1), Views()),
-    "A-NDCG, three views": lambda model: ANDCGLoss(model, Views(), temperature=0.15),
-    "A-NDCG": lambda model: ANDCGLoss(model, Views(), temperature=0.1),
+    "SimCSE": lambda model: RankingLoss(model, objective=SoftmaxCrossEntropy(temperature=0.1), relevance=Views()),
+    "A-NDCG, three views": lambda model: ANDCGLoss(model, relevance=Views(), temperature=0.15),
+    "A-NDCG": lambda model: ANDCGLoss(model, relevance=Views(), temperature=0.1),
 }
 
 

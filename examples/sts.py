@@ -32,7 +32,10 @@ from st_rankloss.relevance import Pairs
 
 LOSSES = {
     "CoSENT": (lambda model: CoSENTLoss(model, scale=3), {"learning_rate": 0.2}),
-    "A-NDCG": (lambda model: ANDCGLoss(model, Pairs(), temperature=0.2, symmetric=True), {"learning_rate": 0.2}),
+    "A-NDCG": (
+        lambda model: ANDCGLoss(model, relevance=Pairs(), temperature=0.2, symmetric=True),
+        {"learning_rate": 0.2},
+    ),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed.nn  # sentence-transformers gathers with it, and not every version of torch imports it
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
@@ -51,6 +52,7 @@ __all__ = [
     "is_sharded",
     "inner_loss",
     "layers_are_replayed",
+    "preprocess_column",
     "trains_a_transformer",
 ]
 
@@ -124,6 +126,26 @@ def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
     """
     embeddings: Tensor = model(features)["sentence_embedding"]
     return embeddings
+
+
+def preprocess_column(collator: Any, batch: dict[str, Any], column: str, inputs: list[Any]) -> dict[str, Any]:
+    """Preprocess the documents of a batch as the host's collator does its other columns.
+
+    Args:
+        collator: A SentenceTransformerDataCollator.
+        batch: What it has made of the columns of single inputs.
+        column: The name of the documents' column, the second one.
+        inputs: The documents.
+
+    Returns:
+        The features, and the task if there is one, under the column's name.
+    """
+    task = collator._get_task_for_column(column, 1, collator._resolve_router_mapping(batch))
+    prompt = collator._get_prompt_for_column(collator._resolve_prompts(batch), column)
+    options = {} if (length := collator._get_max_length_for_task(task)) is None else {"max_length": length}
+    features = collator.preprocess_fn(inputs, prompt=prompt, task=task, **options)
+    made = {f"{column}_{key}": value for key, value in features.items()}
+    return made if task is None else made | {f"{column}_task": task}
 
 
 def layers_are_replayed(model: Any) -> bool:

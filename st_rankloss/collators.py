@@ -12,7 +12,7 @@ import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import Tensor
 
-from st_rankloss._host import is_message_dict
+from st_rankloss._host import is_message_dict, preprocess_column
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import check_inputs
@@ -180,15 +180,8 @@ class RankingCollator(SentenceTransformerDataCollator):
             )
         ((name, column),) = lists.items()
         documents = [_read_list(value, place, name) for place, value in enumerate(column)]
-        router, prompts = self._resolve_router_mapping(batch), self._resolve_prompts(batch)
-        task = self._get_task_for_column(name, 1, router)
-        options = {} if (length := self._get_max_length_for_task(task)) is None else {"max_length": length}
         flat = [document for row in documents for document in row]
-        prompt = self._get_prompt_for_column(prompts, name)
-        for key, value in self.preprocess_fn(flat, prompt=prompt, task=task, **options).items():
-            batch[f"{name}_{key}"] = value
-        if task is not None:
-            batch[f"{name}_task"] = task
+        batch |= preprocess_column(self, batch, name, flat)
         return torch.tensor([len(row) for row in documents])
 
 

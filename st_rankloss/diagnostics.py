@@ -98,15 +98,26 @@ class RankingDiagnostics(TrainerCallback):
     def __init__(self, loss: RankingLoss, name: str = "") -> None:
         if not isinstance(loss, RankingLoss):
             raise TypeError(f"loss must be a RankingLoss, got {type(loss).__name__}.")
-        loss.keep_batch = True
+        loss.observed.register_forward_pre_hook(self._see)
         self.loss = loss
         self.name = name
-        self._before = loss.seen
+        self._batch: Batch | None = None
+        self._forget()
         self._warned: set[str] = set()
+
+    def _forget(self) -> None:
+        """Start counting again: the queries since the last log, and those of them with something to learn from."""
+        self._queries, self._learnable = 0, torch.zeros((), dtype=torch.int64)
+
+    def _see(self, _: Any, batches: tuple[Batch]) -> None:
+        (self._batch,) = batches
+        self._queries += self._batch.total
+        device = self._batch.learnable.device
+        self._learnable = self._learnable.to(device, non_blocking=True) + self._batch.learnable
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Begin to count, and warn of a learning rate that is right for static models alone."""
-        self._before = self.loss.seen
+        self._forget()
         if args.learning_rate > _TRANSFORMERS_RATE and trains_a_transformer(model):
             logger.warning(
                 "%slearning_rate = %.3g is far above what a transformer stands, usually 1e-5 to 1e-4: it may forget "
@@ -117,15 +128,12 @@ class RankingDiagnostics(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
         """Measure the last batch, add the numbers to the logs and to the trainer's history, and warn."""
-        seen, before = self.loss.seen, self._before
-        if "loss" not in logs or seen.queries == before.queries:  # of several datasets, the others were drawn
+        if "loss" not in logs or self._batch is None:  # of several datasets, the others were drawn
             return
-        self._before = seen
-        share = (seen.with_relevance - before.with_relevance.to(seen.with_relevance.device)).item()
-        found = {"queries_with_relevance": share / (seen.queries - before.queries)}
-        if self.loss.last_batch is not None:
-            found |= {key: value.item() for key, value in self._look_at(self.loss.last_batch).items()}
-            self.loss.last_batch = None
+        found = {"queries_with_relevance": self._learnable.item() / self._queries}
+        found |= {key: value.item() for key, value in self._look_at(self._batch).items()}
+        self._batch = None
+        self._forget()
         for key, value in found.items():
             logs[self.name + key] = value
             if state.log_history:

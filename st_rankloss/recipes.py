@@ -82,11 +82,13 @@ class Recipe:
 
     def loss(self, model: Any, **options: Any) -> RankingLoss:
         """Make the loss of a model; ``options`` are those of `RankingLoss`."""
-        return RankingLoss(model, self.objective, self.relevance, **{**self.options, **options})
+        return RankingLoss(model, objective=self.objective, relevance=self.relevance, **{**self.options, **options})
 
     def cached_loss(self, model: Any, **options: Any) -> CachedRankingLoss:
         """Make the loss for batches of any size; ``options`` are those of `CachedRankingLoss`."""
-        return CachedRankingLoss(model, self.objective, self.relevance, **{**self.options, **options})
+        return CachedRankingLoss(
+            model, objective=self.objective, relevance=self.relevance, **{**self.options, **options}
+        )
 
 
 def retrieval(

@@ -39,7 +39,7 @@ class ViewsCollator(RankingCollator):
         ::
 
             collator = ViewsCollator(model.preprocess, views=[Identity(), DropWords(0.2), CropWords(0.6)])
-            loss = ANDCGLoss(model, relevance.Views())  # or relevance.Views(relevance.Classes())
+            loss = ANDCGLoss(model, relevance=relevance.Views())  # or relevance.Views(relevance.Classes())
             RankingTrainer(model=model, train_dataset=dataset, loss=loss, data_collator=collator).train()
     """
 

@@ -140,7 +140,7 @@ def fits(objective: Objective, shape: Shape) -> bool:
 def mixes(objective: Objective) -> bool:
     """Return whether an objective can read mixed documents."""
     try:
-        RankingLoss(Passing(), objective, mixup=EmbeddingMixup())
+        RankingLoss(Passing(), objective=objective, mixup=EmbeddingMixup())
     except ValueError:
         return False
     return True

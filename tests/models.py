@@ -84,6 +84,13 @@ def _save_bert(
     tokenizer.save_pretrained(folder)
 
 
+def watched(loss):
+    """A list that gets each batch that a loss computes a gradient for."""
+    batches = []
+    loss.observed.register_forward_pre_hook(lambda _, given: batches.append(given[0]))
+    return batches
+
+
 def tiny_bert(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SentenceTransformer:
     """A BERT of two layers with random weights."""
     _save_bert(folder, words, dropout, BertModel)

@@ -121,6 +121,27 @@ def test_only_the_host_file_imports_private_names_of_other_libraries():
                 assert not private or path.name == "_host.py", f"{name_of(path)}:{node.lineno} imports {private}"
 
 
+def private_names_of_ours():
+    """Every private function, method and attribute that the package defines."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield node.name
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+PUBLIC_BUT_FOR_THE_NAME = {"_assert_async"}  # of torch, which has no other
+
+
+def test_only_the_host_file_touches_private_attributes_of_other_libraries():
+    ours = set(private_names_of_ours()) | PUBLIC_BUT_FOR_THE_NAME
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr) and path.name != "_host.py":
+                assert node.attr in ours, f"{name_of(path)}:{node.lineno} touches {node.attr}"
+
+
 def test_importing_a_module_needs_declared_dependencies_only():
     """An extra is imported inside the function that needs it, by `_extras.require`."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]

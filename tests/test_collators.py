@@ -373,8 +373,8 @@ def test_a_lone_column_of_texts_with_ids_is_judged_against_itself():
     rows = [{"text": f"w{i}", "text_id": f"t{i}"} for i in range(4)]
     features, labels = collected(collate(rows))
     relevance = Qrels({"t0": {"t1": 2, "t2": 1}, "t3": {"t0": 1}})
-    loss = ANDCGLoss(MODEL, relevance)(features, labels)
-    by_function = ANDCGLoss(MODEL, lambda q, d: relevance(q, d))(features, {"label": labels["query_ids"]})
+    loss = ANDCGLoss(MODEL, relevance=relevance)(features, labels)
+    by_function = ANDCGLoss(MODEL, relevance=lambda q, d: relevance(q, d))(features, {"label": labels["query_ids"]})
     assert loss.item() == by_function.item() > 0
 
 
@@ -386,7 +386,7 @@ def test_a_column_whose_name_begins_with_anothers_is_no_problem():
     features, labels = collected(collate(rows))
     assert len(features) == 3
     assert labels is None
-    expected = ANDCGLoss(MODEL, Pairs()).compute_loss_from_embeddings(
+    expected = ANDCGLoss(MODEL, relevance=Pairs()).compute_loss_from_embeddings(
         [MODEL.encode([row[name] for row in rows], convert_to_tensor=True) for name in ("query", "doc", "doc_2")]
     )
     assert ANDCGLoss(MODEL)(features).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -395,7 +395,7 @@ def test_a_column_whose_name_begins_with_anothers_is_no_problem():
 def test_a_list_column_whose_name_begins_with_the_querys_is_no_problem():
     rows = [{"text": "w1", "text_list": ["w2", "w3"], "labels": [1.0, 0.0]}]
     features, labels = collected(collate(rows))
-    expected = ANDCGLoss(MODEL, Lists()).compute_loss_from_embeddings(
+    expected = ANDCGLoss(MODEL, relevance=Lists()).compute_loss_from_embeddings(
         [MODEL.encode(texts, convert_to_tensor=True) for texts in (["w1"], ["w2", "w3"])], labels
     )
     assert ANDCGLoss(MODEL)(features, labels).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -21,7 +21,7 @@ from st_rankloss.losses.parts import LossParts
 from st_rankloss.objectives import Perturbed
 from st_rankloss.relevance import Numeric, Pairs
 from tests.losses.test_objectives import task
-from tests.models import Passing, columns_of, random_columns, tiny_bert, word_model
+from tests.models import Passing, columns_of, random_columns, tiny_bert, watched, word_model
 from tests.objectives.test_contracts import TABLE, name_of
 from tests.test_trainer import DOCUMENTS, QUERIES, ROWS, TOPICS, WORDS, arguments
 
@@ -32,7 +32,7 @@ class Counting(ANDCGLoss):
     """Keeps the share of each training batch's queries with relevance, counted from the labels."""
 
     def __init__(self, model):
-        super().__init__(model, Pairs())
+        super().__init__(model, relevance=Pairs())
         self.shares = []
 
     def forward(self, sentence_features, labels=None):
@@ -100,12 +100,16 @@ def test_a_share_of_zero_is_logged(tmp_path):
     assert found == [0.0, 0.0]
 
 
-def test_without_diagnostics_the_share_is_there_to_read():
-    loss = ANDCGLoss(Passing(), Pairs())
-    assert loss.relevant_share is None
-    loss(columns_of(random_columns([4, 4])), torch.tensor([1.0, 0.0, 0.0, 0.0]))
-    assert loss.relevant_share.item() == 0.25
-    assert not loss.relevant_share.requires_grad
+def test_a_hook_sees_every_batch_that_a_gradient_is_computed_for():
+    loss = ANDCGLoss(Passing(), relevance=Pairs())
+    batches = watched(loss)
+    labels = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    loss(columns_of(random_columns([4, 4])), labels)
+    with torch.no_grad():
+        loss(columns_of(random_columns([4, 4])), labels)
+    (batch,) = batches
+    assert (batch.total, batch.learnable.item()) == (4, 1)
+    assert not any(tensor.requires_grad for tensor in (batch.queries, batch.documents, batch.learnable))
 
 
 # What is found in the embeddings, and the warnings.
@@ -217,10 +221,10 @@ def test_every_objective_can_be_looked_at_and_trains_no_differently(case):
     def run(*, looked_at):
         torch.manual_seed(0)
         embeddings = random_columns(sizes)
-        loss = RankingLoss(Passing(), case.objective, relevance)
-        diagnostics = RankingDiagnostics(loss)
+        loss = RankingLoss(Passing(), objective=case.objective, relevance=relevance)
+        diagnostics, batches = RankingDiagnostics(loss), watched(loss)
         value = loss(columns_of(embeddings), labels)
-        found = diagnostics._look_at(loss.last_batch) if looked_at else {}
+        found = diagnostics._look_at(batches[0]) if looked_at else {}
         (value.total() if isinstance(value, LossParts) else value).backward()
         return found, (embeddings[0].grad, torch.rand(3))
 
@@ -266,8 +270,8 @@ def test_nothing_is_kept_of_steps_that_are_not_logged(tmp_path):
     found, shares, trainer = history(tmp_path, logging_strategy="no", max_steps=6)
     (diagnostics,) = (x for x in trainer.callback_handler.callbacks if isinstance(x, RankingDiagnostics))
     assert (found, len(shares)) == ([], 6)
-    assert diagnostics.loss.seen.queries == 48
-    assert diagnostics.loss.seen.with_relevance.shape == ()
+    assert diagnostics._queries == 48
+    assert diagnostics._learnable.shape == ()
     assert not any(isinstance(value, list | dict) for value in vars(diagnostics).values())
 
 

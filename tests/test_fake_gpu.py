@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils import backend_registration
 
 from tests.fake_gpu import BATCHES, CASES, DEVICE
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(backend_registration, "_DummyBackendModule"), reason="this PyTorch cannot register a device of Python"
+)
 
 
 @pytest.fixture(scope="module")

@@ -345,7 +345,7 @@ def train(dataset, relevance, folder):
     model = word_model(WORDS)
     before = model[0].embedding.weight.detach().clone()
     args = arguments(folder, max_steps=2, per_device_train_batch_size=6)
-    trainer = RankingTrainer(model=model, args=args, train_dataset=dataset, loss=ANDCGLoss(model, relevance))
+    trainer = RankingTrainer(model=model, args=args, train_dataset=dataset, loss=ANDCGLoss(model, relevance=relevance))
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return (model[0].embedding.weight - before).abs().max().item(), [float(loss) for loss in losses]
@@ -510,5 +510,5 @@ def test_images_are_mined_and_trained_on_as_texts_are(tmp_path):
     mined = mine({"q": "red", "p": "blue"}, images, {"q": {"d0": 2}, "p": {"d1": 1}}, model, num_negatives=9)
     assert [sorted(row) for row in mined["document_ids"]] == [sorted(images)] * 2  # copies of an image are not known
     args = arguments(tmp_path / "run", max_steps=1, per_device_train_batch_size=2)
-    trainer = RankingTrainer(model=model, args=args, train_dataset=mined, loss=ANDCGLoss(model, Lists()))
+    trainer = RankingTrainer(model=model, args=args, train_dataset=mined, loss=ANDCGLoss(model, relevance=Lists()))
     assert trainer.train().training_loss > 0

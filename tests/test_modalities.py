@@ -81,7 +81,7 @@ def test_labels_order_captions_for_images_and_images_for_captions(make, loss_of,
         use_cpu=True,
         router_mapping={"image": "image", "caption": "text"} if make is two_towers else {},
     )
-    loss = loss_of(model, Classes(), symmetric=True)
+    loss = loss_of(model, relevance=Classes(), symmetric=True)
     SentenceTransformerTrainer(model=model, args=args, train_dataset=train, loss=loss).train()
     after = ndcg_both_ways(model, test)
     assert all(later > sooner + 0.1 for later, sooner in zip(after, before, strict=True))

@@ -419,7 +419,7 @@ def test_a_student_of_vectors_comes_to_rank_as_its_teacher_does(columns, tmp_pat
     texts = dict(zip(columns, (TEXTS, TEXTS[::-1]), strict=False))
     dataset = add_embeddings(Dataset.from_dict(texts), teacher, columns)
     before = orders_alike(student, teacher, TEXTS)
-    loss = ANDCGLoss(student, Vectors(threshold=0.2))
+    loss = ANDCGLoss(student, relevance=Vectors(threshold=0.2))
     args = arguments(tmp_path, max_steps=25, learning_rate=0.05)
     RankingTrainer(model=student, args=args, train_dataset=dataset, loss=loss).train()
     after = orders_alike(student, teacher, TEXTS)
@@ -446,7 +446,7 @@ def test_a_student_of_scores_comes_to_rank_as_its_teacher_does(cross_encoder, tm
         return right / pairs
 
     before = in_order()
-    loss = ANDCGLoss(student, Lists(off_diagonal=math.nan))
+    loss = ANDCGLoss(student, relevance=Lists(off_diagonal=math.nan))
     args = arguments(tmp_path, max_steps=60)
     RankingTrainer(model=student, args=args, train_dataset=dataset, loss=loss).train()
     assert in_order() > before + 0.1

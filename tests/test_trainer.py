@@ -28,6 +28,7 @@ from tests.models import (
     same_class,
     shared_levels,
     tiny_bert,
+    watched,
     without_self,
     word_model,
     word_tokenizer,
@@ -210,7 +211,7 @@ def test_training_raises_the_ndcg_of_its_own_labels(name, tmp_path):
     documents = job.documents or list(job.columns.values())[1]
     if not isinstance(documents[0], str) or name.startswith("string"):
         documents = queries
-    loss = ANDCGLoss(model, job.relevance, symmetric=job.symmetric)
+    loss = ANDCGLoss(model, relevance=job.relevance, symmetric=job.symmetric)
     before = mean_ndcg(model, queries, documents, job.expected)
     trainer = trained(model, Dataset.from_dict(job.columns), loss, tmp_path, job.trainer_class)
     after = mean_ndcg(model, queries, documents, job.expected)
@@ -225,7 +226,7 @@ def test_paths_of_strings_train_through_the_collator(tmp_path):
         model=model,
         args=arguments(tmp_path),
         train_dataset=Dataset.from_dict({"text": QUERIES, "label": paths}),
-        loss=ANDCGLoss(model, Hierarchy()),
+        loss=ANDCGLoss(model, relevance=Hierarchy()),
         data_collator=RankingCollator(model.preprocess, label_kind="path"),
     )
     before = mean_ndcg(model, QUERIES, QUERIES, without_self(BY_LEVEL))
@@ -246,7 +247,7 @@ def test_a_transformer_trains_too(tmp_path):
 
 def test_the_parts_of_a_mixture_are_logged_and_add_up_to_the_loss(tmp_path):
     model = word_model(WORDS)
-    loss = RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy())
+    loss = RankingLoss(model, objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy())
     data = Dataset.from_dict({"query": QUERIES, "document": DOCUMENTS})
     trainer = trained(model, data, loss, tmp_path, eval_dataset=data, max_steps=4, eval_strategy="steps", eval_steps=2)
     ndcg, cross_entropy, total = (logged(trainer, key) for key in ("ApproxNDCG", "SoftmaxCrossEntropy", "loss"))
@@ -263,7 +264,7 @@ def test_the_parts_of_a_mixture_are_logged_and_add_up_to_the_loss(tmp_path):
 def test_matryoshka_around_a_mixture_of_ragged_lists_trains_and_logs_its_parts(tmp_path):
     model = word_model(WORDS)
     job = JOBS["lists"]
-    loss = MatryoshkaLoss(model, RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()), [16, 4])
+    loss = MatryoshkaLoss(model, RankingLoss(model, objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()), [16, 4])
 
     def short_ndcg():
         embeddings = [model.encode(x, convert_to_tensor=True)[:, :4] for x in (QUERIES, FLAT)]
@@ -278,7 +279,9 @@ def test_matryoshka_around_a_mixture_of_ragged_lists_trains_and_logs_its_parts(t
 
 def test_the_model_card_tells_loss_settings_and_citations(tmp_path):
     model = word_model(WORDS)
-    loss = RankingLoss(model, ApproxNDCG(temperature=0.07) + 0.2 * SoftmaxCrossEntropy(), Classes(), block_size=9)
+    loss = RankingLoss(
+        model, objective=ApproxNDCG(temperature=0.07) + 0.2 * SoftmaxCrossEntropy(), relevance=Classes(), block_size=9
+    )
     trained(model, Dataset.from_dict({"text": QUERIES, "label": TOPICS}), loss, tmp_path, max_steps=2)
     model.save_pretrained(str(tmp_path / "saved"))
     card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
@@ -385,9 +388,10 @@ def test_batches_grouped_by_label_train_on_integer_classes(tmp_path):
     model = word_model(WORDS)
     dataset = Dataset.from_dict({"text": QUERIES, "label": TOPICS})
     loss = Recording(model)
+    batches = watched(loss)
     trained(model, dataset, loss, tmp_path, RankingTrainer, batch_sampler="group_by_label", max_steps=2)
     assert len(loss.batches) == 2
-    assert loss.relevant_share.item() == 1
+    assert batches[-1].learnable == batches[-1].total
 
 
 @pytest.mark.parametrize(
@@ -427,8 +431,8 @@ def test_routes_lead_queries_and_lists_to_their_own_modules(tmp_path):
 def test_several_datasets_train_each_with_its_own_loss(tmp_path):
     model = word_model(WORDS)
     jobs = {"lists": JOBS["lists"], "classes": JOBS["string_classes"], "pairs": JOBS["pairs"]}
-    losses = {name: Recording(model, None) for name in jobs}
-    losses["pairs"] = Recording(model, Pairs())
+    losses = {name: Recording(model) for name in jobs}
+    losses["pairs"] = Recording(model, relevance=Pairs())
     datasets = {name: Dataset.from_dict(job.columns) for name, job in jobs.items()}
     before = mean_ndcg(model, QUERIES, QUERIES, without_self(BY_CLASS))
     trainer = trained(
@@ -486,6 +490,6 @@ def test_judgements_spare_the_documents_of_other_queries_that_are_relevant_too(t
     for name, relevance in (("pairs", Pairs()), ("judgements", Qrels(QRELS))):
         model = word_model(WORDS)
         dataset = Dataset.from_dict(JOBS["judgements"].columns)
-        trained(model, dataset, ANDCGLoss(model, relevance), tmp_path, RankingTrainer)
+        trained(model, dataset, ANDCGLoss(model, relevance=relevance), tmp_path, RankingTrainer)
         scores[name] = mean_ndcg(model, QUERIES, DOCUMENTS, expected)
     assert scores["judgements"] > scores["pairs"] + 0.05

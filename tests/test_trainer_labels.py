@@ -56,7 +56,7 @@ def test_lists_of_strings_are_levels_under_a_hierarchy(tmp_path):
     paths = [["animal", "cat"], ["animal", "dog"], ["plant", "oak"], ["plant", "elm"]]
     dataset = Dataset.from_dict({"text": TEXTS[:4], "label": paths})
     model = word_model(WORDS)
-    loss = ANDCGLoss(model, relevance.Hierarchy())
+    loss = ANDCGLoss(model, relevance=relevance.Hierarchy())
     collate = RankingTrainer(model=model, args=arguments(tmp_path), train_dataset=dataset, loss=loss).data_collator
     label = collate(list(dataset))["label"]
     found = loss.relevance(*loss.relevance.pair(label, [4]))
@@ -70,7 +70,9 @@ def test_strings_are_not_taken_for_numbers(name, tmp_path):
         "Pairs": {"a": TEXTS[:4], "b": TEXTS[4:8], "score": ["0.0", "5.0", "1.0", "2.0"]},
         "Lists": {"query": TEXTS[:4], "documents": [["w1", "w2"]] * 4, "labels": [["3", "0"]] * 4},
     }[name]
-    trainer = trainer_of(Dataset.from_dict(columns), lambda m: ANDCGLoss(m, getattr(relevance, name)()), tmp_path)
+    trainer = trainer_of(
+        Dataset.from_dict(columns), lambda m: ANDCGLoss(m, relevance=getattr(relevance, name)()), tmp_path
+    )
     with pytest.raises(ValueError, match=r"column '(label|labels|score)' must hold .* in row 0: cast the column"):
         trainer.train()
 
@@ -85,7 +87,7 @@ def sets_of_ids(rows=960, classes=200):
 
 def test_sets_of_class_ids_share_ids(tmp_path):
     sets, dataset = sets_of_ids(60, 8)
-    trainer = trainer_of(dataset, lambda m: ANDCGLoss(m, relevance.MultiLabel()), tmp_path)
+    trainer = trainer_of(dataset, lambda m: ANDCGLoss(m, relevance=relevance.MultiLabel()), tmp_path)
     rows = [7, 3, 12, 40]
     label = trainer.data_collator([dataset[i] for i in rows])["label"]
     multi_label = trainer.loss.relevance
@@ -98,7 +100,9 @@ def test_sets_of_class_ids_share_ids(tmp_path):
 def test_timestamps_a_minute_apart_stay_apart(tmp_path):
     stamps = [1700000000.0, 1700000060.0, 1700003600.0, 1700000000.0]
     dataset = Dataset.from_dict({"text": TEXTS[:4], "label": stamps})
-    trainer = trainer_of(dataset, lambda m: ANDCGLoss(m, relevance.Numeric("triangle", bandwidth=120.0)), tmp_path)
+    trainer = trainer_of(
+        dataset, lambda m: ANDCGLoss(m, relevance=relevance.Numeric("triangle", bandwidth=120.0)), tmp_path
+    )
     assert sorted(first_relevance(trainer).flatten().tolist()) == [0.0] * 6 + [0.5] * 4 + [1.0] * 6
 
 
@@ -107,7 +111,7 @@ def test_a_kind_of_label_that_the_loss_does_not_read_is_refused_before_training(
     with pytest.raises(ValueError, match=r"label_kind must be 'auto' or one of \['path'\].* got 'multi_label'"):
         trainer_of(
             dataset,
-            lambda m: ANDCGLoss(m, relevance.Hierarchy()),
+            lambda m: ANDCGLoss(m, relevance=relevance.Hierarchy()),
             tmp_path,
             data_collator=lambda m: RankingCollator(m.preprocess, label_kind="multi_label"),
         )
@@ -125,7 +129,7 @@ def test_a_kind_of_label_that_the_loss_does_not_read_is_refused_before_training(
     ],
 )  # fmt: skip
 def test_labels_are_checked_in_the_collator_where_they_are_still_on_the_cpu(columns, reads, message, tmp_path):
-    trainer = trainer_of(Dataset.from_dict(columns), lambda m: ANDCGLoss(m, reads), tmp_path)
+    trainer = trainer_of(Dataset.from_dict(columns), lambda m: ANDCGLoss(m, relevance=reads), tmp_path)
     with pytest.raises(ValueError, match=message):
         first_batch(trainer)
 
@@ -153,7 +157,7 @@ def streamed(rows=40):
 
 def test_streamed_lists_arrive_whole(tmp_path):
     dataset, qrels = streamed()
-    trainer = trainer_of(dataset, lambda m: ANDCGLoss(m, qrels), tmp_path)
+    trainer = trainer_of(dataset, lambda m: ANDCGLoss(m, relevance=qrels), tmp_path)
     features, labels = trainer.collect_features(first_batch(trainer))
     found = qrels(*qrels.pair(labels, [4, len(features[1]["offsets"])]))
     expected = torch.zeros(4, 12)
@@ -173,7 +177,7 @@ def test_lists_that_a_dispatcher_has_cut_are_refused(reads, tmp_path):
         model=model,
         args=arguments(tmp_path, max_steps=1, per_device_train_batch_size=4),
         train_dataset=dataset,
-        loss=ANDCGLoss(model, reads),
+        loss=ANDCGLoss(model, relevance=reads),
         data_collator=RankingCollator(model.preprocess),
     )
     # accelerate 1.3 refuses such a batch itself, since its dispatcher cannot join the strings in it
@@ -185,7 +189,9 @@ def test_lists_that_a_dispatcher_has_cut_are_refused(reads, tmp_path):
 def test_dispatched_batches_of_a_stream_are_refused(tmp_path):
     dataset, qrels = streamed()
     with pytest.raises(ValueError, match="dispatch_batches must not be True for a streaming dataset"):
-        trainer_of(dataset, lambda m: ANDCGLoss(m, qrels), tmp_path, accelerator_config={"dispatch_batches": True})
+        trainer_of(
+            dataset, lambda m: ANDCGLoss(m, relevance=qrels), tmp_path, accelerator_config={"dispatch_batches": True}
+        )
 
 
 # Losses of the host.
@@ -250,7 +256,7 @@ def test_wide_labels_reach_a_loss_of_the_host_beside_ours(tmp_path):
         model=model,
         args=arguments(tmp_path, max_steps=4, per_device_train_batch_size=4),
         train_dataset={"margins": margins, "classes": classes},
-        loss={"margins": MarginMSELoss(model), "classes": ANDCGLoss(model, relevance.Classes())},
+        loss={"margins": MarginMSELoss(model), "classes": ANDCGLoss(model, relevance=relevance.Classes())},
     )
     trainer.train()
     assert trainer.state.global_step == 4

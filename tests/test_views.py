@@ -109,7 +109,9 @@ def test_the_loss_is_that_of_the_definition():
     assert found.item() == pytest.approx(plain.item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("make", [ANDCGLoss, lambda *args: CachedANDCGLoss(*args, mini_batch_size=10)])
+@pytest.mark.parametrize(
+    "make", [ANDCGLoss, lambda *args, **options: CachedANDCGLoss(*args, mini_batch_size=10, **options)]
+)
 def test_training_brings_the_views_of_a_text_together(make, tmp_path):
     torch.manual_seed(0)
     model = tiny_bert(tmp_path / "bert", WORDS)
@@ -129,7 +131,7 @@ def test_training_brings_the_views_of_a_text_together(make, tmp_path):
         model=model,
         args=args,
         train_dataset=Dataset.from_dict({"text": rows}),
-        loss=make(model, Views()),
+        loss=make(model, relevance=Views()),
         data_collator=collator,
     )
     trainer.train()
@@ -167,7 +169,7 @@ def test_views_of_labelled_images_train(tmp_path):
         model=model,
         args=arguments(tmp_path, learning_rate=2e-3, logging_steps=1, per_device_train_batch_size=12),
         train_dataset=dataset,
-        loss=ANDCGLoss(model, Views(Classes())),
+        loss=ANDCGLoss(model, relevance=Views(Classes())),
         data_collator=collator,
     )
     trainer.train()

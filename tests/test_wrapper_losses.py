@@ -82,9 +82,13 @@ def softmax_like(wrapper):
 
 
 LOSSES = {
-    "softmax": (RankingLoss, (1, 0), lambda wrapper: [softmax_like(wrapper), Pairs()]),
-    "mixture": (RankingLoss, (0.3, 2), lambda wrapper: [2 * ApproxNDCG() + 0.3 * softmax_like(wrapper), Pairs()]),
-    "ndcg": (ANDCGLoss, (0, 1), lambda wrapper: [Pairs()]),
+    "softmax": (RankingLoss, (1, 0), lambda wrapper: {"objective": softmax_like(wrapper), "relevance": Pairs()}),
+    "mixture": (
+        RankingLoss,
+        (0.3, 2),
+        lambda wrapper: {"objective": 2 * ApproxNDCG() + 0.3 * softmax_like(wrapper), "relevance": Pairs()},
+    ),
+    "ndcg": (ANDCGLoss, (0, 1), lambda wrapper: {"relevance": Pairs()}),
 }
 LOSSES |= {
     f"cached_{name}": (CachedRankingLoss if make is RankingLoss else CachedANDCGLoss, weights, arguments)
@@ -121,9 +125,9 @@ def ours(name, wrapper, model):
     make, _, arguments = LOSSES[name]
     options = {"mini_batch_size": 3} if make in CACHED else {}
     return (
-        make(model, *arguments(wrapper), similarity_fct=dot_score, **options)
+        make(model, **arguments(wrapper), similarity_fct=dot_score, **options)
         if wrapper in SPARSE
-        else make(model, *arguments(wrapper), **options)
+        else make(model, **arguments(wrapper), **options)
     )
 
 

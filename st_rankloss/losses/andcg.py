@@ -34,8 +34,8 @@ class ANDCGLoss(RankingLoss):
         ::
 
             loss = ANDCGLoss(model)                                    # (query, document[, negatives])
-            loss = ANDCGLoss(model, relevance.Hierarchy())             # text + [coarse, fine]
-            loss = ANDCGLoss(model, relevance.Classes(), symmetric=True)  # (image, caption) + class
+            loss = ANDCGLoss(model, relevance=relevance.Hierarchy())   # text + [coarse, fine]
+            loss = ANDCGLoss(model, relevance=relevance.Classes())     # text + class
             SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss).train()
 
     Source: Gu (2021), "Representation Learning by Ranking across multiple tasks", arXiv 2103.15093.
@@ -44,11 +44,12 @@ class ANDCGLoss(RankingLoss):
     def __init__(
         self,
         model: Any,
-        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
         *,
+        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
         temperature: float | str = 0.05,
         gain: Gain = "linear",
         k: int | None = None,
         **options: Unpack[RankingOptions],
     ) -> None:
-        super().__init__(model, ApproxNDCG(temperature=temperature, gain=gain, k=k), relevance, **options)
+        objective = ApproxNDCG(temperature=temperature, gain=gain, k=k)
+        super().__init__(model, objective=objective, relevance=relevance, **options)

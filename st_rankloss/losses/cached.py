@@ -62,7 +62,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
     Example:
         ::
 
-            loss = CachedRankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), mini_batch_size=64)
+            loss = CachedRankingLoss(model, relevance=relevance.Classes(), mini_batch_size=64)
             args = SentenceTransformerTrainingArguments(..., per_device_train_batch_size=8192)
 
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv
@@ -80,7 +80,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         show_progress_bar: bool = False,
         **options: Unpack[RankingOptions],
     ) -> None:
-        super().__init__(model, objective, relevance, **options)
+        super().__init__(model, objective=objective, relevance=relevance, **options)
         check_count(mini_batch_size, "mini_batch_size")
         check_at_least(mini_batch_num_tokens, 1, "mini_batch_num_tokens")
         if has_static_embedding_input(model):
@@ -204,7 +204,7 @@ class CachedANDCGLoss(CachedRankingLoss):
     Example:
         ::
 
-            loss = CachedANDCGLoss(model, relevance.Classes(), mini_batch_size=64)
+            loss = CachedANDCGLoss(model, relevance=relevance.Classes(), mini_batch_size=64)
 
     Source: Gu (2021), arXiv 2103.15093; Gao et al. (2021), arXiv 2101.06983.
     """
@@ -212,8 +212,8 @@ class CachedANDCGLoss(CachedRankingLoss):
     def __init__(
         self,
         model: Any,
-        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
         *,
+        relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
         temperature: float | str = 0.05,
         gain: Gain = "linear",
         k: int | None = None,
@@ -224,8 +224,8 @@ class CachedANDCGLoss(CachedRankingLoss):
     ) -> None:
         super().__init__(
             model,
-            ApproxNDCG(temperature=temperature, gain=gain, k=k),
-            relevance,
+            objective=ApproxNDCG(temperature=temperature, gain=gain, k=k),
+            relevance=relevance,
             mini_batch_size=mini_batch_size,
             mini_batch_num_tokens=mini_batch_num_tokens,
             show_progress_bar=show_progress_bar,

@@ -46,19 +46,23 @@ class Pairing(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What `RankingDiagnostics` looks at."""
+    """A batch that a gradient is computed for, as `RankingDiagnostics` looks at it."""
 
     queries: Tensor
     """Embeddings, without graph."""
     documents: Tensor
     relevance_of: RelevanceOfRows
+    total: int
+    """Number of queries, of all processes if gathered and in both directions if symmetric."""
+    learnable: Tensor
+    """How many of them have something to learn from: a scalar tensor, so that nothing waits for the device."""
 
 
-class Seen(NamedTuple):
-    """How many queries a loss has seen, and how many of them had relevance: a scalar tensor, so that nothing waits."""
+class Observed(nn.Module):
+    """Is called with each `Batch` that a gradient is computed for: a forward hook sees the batch."""
 
-    queries: int
-    with_relevance: Tensor
+    def forward(self, batch: Batch) -> None:
+        """Do nothing."""
 
 
 class RankingLoss(nn.Module):
@@ -106,13 +110,13 @@ class RankingLoss(nn.Module):
         | text                          | class, int                        | Classes()                 |
         | text                          | number, float                     | Numeric()                 |
         | text                          | set of strings ¹                  | MultiLabel()              |
-        | text                          | multi-hot                         | MultiLabel(), to be given |
-        | text                          | [coarse, fine]                    | Hierarchy(), to be given  |
+        | text                          | multi-hot                         | MultiLabel(), passed      |
+        | text                          | [coarse, fine]                    | Hierarchy(), passed       |
         | text                          | several numbers, or a vector      | Numeric() or Vectors()    |
-        | (query, document[, ...])      | a vector for each column          | Vectors(), to be given    |
+        | (query, document[, ...])      | a vector for each column          | Vectors(), passed         |
         | views of text or image ²      | none, or any label above of text  | Views()                   |
-        | (image, caption) and the like | any of the labels above           | to be given               |
-        | any with ids ¹                | judgements by id                  | Qrels(qrels), to be given |
+        | (image, caption) and the like | any of the labels above           | passed                    |
+        | any with ids ¹                | judgements by id                  | Qrels(qrels), passed      |
         +-------------------------------+-----------------------------------+---------------------------+
 
         ¹ through `RankingCollator`, which `RankingTrainer` uses by default. ² through `ViewsCollator`.
@@ -124,7 +128,8 @@ class RankingLoss(nn.Module):
     Example:
         ::
 
-            loss = RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance.Classes())
+            objective = ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()
+            loss = RankingLoss(model, objective=objective, relevance=relevance.Classes())
             SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss).train()
 
     Source: Gu (2021), "Representation Learning by Ranking across multiple tasks", arXiv 2103.15093, for
@@ -134,9 +139,9 @@ class RankingLoss(nn.Module):
     def __init__(
         self,
         model: Any,
+        *,
         objective: Objective | Callable[[Tensor, Tensor], Tensor] | None = None,
         relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
-        *,
         similarity_fct: SimilarityFn = cos_sim,
         symmetric: bool = False,
         block_size: int | None = None,
@@ -165,13 +170,7 @@ class RankingLoss(nn.Module):
         self.check_embeddings = check_embeddings
         self.gather_across_devices = gather_across_devices
         self.mixup = mixup
-        self.relevant_share: Tensor | None = None
-        """Share of the last batch's queries that had relevance, a scalar tensor."""
-        self.seen = Seen(0, torch.zeros((), dtype=torch.int64))
-        """All queries so far that a gradient was computed for; see `RankingDiagnostics`."""
-        self.keep_batch = False
-        """Whether to keep the last batch that a gradient was computed for, as `last_batch`."""
-        self.last_batch: Batch | None = None
+        self.observed = Observed()
 
     def forward(
         self,
@@ -240,8 +239,6 @@ class RankingLoss(nn.Module):
         documents = whole[0] if alone else torch.cat(whole[1:])
 
         of_queries, to_documents = _direction(relevance, query_labels, document_labels, first, alone=alone)
-        if self.keep_batch and torch.is_grad_enabled():
-            self.last_batch = Batch(embeddings[0].detach(), documents.detach(), of_queries)
         directions = [self._sum(embeddings[0], documents, of_queries, to_documents, document_labels)]
         if self.symmetric:
             start = 0  # of the column among the documents
@@ -250,7 +247,14 @@ class RankingLoss(nn.Module):
                 ranking = _direction(relevance, document_labels, query_labels, own, backwards=True)
                 directions.append(self._sum(embeddings[place], whole[0], *ranking, query_labels))
                 start += size
-        return self._average(directions, shares)
+        queries = shares.sizes[: len(directions)]
+        defined = shares.sum(torch.stack([sums.defined for sums in directions]))
+        self._check_defined(defined, sum(queries))
+        if torch.is_grad_enabled():  # not in evaluation
+            self.observed(
+                Batch(embeddings[0].detach(), documents.detach(), of_queries, sum(queries), defined.sum().long())
+            )
+        return self._average(directions, queries, defined, processes=len(shares.rows))
 
     def _sum(
         self,
@@ -266,22 +270,12 @@ class RankingLoss(nn.Module):
             documents, relevance_of = self.mixup.mix(documents, relevance_of, relevance_to, labels)
         return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
 
-    def _average(self, columns: list[BlockwiseSums], shares: Shares) -> Tensor | LossParts:
-        """Average over the queries of each direction, and over directions.
-
-        Where batches are gathered, the trainer averages gradients over processes, so that each process
-        divides by its part of all queries.
-        """
-        queries = shares.sizes[: len(columns)]
-        defined = shares.sum(torch.stack([sums.defined for sums in columns]))
-        self.relevant_share = defined.sum() / sum(queries)
-        if torch.is_grad_enabled():  # not in evaluation
-            before = self.seen.with_relevance.to(defined.device, non_blocking=True)
-            self.seen = Seen(self.seen.queries + sum(queries), before + defined.sum().long())
-        if self.no_relevant == "error" and (missing := sum(queries) - int(defined.sum())):
+    def _check_defined(self, defined: Tensor, queries: int) -> None:
+        """Raise or warn if queries have nothing to learn from."""
+        if self.no_relevant == "error" and (missing := queries - int(defined.sum())):
             raise ValueError(
                 "every query must have a relevant document, and what it is to be compared with (by "
-                f"{self.objective!r}), under no_relevant='error', got {missing} of {sum(queries)} without."
+                f"{self.objective!r}), under no_relevant='error', got {missing} of {queries} without."
             )
         if defined.device.type == "cpu" and not defined.any():
             warnings.warn(
@@ -290,12 +284,21 @@ class RankingLoss(nn.Module):
                 "samples together, or a larger batch.",
                 stacklevel=2,
             )
+
+    def _average(
+        self, columns: list[BlockwiseSums], queries: list[int], defined: Tensor, processes: int
+    ) -> Tensor | LossParts:
+        """Average over the queries of each direction, and over directions.
+
+        Where batches are gathered, the trainer averages gradients over processes, so that each process
+        divides by its part of all queries.
+        """
         directions = [slice(0, 1), slice(1, None)][: 1 + self.symmetric]
         means = torch.zeros_like(columns[0].parts)
         for direction in directions:
             total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
             count = sum(queries[direction]) if self.no_relevant == "zero" else defined[direction].sum().clamp_min(1)
-            means = means + total * (len(shares.rows) / len(directions)) / count
+            means = means + total * (processes / len(directions)) / count
         parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 def angle_sim(queries: Tensor, documents: Tensor) -> Tensor:
     """Compute AnglE's similarity, |cosine + sine|, of all queries and documents; one matrix product.
 
-    ``RankingLoss(model, OverPairs(CoSENT()), Pairs(), similarity_fct=angle_sim)`` is sentence-transformers' AnglELoss.
+    ``RankingLoss(model, objective=OverPairs(CoSENT()), relevance=Pairs(), similarity_fct=angle_sim)`` is
+    sentence-transformers' AnglELoss.
 
     Args:
         queries: Embeddings, shape ``(Q, dimensions)``; dimension i is paired with i + dimensions/2.

@@ -15,29 +15,37 @@ FIRST_SHARE = 7
 """Rows of the first process, of twelve: the second has fewer."""
 
 LOSSES = {
-    "plain": lambda relevance, **options: ANDCGLoss(Passing(), relevance, **options),
+    "plain": lambda relevance, **options: ANDCGLoss(Passing(), relevance=relevance, **options),
     "mixture": lambda relevance, **options: RankingLoss(
-        Passing(), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, **options
+        Passing(), objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance=relevance, **options
     ),
-    "counting_all": lambda relevance, **options: ANDCGLoss(Passing(), relevance, no_relevant="zero", **options),
-    "cached": lambda relevance, **options: CachedANDCGLoss(Passing(), relevance, mini_batch_size=4, **options),
+    "counting_all": lambda relevance, **options: ANDCGLoss(
+        Passing(), relevance=relevance, no_relevant="zero", **options
+    ),
+    "cached": lambda relevance, **options: CachedANDCGLoss(
+        Passing(), relevance=relevance, mini_batch_size=4, **options
+    ),
     "cached_mixture": lambda relevance, **options: CachedRankingLoss(
-        Passing(), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, mini_batch_size=4, **options
+        Passing(),
+        objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(),
+        relevance=relevance,
+        mini_batch_size=4,
+        **options,
     ),
     "whole_batch": lambda relevance, **options: RankingLoss(
-        Passing(), AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance, **options
+        Passing(), objective=AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance=relevance, **options
     ),
     "cached_whole_batch": lambda relevance, **options: CachedRankingLoss(
-        Passing(), AcrossQueries(SoftSpearman()), relevance, mini_batch_size=4, **options
+        Passing(), objective=AcrossQueries(SoftSpearman()), relevance=relevance, mini_batch_size=4, **options
     ),
     "whole_batch_symmetric": lambda relevance, **options: RankingLoss(
-        Passing(), AcrossQueries(SoftSpearman()), relevance, symmetric=True, **options
+        Passing(), objective=AcrossQueries(SoftSpearman()), relevance=relevance, symmetric=True, **options
     ),
     "symmetric": lambda relevance, **options: ANDCGLoss(
-        Passing(), relevance, symmetric=True, no_relevant="zero", block_size=3, **options
+        Passing(), relevance=relevance, symmetric=True, no_relevant="zero", block_size=3, **options
     ),
     "cached_symmetric": lambda relevance, **options: CachedANDCGLoss(
-        Passing(), relevance, symmetric=True, mini_batch_size=5, **options
+        Passing(), relevance=relevance, symmetric=True, mini_batch_size=5, **options
     ),
 }
 
@@ -123,7 +131,7 @@ def deviations_of_collated(rows, relevance, kind, rank, make):
 
 def many_views(relevance, **options):
     """A loss that tells views by their place among those of their sample."""
-    return RankingLoss(Passing(), MVDHEL(), relevance, **options)
+    return RankingLoss(Passing(), objective=MVDHEL(), relevance=relevance, **options)
 
 
 def total(loss):

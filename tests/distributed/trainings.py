@@ -98,16 +98,16 @@ def distance(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
 
 
 def mixture(model: Any, relevance: Any, **options: Any) -> RankingLoss:
-    return RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance, **options)
+    return RankingLoss(model, objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), relevance=relevance, **options)
 
 
 def whole_batch(model: Any, relevance: Any, **options: Any) -> RankingLoss:
     """Two terms of which one reads the whole batch at once."""
-    return RankingLoss(model, AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance, **options)
+    return RankingLoss(model, objective=AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance=relevance, **options)
 
 
 def cached(model: Any, relevance: Any, **options: Any) -> RankingLoss:
-    return CachedANDCGLoss(model, relevance, mini_batch_size=3, **options)
+    return CachedANDCGLoss(model, relevance=relevance, mini_batch_size=3, **options)
 
 
 def first_words(text: str) -> str:
@@ -209,7 +209,7 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
         pretend_to_have_accelerators()
 
     def loss_of(training: Training) -> RankingLoss:
-        return training.loss(model, training.relevance, **{"gather_across_devices": True} | training.options)
+        return training.loss(model, relevance=training.relevance, **{"gather_across_devices": True} | training.options)
 
     dataset = Dataset.from_dict(training.columns)
     several = training.several

@@ -49,8 +49,8 @@ def gradients_of(loss, parameters):
 @pytest.mark.parametrize("shape", SHAPES, ids=repr)
 def test_every_relevance_has_the_uncached_value_and_gradient(shape, mini_batch_size):
     embeddings = random_columns(shape.sizes)
-    plain = ANDCGLoss(Passing(), shape.relevance)(columns_of(embeddings), shape.labels)
-    cached = CachedANDCGLoss(Passing(), shape.relevance, mini_batch_size=mini_batch_size)(
+    plain = ANDCGLoss(Passing(), relevance=shape.relevance)(columns_of(embeddings), shape.labels)
+    cached = CachedANDCGLoss(Passing(), relevance=shape.relevance, mini_batch_size=mini_batch_size)(
         columns_of(embeddings), shape.labels
     )
     assert cached.item() == pytest.approx(plain.item(), rel=1e-12)
@@ -83,8 +83,8 @@ def batch_of(bert, columns):
 def test_an_encoder_gets_the_uncached_gradient_in_float32(bert, case, sizes):
     columns, relevance, options = trained_in_processes.cases()[case]
     features, labels = batch_of(bert, columns)
-    plain = ANDCGLoss(bert, relevance, **options)(features, labels)
-    cached = CachedANDCGLoss(bert, relevance, **options, **sizes)(features, labels)
+    plain = ANDCGLoss(bert, relevance=relevance, **options)(features, labels)
+    cached = CachedANDCGLoss(bert, relevance=relevance, **options, **sizes)(features, labels)
     assert cached.item() == pytest.approx(plain.item(), rel=1e-6)
     expected, found = (
         torch.cat([g.flatten() for g in gradients_of(x, list(bert.parameters()))]) for x in (plain, cached)
@@ -96,19 +96,19 @@ def test_a_mini_batch_is_all_that_is_embedded_at_once(bert):
     columns, relevance, _ = trained_in_processes.cases()["lists"]
     features, labels = batch_of(bert, columns)
     model = Recording(bert)
-    CachedANDCGLoss(model, relevance, mini_batch_size=7)(features, labels).backward()
+    CachedANDCGLoss(model, relevance=relevance, mini_batch_size=7)(features, labels).backward()
     documents = int(labels["list_sizes"].sum())
     first = [min(7, n - at) for n in (24, documents) for at in range(0, n, 7)]
     assert model.rows == [(n, False) for n in first] + [(n, True) for n in first]
     model.rows.clear()
-    CachedANDCGLoss(model, relevance, mini_batch_num_tokens=12)(features, labels)
+    CachedANDCGLoss(model, relevance=relevance, mini_batch_num_tokens=12)(features, labels)
     assert max(n for n, _ in model.rows) <= 4 < len(model.rows)  # texts of at least three words
 
 
 def test_a_mixture_is_the_sum_of_its_terms():
     embeddings = random_columns([8, 8])
-    plain = RankingLoss(Passing(), MIXTURE)(columns_of(embeddings))
-    cached = CachedRankingLoss(Passing(), MIXTURE, mini_batch_size=3)(columns_of(embeddings))
+    plain = RankingLoss(Passing(), objective=MIXTURE)(columns_of(embeddings))
+    cached = CachedRankingLoss(Passing(), objective=MIXTURE, mini_batch_size=3)(columns_of(embeddings))
     assert cached.item() == pytest.approx(plain.total().item(), rel=1e-12)
     expected = gradients_of(plain, embeddings)
     for found, wanted in zip(gradients_of(2 * cached, embeddings), expected, strict=True):
@@ -129,7 +129,10 @@ def test_inside_matryoshka_loss(bert, objective):
     features, labels = batch_of(bert, trained_in_processes.cases()["lists"][0])
     model = copy.deepcopy(bert).double()
     found = []
-    for loss in (RankingLoss(model, objective), CachedRankingLoss(model, objective, mini_batch_size=5)):
+    for loss in (
+        RankingLoss(model, objective=objective),
+        CachedRankingLoss(model, objective=objective, mini_batch_size=5),
+    ):
         whole = MatryoshkaLoss(model, loss, [32, 16, 8], [1.0, 0.5, 2.0])(features, labels)
         whole = whole.total() if hasattr(whole, "total") else whole
         found.append((whole.item(), flat_gradient(whole, model)))
@@ -156,7 +159,7 @@ def test_through_the_trainer_with_dropout(tmp_path, mixup):
         use_cpu=True,
     )
     dataset = Dataset.from_dict(columns)
-    loss = CachedANDCGLoss(model, relevance, mini_batch_size=6, mixup=mixup)
+    loss = CachedANDCGLoss(model, relevance=relevance, mini_batch_size=6, mixup=mixup)
     trainer = RankingTrainer(model=model, args=args, train_dataset=dataset, eval_dataset=dataset, loss=loss)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
@@ -176,7 +179,7 @@ def test_progress_bar_on_request(capfd):
 def test_bad_labels_end_before_the_model_runs():
     model = Passing()
     with pytest.raises(ValueError, match="each row needs a grade for each document, got 1 grades for 2"):
-        CachedANDCGLoss(model, Lists())(
+        CachedANDCGLoss(model, relevance=Lists())(
             columns_of(random_columns([3, 5])), {"label": torch.ones(3, 1), "list_sizes": torch.tensor([2, 2, 1])}
         )
     assert model.calls == 0
@@ -200,7 +203,7 @@ def test_sizes_must_be_positive(make, name):
 
 def test_settings_reach_the_loss_and_the_model_card():
     loss = CachedANDCGLoss(
-        Passing(), Classes(), temperature=0.1, gain="exponential", k=5, mini_batch_size=8, symmetric=True
+        Passing(), relevance=Classes(), temperature=0.1, gain="exponential", k=5, mini_batch_size=8, symmetric=True
     )
     assert loss.objective == ApproxNDCG(temperature=0.1, gain="exponential", k=5)
     card = loss.get_config_dict()

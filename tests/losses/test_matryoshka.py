@@ -37,19 +37,22 @@ def labelled_rows(label, rows=12):
 
 CASES = {
     "pairs": (pair_rows(), lambda model: ANDCGLoss(model)),
-    "classes": (labelled_rows(lambda row: row % 3), lambda model: ANDCGLoss(model, Classes())),
-    "levels": (labelled_rows(lambda row: [row % 2, row % 4]), lambda model: ANDCGLoss(model, Hierarchy())),
+    "classes": (labelled_rows(lambda row: row % 3), lambda model: ANDCGLoss(model, relevance=Classes())),
+    "levels": (labelled_rows(lambda row: [row % 2, row % 4]), lambda model: ANDCGLoss(model, relevance=Hierarchy())),
     "lists": (list_rows(), lambda model: ANDCGLoss(model)),
-    "mixture": (pair_rows(), lambda model: RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy())),
-    "mixture_of_lists": (list_rows(), lambda model: RankingLoss(model, ApproxNDCG() + 0.2 * SoftmaxCrossEntropy())),
+    "mixture": (pair_rows(), lambda model: RankingLoss(model, objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy())),
+    "mixture_of_lists": (
+        list_rows(),
+        lambda model: RankingLoss(model, objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()),
+    ),
     "symmetric": (pair_rows(), lambda model: ANDCGLoss(model, symmetric=True, block_size=3)),
     "labels_as_wide_as_embeddings": (
         labelled_rows(lambda row: [float((row * i) % 5 - 2) for i in range(16)]),
-        lambda model: ANDCGLoss(model, Vectors()),
+        lambda model: ANDCGLoss(model, relevance=Vectors()),
     ),
     "numbers_as_wide_as_embeddings": (
         labelled_rows(lambda row: [float((row * i) % 5) for i in range(16)]),
-        lambda model: ANDCGLoss(model, Numeric()),
+        lambda model: ANDCGLoss(model, relevance=Numeric()),
     ),
 }
 

@@ -53,7 +53,9 @@ def test_alpha_draws_weights_near_a_parent_or_in_the_middle():
 def test_the_loss_ranks_the_batch_and_its_mixtures(shape, objective):
     embeddings = random_columns(shape.sizes)
     torch.manual_seed(5)
-    loss = RankingLoss(Passing(), objective, shape.relevance, mixup=EmbeddingMixup(0.7), block_size=5)
+    loss = RankingLoss(
+        Passing(), objective=objective, relevance=shape.relevance, mixup=EmbeddingMixup(0.7), block_size=5
+    )
     found = loss(columns_of(embeddings), shape.labels)
 
     torch.manual_seed(5)
@@ -62,7 +64,9 @@ def test_the_loss_ranks_the_batch_and_its_mixtures(shape, objective):
     mixed, relevance_of = EmbeddingMixup(0.7).mix(
         torch.nn.functional.normalize(documents, dim=-1), lambda rows: grades[rows]
     )
-    expected = RankingLoss(Passing(), objective, lambda queries, _: relevance_of(slice(0, len(queries))))
+    expected = RankingLoss(
+        Passing(), objective=objective, relevance=lambda queries, _: relevance_of(slice(0, len(queries)))
+    )
     # As a table of given relevances over two columns: queries, and documents with their mixtures.
     whole = expected._compute(
         [embeddings[0], mixed],
@@ -109,8 +113,8 @@ def test_the_model_card_tells_of_it():
 )
 def test_objectives_that_cannot_use_mixtures_refuse_them_at_construction(make, objective):
     with pytest.raises(ValueError, match="OverPairs .* leave mixup out|MVInfoNCE needs .* without mixup"):
-        make(Passing(), objective, mixup=EmbeddingMixup())
-    make(Passing(), objective)
+        make(Passing(), objective=objective, mixup=EmbeddingMixup())
+    make(Passing(), objective=objective)
 
 
 def test_an_objective_of_three_columns_may_use_mixtures():
@@ -119,4 +123,4 @@ def test_an_objective_of_three_columns_may_use_mixtures():
             if len(sizes) < 3:
                 raise ValueError("needs three columns")
 
-    RankingLoss(Passing(), OfThree(), mixup=EmbeddingMixup())
+    RankingLoss(Passing(), objective=OfThree(), mixup=EmbeddingMixup())

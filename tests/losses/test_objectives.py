@@ -47,7 +47,9 @@ def test_cached_is_uncached_for_every_objective(case):
     results = []
     for make, options in ((RankingLoss, {"block_size": 5}), (CachedRankingLoss, {"mini_batch_size": 5})):
         embeddings = random_columns(sizes)
-        loss = total(make(Passing(), case.objective, relevance, **options)(columns_of(embeddings), labels))
+        loss = total(
+            make(Passing(), objective=case.objective, relevance=relevance, **options)(columns_of(embeddings), labels)
+        )
         loss.backward()
         results.append((loss.detach(), *[e.grad for e in embeddings]))
     for ours, theirs in zip(*results, strict=True):
@@ -60,7 +62,7 @@ def test_cosent_and_angle_are_those_of_sentence_transformers(ours, theirs):
     scores = torch.arange(12).remainder(5).double()
     results = []
     for make in (
-        lambda model: RankingLoss(model, OverPairs(CoSENT(20.0)), Pairs(), **ours),
+        lambda model: RankingLoss(model, objective=OverPairs(CoSENT(20.0)), relevance=Pairs(), **ours),
         lambda model: theirs(model, scale=20.0),
     ):
         embeddings = random_columns([12, 12])
@@ -83,7 +85,9 @@ def test_angles_between_all_are_the_hosts_between_pairs(dimensions):
 def test_spearman_over_pairs_sees_the_pairs_and_nothing_else():
     embeddings = random_columns([12, 12])
     scores = torch.arange(12).float()
-    loss = RankingLoss(Passing(), OverPairs(SoftSpearman(0.1)), Pairs())(columns_of(embeddings), scores)
+    loss = RankingLoss(Passing(), objective=OverPairs(SoftSpearman(0.1)), relevance=Pairs())(
+        columns_of(embeddings), scores
+    )
     cosine = torch.nn.functional.cosine_similarity(*embeddings)
     alone = SoftSpearman(0.1)(cosine[None], scores[None].double())
     torch.testing.assert_close(loss, alone[0])
@@ -111,7 +115,7 @@ def test_the_trainer_raises_spearman_over_pairs(make, objective, tmp_path):
         return spearmanr(cosines(model, QUERIES, documents).diagonal().numpy(), scores).statistic
 
     before = spearman()
-    loss = make(model, OverPairs(objective), Pairs())
+    loss = make(model, objective=OverPairs(objective), relevance=Pairs())
     trainer = trained(model, data, loss, tmp_path, learning_rate=0.1 if make is RankingLoss else 1e-3, max_steps=30)
     assert spearman() > before + 0.2
     assert loss.get_config_dict()["objective"].startswith("OverPairs(")
@@ -141,7 +145,7 @@ def test_the_trainer_brings_many_views_together(objective, tmp_path):
         model=model,
         args=arguments(tmp_path, max_steps=30),
         train_dataset=Dataset.from_dict({"text": QUERIES}),
-        loss=RankingLoss(model, objective, Watched()),
+        loss=RankingLoss(model, objective=objective, relevance=Watched()),
         data_collator=views,
     )
     trainer.train()
@@ -154,7 +158,7 @@ def test_the_trainer_brings_many_views_together(objective, tmp_path):
 
 
 def test_a_square_objective_says_what_it_needs():
-    loss = RankingLoss(Passing(), MVInfoNCE(), Pairs())
+    loss = RankingLoss(Passing(), objective=MVInfoNCE(), relevance=Pairs())
     with pytest.raises(ValueError, match="every sample to be a query and a document"):
         loss(columns_of(random_columns([4, 4, 4])))
 
@@ -188,8 +192,8 @@ def test_labels_are_mixed_in_training(relevance, labels, symmetric):
     sizes = [12, 12] if symmetric else [12]
     embeddings = random_columns(sizes)
     mixup = EmbeddingMixup(labels=True)
-    loss = RankingLoss(Passing(), RankNContrast(), relevance, symmetric=symmetric, mixup=mixup)
-    plain = RankingLoss(Passing(), RankNContrast(), relevance, symmetric=symmetric)
+    loss = RankingLoss(Passing(), objective=RankNContrast(), relevance=relevance, symmetric=symmetric, mixup=mixup)
+    plain = RankingLoss(Passing(), objective=RankNContrast(), relevance=relevance, symmetric=symmetric)
     torch.manual_seed(0)
     value = loss(columns_of(embeddings), labels)
     value.backward()
@@ -198,7 +202,7 @@ def test_labels_are_mixed_in_training(relevance, labels, symmetric):
 
 
 def test_classes_have_no_mixture():
-    loss = RankingLoss(Passing(), None, Classes(), mixup=EmbeddingMixup(labels=True))
+    loss = RankingLoss(Passing(), objective=None, relevance=Classes(), mixup=EmbeddingMixup(labels=True))
     with pytest.raises(ValueError, match="labels=True mixes numbers and vectors, got labels of torch.int64"):
         loss(columns_of(random_columns([6])), torch.arange(6) % 2)
 
@@ -222,7 +226,7 @@ def test_an_objective_says_which_columns_it_needs_before_the_model_runs(objectiv
         def forward(self, features):
             raise AssertionError("the model has run")
 
-    loss = RankingLoss(Never(), objective, relevance)
+    loss = RankingLoss(Never(), objective=objective, relevance=relevance)
     with pytest.raises(ValueError, match=message):
         loss(columns_of(random_columns(sizes)), labels)
 
@@ -239,4 +243,6 @@ def test_a_wrong_kind_of_option_is_refused(options, message):
 def test_vectors_that_round_above_1_are_as_relevant_as_can_be():
     vectors = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
     assert Vectors()(vectors, vectors).max() == 1
-    RankingLoss(Passing(), RegressionCompatible(), Vectors())(columns_of(random_columns([12])), vectors)
+    RankingLoss(Passing(), objective=RegressionCompatible(), relevance=Vectors())(
+        columns_of(random_columns([12])), vectors
+    )

@@ -53,7 +53,7 @@ def test_backward_sends_the_gradient_of_the_total():
 
 def mixture_of(objective, **options):
     embeddings = random_columns([6, 6])
-    return embeddings, RankingLoss(Passing(), objective, Pairs(), **options)(columns_of(embeddings))
+    return embeddings, RankingLoss(Passing(), objective=objective, relevance=Pairs(), **options)(columns_of(embeddings))
 
 
 def test_a_mixture_comes_in_parts_and_one_objective_as_a_scalar():
@@ -169,7 +169,7 @@ def test_parts_let_go_of_their_gradients_and_send_them_back_scaled():
 
 def test_a_mixture_of_one_term_has_the_value_and_gradient_of_the_scaled_loss():
     embeddings, parts = mixture_of(3 * ApproxNDCG())
-    ndcg = ANDCGLoss(Passing(), Pairs())(columns_of(embeddings))
+    ndcg = ANDCGLoss(Passing(), relevance=Pairs())(columns_of(embeddings))
     assert parts.total().item() == pytest.approx(3 * ndcg.item())
     found = torch.autograd.grad(parts.total(), embeddings)
     expected = torch.autograd.grad(3 * ndcg, embeddings)
@@ -179,7 +179,7 @@ def test_a_mixture_of_one_term_has_the_value_and_gradient_of_the_scaled_loss():
 
 def test_parts_of_a_batch_without_relevance_are_zero():
     embeddings = random_columns([3, 3])
-    loss = RankingLoss(Passing(), ApproxNDCG() + SoftmaxCrossEntropy(), Pairs())
+    loss = RankingLoss(Passing(), objective=ApproxNDCG() + SoftmaxCrossEntropy(), relevance=Pairs())
     with pytest.warns(UserWarning, match="No query of this batch"):
         parts = loss(columns_of(embeddings), torch.zeros(3))
     assert values(parts) == {"ApproxNDCG": 0.0, "SoftmaxCrossEntropy": 0.0}

@@ -31,7 +31,7 @@ def value_and_gradient(loss, embeddings, labels):
 def test_half_embeddings_are_computed_in_float32(objective, similarity_fct, dtype):
     halves = [e.detach().to(dtype).requires_grad_() for e in random_columns([24, 24])]
     floats = [e.detach().float().requires_grad_() for e in halves]
-    loss = RankingLoss(Passing(), objective, Classes(), similarity_fct=similarity_fct)
+    loss = RankingLoss(Passing(), objective=objective, relevance=Classes(), similarity_fct=similarity_fct)
     half, half_gradient = value_and_gradient(loss, halves, CLASSES)
     full, full_gradient = value_and_gradient(loss, floats, CLASSES)
     assert half.dtype == torch.float32
@@ -47,7 +47,7 @@ def test_half_embeddings_are_computed_in_float32(objective, similarity_fct, dtyp
 def test_autocast_changes_nothing_once_embeddings_are_there(objective, similarity_fct, relevance):
     embeddings = random_columns([24, 24], dtype=torch.float32)
     labels = torch.randn(24, 4) if isinstance(relevance, Vectors) else CLASSES
-    loss = RankingLoss(Passing(), objective, relevance, similarity_fct=similarity_fct)
+    loss = RankingLoss(Passing(), objective=objective, relevance=relevance, similarity_fct=similarity_fct)
     full, full_gradient = value_and_gradient(loss, embeddings, labels)
     with torch.autocast("cpu", torch.bfloat16):
         cast, cast_gradient = value_and_gradient(loss, embeddings, labels)
@@ -61,7 +61,7 @@ def test_a_model_under_bf16_autocast_gives_nearly_the_loss_and_gradient_of_float
     words = [f"w{i}" for i in range(30)]
     model = tiny_bert(tmp_path, words, dropout=0.0)
     texts = [f"w{i % 30} w{7 * i % 30} w{i // 3}" for i in range(24)]
-    loss = ANDCGLoss(model, Classes(), temperature=0.2)
+    loss = ANDCGLoss(model, relevance=Classes(), temperature=0.2)
 
     def run():
         model.zero_grad()
@@ -80,7 +80,7 @@ def test_a_model_under_bf16_autocast_gives_nearly_the_loss_and_gradient_of_float
 def test_large_half_embeddings_do_not_overflow_in_the_norm():
     large = [(1e4 * e.detach()).to(torch.float16).requires_grad_() for e in random_columns([24, 24])]
     floats = [e.detach().float() for e in large]
-    loss = ANDCGLoss(Passing(), Classes())
+    loss = ANDCGLoss(Passing(), relevance=Classes())
     value = loss(columns_of(large), CLASSES)
     assert value.item() == pytest.approx(loss(columns_of(floats), CLASSES).item(), rel=1e-5)
 

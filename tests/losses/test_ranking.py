@@ -28,7 +28,7 @@ from st_rankloss.relevance import (
     Vectors,
 )
 from tests import oracle
-from tests.models import SHAPES, Passing, Rows, Shape, columns_of, random_columns, same_class
+from tests.models import SHAPES, Passing, Rows, Shape, columns_of, random_columns, same_class, watched
 
 NAN = math.nan
 BY_NAME = {shape.name: shape for shape in SHAPES}
@@ -128,7 +128,7 @@ def tolerance_of(shape: Shape) -> float:
 @every_shape
 def test_value_and_gradient_are_those_of_the_whole_matrix(shape, similarity_fct):
     embeddings = random_columns(shape.sizes)
-    loss = ANDCGLoss(Passing(), shape.relevance, temperature=0.3, similarity_fct=similarity_fct)
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance, temperature=0.3, similarity_fct=similarity_fct)
     plain = plain_loss(
         embeddings,
         shape.expected,
@@ -143,7 +143,7 @@ def test_the_value_is_one_minus_the_mean_of_the_plain_loops(shape):
     embeddings = random_columns(shape.sizes)
     with torch.no_grad():
         similarity = cosines(embeddings[0], torch.cat(embeddings[1:]) if len(embeddings) > 1 else embeddings[0])
-        loss = ANDCGLoss(Passing(), shape.relevance)(columns_of(embeddings), shape.labels)
+        loss = ANDCGLoss(Passing(), relevance=shape.relevance)(columns_of(embeddings), shape.labels)
     values = [
         oracle.approx_ndcg(s, y, temperature=0.05)
         for s, y in zip(similarity.tolist(), shape.expected, strict=True)
@@ -156,7 +156,7 @@ def test_the_value_is_one_minus_the_mean_of_the_plain_loops(shape):
 def test_the_chosen_relevance_gives_the_loss_of_the_named_one(shape):
     embeddings = random_columns(shape.sizes)
     chosen = ANDCGLoss(Passing())(columns_of(embeddings), shape.labels)
-    named = ANDCGLoss(Passing(), shape.relevance)(columns_of(embeddings), shape.labels)
+    named = ANDCGLoss(Passing(), relevance=shape.relevance)(columns_of(embeddings), shape.labels)
     assert chosen.item() == named.item() > 0
 
 
@@ -185,7 +185,7 @@ def test_the_symmetric_loss_is_the_mean_of_both_directions(shape, similarity_fct
     queries, documents = embeddings[0], torch.cat(embeddings[1:])
     plain = plain_loss([queries, documents], shape.expected, similarity) / 2
     plain = plain + plain_loss([documents, queries], of_documents, similarity) / 2
-    loss = ANDCGLoss(Passing(), shape.relevance, similarity_fct=similarity_fct, symmetric=True)
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance, similarity_fct=similarity_fct, symmetric=True)
     agree(loss(columns_of(embeddings), shape.labels), plain, embeddings, tolerance_of(shape))
 
 
@@ -196,21 +196,28 @@ def test_the_options_of_a_ndcg_reach_the_objective(name, options):
     embeddings = random_columns(shape.sizes)
     plain = plain_loss(embeddings, shape.expected, of_query=lambda s, y: plain_ndcg_loss(s, y, **options))
     agree(
-        ANDCGLoss(Passing(), shape.relevance, **options)(columns_of(embeddings), shape.labels), plain, embeddings, 1e-8
+        ANDCGLoss(Passing(), relevance=shape.relevance, **options)(columns_of(embeddings), shape.labels),
+        plain,
+        embeddings,
+        1e-8,
     )
 
 
 @every_shape
 def test_cross_entropy_is_that_of_the_whole_matrix(shape):
     embeddings = random_columns(shape.sizes)
-    loss = RankingLoss(Passing(), SoftmaxCrossEntropy(), shape.relevance)(columns_of(embeddings), shape.labels)
+    loss = RankingLoss(Passing(), objective=SoftmaxCrossEntropy(), relevance=shape.relevance)(
+        columns_of(embeddings), shape.labels
+    )
     agree(loss, plain_loss(embeddings, shape.expected, of_query=plain_cross_entropy), embeddings, tolerance_of(shape))
 
 
 @every_shape
 def test_a_mixture_is_the_weighted_sum_of_its_terms(shape):
     embeddings = random_columns(shape.sizes)
-    loss = RankingLoss(Passing(), 2 * ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(0.1), shape.relevance)
+    loss = RankingLoss(
+        Passing(), objective=2 * ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(0.1), relevance=shape.relevance
+    )
     parts = loss(columns_of(embeddings), shape.labels)
 
     def term(s, y, place):
@@ -234,7 +241,9 @@ def test_a_plain_function_serves_as_an_objective():
 
     shape = BY_NAME["two_columns_with_a_class"]
     embeddings = random_columns(shape.sizes)
-    loss = RankingLoss(Passing(), half_distance, Classes(), block_size=5)(columns_of(embeddings), shape.labels)
+    loss = RankingLoss(Passing(), objective=half_distance, relevance=Classes(), block_size=5)(
+        columns_of(embeddings), shape.labels
+    )
     similarity = cosines(*embeddings)
     relevance = torch.tensor(shape.expected, dtype=torch.float64)
     agree(loss, 0.5 * (similarity - relevance).square().mean(), embeddings, 1e-9)
@@ -243,10 +252,10 @@ def test_a_plain_function_serves_as_an_objective():
 def test_a_function_that_is_nan_without_relevance_leaves_those_queries_out_as_the_functional_form_does():
     embeddings = random_columns([6, 6])
     scores = torch.tensor([1.0, 0.0, 2.0, 0.0, 1.0, 3.0])
-    by_function = RankingLoss(Passing(), lambda s, y: 1 - approx_ndcg(s, y), Pairs())
+    by_function = RankingLoss(Passing(), objective=lambda s, y: 1 - approx_ndcg(s, y), relevance=Pairs())
     agree(
         by_function(columns_of(embeddings), scores),
-        ANDCGLoss(Passing(), Pairs())(columns_of(embeddings), scores),
+        ANDCGLoss(Passing(), relevance=Pairs())(columns_of(embeddings), scores),
         embeddings,
         1e-9,
     )
@@ -255,7 +264,7 @@ def test_a_function_that_is_nan_without_relevance_leaves_those_queries_out_as_th
 def test_a_plain_function_serves_as_a_relevance():
     shape = BY_NAME["two_columns_with_a_class"]
     embeddings = random_columns(shape.sizes)
-    loss = ANDCGLoss(Passing(), lambda q, d: 3 * (q[:, None] == d), block_size=5)
+    loss = ANDCGLoss(Passing(), relevance=lambda q, d: 3 * (q[:, None] == d), block_size=5)
     plain = plain_loss(embeddings, [[3 * y for y in row] for row in shape.expected])
     agree(loss(columns_of(embeddings), shape.labels), plain, embeddings, 1e-9)
 
@@ -263,7 +272,7 @@ def test_a_plain_function_serves_as_a_relevance():
 def test_cross_entropy_on_pairs_is_multiple_negatives_ranking():
     for sizes in ([9, 9], [9, 9, 9]):
         embeddings = random_columns(sizes)
-        ours = RankingLoss(Passing(), SoftmaxCrossEntropy(1 / 20), Pairs())(columns_of(embeddings))
+        ours = RankingLoss(Passing(), objective=SoftmaxCrossEntropy(1 / 20), relevance=Pairs())(columns_of(embeddings))
         theirs = MultipleNegativesRankingLoss(Passing()).compute_loss_from_embeddings(embeddings, None)
         agree(ours, theirs, embeddings, 1e-9)
 
@@ -277,8 +286,8 @@ def test_cross_entropy_on_pairs_is_multiple_negatives_ranking():
 def test_the_block_size_changes_neither_value_nor_gradient(shape, similarity_fct, block_size):
     options = {"similarity_fct": similarity_fct, "symmetric": len(shape.sizes) > 1}
     embeddings = random_columns(shape.sizes)
-    whole = ANDCGLoss(Passing(), shape.relevance, **options)(columns_of(embeddings), shape.labels)
-    loss = ANDCGLoss(Passing(), shape.relevance, block_size=block_size, **options)
+    whole = ANDCGLoss(Passing(), relevance=shape.relevance, **options)(columns_of(embeddings), shape.labels)
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance, block_size=block_size, **options)
     agree(loss(columns_of(embeddings), shape.labels), whole, embeddings, tolerance_of(shape))
 
 
@@ -286,9 +295,9 @@ def test_the_block_size_changes_nothing_on_a_batch_of_several_hundred():
     draw = torch.Generator().manual_seed(0)
     classes = torch.randint(0, 40, (300,), generator=draw)
     embeddings = random_columns([300], dtype=torch.float32)
-    whole = ANDCGLoss(Passing(), Classes(), block_size=5000)(columns_of(embeddings), classes)
+    whole = ANDCGLoss(Passing(), relevance=Classes(), block_size=5000)(columns_of(embeddings), classes)
     for block_size in (1, 7, 64, None):
-        loss = ANDCGLoss(Passing(), Classes(), block_size=block_size)
+        loss = ANDCGLoss(Passing(), relevance=Classes(), block_size=block_size)
         agree(loss(columns_of(embeddings), classes), whole, embeddings, 2e-5)
 
 
@@ -308,7 +317,7 @@ def test_the_whole_matrix_never_exists(rows, options):
         return call
 
     embeddings = random_columns([rows, rows], dtype=torch.float32)
-    loss = ANDCGLoss(Passing(), recording(Classes()), similarity_fct=recording(cos_sim), **options)
+    loss = ANDCGLoss(Passing(), relevance=recording(Classes()), similarity_fct=recording(cos_sim), **options)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1], lambda x: x):
         value = loss(columns_of(embeddings), torch.arange(rows) // 4)
@@ -322,7 +331,7 @@ def test_the_whole_matrix_never_exists(rows, options):
 def test_only_the_embeddings_gradients_are_kept_until_backward():
     rows = 400
     embeddings = random_columns([rows, rows], dtype=torch.float32)
-    value = ANDCGLoss(Passing(), Classes(), block_size=16)(columns_of(embeddings), torch.arange(rows) // 4)
+    value = ANDCGLoss(Passing(), relevance=Classes(), block_size=16)(columns_of(embeddings), torch.arange(rows) // 4)
     node, kept = value.grad_fn, 0
     nodes = [node]
     while nodes:
@@ -345,8 +354,8 @@ def test_a_sample_is_not_in_its_own_list():
     def high_grade_for_itself(queries, documents):
         return (queries[:, None] == documents).double()
 
-    plain = ANDCGLoss(Passing(), Classes(), block_size=5)(columns_of(embeddings), classes)
-    raised = ANDCGLoss(Passing(), high_grade_for_itself, similarity_fct=raised_on_itself, block_size=5)
+    plain = ANDCGLoss(Passing(), relevance=Classes(), block_size=5)(columns_of(embeddings), classes)
+    raised = ANDCGLoss(Passing(), relevance=high_grade_for_itself, similarity_fct=raised_on_itself, block_size=5)
     agree(raised(columns_of(embeddings), classes), plain, embeddings, 1e-9)
 
 
@@ -359,7 +368,7 @@ def test_the_grade_of_a_sample_for_itself_does_not_matter():
         return torch.where(gap == 0, itself, 1 / (1 + gap))
 
     losses = [
-        ANDCGLoss(Passing(), lambda q, d, itself=itself: nearness(q, d, itself), block_size=4)(
+        ANDCGLoss(Passing(), relevance=lambda q, d, itself=itself: nearness(q, d, itself), block_size=4)(
             columns_of(embeddings), numbers
         )
         for itself in (0.0, 1.0, 50.0, NAN)
@@ -376,13 +385,13 @@ def test_another_sample_with_the_same_text_is_in_the_list():
         [NAN if q == d else same_class(a, b) for d, b in enumerate(classes.tolist())]
         for q, a in enumerate(classes.tolist())
     ]
-    loss = ANDCGLoss(Passing(), Classes())([{"input_ids": twins}], classes)
+    loss = ANDCGLoss(Passing(), relevance=Classes())([{"input_ids": twins}], classes)
     agree(loss, plain_loss([twins], relevance), [column], 1e-9)
 
 
 def test_with_two_columns_the_diagonal_counts():
     embeddings = random_columns([5, 5])
-    loss = ANDCGLoss(Passing(), Classes())(columns_of(embeddings), torch.arange(5))
+    loss = ANDCGLoss(Passing(), relevance=Classes())(columns_of(embeddings), torch.arange(5))
     agree(loss, plain_loss(embeddings, [[float(q == d) for d in range(5)] for q in range(5)]), embeddings, 1e-9)
 
 
@@ -394,22 +403,23 @@ SOME_SCORES = torch.tensor([1.0, 0.0, 2.0, 0.0, 0.0, 1.0])
 @pytest.mark.parametrize("block_size", [None, 1, 2])
 def test_skip_leaves_queries_without_relevance_out_of_the_mean(block_size):
     embeddings = random_columns([6, 6])
-    loss = ANDCGLoss(Passing(), Pairs(), block_size=block_size)
+    loss = ANDCGLoss(Passing(), relevance=Pairs(), block_size=block_size)
+    batches = watched(loss)
     relevance = [[s if q == d else 0.0 for d in range(6)] for q, s in enumerate(SOME_SCORES.tolist())]
     agree(loss(columns_of(embeddings), SOME_SCORES), plain_loss(embeddings, relevance), embeddings, 1e-9)
-    assert loss.relevant_share.item() == 0.5
+    assert batches[0].learnable.item() / batches[0].total == 0.5
 
 
 def test_zero_counts_queries_without_relevance_with_a_loss_of_zero():
     embeddings = random_columns([6, 6])
-    skipped = ANDCGLoss(Passing(), Pairs())(columns_of(embeddings), SOME_SCORES)
-    counted = ANDCGLoss(Passing(), Pairs(), no_relevant="zero")(columns_of(embeddings), SOME_SCORES)
+    skipped = ANDCGLoss(Passing(), relevance=Pairs())(columns_of(embeddings), SOME_SCORES)
+    counted = ANDCGLoss(Passing(), relevance=Pairs(), no_relevant="zero")(columns_of(embeddings), SOME_SCORES)
     agree(counted, skipped * 3 / 6, embeddings, 1e-9)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_error_refuses_queries_without_relevance_and_counts_them(symmetric):
-    loss = ANDCGLoss(Passing(), Pairs(), no_relevant="error", symmetric=symmetric)
+    loss = ANDCGLoss(Passing(), relevance=Pairs(), no_relevant="error", symmetric=symmetric)
     expected = "no_relevant='error', got " + ("6 of 12" if symmetric else "3 of 6") + " without"
     with pytest.raises(ValueError, match=expected):
         loss(columns_of(random_columns([6, 6])), SOME_SCORES)
@@ -418,7 +428,7 @@ def test_error_refuses_queries_without_relevance_and_counts_them(symmetric):
 
 def test_a_query_without_relevance_gets_no_gradient_of_its_own():
     embeddings = random_columns([6, 6])
-    loss = ANDCGLoss(Passing(), Pairs())(columns_of(embeddings), SOME_SCORES)
+    loss = ANDCGLoss(Passing(), relevance=Pairs())(columns_of(embeddings), SOME_SCORES)
     of_queries, of_documents = gradients(loss, embeddings)
     assert of_queries.abs().sum(1).gt(0).tolist() == SOME_SCORES.gt(0).tolist()
     assert of_documents.abs().sum(1).gt(0).all()
@@ -427,8 +437,12 @@ def test_a_query_without_relevance_gets_no_gradient_of_its_own():
 def test_a_query_whose_grades_have_no_gain_counts_as_one_without_relevance():
     embeddings = random_columns([6, 6])
     scores = torch.tensor([1.0, 3.0, 1.0, 3.0, 3.0, 1.0])
-    only_high = ANDCGLoss(Passing(), Pairs(), gain=lambda y: (y - 1).clamp_min(0))(columns_of(embeddings), scores)
-    agree(only_high, ANDCGLoss(Passing(), Pairs())(columns_of(embeddings), (scores - 1) / 2), embeddings, 1e-9)
+    only_high = ANDCGLoss(Passing(), relevance=Pairs(), gain=lambda y: (y - 1).clamp_min(0))(
+        columns_of(embeddings), scores
+    )
+    agree(
+        only_high, ANDCGLoss(Passing(), relevance=Pairs())(columns_of(embeddings), (scores - 1) / 2), embeddings, 1e-9
+    )
 
 
 EMPTY_BATCHES = {
@@ -456,12 +470,15 @@ def test_a_batch_without_relevance_gives_zero_connected_to_the_graph(name, simil
     sizes, labels, relevance = EMPTY_BATCHES[name]
     embeddings = random_columns(sizes)
     for block_size in (None, 2):
-        loss = RankingLoss(Passing(), objective, relevance, similarity_fct=similarity_fct, block_size=block_size)
+        loss = RankingLoss(
+            Passing(), objective=objective, relevance=relevance, similarity_fct=similarity_fct, block_size=block_size
+        )
+        batches = watched(loss)
         value = loss(columns_of(embeddings), labels)
         total = value.total() if isinstance(value, dict) else value
         assert total.item() == 0
         assert total.requires_grad
-        assert loss.relevant_share.item() == 0
+        assert batches[0].learnable.item() == 0
         value.backward()
         for column in embeddings:
             assert column.grad is not None
@@ -470,11 +487,11 @@ def test_a_batch_without_relevance_gives_zero_connected_to_the_graph(name, simil
 
 def test_a_batch_without_relevance_warns():
     with pytest.warns(UserWarning, match="No query of this batch has a relevant document"):
-        ANDCGLoss(Passing(), Classes())(columns_of(random_columns([4])), torch.arange(4))
+        ANDCGLoss(Passing(), relevance=Classes())(columns_of(random_columns([4])), torch.arange(4))
 
 
 def test_batches_without_relevance_warn_once_under_the_usual_filters():
-    loss = ANDCGLoss(Passing(), Classes())
+    loss = ANDCGLoss(Passing(), relevance=Classes())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
@@ -485,7 +502,7 @@ def test_batches_without_relevance_warn_once_under_the_usual_filters():
 def test_a_batch_with_relevance_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ANDCGLoss(Passing(), Pairs())(columns_of(random_columns([4, 4])))
+        ANDCGLoss(Passing(), relevance=Pairs())(columns_of(random_columns([4, 4])))
 
 
 # Modes, graphs and accumulation.
@@ -494,7 +511,7 @@ def test_a_batch_with_relevance_does_not_warn():
 def test_without_gradients_the_value_is_the_same_and_no_graph_is_made():
     shape = BY_NAME["ragged_lists"]
     embeddings = random_columns(shape.sizes)
-    loss = ANDCGLoss(Passing(), shape.relevance)
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance)
     with_graph = loss(columns_of(embeddings), shape.labels)
     with torch.no_grad():
         without = loss(columns_of(embeddings), shape.labels)
@@ -510,7 +527,7 @@ def test_without_gradients_the_value_is_the_same_and_no_graph_is_made():
 @pytest.mark.parametrize("frozen", [0, 1])
 def test_a_frozen_column_changes_nothing_for_the_other(frozen, similarity_fct):
     embeddings = random_columns([7, 7])
-    loss = ANDCGLoss(Passing(), Pairs(), similarity_fct=similarity_fct)
+    loss = ANDCGLoss(Passing(), relevance=Pairs(), similarity_fct=similarity_fct)
     both = gradients(loss(columns_of(embeddings)), embeddings)
     embeddings[frozen] = embeddings[frozen].detach()
     (alone,) = gradients(loss(columns_of(embeddings)), [embeddings[1 - frozen]])
@@ -520,7 +537,7 @@ def test_a_frozen_column_changes_nothing_for_the_other(frozen, similarity_fct):
 @pytest.mark.parametrize("objective", [ApproxNDCG(), ApproxNDCG() + SoftmaxCrossEntropy()], ids=["plain", "mixture"])
 def test_a_factor_of_the_loss_is_a_factor_of_the_gradient(objective):
     embeddings = random_columns([7, 7])
-    loss = RankingLoss(Passing(), objective, Pairs())
+    loss = RankingLoss(Passing(), objective=objective, relevance=Pairs())
 
     def gradient_of(factor):
         for column in embeddings:
@@ -535,7 +552,7 @@ def test_a_factor_of_the_loss_is_a_factor_of_the_gradient(objective):
 
 def test_gradients_of_several_batches_accumulate():
     embeddings = random_columns([7, 7])
-    loss = ANDCGLoss(Passing(), Pairs())
+    loss = ANDCGLoss(Passing(), relevance=Pairs())
     loss(columns_of(embeddings)).backward()
     once = embeddings[0].grad.clone()
     loss(columns_of(embeddings)).backward()
@@ -557,7 +574,7 @@ def test_embeddings_alone_give_the_same_loss():
     shape = BY_NAME["ragged_lists"]
     embeddings = random_columns(shape.sizes)
     model = Passing()
-    loss = ANDCGLoss(model, shape.relevance)
+    loss = ANDCGLoss(model, relevance=shape.relevance)
     direct = loss.compute_loss_from_embeddings(embeddings, shape.labels)
     assert model.calls == 0
     assert direct.item() == loss(columns_of(embeddings), shape.labels).item()
@@ -573,7 +590,7 @@ def test_the_features_may_come_from_an_iterator():
 @every_shape
 def test_under_deterministic_algorithms_value_and_gradient_stay(shape):
     embeddings = random_columns(shape.sizes)
-    loss = ANDCGLoss(Passing(), shape.relevance, block_size=5)(columns_of(embeddings), shape.labels)
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance, block_size=5)(columns_of(embeddings), shape.labels)
     agree(loss, plain_loss(embeddings, shape.expected), embeddings, tolerance_of(shape))
 
 
@@ -588,7 +605,7 @@ def test_embeddings_need_not_be_contiguous(similarity_fct):
 def test_labels_may_come_by_name_or_plain():
     shape = BY_NAME["levels"]
     embeddings = random_columns(shape.sizes)
-    loss = ANDCGLoss(Passing(), shape.relevance)
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance)
     plain, named = (loss(columns_of(embeddings), labels) for labels in (shape.labels, {"label": shape.labels}))
     assert plain.item() == named.item()
 
@@ -597,7 +614,7 @@ def test_the_tensors_of_a_relevance_function_are_not_written_to():
     teacher = torch.rand(9, 9).requires_grad_()
     before = teacher.detach().clone()
     embeddings = random_columns([9])
-    loss = ANDCGLoss(Passing(), lambda q, d: teacher[q][:, d] if len(q) < 9 else teacher)
+    loss = ANDCGLoss(Passing(), relevance=lambda q, d: teacher[q][:, d] if len(q) < 9 else teacher)
     value = loss(columns_of(embeddings), torch.arange(9))
     gradients(value, embeddings)
     assert torch.equal(teacher, before)
@@ -614,7 +631,7 @@ def test_a_relevance_of_ones_own_may_return_a_tensor_that_it_keeps():
 
     relevance = Teacher()
     embeddings = random_columns([9])
-    loss = ANDCGLoss(Passing(), relevance, block_size=9)(columns_of(embeddings), torch.arange(9))
+    loss = ANDCGLoss(Passing(), relevance=relevance, block_size=9)(columns_of(embeddings), torch.arange(9))
     assert torch.isfinite(loss)
     assert torch.equal(relevance.grades, torch.ones(9, 9))
 
@@ -626,13 +643,23 @@ def test_a_relevance_of_ones_own_may_return_a_tensor_that_it_keeps():
     "loss",
     [
         RankingLoss(Passing()),
-        RankingLoss(Passing(), ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(), Qrels({"q": {"d": 1}}), symmetric=True),
-        RankingLoss(Passing(), lambda s, y: s.sum(1), lambda q, d: q @ d.T, similarity_fct=lambda q, d: q @ d.T),
-        ANDCGLoss(Passing(), MultiLabel("dice", idf=[1.0, 2.0]), gain=torch.square),
-        ANDCGLoss(Passing(), Hierarchy((1, 2.0))),
-        ANDCGLoss(Passing(), Numeric(bandwidth=(1.0, 2.0))),
-        ANDCGLoss(Passing(), Vectors()),
-        ANDCGLoss(Passing(), Pairs(UNJUDGED)),
+        RankingLoss(
+            Passing(),
+            objective=ApproxNDCG() + 0.2 * SoftmaxCrossEntropy(),
+            relevance=Qrels({"q": {"d": 1}}),
+            symmetric=True,
+        ),
+        RankingLoss(
+            Passing(),
+            objective=lambda s, y: s.sum(1),
+            relevance=lambda q, d: q @ d.T,
+            similarity_fct=lambda q, d: q @ d.T,
+        ),
+        ANDCGLoss(Passing(), relevance=MultiLabel("dice", idf=[1.0, 2.0]), gain=torch.square),
+        ANDCGLoss(Passing(), relevance=Hierarchy((1, 2.0))),
+        ANDCGLoss(Passing(), relevance=Numeric(bandwidth=(1.0, 2.0))),
+        ANDCGLoss(Passing(), relevance=Vectors()),
+        ANDCGLoss(Passing(), relevance=Pairs(UNJUDGED)),
     ],
     ids=lambda loss: loss.get_config_dict()["relevance"],
 )
@@ -678,7 +705,7 @@ def test_a_wrong_setting_is_refused_with_its_name_rule_and_value(options, messag
 
 def test_what_is_no_function_is_refused_as_objective_and_relevance():
     with pytest.raises(TypeError, match="objective must be a function of .*got 'ndcg'"):
-        RankingLoss(Passing(), "ndcg")
+        RankingLoss(Passing(), objective="ndcg")
     with pytest.raises(TypeError, match="relevance must be a function of .*got 'classes'"):
         RankingLoss(Passing(), relevance="classes")
 
@@ -766,7 +793,7 @@ BAD_BATCHES = {
 def test_a_wrong_batch_is_refused_before_the_model_runs(name):
     relevance, sizes, labels, message = BAD_BATCHES[name]
     model = Passing()
-    loss = ANDCGLoss(model, relevance)
+    loss = ANDCGLoss(model, relevance=relevance)
     with pytest.raises(ValueError, match=message):
         loss(columns_of(random_columns(sizes)), labels)
     assert model.calls == 0
@@ -775,7 +802,7 @@ def test_a_wrong_batch_is_refused_before_the_model_runs(name):
 def test_a_symmetric_loss_of_one_column_is_refused_before_the_model_runs():
     model = Passing()
     with pytest.raises(ValueError, match="symmetric=True needs a column of queries and one of documents"):
-        ANDCGLoss(model, Classes(), symmetric=True)(columns_of(random_columns([4])), torch.arange(4))
+        ANDCGLoss(model, relevance=Classes(), symmetric=True)(columns_of(random_columns([4])), torch.arange(4))
     assert model.calls == 0
 
 
@@ -789,18 +816,18 @@ def test_embeddings_that_are_not_finite_are_refused_with_the_likely_cause(column
 
 
 def test_a_relevance_function_of_the_wrong_shape_is_refused():
-    loss = ANDCGLoss(Passing(), lambda q, d: torch.ones(len(q)))
+    loss = ANDCGLoss(Passing(), relevance=lambda q, d: torch.ones(len(q)))
     with pytest.raises(ValueError, match=r"must return shape \(4, 4\), got \(4,\)"):
         loss(columns_of(random_columns([4])), torch.arange(4))
 
 
 def test_a_relevance_function_with_negative_values_is_refused():
-    loss = ANDCGLoss(Passing(), lambda q, d: -torch.ones(len(q), len(d)))
+    loss = ANDCGLoss(Passing(), relevance=lambda q, d: -torch.ones(len(q), len(d)))
     with pytest.raises(ValueError, match="relevance must be at least 0.*got -1.0"):
         loss(columns_of(random_columns([4])), torch.arange(4))
 
 
 def test_an_objective_function_of_the_wrong_shape_is_refused():
-    loss = RankingLoss(Passing(), lambda s, y: s)
+    loss = RankingLoss(Passing(), objective=lambda s, y: s)
     with pytest.raises(ValueError, match=r"one loss for each query, shape \(4,\), got shape \(4, 4\)"):
         loss(columns_of(random_columns([4, 4])))

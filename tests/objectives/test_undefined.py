@@ -129,7 +129,7 @@ def test_a_soft_metric_of_equally_relevant_documents_is_1_or_has_no_value(metric
 )
 def test_three_hundred_steps_on_one_class_leave_it_where_it_is(objective):
     points = (torch.randn(1, 64) + 0.1 * torch.randn(32, 64)).requires_grad_()
-    loss = RankingLoss(Passing(), objective, Classes())
+    loss = RankingLoss(Passing(), objective=objective, relevance=Classes())
     optimizer = torch.optim.Adam([points], 1e-2)
     before = points.detach().clone()
     for _ in range(300):
@@ -144,7 +144,7 @@ def test_three_hundred_steps_on_one_class_leave_it_where_it_is(objective):
 def test_queries_whose_documents_are_alike_are_not_counted():
     """Three queries see two classes, the fourth's documents are all of its own: it is not in the mean."""
     points = F.normalize(torch.randn(8, 4), dim=1)
-    loss = ANDCGLoss(Passing(), Classes())
+    loss = ANDCGLoss(Passing(), relevance=Classes())
     member = torch.tensor([0, 0, 0, 1])
     relevance = (member[:, None] == member).float()
     mean = o.ApproxNDCG()(points[:4] @ points[:4].T, relevance.fill_diagonal_(NAN))[:3].mean()

@@ -43,7 +43,7 @@ def trainer_of(trainer_class, folder, evaluated=None, batch_sampler=None, **opti
     )  # fmt: skip
     model = word_model(WORDS)
     return trainer_class(
-        model=model, args=args, train_dataset=TRAIN, eval_dataset=evaluated, loss=Noting(model, Classes())
+        model=model, args=args, train_dataset=TRAIN, eval_dataset=evaluated, loss=Noting(model, relevance=Classes())
     )
 
 

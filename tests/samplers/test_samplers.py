@@ -392,7 +392,9 @@ def test_through_the_trainer_every_batch_has_company(tmp_path):
         str(tmp_path), per_device_train_batch_size=16, num_train_epochs=2, batch_sampler=samplers.classes(4),
         save_strategy="epoch", report_to="none", disable_tqdm=True, use_cpu=True,
     )  # fmt: skip
-    trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=dataset, loss=Noting(model, Classes()))
+    trainer = SentenceTransformerTrainer(
+        model=model, args=args, train_dataset=dataset, loss=Noting(model, relevance=Classes())
+    )
     trainer.train()
     assert trainer.state.global_step == 2 * len(make("classes")) == len(shares)
     assert min(shares) >= 2
