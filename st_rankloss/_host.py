@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed.nn  # sentence-transformers gathers with it, and not every version of torch imports it
 from sentence_transformers import SentenceTransformer, SparseEncoder
-from sentence_transformers.base.losses import CachedLossMixin, has_static_embedding_input
+from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
 from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.base.model import BaseModel
@@ -18,7 +18,6 @@ from sentence_transformers.sentence_transformer.losses import (
     CachedGISTEmbedLoss,
     CachedMultipleNegativesRankingLoss,
     CachedMultipleNegativesSymmetricRankingLoss,
-    CoSENTLoss,
     GISTEmbedLoss,
     MegaBatchMarginLoss,
     MultipleNegativesRankingLoss,
@@ -39,17 +38,16 @@ __all__ = [
     "builds_evaluation",
     "check_encoder",
     "cos_sim",
-    "cosent",
     "count_minibatches",
     "count_rows",
     "device_of",
     "dot_score",
     "embed",
+    "embeds_in_step",
     "get_losses",
     "has_static_embedding_input",
     "infer_modality",
     "is_message_dict",
-    "is_sharded",
     "inner_loss",
     "layers_are_replayed",
     "preprocess_column",
@@ -154,9 +152,15 @@ def layers_are_replayed(model: Any) -> bool:
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
 
 
-def is_sharded(model: Any) -> bool:
-    """Return whether a model's parameters lie in pieces on several processes, which all must embed at once."""
-    return bool({"FSDPModule", "FullyShardedDataParallel"} & {kind.__name__ for kind in type(model).__mro__})
+def embeds_in_step(model: Any) -> bool:
+    """Return whether all processes must embed the same number of mini-batches, or some wait in vain.
+
+    So it is where parameters lie in pieces on several processes, and where each mini-batch's gradients are exchanged at
+    once, as by the cached losses of sentence-transformers before 6.2.
+    """
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    exchanged = not hasattr(gradcache, "_ddp_replay_context") and "DistributedDataParallel" in kinds
+    return exchanged or bool({"FSDPModule", "FullyShardedDataParallel"} & kinds)
 
 
 def count_minibatches(features: Mapping[str, Any], size: int, tokens: int | None) -> int:
@@ -193,21 +197,3 @@ def device_of(model: Any) -> torch.device:
     """Return where a model is, also behind the wrapper of a distributed engine."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
-
-
-def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: float) -> Tensor:
-    """Compute ST's CoSENTLoss of each list: ``(Q, D)`` to ``(Q,)``.
-
-    What is unjudged gets the highest label and a similarity so high that it is in order with everything.
-    """
-    loss = CoSENTLoss(None, scale=scale, similarity_fct=_first)
-    top = 1 + relevance.amax(-1, keepdim=True)
-    labels = torch.where(judged, relevance, top)
-    placed = torch.where(judged, similarity, min(1e30 / scale, 1e30))
-    rows = zip(placed, labels, strict=True)
-    return torch.stack([loss.compute_loss_from_embeddings([row, row], label) for row, label in rows])
-
-
-def _first(first: Tensor, second: Tensor) -> Tensor:
-    """A similarity function for what are similarities already."""
-    return first

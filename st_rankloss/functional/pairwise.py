@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss._host import cosent as host_cosent
 from st_rankloss.functional.conditions import two_grades, two_judged, two_kinds
 from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import discount, gains_of, over_largest
@@ -17,6 +16,7 @@ from st_rankloss.functional.lists import (
     count_pairs,
     differences,
     largest_of,
+    logsumexp_below,
     masked_logsumexp,
     masked_mean,
     precise_logits,
@@ -250,8 +250,7 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positiv
 
     .. math:: \log \Big( 1 + \sum_{y_j > y_k} e^{a (s_k - s_j)} \Big)
 
-    Meant for pairs of texts, ``OverPairs(CoSENT())``; of lists, each query is a call of its own. AnglE is this
-    objective with ``similarity_fct=angle_sim``.
+    Meant for pairs of texts, ``OverPairs(CoSENT())``. AnglE is this objective with ``similarity_fct=angle_sim``.
 
     Args:
         scale: a, above 0: multiplies the similarities.
@@ -263,9 +262,12 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positiv
         >>> cosent(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.0182)
 
-    Source: `sentence_transformers.losses.CoSENTLoss`. Time O(D log D) per list.
+    Source: sentence-transformers' CoSENTLoss, and Su (2022), "CoSENT". Time O(D log D), memory O(D).
     """
-    return host_cosent(similarity, relevance, judged, scale)
+    logits = precise_logits(similarity, 1 / scale, judged)
+    below = logsumexp_below(logits, relevance, judged, ties=False)
+    pairs = torch.where(below > -torch.inf, below, 0) - logits
+    return softplus(masked_logsumexp(pairs, below > -torch.inf))
 
 
 def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from st_rankloss._host import cos_sim, dot_score
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.objectives import Objective
+from st_rankloss.relevance.matrix import RowsOfRelevance
 
 SimilarityFn = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,7 +28,7 @@ _ENTRIES_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
 class BlockTask(NamedTuple):
     """What is done to each block of queries."""
 
-    relevance_of: Callable[[slice], Tensor]
+    relevance_of: RowsOfRelevance
     """Relevance of all documents for a block of queries, ``(block, D)``."""
     objective: Objective
     similarity_fct: SimilarityFn | None
@@ -49,7 +50,7 @@ class BlockwiseSums(NamedTuple):
 def sum_over_blocks(
     queries: Tensor,
     documents: Tensor,
-    relevance_of: Callable[[slice], Tensor],
+    relevance_of: RowsOfRelevance,
     objective: Objective,
     similarity_fct: SimilarityFn = cos_sim,
     block_size: int | None = None,

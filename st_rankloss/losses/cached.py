@@ -13,8 +13,8 @@ from st_rankloss._host import (
     count_minibatches,
     count_rows,
     device_of,
+    embeds_in_step,
     has_static_embedding_input,
-    is_sharded,
     layers_are_replayed,
 )
 from st_rankloss.functional.checks import check_at_least
@@ -118,7 +118,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             )
         features = list(sentence_features)
         pairing = self._pair([count_rows(column) for column in features], labels)  # raises before the model runs
-        if is_sharded(self.model) and several_processes():
+        if embeds_in_step(self.model) and several_processes():
             features = self._keep_step(features)
         loss: Tensor = super().forward_cached(features, pairing)
         return loss

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from st_rankloss.functional.settings import Flag, Positive, check_fields
-from st_rankloss.relevance.base import Labels
-
-RelevanceOfRows = Callable[[slice], Tensor]
-"""Maps a slice of a batch's queries to their relevance, ``(block, D)``."""
-
-RelevanceOfLabels = Callable[[slice, Labels], Tensor]
-"""Maps a slice of a batch's queries, and labels of documents, to relevance."""
+from st_rankloss.relevance.matrix import MixedMatrix, RowsOfRelevance
 
 
 @dataclass(frozen=True)
@@ -61,20 +54,12 @@ class EmbeddingMixup:
     def __post_init__(self) -> None:
         check_fields(self)
 
-    def mix(
-        self,
-        documents: Tensor,
-        relevance_of: RelevanceOfRows,
-        relevance_to: RelevanceOfLabels | None = None,
-        labels: Labels | None = None,
-    ) -> tuple[Tensor, RelevanceOfRows]:
+    def mix(self, documents: Tensor, relevance_of: RowsOfRelevance) -> tuple[Tensor, RowsOfRelevance]:
         """Add mixed documents.
 
         Args:
             documents: Embeddings, shape ``(D, dimensions)``.
-            relevance_of: Their relevance for a slice of the queries, ``(block, D)``.
-            relevance_to: The relevance of documents with other labels; needed to mix labels.
-            labels: The documents' labels; needed to mix labels.
+            relevance_of: Their relevance for a slice of the queries, ``(block, D)``; a `RelevanceMatrix` to mix labels.
 
         Returns:
             Embeddings of shape ``(D + mixed, dimensions)``, and their relevance.
@@ -88,23 +73,4 @@ class EmbeddingMixup:
             by = weight.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
             return by * values[first] + (1 - by) * values[second]
 
-        def by_grades(rows: slice) -> Tensor:
-            relevance = relevance_of(rows)
-            return torch.cat([relevance, blend(relevance.T).T], dim=1)
-
-        mixed = torch.cat([documents, blend(documents)])
-        if not self.labels:
-            return mixed, by_grades
-        if relevance_to is None or labels is None:
-            raise ValueError("labels=True needs the documents' labels, got none.")
-        named = labels if isinstance(labels, dict) else {"labels": labels}
-        for name, tensor in named.items():
-            if not tensor.is_floating_point():
-                raise ValueError(f"labels=True mixes numbers and vectors, got {name} of {tensor.dtype}.")
-        blended = {name: blend(tensor) for name, tensor in named.items()}
-
-        def by_labels(rows: slice) -> Tensor:
-            new = blended if isinstance(labels, dict) else blended["labels"]
-            return torch.cat([relevance_of(rows), relevance_to(rows, new)], dim=1)
-
-        return mixed, by_labels
+        return torch.cat([documents, blend(documents)]), MixedMatrix(relevance_of, blend, self.labels)

@@ -14,11 +14,12 @@ from st_rankloss._host import EMBEDDERS, check_encoder, cos_sim, count_rows, dev
 from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
-from st_rankloss.losses.mixup import EmbeddingMixup, RelevanceOfLabels, RelevanceOfRows
+from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
 from st_rankloss.relevance.base import Labels
+from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance, map_labels
 
 NO_RELEVANT = ("skip", "zero", "error")
 
@@ -51,7 +52,7 @@ class Batch(NamedTuple):
     queries: Tensor
     """Embeddings, without graph."""
     documents: Tensor
-    relevance_of: RelevanceOfRows
+    relevance_of: RowsOfRelevance
     total: int
     """Number of queries, of all processes if gathered and in both directions if symmetric."""
     learnable: Tensor
@@ -229,45 +230,38 @@ class RankingLoss(nn.Module):
                     "train in bf16.",
                 )
         relevance, shares = pairing.relevance, pairing.shares
-        query_labels, document_labels = (
-            _to(labels, embeddings[0].device) for labels in (pairing.query_labels, pairing.document_labels)
+        device = embeddings[0].device
+        of_queries, of_documents = (
+            map_labels(lambda x: x.to(device, non_blocking=True), labels)
+            for labels in (pairing.query_labels, pairing.document_labels)
         )
         whole = shares.gather(embeddings)
         if not self.objective.separable:  # every process computes the loss of all queries
             embeddings, shares = whole, Shares([shares.sizes])
-        alone, first = len(whole) == 1, shares.first(0)
+        alone = len(whole) == 1
         documents = whole[0] if alone else torch.cat(whole[1:])
 
-        of_queries, to_documents = _direction(relevance, query_labels, document_labels, first, alone=alone)
-        directions = [self._sum(embeddings[0], documents, of_queries, to_documents, document_labels)]
+        matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
+        directions = [self._sum(embeddings[0], documents, matrix)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
-                ranking = _direction(relevance, document_labels, query_labels, own, backwards=True)
-                directions.append(self._sum(embeddings[place], whole[0], *ranking, query_labels))
+                backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
+                directions.append(self._sum(embeddings[place], whole[0], backwards))
                 start += size
         queries = shares.sizes[: len(directions)]
         defined = shares.sum(torch.stack([sums.defined for sums in directions]))
         self._check_defined(defined, sum(queries))
         if torch.is_grad_enabled():  # not in evaluation
-            self.observed(
-                Batch(embeddings[0].detach(), documents.detach(), of_queries, sum(queries), defined.sum().long())
-            )
+            self.observed(Batch(embeddings[0].detach(), documents.detach(), matrix, sum(queries), defined.sum().long()))
         return self._average(directions, queries, defined, processes=len(shares.rows))
 
-    def _sum(
-        self,
-        queries: Tensor,
-        documents: Tensor,
-        relevance_of: RelevanceOfRows,
-        relevance_to: RelevanceOfLabels,
-        labels: Labels,
-    ) -> BlockwiseSums:
+    def _sum(self, queries: Tensor, documents: Tensor, relevance_of: RowsOfRelevance) -> BlockwiseSums:
         if self.mixup is not None and torch.is_grad_enabled():
             if self.similarity_fct is cos_sim:  # which parent a mixture is nearer to is not a matter of their norms
                 documents = F.normalize(documents, dim=-1)
-            documents, relevance_of = self.mixup.mix(documents, relevance_of, relevance_to, labels)
+            documents, relevance_of = self.mixup.mix(documents, relevance_of)
         return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
 
     def _check_defined(self, defined: Tensor, queries: int) -> None:
@@ -344,46 +338,3 @@ def _check_mixed(objective: Objective) -> None:
         except ValueError:
             continue
         objective.check_columns(sizes, mixed=True)
-
-
-def _direction(
-    relevance: Relevance, labels: Labels, others: Labels, first: int, *, alone: bool = False, backwards: bool = False
-) -> tuple[RelevanceOfRows, RelevanceOfLabels]:
-    """Return the relevance of what is ranked for a slice of rows, and of what has other labels.
-
-    Args:
-        relevance: What labels mean, for queries and documents.
-        labels: Of all that others are ranked for.
-        others: Of what is ranked.
-        first: Place of this process's first row among ``labels``.
-        alone: What is ranked are the same samples: each leaves itself out.
-        backwards: The rows are documents, and queries are ranked for them.
-
-    Returns:
-        Both functions.
-    """
-
-    def to(rows: slice, others: Labels) -> Tensor:
-        own = _rows(labels, rows, first)
-        return relevance(others, own).T if backwards else relevance(own, others)
-
-    def of(rows: slice) -> Tensor:
-        grades = to(rows, others)
-        if alone:
-            grades = grades.clone(memory_format=torch.contiguous_format)
-            grades.diagonal(first + rows.start).fill_(torch.nan)  # a query is no document of its own
-        return grades
-
-    return of, to
-
-
-def _rows(labels: Labels, rows: slice, first: int) -> Labels:
-    """Return a slice of labels, counted from ``first``."""
-    rows = slice(first + rows.start, first + rows.stop)
-    return {n: x[rows] for n, x in labels.items()} if isinstance(labels, dict) else labels[rows]
-
-
-def _to(labels: Labels, device: torch.device) -> Labels:
-    if isinstance(labels, dict):
-        return {name: tensor.to(device, non_blocking=True) for name, tensor in labels.items()}
-    return labels.to(device, non_blocking=True)

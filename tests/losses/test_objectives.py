@@ -23,6 +23,7 @@ from st_rankloss.objectives import (
     SoftSpearman,
 )
 from st_rankloss.relevance import Classes, Lists, Numeric, Pairs, Vectors, Views
+from st_rankloss.relevance.matrix import RelevanceMatrix
 from tests.models import Passing, cached_tolerance, columns_of, random_columns, tiny_bert, word_model
 from tests.objectives.test_contracts import TABLE, Case, name_of
 from tests.test_trainer import DOCUMENTS, QUERIES, TOPICS, WORDS, arguments, trained
@@ -169,14 +170,9 @@ def test_a_square_objective_says_what_it_needs():
 def test_a_mixture_has_the_relevance_of_its_mixed_label():
     numbers = torch.tensor([0.0, 0.5, 1.0])
     relevance = Numeric("triangle", bandwidth=1.0)
-
-    def to(rows, labels):
-        return relevance(numbers[rows], labels)
-
     torch.manual_seed(0)
-    found, relevance_of = EmbeddingMixup(share=20.0, labels=True).mix(
-        torch.eye(3), lambda r: to(r, numbers), to, numbers
-    )
+    matrix = RelevanceMatrix(relevance, numbers, numbers)
+    found, relevance_of = EmbeddingMixup(share=20.0, labels=True).mix(torch.eye(3), matrix)
     mixed = found[3:] @ numbers
     expected = 1 - (numbers[:, None] - mixed).abs()
     torch.testing.assert_close(relevance_of(slice(0, 3))[:, 3:], expected)
