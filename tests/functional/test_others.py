@@ -67,6 +67,8 @@ def test_lambda_loss_is_that_of_sentence_transformers(k):
     """Theirs is the mean over the pairs that count."""
     similarity, relevance = lists(4, queries=1)
     theirs = by_host(LambdaLoss, similarity, relevance, sigma=5.0, k=k, weighting_scheme=NDCGLoss2PPScheme(mu=10.0))
+    if theirs.isnan():
+        pytest.skip("with a cutoff, LambdaLoss is NaN in sentence-transformers before 6.2")
     ours = F.lambda_loss(similarity, relevance, temperature=0.2, gain="exponential", k=k)[0]
     ranks = (-similarity[0]).argsort().argsort() + 1
     pairs = relevance[0][:, None] > relevance[0]
