@@ -14,10 +14,11 @@ from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from eval import commands, compare
+from eval import commands
 from eval.__main__ import main
-from eval.results_file import read_lines
-from tests.eval.tiny import RECORDS, WORDS, InThisProcess
+from eval.results import read_results
+from eval.training import workers
+from tests.eval.tiny import RECORDS, WORDS, InThisProcess, trial
 from tests.models import word_model, word_tokenizer
 
 COMMANDS = ("tasks", "tune", "compare", "ablate", "report", "evaluate")
@@ -57,6 +58,11 @@ def saved(tmp_path_factory):
     return path
 
 
+def done(command, given):
+    """Run a command, and check that it succeeds."""
+    assert main([*command.split(), *given]) == 0
+
+
 def refused(capsys, *arguments):
     """The error of a command that ends with one line."""
     assert main([str(argument) for argument in arguments]) == 2
@@ -84,29 +90,30 @@ def evaluated(folder, *arguments, model):
 def test_a_comparison_from_tuning_to_report(given, tmp_path, capsys, monkeypatch):
     chosen = ["--tasks", "alike", "--losses", "CoSENT", "Pearson"]
     assert main(["tune", *given, *chosen, "--trials", "2"]) == 0
-    trials = read_lines(tmp_path / "runs.jsonl")
-    assert {(line["loss"], line["stage"], line["status"]) for line in trials.values()} == {
+    (trials, _) = read_results([tmp_path / "runs.jsonl"])
+    assert {(trial.loss, trial.stage, trial.status) for trial in trials} == {
         (loss, "dev", "ok") for loss in ("CoSENT", "Pearson")
     }
     assert len(trials) == 4
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", InThisProcess)  # one start of a worker is enough
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", InThisProcess)  # one start of a worker is enough
     assert main(["compare", *given, *chosen, "--seeds", "2"]) == 0
-    lines = [line for line in read_lines(tmp_path / "runs.jsonl").values() if line["stage"] == "test"]
-    assert sorted((line["loss"], line["seed"], line["status"]) for line in lines) == [
+    lines = [line for line in read_results([tmp_path / "runs.jsonl"])[0] if line.stage == "test"]
+    assert sorted((line.loss, line.seed, line.status) for line in lines) == [
         (loss, seed, "ok")
         for loss, seed in (("CoSENT", 0), ("CoSENT", 1), ("Pearson", 0), ("Pearson", 1), ("before", 0))
     ]
     for line in lines:
         best = max(
-            (trial for trial in trials.values() if trial["loss"] == line["loss"]),
-            key=lambda trial: trial["scores"]["spearman"],
-            default={"setting": {}, "learning_rate": 0.0},
+            (trial for trial in trials if trial.loss == line.loss),
+            key=lambda trial: trial.scores["spearman"],
+            default=line,
         )
-        assert (line["setting"], line["learning_rate"]) == (best["setting"], best["learning_rate"])
+        assert (line.setting, line.learning_rate) == (best.setting, best.learning_rate)
+        assert line.loss != "before" or (line.setting, line.learning_rate) == ({}, 0.0)
     assert main(["report", str(tmp_path / "runs.jsonl"), "--output", str(tmp_path / "report")]) == 0
     text = (tmp_path / "report" / "report.md").read_text("utf-8")
     for line in lines:
-        assert line["loss"] == "before" or line["loss"] in text
+        assert line.loss == "before" or line.loss in text
     assert (tmp_path / "report" / "report.html").exists()
     before = (tmp_path / "runs.jsonl").read_bytes()
     capsys.readouterr()
@@ -124,15 +131,7 @@ def test_a_plan_is_of_what_was_asked_for(given, planned):
             [
                 "compare",
                 *given,
-                "--tasks",
-                "topics",
-                "alike",
-                "--losses",
-                "recipe",
-                "CoSENT",
-                "--untuned",
-                "--seeds",
-                "1",
+                *["--tasks", "topics", "alike", "--losses", "recipe", "CoSENT", "--untuned", "--seeds", "1"],
             ]
         )
         == 0
@@ -150,16 +149,7 @@ def test_a_plan_is_of_what_was_asked_for(given, planned):
             [
                 "tune",
                 *given,
-                "--tasks",
-                "alike",
-                "--losses",
-                "CoSENT",
-                "--steps",
-                "7",
-                "--batch-size",
-                "4",
-                "--limit",
-                "9",
+                *["--tasks", "alike", "--losses", "CoSENT", "--steps", "7", "--batch-size", "4", "--limit", "9"],
             ]
         )
         == 0
@@ -174,15 +164,7 @@ def test_a_budget_is_that_of_the_record_that_is_trained_on(given, planned):
             [
                 "compare",
                 *given,
-                "--tasks",
-                "judged",
-                "--losses",
-                "MNRL",
-                "--untuned",
-                "--steps",
-                "7",
-                "--batch-size",
-                "4",
+                *["--tasks", "judged", "--losses", "MNRL", "--untuned", "--steps", "7", "--batch-size", "4"],
             ]
         )
         == 0
@@ -373,8 +355,8 @@ def test_missing_data_are_told_before_anything_runs(world, planned, tmp_path, ca
 )
 @pytest.mark.parametrize("number", ["0", "-3"])
 def test_numbers_must_be_positive(given, monkeypatch, capsys, command, option, number):
-    monkeypatch.setattr("eval.compare.Executor.run_all", lambda self, specs: None)
-    monkeypatch.setattr("eval.compare.Executor.tune_all", lambda self, tunings: None)
+    monkeypatch.setattr("eval.training.workers.Executor.run_all", lambda self, specs: None)
+    monkeypatch.setattr("eval.training.workers.Executor.tune_all", lambda self, tunings: None)
     untuned = ["--untuned"] if command == "compare" else []
     try:
         code = main([command, *given, "--tasks", "alike", "--losses", "CoSENT", *untuned, option, number])
@@ -384,9 +366,9 @@ def test_numbers_must_be_positive(given, monkeypatch, capsys, command, option, n
     assert number in capsys.readouterr().err
 
 
-def test_lines_of_other_versions_are_refused(given, planned, tmp_path, capsys):
-    line = {"key": "a", "status": "ok", "stage": "dev", "versions": {"torch": "0.4"}}
-    (tmp_path / "runs.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+def test_lines_of_other_versions_are_refused(given, planned, tmp_path, capsys, choice):
+    there = trial(choice, "SupCon", 0.5, versions={"torch": "0.4"})
+    (tmp_path / "runs.jsonl").write_text(there.line, encoding="utf-8")
     error = refused(capsys, "tune", *given, "--tasks", "alike")
     assert "torch 0.4 there" in error
     assert "--mixed" in error
