@@ -1,4 +1,4 @@
-"""A line of results, in one place: what decides it (`Spec`), what it says (`Run`), and the file it is kept in.
+"""A line of results, in one place: what decides it (`Spec`), its fields (`Run`), and the file it is kept in.
 
 A file of results has one JSON object per line, added when a run ends: a killed process loses at most the runs in
 flight.
@@ -265,13 +265,8 @@ def decode_items(text: str) -> NDArray[np.float64]:
 def read_results(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Read files of results; of lines with the same key, the last that is ok counts, or else the last.
 
-    A last line without a line break is one that a killed process left unfinished: it is left out with a warning.
-
-    Args:
-        paths: The files.
-
-    Returns:
-        The runs in the files' order, and notes on unfinished lines.
+    A last line without a line break is one that a killed process left unfinished: it is left out with a warning and a
+    note, which are returned beside the runs.
 
     Raises:
         ValueError: If a finished line is malformed.

@@ -83,18 +83,7 @@ def plan(
     folder: Path | None,
     limit: int | None = None,
 ) -> list[Spec]:
-    """Plan ablations around each loss's best trial on dev.
-
-    Args:
-        names: Names of ablations; empty means all.
-        records: The tasks by name.
-        runs: Results, including the trials on dev.
-        seeds: Number of seeds.
-        folder: Folder of the data.
-        limit: Maximum number of rows or queries per part.
-
-    Returns:
-        The runs; losses without a trial are left out.
+    """Plan the named ablations, or all, around each loss's best trial on dev; losses without a trial are left out.
 
     Raises:
         ValueError: If an ablation is unknown, or none of its losses has been tuned.

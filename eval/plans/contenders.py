@@ -1,4 +1,4 @@
-"""A contender: a loss with its role and the settings that are tuned, and what it is made from."""
+"""A contender: a loss with its role the settings that are tuned, and what it is made from."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from eval.tasks.records import Record
 
-ENCODERS = {"static": 0.07, "bert": 5e-4, "clip": 1e-3, "static-minilm": 3e-3, "minilm-2": 1e-4, "minilm": 5e-5}
-"""The middle of each encoder's grid. The first three start from random weights, the others from all-MiniLM-L6-v2: its
-word embeddings, its first two layers, all of it."""
+ENCODERS = {"static": 0.07, "clip": 1e-3, "static-minilm": 3e-3, "minilm": 5e-5}
+"""The middle of each encoder's grid. The first two start from random weights, the others from all-MiniLM-L6-v2: its
+word embeddings, or all of it."""
 
 OTHERS = 2e-5
 """The same for any other encoder."""

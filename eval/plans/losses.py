@@ -6,7 +6,7 @@ per loss. Objectives of binary labels read the finest classes, or whether two se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from eval.plans.contenders import Contender, Head, OnFinest, Problem, Setting, f
 from eval.tasks.records import Record
 from st_rankloss import objectives as o
 from st_rankloss import recipes
-from st_rankloss.objectives import Objective
 
 
 def _over(name: str, values: Iterable[Any], **others: Any) -> list[Setting]:
@@ -35,23 +34,26 @@ SOFT = _over("temperature", (0.05, 0.1, 0.2))
 SCALES = _over("scale", (5.0, 10.0, 20.0))
 """Scales of sentence-transformers' losses: 1 / temperature."""
 
+BOTH_WAYS: Setting = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
+"""Arguments with which MNRL is CLIP's loss."""
+
 
 def _cosine_triplet(model: SentenceTransformer, problem: Problem, margin: float) -> nn.Module:
     distance = host.BatchHardTripletLossDistanceFunction.cosine_distance
     return OnFinest(host.BatchHardTripletLoss(model, distance, margin), problem)
 
 
-MNRL = usual(
-    "MNRL", lambda model, problem, scale: host.MultipleNegativesRankingLoss(model, scale=scale), *SCALES, pairs=True
-)
+def _host(kind: Callable[..., nn.Module], **fixed: Any) -> Callable[..., nn.Module]:
+    return lambda model, problem, **setting: kind(model, **fixed, **setting)
+
+
+MNRL = usual("MNRL", _host(host.MultipleNegativesRankingLoss), *SCALES, pairs=True)
 
 OF_PAIRS = (
     recipe(lambda problem, **setting: recipes.sts(**setting), *_over("temperature", (0.1, 0.15, 0.2))),
-    usual(
-        "CoSENT", lambda model, problem, scale: host.CoSENTLoss(model, scale=scale), *_over("scale", (3.0, 5.0, 10.0))
-    ),
-    usual("AnglE", lambda model, problem, scale: host.AnglELoss(model, scale=scale), *_over("scale", (3.0, 5.0, 10.0))),
-    usual("MSE of cosines", lambda model, problem: host.CosineSimilarityLoss(model)),
+    usual("CoSENT", _host(host.CoSENTLoss), *_over("scale", (3.0, 5.0, 10.0))),
+    usual("AnglE", _host(host.AnglELoss), *_over("scale", (3.0, 5.0, 10.0))),
+    usual("MSE of cosines", _host(host.CosineSimilarityLoss)),
     family("SoftSpearman", o.SoftSpearman, *SOFT, over_pairs=True),
     family("SoftKendall", o.SoftKendall, *SOFT, over_pairs=True),
     family("Pearson", o.Pearson, over_pairs=True),
@@ -67,22 +69,6 @@ OF_PAIRS = (
     family("A-NDCG", o.ApproxNDCG, *SOFT, over_pairs=True),
 )
 """Losses of pairs with scores."""
-
-
-def _perturbed(noise: float) -> Objective:
-    return o.Perturbed(o.ApproxNDCG(0.05), noise)
-
-
-def _across(temperature: float) -> Objective:
-    return o.AcrossQueries(o.MannWhitney(temperature))
-
-
-def _focal(temperature: float) -> Objective:
-    return o.Focal(o.InfoNCE(temperature))
-
-
-def _with_threshold(weight: float) -> Objective:
-    return o.InfoNCE(0.1) + weight * o.ThresholdMargin()
 
 
 GRADED = (
@@ -105,7 +91,7 @@ GRADED = (
     family("NeuralNDCG", o.NeuralNDCG, *SOFT),
     family("PolicyGradient", o.PolicyGradient, *SOFT),
     family("Wasserstein", o.Wasserstein, *_over("temperature", (0.05, 0.1, 0.2), label_temperature=0.3)),
-    family("Gumbel A-NDCG", _perturbed, *_over("noise", (0.03, 0.1, 0.3))),
+    family("Gumbel A-NDCG", lambda noise: o.Perturbed(o.ApproxNDCG(0.05), noise), *_over("noise", (0.03, 0.1, 0.3))),
 )
 """Objectives of graded relevance, for every kind of list."""
 
@@ -129,12 +115,17 @@ BINARY = (
     family("MultiSimilarity", o.MultiSimilarity, *_over("beta", (10.0, 25.0, 50.0)), binary=True),
     family("DCL", o.DCL, *SOFT, binary=True),
     family("SupAP", o.SupAP, *_over("temperature", (0.01, 0.03, 0.1)), binary=True),
-    family("MW across queries", _across, *SOFT, binary=True),
+    family("MW across queries", lambda temperature: o.AcrossQueries(o.MannWhitney(temperature)), *SOFT, binary=True),
     family("GroCo", o.GroCo, *SOFT, binary=True),
     family("TripletAlignment", o.TripletAlignment, *_over("temperature", (0.015, 0.05, 0.15)), binary=True),
     family("UnifiedNegatives", o.UnifiedNegatives, *SOFT, binary=True),
-    family("Focal InfoNCE", _focal, *SOFT, binary=True),
-    family("InfoNCE + TCM", _with_threshold, *_over("weight", (0.1, 1.0, 10.0)), binary=True),
+    family("Focal InfoNCE", lambda temperature: o.Focal(o.InfoNCE(temperature)), *SOFT, binary=True),
+    family(
+        "InfoNCE + TCM",
+        lambda weight: o.InfoNCE(0.1) + weight * o.ThresholdMargin(),
+        *_over("weight", (0.1, 1.0, 10.0)),
+        binary=True,
+    ),
 )
 """Objectives of binary labels."""
 
@@ -204,14 +195,7 @@ OF_CAPTIONS = (
     recipe(
         lambda problem, **setting: recipes.image_text(problem.relevance, **setting), *_over("weight", (0.1, 0.3, 1.0))
     ),
-    usual(
-        "CLIP",
-        lambda model, problem, scale: host.MultipleNegativesRankingLoss(
-            model, scale=scale, directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"
-        ),
-        *SCALES,
-        pairs=True,
-    ),
+    usual("CLIP", _host(host.MultipleNegativesRankingLoss, **BOTH_WAYS), *SCALES, pairs=True),
     family("A-NDCG", o.ApproxNDCG, *SOFT),
     family("softmax", o.SoftmaxCrossEntropy, *SOFT),
     family("ListNet", o.ListNet, *_over("label_temperature", (0.1, 0.3, 0.5), temperature=0.1)),

@@ -140,13 +140,7 @@ class Comparison:
 
 
 def compare(runs: Iterable[Run]) -> list[Comparison]:
-    """Group the runs of dev and test by task and encoder, and then by loss.
-
-    Args:
-        runs: Runs of any stage.
-
-    Returns:
-        The tasks and encoders with a successful run, in order of first appearance.
+    """Group the runs of dev and test by task and encoder, and then by loss; leave out those without success.
 
     Raises:
         ValueError: If the test runs of a task and encoder were scored on different queries.
@@ -184,13 +178,9 @@ def _check_items(entries: Iterable[Entry], place: str) -> None:
 
 
 def choose(entries: Sequence[Entry]) -> tuple[Entry | None, bool]:
-    """Choose the best tested loss, by dev score if all have one: test scores would flatter it.
+    """Choose the best tested loss, if any, by dev score if all have one; return False if test scores had to choose.
 
-    Args:
-        entries: The candidates.
-
-    Returns:
-        The best, None if none was tested; and False if test scores had to choose it.
+    Test scores would flatter it.
     """
     tested = [entry for entry in entries if entry.test]
     if not tested:

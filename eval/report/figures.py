@@ -51,16 +51,7 @@ def leads(estimates: Mapping[str, Estimate]) -> Figure:
 
 
 def critical_difference(ranks: Mapping[str, float], distance: float, recipe: str) -> Figure:
-    """Draw average ranks with half a critical difference to either side: two differ if they do not overlap.
-
-    Args:
-        ranks: Average rank by label, best first.
-        distance: The critical difference.
-        recipe: Label of the recipe.
-
-    Returns:
-        One line per label, and a band around the best.
-    """
+    """Draw average ranks, best first, with half a critical difference on either side and a band around the best."""
     figure, axes = _rows(list(ranks))
     best = min(ranks.values())
     axes.axvspan(best - distance / 2, best + distance / 2, color=GREY, alpha=0.4, linewidth=0)
@@ -87,14 +78,7 @@ def lines(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], acr
 
 
 def histograms(counts: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw how similar relevant and irrelevant pairs are, each as shares of their number, one panel per task.
-
-    Args:
-        counts: ``edges``, ``relevant`` and ``irrelevant`` by task.
-
-    Returns:
-        Panels with a common horizontal axis.
-    """
+    """Draw the similarities of relevant and irrelevant pairs, each as shares of their number, one panel per task."""
     figure, panels = _grid(len(counts), columns=4, width=2.8, height=1.7, sharex=True)
     for axes, (task, count) in zip(panels, counts.items(), strict=True):
         for kind, colour in (("irrelevant", "#56B4E9"), ("relevant", "#000000")):
@@ -110,16 +94,7 @@ def histograms(counts: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 
 def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Mapping[str, str]) -> Figure:
-    """Draw scores over the values of a numeric setting, mean and range of seeds, one panel per task.
-
-    Args:
-        panels: Scores of several seeds at each value, by task and label.
-        name: Name of the setting.
-        metrics: Name of the score by task.
-
-    Returns:
-        Panels, with a logarithmic axis if positive numbers span more than a factor of eight.
-    """
+    """Draw scores over the values of a numeric setting, mean and range of seeds, one panel per task."""
     figure, all_axes = _grid(len(panels), columns=3, width=3.8, height=2.9)
     styles = _styles([label for rows in panels.values() for label in rows])
     for axes, (task, rows) in zip(all_axes, panels.items(), strict=True):
@@ -141,12 +116,6 @@ def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Map
 
 def order_values(values: Sequence[Value]) -> list[Value]:
     """Order a setting's values: words in order of appearance, then numbers by size, even if written as text.
-
-    Args:
-        values: Values, with repetitions.
-
-    Returns:
-        Each value once.
 
     Example:
         >>> order_values(["100", "none", "10", "none"])

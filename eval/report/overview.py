@@ -14,7 +14,7 @@ from eval.report.comparing import UNTRAINED, Comparison, Entry, choose, or_lowes
 from eval.report.significance import Estimate, holm, verdict
 
 NOTHING = "No recipe has been tested, so there is nothing to compare yet."
-CHOSEN_ON_TEST = "† chosen by its test score for want of dev runs of every candidate, which flatters it."
+CHOSEN_ON_TEST = "† chosen by its test score, which flatters it, because not every candidate has dev runs."
 EACH_LOSS = "The recipe against each loss, counted from the verdicts in the tasks' tables; the hardest losses first."
 
 

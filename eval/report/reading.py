@@ -21,21 +21,15 @@ class Runs:
 
 
 def read_runs(paths: Sequence[Path], mixed: bool = False) -> Runs:
-    """Read files of results.
-
-    Args:
-        paths: The files.
-        mixed: Accept runs of different versions.
-
-    Returns:
-        The runs in the files' order, and notes on unfinished lines and mixed versions.
+    """Read files of results, with notes on unfinished lines and, if accepted as ``mixed``, on different versions.
 
     Raises:
         ValueError: If there is no run, a line is malformed, versions differ, or a task has several main metrics.
     """
     runs, notes = read_results(paths)
     if not runs:
-        raise ValueError(f"there is no run in {', '.join(map(str, paths)) or 'no file'}.")
+        files = ", ".join(map(str, paths)) or "no file"
+        raise ValueError(f"there is no run in {files}: run `python -m eval tune` and `compare` first.")
     for task, group in group_by(runs, lambda run: run.task).items():
         if len(metrics := sorted({run.metric for run in group})) > 1:
             raise ValueError(f"runs of the task {task!r} have several main metrics: {', '.join(metrics)}.")

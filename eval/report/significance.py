@@ -106,12 +106,6 @@ def bootstrap_error(items: Floats, *, resamples: int = RESAMPLES, seed: int = 0)
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p values for their number by Holm's method; NaN stays NaN and is not counted.
 
-    Args:
-        p_values: One per comparison.
-
-    Returns:
-        Corrected p values in the same order, at most 1.
-
     Example:
         >>> holm([0.01, 0.04, 0.03])
         [0.0300, 0.0600, 0.0600]
@@ -135,14 +129,7 @@ def verdict(difference: Estimate, corrected: float) -> str:
 
 
 def average_ranks(scores: Floats) -> Floats:
-    """Average the ranks of losses over tasks: 1 is best, ties share their mean rank.
-
-    Args:
-        scores: Higher is better, shape ``(tasks, losses)``.
-
-    Returns:
-        Average ranks, shape ``(losses,)``.
-    """
+    """Average the ranks of losses over tasks, for scores of shape ``(tasks, losses)``: 1 is best, ties share ranks."""
     ranks: Floats = stats.rankdata(-scores, axis=1).mean(0)
     return ranks
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from eval.names import check_name
 from eval.tasks import documentation
 from eval.tasks.files import Row, joined, label_set, read_rows
-from eval.tasks.records import DOCUMENTATION, SPLITS, Record
+from eval.tasks.records import SPLITS, Record
 from st_rankloss.judgements import Judgements, collect_qrels, few, read_id, read_qrels
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Data:
     @cached_property
     def parts(self) -> dict[str, Any]:
         """Each existing part by name, train, dev or test: a `Part` of the record's kind."""
-        if self.record.name == DOCUMENTATION.name and not self.record.files:
+        if self.record.name == "documentation" and not self.record.files:
             return _read_documentation(self.limit)
         make = {"pairs": self._pairs, "retrieval": self._collections, "samples": self._samples, "texts": self._texts}
         return make[self.record.kind]()

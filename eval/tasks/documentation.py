@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-PACKAGES = (
-    "stdlib", "numpy", "scipy", "sklearn", "pandas", "torch", "matplotlib", "sympy", "networkx", "polars", "PIL",
-    "transformers", "sentence_transformers", "datasets", "huggingface_hub", "accelerate", "tokenizers", "peft",
-    "mteb", "joblib", "mpmath", "fontTools", "fsspec", "pyarrow", "jinja2", "pydantic", "rich", "pygments",
-    "requests", "urllib3", "httpx2", "anyio", "click", "typer", "tqdm", "yaml", "psutil", "packaging", "dateutil",
-    "dill", "hypothesis", "_pytest", "sortedcontainers", "pyparsing",
-)  # fmt: skip
+_NAMES = """
+stdlib numpy scipy sklearn pandas torch matplotlib sympy networkx polars PIL transformers sentence_transformers datasets
+huggingface_hub accelerate tokenizers peft mteb joblib mpmath fontTools fsspec pyarrow jinja2 pydantic rich pygments
+requests urllib3 httpx2 anyio click typer tqdm yaml psutil packaging dateutil dill hypothesis _pytest sortedcontainers
+pyparsing
+"""
+PACKAGES = tuple(_NAMES.split())
 SKIPPED = frozenset((
     "test", "tests", "testing", "vendor", "_vendor", "third_party", "externals", "site-packages", "dist-packages",
     "idlelib", "lib2to3", "turtledemo", "ensurepip",

@@ -1,4 +1,4 @@
-"""Files of rows, and what is in their columns."""
+"""Rows of files, and the texts and labels in their columns."""
 
 from __future__ import annotations
 

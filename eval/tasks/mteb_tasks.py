@@ -47,15 +47,9 @@ def metadata(name: str, kind: str, main: str, **fields: Any) -> TaskMetadata:
 
 
 def make_task(data: Data, split: str) -> AbsTask:
-    """Make the main task of a record.
+    """Make the main task of a record, on its ``dev`` or ``test`` part.
 
-    Args:
-        data: The record and its parts.
-        split: The part that is evaluated, ``dev`` or ``test``.
-
-    Returns:
-        A task; an evaluation fills its ``kept``, the scores by metric, and its ``items``, the values whose mean is the
-        main score.
+    An evaluation fills the task's ``kept``, scores by metric, and ``items``, the values whose mean is the main score.
     """
     part, main = data.parts[split], data.record.main
     if isinstance(part, ScoredPairs):
@@ -145,14 +139,7 @@ MOST_GRADE = 1_000_000
 
 
 def whole_grades(qrels: Judgements, name: str) -> dict[str, dict[str, int]]:
-    """Scale grades to the integers that mteb needs, exactly: nDCG does not depend on the scale.
-
-    Args:
-        qrels: Grades by query id and document id.
-        name: Name of the record, for the error.
-
-    Returns:
-        All grades times one number, 1 if they are whole.
+    """Scale a record's grades to the integers that mteb needs, exactly: nDCG does not depend on the scale.
 
     Raises:
         ValueError: If they would exceed `MOST_GRADE`.

@@ -88,7 +88,7 @@ class Record:
             required = (*required, "query")
         missing = [name for name in required if name not in self.columns]
         if missing:
-            raise ValueError(f"{self.name}: columns must say where {', '.join(missing)} is.")
+            raise ValueError(f"{self.name}: columns lack {', '.join(missing)}, got {list(self.columns)}: add it.")
 
     @property
     def main(self) -> str:
@@ -116,36 +116,14 @@ class Record:
         return Hierarchy() if len(self.label_columns) > 1 else Classes()
 
 
-DOCUMENTATION = Record(
-    name="documentation",
-    kind="retrieval",
-    files="",
-    columns={},
-    metrics=("ndcg_at_10", "mrr_at_10"),
-    level=3,
-    documents=1,
-    rate=3.0,
-    batch_size=256,
-    steps=120,
-    licence="the installed packages' own",
-)
-"""The built-in corpus, see `eval.tasks.documentation`."""
-
-
 def load_records(paths: Sequence[Path] = ()) -> dict[str, Record]:
-    """Read the project's records, the built-in corpus, and a user's own files of records.
-
-    Args:
-        paths: YAML files in the form of ``datasets.yaml``.
-
-    Returns:
-        The records by name; later ones replace earlier ones.
+    """Read the records of ``datasets.yaml`` and of a user's own files, by name; later ones replace earlier ones.
 
     Raises:
         ValueError: If a record has an unknown field or lacks one.
     """
     known = [f.name for f in fields(Record)]
-    records = {DOCUMENTATION.name: DOCUMENTATION}
+    records: dict[str, Record] = {}
     for path in (RECORDS, *paths):
         for name, content in (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).items():
             for key in content:
@@ -154,7 +132,8 @@ def load_records(paths: Sequence[Path] = ()) -> dict[str, Record]:
             if missing:
                 raise ValueError(f"the record {name!r} in {path} lacks {', '.join(missing)}.")
             records[name] = Record(name=name, **content)
-            records[name].check_columns()
+            if records[name].files:
+                records[name].check_columns()
     for record in records.values():
         for other in filter(None, (record.trained_on, record.scored_on)):
             check_name(other, records, f"record that {record.name} is trained or scored on")

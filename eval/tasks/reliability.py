@@ -26,15 +26,9 @@ def describe_similarities(
 ) -> dict[str, Any]:
     """Describe the similarities of up to 200 queries with up to 2,000 documents, including the judged ones.
 
-    Args:
-        model: The encoder.
-        data: The record and its parts.
-        split: The part.
-        scores: Scores computed so far.
-
     Returns:
-        ``scores`` with ``auc`` and, for queries, ``opis``; ``histogram``; ``by_grade``, nDCG@10 of the documents of at
-        least each grade, where grades are few whole numbers.
+        The given ``scores`` with ``auc`` and, for queries, ``opis``; ``histogram``; ``by_grade``, nDCG@10 of the
+        documents of at least each grade, where grades are few whole numbers.
     """
     similarity, relevance, relevant = _similarities(model, data, split)
     known = relevance.isfinite()

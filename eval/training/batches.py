@@ -24,7 +24,7 @@ class InOrder(DefaultBatchSampler):
 
 
 def make_rows(data: Data, *, pairs: bool, seed: int, steps: int, batch_size: int, sampler: str = "balanced") -> Dataset:
-    """Lay out the rows of all training steps, one batch after another.
+    """Lay out ``steps`` batches of training rows, one after another, in an order that the seed decides.
 
     Args:
         data: The record and its parts.
@@ -33,9 +33,6 @@ def make_rows(data: Data, *, pairs: bool, seed: int, steps: int, batch_size: int
         steps: Number of batches.
         batch_size: Rows per batch.
         sampler: For samples, ``balanced`` by their labels or ``random``.
-
-    Returns:
-        ``steps * batch_size`` rows.
     """
     train = data.parts["train"]
     draw = random.Random(seed)

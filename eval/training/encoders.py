@@ -17,7 +17,6 @@ from transformers import set_seed
 from eval.names import check_name
 from eval.plans.learning_rates import ENCODERS
 from eval.tasks.data import Data, Samples
-from eval.training.clip import make_clip
 from eval.training.tokenizers import make_tokenizer, trim
 
 
@@ -55,10 +54,8 @@ def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransfor
     known: dict[str, Callable[[Sequence[Data]], SentenceTransformer]] = {
         "static": _static,
         "static-minilm": _static_minilm,
-        "bert": _bert,
-        "minilm-2": lambda data: _minilm(2),
-        "minilm": lambda data: _minilm(None),
-        "clip": lambda data: make_clip(getattr(data[0].parts.get("train"), "captions", None) or ["image"]),
+        "minilm": _minilm,
+        "clip": _clip,
     }
     if name not in known and not Path(name).exists() and "/" not in name:
         check_name(name, ENCODERS, "encoder (nor is it a folder or an id on the hub)")
@@ -119,21 +116,13 @@ def _minilm_folder() -> Path:
     return Path(MODEL_DIR)
 
 
-def _minilm(layers: int | None) -> SentenceTransformer:
+def _minilm(data: Sequence[Data]) -> SentenceTransformer:
     model = SentenceTransformer(str(_minilm_folder()))
-    if layers is not None:
-        encoder = model[0].auto_model.encoder
-        encoder.layer = encoder.layer[:layers]
     model.max_seq_length = 64
     return model
 
 
-def _bert(data: Sequence[Data]) -> SentenceTransformer:
-    from transformers import BertConfig, BertModel
+def _clip(data: Sequence[Data]) -> SentenceTransformer:
+    from eval.training.clip import make_clip  # noisy without torchvision
 
-    model = _minilm(1)
-    sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512}
-    vocabulary = model.tokenizer.vocab_size
-    model[0].auto_model = BertModel(BertConfig(vocab_size=vocabulary, **sizes)).to(model.device)
-    pooling = type(model[1])(128, pooling_mode="mean")
-    return SentenceTransformer(modules=[model[0], pooling])
+    return make_clip(getattr(data[0].parts.get("train"), "captions", None) or ["image"])

@@ -28,7 +28,7 @@ CURVE = 4
 
 
 def train(model: SentenceTransformer, spec: Spec, data: Data, curve: TrainerCallback | None = None) -> None:
-    """Train a model as a spec says."""
+    """Train a model as specified."""
     record, contender = spec.trained, find(spec.trained, spec.loss)
     set_seed(spec.seed)
     loss: nn.Module = contender.make(model, Problem(data, spec.augmented), **spec.setting)

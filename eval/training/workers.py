@@ -16,7 +16,7 @@ from eval.plans.tuning import Tuning
 from eval.results import ResultsFile, Run, Spec
 from eval.training.run import one_thread, run
 
-TEXTS_PER_SECOND = {"static": 4_000, "static-minilm": 3_000, "bert": 600, "minilm-2": 120, "minilm": 40, "clip": 1_500}
+TEXTS_PER_SECOND = {"static": 4_000, "static-minilm": 3_000, "clip": 1_500, "minilm": 40}
 """Training speed on one core: an estimate for runs whose task and encoder have no results yet."""
 
 

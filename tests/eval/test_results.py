@@ -22,40 +22,13 @@ def key_of(**changes):
     return replace(spec, **given).key
 
 
-OTHER = {
-    "encoder": "bert",
-    "loss": "InfoNCE",
-    "stage": "test",
-    "setting": {"temperature": 0.2},
-    "learning_rate": 0.01,
-    "seed": 1,
-    "limit": 10,
-    "sampler": "random",
-    "augmented": True,
-    "ablation": "temperature",
-    "value": 0.2,
-    "partner": Record("other", "pairs", "f", {"first": "a", "second": "b", "score": "s"}, ["spearman"]),
-}
-
-
-OTHER_RECORD = {
-    "name": "yours",
-    "kind": "texts",
-    "files": "g",
-    "columns": {"input": "text", "labels": ["other"]},
-    "metrics": ["map", "accuracy"],
-    "labels": "sets",
-    "modality": "image",
-    "drop": {"label": "oos"},
-    "rerank": True,
-    "level": 2,
-    "relevant_from": 4.0,
-    "trained_on": "other",
-    "scored_on": "other",
-    "batch_size": 32,
-    "steps": 7,
-    "documents": 2,
-}
+OTHER = {"encoder": "bert", "loss": "InfoNCE", "stage": "test", "setting": {"temperature": 0.2}, "learning_rate": 0.01}
+OTHER |= {"seed": 1, "limit": 10, "sampler": "random", "augmented": True, "ablation": "temperature", "value": 0.2}
+OTHER["partner"] = Record("other", "pairs", "f", {"first": "a", "second": "b", "score": "s"}, ["spearman"])
+OTHER_RECORD = {"name": "yours", "kind": "texts", "files": "g", "columns": {"input": "text", "labels": ["other"]}}
+OTHER_RECORD |= {"metrics": ["map", "accuracy"], "labels": "sets", "modality": "image", "drop": {"label": "oos"}}
+OTHER_RECORD |= {"rerank": True, "level": 2, "relevant_from": 4.0, "trained_on": "other", "scored_on": "other"}
+OTHER_RECORD |= {"batch_size": 32, "steps": 7, "documents": 2}
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Spec) if f.name not in ("record", "folder")])

@@ -31,104 +31,39 @@ LEAVES = [(topic, kind) for topic, kinds in TOPICS.items() for kind in kinds]
 WORDS = [word for kinds in TOPICS.values() for words in kinds.values() for word in words]
 SIZES = {"train": 24, "dev": 12, "test": 13}
 
-RECORDS = {
-    "alike": {
-        "kind": "pairs",
-        "files": "alike/{split}.parquet",
-        "columns": {"first": "one", "second": "two", "score": "score"},
-        "relevant_from": 3,
-        "metrics": ["spearman"],
-    },
-    "search": {
-        "kind": "retrieval",
-        "files": {
-            "corpus": "search/corpus.jsonl",
-            "queries": "search/queries_{split}.jsonl",
-            "qrels": "search/qrels_{split}.jsonl",
-        },
-        "columns": {
-            "query_id": "qid",
-            "query": "query",
-            "document_id": "did",
-            "document": ["title", "text"],
-            "grade": "grade",
-        },
-        "level": 2,
-        "documents": 3,
-        "metrics": ["ndcg_at_10", "mrr_at_10"],
-    },
-    "judged": {
-        "kind": "retrieval",
-        "files": {
-            "corpus": "search/corpus.jsonl",
-            "queries": "search/papers_{split}.jsonl",
-            "qrels": "search/qrels_{split}.jsonl",
-        },
-        "columns": {
-            "query_id": "qid",
-            "paper_id": "paper",
-            "document_id": "did",
-            "document": ["title", "text"],
-            "grade": "grade",
-        },
-        "rerank": True,
-        "trained_on": "search",
-        "metrics": ["ndcg_at_10"],
-    },
-    "topics": {
-        "kind": "samples",
-        "files": "topics/{split}.csv",
-        "columns": {"input": "text", "labels": ["kind"]},
-        "labels": "classes",
-        "drop": {"topic": "none"},
-        "metrics": ["map", "accuracy"],
-    },
-    "tree": {
-        "kind": "samples",
-        "files": "topics/{split}.csv",
-        "columns": {"input": "text", "labels": ["topic", "kind"]},
-        "labels": "classes",
-        "drop": {"topic": "none"},
-        "metrics": ["map", "ndcg_at_100"],
-    },
-    "sets": {
-        "kind": "samples",
-        "files": "sets/{split}.jsonl",
-        "columns": {"input": ["title", "text"], "labels": ["kinds", "topic"]},
-        "labels": "sets",
-        "metrics": ["ndcg_at_10", "lrap"],
-    },
-    "number": {
-        "kind": "samples",
-        "files": "numbers/{split}.parquet",
-        "columns": {"input": "text", "labels": ["x"]},
-        "labels": "numbers",
-        "metrics": ["ndcg_at_10", "probe_spearman"],
-    },
-    "pictures": {
-        "kind": "samples",
-        "files": "pictures/{split}.parquet",
-        "columns": {"input": "image", "caption": "caption", "labels": ["colour", "shade"]},
-        "modality": "image",
-        "labels": "classes",
-        "metrics": ["ndcg_at_10"],
-    },
-    "marks": {
-        "kind": "samples",
-        "files": "pictures/{split}.parquet",
-        "columns": {"input": "image", "labels": ["colour", "shade"]},
-        "modality": "image",
-        "labels": "classes",
-        "metrics": ["map", "accuracy"],
-    },
-    "lines": {
-        "kind": "texts",
-        "files": {"train": "topics/train.csv"},
-        "columns": {"input": "text"},
-        "scored_on": "alike",
-        "metrics": ["spearman"],
-    },
-}
+RECORDS = yaml.safe_load("""
+alike:
+  {kind: pairs, files: "alike/{split}.parquet", columns: {first: one, second: two, score: score}, relevant_from: 3,
+   metrics: [spearman]}
+search:
+  {kind: retrieval, level: 2, documents: 3, metrics: [ndcg_at_10, mrr_at_10],
+   files: {corpus: search/corpus.jsonl, queries: "search/queries_{split}.jsonl", qrels: "search/qrels_{split}.jsonl"},
+   columns: {query_id: qid, query: query, document_id: did, document: [title, text], grade: grade}}
+judged:
+  {kind: retrieval, rerank: true, trained_on: search, metrics: [ndcg_at_10],
+   files: {corpus: search/corpus.jsonl, queries: "search/papers_{split}.jsonl", qrels: "search/qrels_{split}.jsonl"},
+   columns: {query_id: qid, paper_id: paper, document_id: did, document: [title, text], grade: grade}}
+topics:
+  {kind: samples, labels: classes, files: "topics/{split}.csv", columns: {input: text, labels: [kind]},
+   drop: {topic: none}, metrics: [map, accuracy]}
+tree:
+  {kind: samples, labels: classes, files: "topics/{split}.csv", columns: {input: text, labels: [topic, kind]},
+   drop: {topic: none}, metrics: [map, ndcg_at_100]}
+sets:
+  {kind: samples, labels: sets, files: "sets/{split}.jsonl", columns: {input: [title, text], labels: [kinds, topic]},
+   metrics: [ndcg_at_10, lrap]}
+number:
+  {kind: samples, labels: numbers, files: "numbers/{split}.parquet", columns: {input: text, labels: [x]},
+   metrics: [ndcg_at_10, probe_spearman]}
+pictures:
+  {kind: samples, labels: classes, modality: image, files: "pictures/{split}.parquet",
+   columns: {input: image, caption: caption, labels: [colour, shade]}, metrics: [ndcg_at_10]}
+marks:
+  {kind: samples, labels: classes, modality: image, files: "pictures/{split}.parquet",
+   columns: {input: image, labels: [colour, shade]}, metrics: [map, accuracy]}
+lines:
+  {kind: texts, files: {train: topics/train.csv}, columns: {input: text}, scored_on: alike, metrics: [spearman]}
+""")
 """In the form of ``datasets.yaml``; the budget is added when they are written."""
 
 TRAINED = [name for name in RECORDS if name != "judged"]

@@ -75,10 +75,10 @@ def test_every_loss_is_compared_at_its_best_with_every_seed(choice):
 
 
 def test_a_search_is_also_compared_with_bm25(world):
-    plan = plan_tests(Choice([world.records["search"]], ["static", "bert"], ["MNRL"], seeds=1), [], untuned=True)
+    plan = plan_tests(Choice([world.records["search"]], ["static", "clip"], ["MNRL"], seeds=1), [], untuned=True)
     others = [(spec.encoder, spec.loss) for spec in plan if spec.loss != "MNRL"]
     assert ("static", BEFORE) in others
-    assert ("bert", BEFORE) in others
+    assert ("clip", BEFORE) in others
     assert any(loss == "BM25" for _, loss in others)
 
 

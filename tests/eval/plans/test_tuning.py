@@ -68,7 +68,7 @@ def test_fewer_trials_than_the_grid_are_all_different_and_of_it(world, trials, l
     assert len(set(first)) == trials
 
 
-def test_failed_trials_are_told_as_failed(choice):
+def test_failed_trials_are_reported_as_failed(choice):
     record = choice.records[0]
     tuning = Tuning(choice, record, "static", contenders(record)["SupCon"])
     for status, score in (("ok", 0.5), ("failed", 0.9), ("ok", 0.7)):

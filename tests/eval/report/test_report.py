@@ -149,12 +149,8 @@ def test_reliability_is_bold_where_it_is_low(report):
 def test_ranks_over_tasks(report):
     text = section((report / "report.md").read_text("utf-8"), "Average ranks over tasks")
     assert "tiny: 4 losses on 3 tasks" in text
-    assert [row(text, name)[1] for name in ("recipe", "Other", "best usual", "Weak")] == [
-        "1.00",
-        "2.00",
-        "3.00",
-        "4.00",
-    ]
+    ranks = [row(text, name)[1] for name in ("recipe", "Other", "best usual", "Weak")]
+    assert ranks == ["1.00", "2.00", "3.00", "4.00"]
 
 
 def test_ablations(report):
@@ -305,7 +301,7 @@ def test_of_several_tested_configurations_the_best_on_dev_counts(tmp_path):
     assert (entries["Mine"].outdated, entries["Mine"].is_outdone) == (1, False)
 
 
-def test_a_better_trial_that_was_not_tested_is_told(tmp_path):
+def test_a_better_trial_that_was_not_tested_is_reported(tmp_path):
     lines = [line(stage="dev", setting={"temperature": t}, score=t, key=f"{t}") for t in (0.1, 0.2)]
     path = save(tmp_path / "runs.jsonl", *lines, line(setting={"temperature": 0.1}))
     text = write([path], tmp_path / "out").read_text("utf-8")
@@ -331,10 +327,8 @@ def test_items_of_different_queries_are_refused_by_name(tmp_path):
 
 def trials(loss, *scores, **given):
     """Tuning trials of a loss."""
-    return [
-        line(stage="dev", loss=loss, score=score, setting={"place": place}, **given)
-        for place, score in enumerate(scores)
-    ]
+    given |= {"stage": "dev", "loss": loss}
+    return [line(score=score, setting={"place": place}, **given) for place, score in enumerate(scores)]
 
 
 def test_robustness_averages_spreads_over_tasks(tmp_path):
@@ -374,7 +368,7 @@ def test_ablation_runs_alone_make_a_report(tmp_path):
 
 
 def test_of_repeated_ablation_runs_the_last_counts(tmp_path):
-    """Tuning anew moves the setting around which an ablation varies; the old runs are no further seeds."""
+    """Tuning again moves the setting around which an ablation varies; old runs are not further seeds."""
     given = {"stage": "ablation", "ablation": "k"}
     lines = [line(**given, value="10", score=0.1, key="old"), line(**given, value="10", score=0.3, key="new")]
     lines.append(line(**given, value="none", score=0.2))
@@ -389,7 +383,7 @@ def test_the_recipe_is_named_once(tmp_path):
     assert row(text, "recipe", "recipe")[2] == "0.5000"
 
 
-def test_another_baseline_is_not_taken_for_the_untrained_encoder(tmp_path):
+def test_another_baseline_is_not_treated_as_the_untrained_encoder(tmp_path):
     """BM25 has the role of the untrained encoder, and may be better or worse."""
     lines = [line(), line(loss="before", score=0.2), line(loss="BM25", role="before", score=0.4)]
     text = write([save(tmp_path / "runs.jsonl", *lines)], tmp_path / "out").read_text("utf-8")
@@ -460,7 +454,7 @@ def test_the_last_ok_of_equal_keys_counts(tmp_path):
     assert run.score == 0.2
 
 
-def test_mixed_versions_are_refused_or_told(tmp_path):
+def test_mixed_versions_are_refused_or_noted(tmp_path):
     old = save(tmp_path / "old.jsonl", line(versions=VERSIONS | {"torch": "2.12.0"}))
     new = save(tmp_path / "new.jsonl", line(seed=1))
     with pytest.raises(ValueError, match=r"torch 2\.12\.0 \(old\.jsonl\) and 2\.13\.0 \(new\.jsonl\)") as caught:

@@ -1,4 +1,4 @@
-"""Intervals and tests, held to their definitions: coverage in simulations, hand computation, and scipy."""
+"""Intervals and tests, against their definitions: coverage in simulations, hand computation, and scipy."""
 
 from __future__ import annotations
 

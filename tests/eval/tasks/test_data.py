@@ -1,4 +1,4 @@
-"""Records: what is read from files of every kind, and what wrong ones are told."""
+"""Data: files of every kind, and errors in them."""
 
 from __future__ import annotations
 
@@ -98,11 +98,8 @@ def test_queries_may_be_documents_of_the_corpus(world):
 
 def test_codes_of_classes_are_shared_by_all_parts(tmp_path):
     data = sampled(tmp_path, {"train": labelled("b", "d"), "dev": labelled("d", "a"), "test": labelled("c")})
-    assert {split: part.labels.tolist() for split, part in data.parts.items()} == {
-        "train": [1, 3],
-        "dev": [3, 0],
-        "test": [2],
-    }
+    found = {split: part.labels.tolist() for split, part in data.parts.items()}
+    assert found == {"train": [1, 3], "dev": [3, 0], "test": [2]}
 
 
 def test_paths_have_codes_for_each_level(world):
@@ -205,11 +202,8 @@ def test_tables_with_tabs_are_read(tmp_path):
 def test_a_missing_text_is_no_word(tmp_path):
     (tmp_path / "train.csv").write_text("title,text,label\n,one,a\ntwo,,b\n,,a\n", encoding="utf-8")
     columns = {"input": ["title", "text"], "labels": ["label"]}
-    record = Record(
-        "mine",
-        **(SAMPLES | {"files": {"train": "train.csv"}, "columns": columns, "metrics": ["map"]}),
-        labels="classes",
-    )
+    content = SAMPLES | {"files": {"train": "train.csv"}, "columns": columns, "metrics": ["map"]}
+    record = Record("mine", **content, labels="classes")
     assert Data(record, tmp_path).parts["train"].inputs == ["one", "two", "."]
 
 
@@ -224,9 +218,7 @@ def test_a_limit_is_one_of_each_part_after_dropping(tmp_path, world):
     rows = labelled("oos", "a", "oos", "b", "a")
     data = sampled(tmp_path, {"train": rows, "test": rows}, drop={"label": "oos"})
     limited = Data(data.record, tmp_path, 2)
-    assert {split: part.inputs for split, part in limited.parts.items()} == {
-        split: ["text 1", "text 3"] for split in ("train", "test")
-    }
+    assert [part.inputs for part in limited.parts.values()] == [["text 1", "text 3"]] * 2
     search = Data(world.records["search"], world.folder, 5).parts["dev"]
     assert list(search.queries) == list(search.qrels) == list(world.data("search").parts["dev"].queries)[:5]
     assert search.corpus == world.data("search").parts["dev"].corpus
@@ -252,10 +244,7 @@ def test_data_are_read_once_until_the_record_changes(world):
 
 @pytest.mark.parametrize(
     ("columns", "message"),
-    [
-        ({"frist": "a", "second": "b", "score": "s"}, "frist"),
-        ({"first": "a", "second": "b"}, "score"),
-    ],
+    [({"frist": "a", "second": "b", "score": "s"}, "frist"), ({"first": "a", "second": "b"}, "score")],
 )
 def test_the_parts_of_columns_are_checked(tmp_path, columns, message):
     write_rows(tmp_path / "train.jsonl", [{"a": "x", "b": "y", "s": 1.0}])
@@ -294,7 +283,7 @@ def test_a_missing_file_has_close_names(tmp_path):
         read_rows(tmp_path / "nowhere" / "train.jsonl")
 
 
-def test_an_unknown_format_is_told_the_known_ones(tmp_path):
+def test_an_unknown_format_names_the_known_ones(tmp_path):
     (tmp_path / "train.jsnl").write_text(json.dumps({"a": 1}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"unknown format of .*'\.jsnl'; did you mean .*\.jsonl"):
         read_rows(tmp_path / "train.jsnl")

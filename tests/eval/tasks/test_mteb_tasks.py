@@ -156,11 +156,7 @@ def test_fractional_grades_and_judged_documents_that_are_not_there_count_in_ndcg
     """As the evaluator that ranks them says: the ideal ranking holds every judged document, found or not."""
     data = Data(world.record("search", level=0.3, rerank=rerank))
     corpus = {f"d{i}": f"text {i}" for i in range(20)}
-    qrels = {
-        "p": {"d3": 0.9, "d4": 0.1, "d5": 0.0, "gone": 0.9},
-        "q": {"d1": 0.25, "d2": 0.35},
-        "r": {"gone": 1.0},
-    }
+    qrels = {"p": {"d3": 0.9, "d4": 0.1, "d5": 0.0, "gone": 0.9}, "q": {"d1": 0.25, "d2": 0.35}, "r": {"gone": 1.0}}
     data.parts = {"test": Collection({query: f"find {query}" for query in qrels}, corpus, qrels)}
     scores = score(make_task(data, "test"), fixed)
     expected = []

@@ -1,4 +1,4 @@
-"""Records: which are sound, and what wrong ones raise."""
+"""Records: which are sound, and errors in wrong ones."""
 
 from __future__ import annotations
 

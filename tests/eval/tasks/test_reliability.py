@@ -172,7 +172,7 @@ def test_ndcg_by_grade_takes_all_lower_grades_for_irrelevant(world, fixed):
     ("grades", "count"),
     [([0.0, 1.0], None), ([0.0, 1.0, 2.0], 2), ([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], None), ([0.0], None)],
 )
-def test_grades_are_told_apart_where_they_are_few(grades, count):
+def test_grades_are_distinguished_if_they_are_few(grades, count):
     relevance = torch.tensor([grades * 2, [math.nan] * 2 * len(grades)])
     found = by_grade(torch.rand(relevance.shape), relevance)
     assert (found and len(found)) == count

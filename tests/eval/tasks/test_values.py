@@ -47,11 +47,7 @@ def same(a, b):
 
 @pytest.mark.parametrize(
     ("labels", "shape", "high", "relation"),
-    [
-        ("classes", (40,), 5, same),
-        ("classes", (40, 2), 3, path_relevance),
-        ("sets", (40, 6), 2, jaccard),
-    ],
+    [("classes", (40,), 5, same), ("classes", (40, 2), 3, path_relevance), ("sets", (40, 6), 2, jaccard)],
 )
 def test_samples_rank_all_others_by_graded_relevance(labels, shape, high, relation):
     embeddings, given = random_ranking(shape, high)

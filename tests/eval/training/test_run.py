@@ -7,8 +7,10 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 
 from eval.results import BEFORE, BM25, decode_items
+from eval.tasks.mteb_tasks import make_task
 from eval.training import run as runs
 from eval.training.encoders import make_encoder
 from eval.training.run import run
@@ -154,3 +156,13 @@ def test_one_record_can_be_scored_on_another(world):
     assert line.status == "ok", line.error
     assert (line.task, line.kind, line.metric) == ("lines", "texts", "spearman")
     assert len(decode_items(line.items)) == len(world.data("alike").parts["dev"])
+
+
+def test_an_evaluation_uses_no_cache(world):
+    spec = world.spec("alike", BEFORE)
+    model = make_encoder("static", [world.data("alike")], 0)
+    first = evaluate(model, spec, world.data("alike"), "dev")
+    with torch.no_grad():
+        model[0].embedding.weight.copy_(torch.randn_like(model[0].embedding.weight))
+    assert evaluate(model, spec, world.data("alike"), "dev")["scores"] != first["scores"]
+    assert make_task(world.data("alike"), "dev").items is None

@@ -22,8 +22,7 @@ def initial(world):
 
 
 @pytest.mark.parametrize(
-    ("name", "loss"),
-    [(name, loss) for name in STATIC for loss in contenders(Record(name=name, **RECORDS[name]))],
+    ("name", "loss"), [(name, loss) for name in STATIC for loss in contenders(Record(name=name, **RECORDS[name]))]
 )
 def test_every_loss_trains(world, initial, name, loss):
     data = world.data(name)

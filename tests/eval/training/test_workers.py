@@ -98,7 +98,7 @@ def test_a_worker_that_raises_stops_no_others(tmp_path, choice, ran, monkeypatch
     assert [spec.loss for spec in ran] == [spec.loss for spec in specs if spec.loss != "SupCon"]
 
 
-def test_trials_that_are_there_are_told_to_the_tuning(tmp_path, choice, ran):
+def test_trials_that_are_there_are_reported_to_the_tuning(tmp_path, choice, ran):
     choice = replace(choice, losses=["SupCon"])
     path = tmp_path / "runs.jsonl"
     Executor(ResultsFile(path, VERSIONS), 1, QUIET).tune_all(tunings(choice))
