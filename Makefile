@@ -60,7 +60,7 @@ fix: install ## Apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .
 
 bench: install ## Time and memory of the loss against the direct formula and MNRL
-	$(BIN)/python -m eval.performance --output output/performance
+	$(BIN)/python -m eval.bench.performance --output output/performance
 
 LOSSES := recipe MNRL A-NDCG ListNet InfoNCE
 evaluate: install ## Tune and compare five losses on the built-in corpus, and write a report (20 minutes)

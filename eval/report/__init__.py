@@ -1,8 +1,8 @@
-"""The report of a comparison: reads the lines of its runs, and writes one Markdown and one HTML page with figures.
+"""The report of a comparison: one Markdown and one HTML page with figures, from files of results.
 
-`reading` gives runs and `comparing` the verdicts; `what_was_run`, `overview`, `ranks`, `robustness`, `task` and
-`ablations` each make one part of the page out of `blocks`, with `cells` for its numbers; `markdown` and `webpage`
-write the blocks out.
+`reading` reads runs, `comparing` groups them and `significance` judges them. `what_was_run`, `overview`, `ranks`,
+`robustness`, `panels`, `task` and `ablations` each make one part of the page from `blocks`, `cells` and `figures`;
+`markdown` and `webpage` write the blocks out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from eval.report.blocks import Block, Heading, Paragraph, Picture
 from eval.report.comparing import choose, compare
 from eval.report.markdown import to_markdown
 from eval.report.overview import exceptions, overview
+from eval.report.panels import panels
 from eval.report.ranks import ranks
 from eval.report.reading import Runs, read_runs
 from eval.report.robustness import robustness
@@ -29,13 +30,13 @@ TITLE = "Comparison of ranking losses"
 
 
 def write(paths: Sequence[Path], folder: Path, *, mixed: bool = False) -> Path:
-    """Write ``report.md`` with its figures in ``plots/``, and ``report.html``, one page that needs nothing else.
+    """Write ``report.md`` with its figures in ``plots/``, and ``report.html``, one self-contained page.
 
     Figures of an earlier report in the same folder are removed.
 
     Args:
-        paths: Files of runs.
-        folder: Where to write; made if it is not there.
+        paths: Files of results.
+        folder: Output folder; created if needed.
         mixed: Accept runs of different versions; the report then says so.
 
     Returns:
@@ -63,6 +64,7 @@ def _make_blocks(runs: Runs) -> list[Block]:
         *exceptions(comparisons),
         *ranks(comparisons),
         *robustness(comparisons),
+        *panels(comparisons),
         *(block for comparison in comparisons for block in describe_comparison(comparison)),
         *ablations(runs.runs),
         *failures(runs.runs),
@@ -73,11 +75,11 @@ def _write_pictures(pictures: Sequence[Picture], folder: Path) -> dict[str, str]
     """Write figures into ``plots/``, and return their files by caption."""
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
-    for earlier in plots.glob("[0-9][0-9][0-9]-*.png"):
+    for earlier in plots.glob("[0-9]*-*.png"):
         earlier.unlink()
     names = {}
     for number, picture in enumerate(pictures, 1):
         text = re.sub(r"[^A-Za-z0-9]+", "-", picture.caption).strip("-")
-        names[picture.caption] = f"plots/{number:03d}-{text[:100]}.png"
+        names[picture.caption] = f"plots/{number:02d}-{text}.png"
         (folder / names[picture.caption]).write_bytes(picture.png)
     return names

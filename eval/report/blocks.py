@@ -1,4 +1,4 @@
-"""What a page is made of; `markdown` and `webpage` write it out."""
+"""The parts of a page; `markdown` and `webpage` write them out."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from eval import plots
+from eval.report import figures
 
 
 class Bold(str):
-    """A cell that is shown bold."""
+    """A cell in bold."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A title; the page's own is of level 1."""
+    """A title; the page's own has level 1."""
 
     level: int
     text: str
@@ -33,7 +33,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Listing:
-    """Points."""
+    """A list of points."""
 
     points: Sequence[str]
 
@@ -63,4 +63,4 @@ Block = Heading | Paragraph | Listing | Table | Picture
 
 def picture(caption: str, figure: Figure) -> Picture:
     """Render a figure."""
-    return Picture(caption, plots.to_png(figure))
+    return Picture(caption, figures.to_png(figure))

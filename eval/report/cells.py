@@ -1,4 +1,4 @@
-"""Numbers and names as they stand in tables and sentences; what is unknown is a dash."""
+"""Numbers and names as tables and sentences show them; the unknown is a dash."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from eval.report.blocks import Bold
 from eval.report.comparing import Entry
-from eval.report.reading import Run
-from eval.significance import Estimate
+from eval.report.significance import Estimate
+from eval.results import Run
 
 NONE = "–"
 
@@ -22,7 +22,7 @@ def join(values: Iterable[Any]) -> str:
 
 
 def average(values: Iterable[float | None]) -> float:
-    """Average the values that there are; NaN if there is none."""
+    """Average the known values; NaN if there are none."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -52,28 +52,28 @@ def difference(estimate: Estimate) -> str:
 
 
 def setting(run: Run | None) -> str:
-    """Write what a run's loss was set to."""
+    """Write the arguments of a run's loss."""
     values = (run.setting if run else {}).items()
     return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values) or NONE
 
 
 def emphasise(verdict: str) -> str:
-    """Make a verdict bold that says something."""
+    """Make a win or a loss bold."""
     return Bold(verdict) if verdict in ("win", "loss") else verdict
 
 
 def bold_best(values: Sequence[float], texts: Sequence[str] = (), *, lower: bool = False) -> list[str]:
-    """Write values, or the texts given for them, the best ones bold unless all are equal."""
+    """Write values, or their given texts, with the best in bold unless all are equal."""
     known = [value for value in values if math.isfinite(value)]
     best, worst = (choice(known, default=math.nan) for choice in ((min, max) if lower else (max, min)))
     if math.isclose(best, worst, abs_tol=1e-9):
-        best = math.nan  # all are equal: none stands out
+        best = math.nan  # all are equal
     pairs = zip(values, texts or [score(value) for value in values], strict=True)
     return [Bold(text) if math.isclose(value, best, abs_tol=1e-9) else text for value, text in pairs]
 
 
 def number(count: int, one: str, many: str = "") -> str:
-    """Write how many there are of something."""
+    """Write a count with its noun."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
@@ -86,7 +86,7 @@ def range_of(scores: Sequence[float]) -> str:
 
 
 def trials(entries: Iterable[Entry]) -> str:
-    """Write how many trials of losses have a score, and of how many if some have none."""
+    """Write the number of trials with a score, and the number of all trials if it differs."""
     counts = [(len(entry.trials), len(entry.trials_begun)) for entry in entries]
     scored, begun = map(sum, zip(*counts, strict=True))
     return str(scored) if scored == begun else f"{scored} of {begun}"

@@ -1,6 +1,6 @@
-"""Who is compared with whom: losses on one task and encoder, the best of them, and the recipe's verdicts.
+"""Which losses are compared on one task and encoder, the best of them, and the recipe's verdicts.
 
-What a loss was tuned on (dev) chooses its setting and which peer is "the best"; what is claimed is measured on test.
+Dev scores choose each loss's setting and which peer is "the best"; every claim is measured on test.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from eval.report.reading import Run, group_by
-from eval.significance import Estimate, Measurement, decode_items, estimate_difference, estimate_mean, holm, verdict
-
-BEFORE = "before"
-"""Name, in place of a loss, of the encoder that none has trained; other baselines share its role but not its name."""
+from eval.report.reading import group_by
+from eval.report.significance import Estimate, Measurement, estimate_difference, estimate_mean, holm, verdict
+from eval.results import BEFORE, Run, decode_items
 
 UNTRAINED = "untrained"
-"""How it is called in tables and figures."""
+"""Name of the encoder before training in tables."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Entry:
 
     Args:
         loss: Its name.
-        runs: Its runs of the stages dev and test, one of them ok at least.
+        runs: Its runs of the stages dev and test, at least one of them ok.
     """
 
     loss: str
@@ -34,12 +32,12 @@ class Entry:
 
     @property
     def role(self) -> str:
-        """Role of the runs that went through; a failed one may not have known."""
+        """Role of the runs that succeeded; a failed one may not have known."""
         return next(run.role for run in self.runs if run.ok)
 
     @cached_property
     def test(self) -> list[Run]:
-        """The last test run of each seed; of several configurations, the best on dev, or else the one tested last."""
+        """The last test run of each seed, for the tested configuration that is best on dev, or else the last tested."""
         tested = [run for run in self.runs if run.ok and run.stage == "test"]
         on_dev = {run.configuration: or_lowest(run.score) for run in self.runs if run.ok and run.stage == "dev"}
         best = max(reversed(tested), key=lambda run: on_dev.get(run.configuration, -math.inf), default=None)
@@ -48,12 +46,12 @@ class Entry:
 
     @property
     def outdated(self) -> int:
-        """Number of test runs that are left out: of another configuration, or repeated later."""
+        """Number of test runs left out: of another configuration, or repeated later."""
         return sum(run.ok and run.stage == "test" for run in self.runs) - len(self.test)
 
     @cached_property
     def trials_begun(self) -> list[Run]:
-        """All tuning trials of the budget that was tested, or else of the last trial's."""
+        """All tuning trials with the budget that was tested, or else that of the last trial."""
         trials = [run for run in self.runs if run.stage == "dev"]
         return [run for run in trials if run.budget == (self.test or trials)[-1].budget]
 
@@ -90,7 +88,7 @@ class Entry:
 
     @property
     def is_outdone(self) -> bool:
-        """Whether a trial on dev did better than the configuration that was tested."""
+        """Whether a trial on dev beat the configuration that was tested."""
         best = [run.configuration for run in self.trials if run.score == self.dev]
         return bool(self.test and best) and self.test[0].configuration not in best
 
@@ -105,7 +103,7 @@ class Comparison:
 
     @property
     def first(self) -> Run:
-        """Any run, for what all have in common."""
+        """Any run, for what all runs have in common."""
         return self.entries[0].runs[0]
 
     @cached_property
@@ -142,13 +140,7 @@ class Comparison:
 
 
 def compare(runs: Iterable[Run]) -> list[Comparison]:
-    """Sort the runs of dev and test by task and encoder, and within by loss.
-
-    Args:
-        runs: Of any stages.
-
-    Returns:
-        The tasks and encoders that have a run that went through, in order of first appearance.
+    """Group the runs of dev and test by task and encoder, and then by loss; leave out those without success.
 
     Raises:
         ValueError: If the test runs of a task and encoder were scored on different queries.
@@ -174,7 +166,7 @@ def _trials_elsewhere(group: Sequence[Run], staged: Mapping[tuple[str, str], Seq
 
 
 def _check_items(entries: Iterable[Entry], place: str) -> None:
-    """Refuse test runs that were scored on different queries: they cannot be paired."""
+    """Raise a ValueError if test runs were scored on different queries: they cannot be paired."""
     counts: dict[int, str] = {}
     for entry in entries:
         for seed, measured in entry.measurements.items():
@@ -186,13 +178,9 @@ def _check_items(entries: Iterable[Entry], place: str) -> None:
 
 
 def choose(entries: Sequence[Entry]) -> tuple[Entry | None, bool]:
-    """Choose the best of the losses that were tested, by dev score if all have one: test scores would flatter it.
+    """Choose the best tested loss, if any, by dev score if all have one; return False if test scores had to choose.
 
-    Args:
-        entries: The candidates.
-
-    Returns:
-        The best, None if none was tested; and False where test scores had to choose it.
+    Test scores would flatter it.
     """
     tested = [entry for entry in entries if entry.test]
     if not tested:
@@ -203,5 +191,5 @@ def choose(entries: Sequence[Entry]) -> tuple[Entry | None, bool]:
 
 
 def or_lowest(value: float) -> float:
-    """Return a score, or less than any score where there is none."""
+    """Return a score, or minus infinity instead of NaN."""
     return -math.inf if math.isnan(value) else value

@@ -8,15 +8,7 @@ from eval.report.blocks import Block, Bold, Heading, Listing, Paragraph, Picture
 
 
 def to_markdown(blocks: Iterable[Block], names: Mapping[str, str]) -> str:
-    """Write blocks as Markdown.
-
-    Args:
-        blocks: The page.
-        names: File of each figure by its caption.
-
-    Returns:
-        The text.
-    """
+    """Write blocks as Markdown, with the file of each figure by its caption."""
     return "\n\n".join(_block_to_markdown(block, names) for block in blocks) + "\n"
 
 

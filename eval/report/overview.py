@@ -1,4 +1,4 @@
-"""How the recipes fare: against the best peers of each task, and against each loss over all tasks."""
+"""How the recipes compare: with the best peers of each task, and with each loss over all tasks."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from eval.report import cells
-from eval.report.blocks import Block, Heading, Listing, Paragraph, Table
+from eval.report import cells, figures
+from eval.report.blocks import Block, Heading, Listing, Paragraph, Table, picture
 from eval.report.comparing import UNTRAINED, Comparison, Entry, choose, or_lowest
-from eval.significance import Estimate, holm, verdict
+from eval.report.significance import Estimate, holm, verdict
 
 NOTHING = "No recipe has been tested, so there is nothing to compare yet."
-CHOSEN_ON_TEST = "† chosen by its test score for want of dev runs of every candidate, which flatters it."
+CHOSEN_ON_TEST = "† chosen by its test score, which flatters it, because not every candidate has dev runs."
 EACH_LOSS = "The recipe against each loss, counted from the verdicts in the tasks' tables; the hardest losses first."
 
 
 @dataclass(frozen=True)
 class Opponents:
-    """One loss of every comparison, for its recipe to be compared with.
+    """One loss of each comparison, as the recipe's opponent.
 
     Args:
-        comparisons: All have a recipe.
-        chosen: What `choose` says of each.
+        comparisons: Comparisons with a recipe.
+        chosen: The result of `choose` for each.
     """
 
     comparisons: Sequence[Comparison]
@@ -32,7 +32,7 @@ class Opponents:
 
     @property
     def names(self) -> list[str]:
-        """The losses with their scores, and a mark where test scores chose them."""
+        """The losses with their scores, marked if chosen by test scores."""
         return [
             f"{entry.loss} {cells.score(entry.mean.value)}{'' if by_dev else ' †'}" if entry else cells.NONE
             for entry, by_dev in self.chosen
@@ -52,7 +52,7 @@ class Opponents:
 
     @property
     def are_by_dev(self) -> bool:
-        """Whether no test score had to choose."""
+        """Whether dev scores chose all of them."""
         return all(by_dev for _, by_dev in self.chosen)
 
 
@@ -82,11 +82,13 @@ def overview(comparisons: Sequence[Comparison]) -> list[Block]:
     text = f"Against the best tuned usual loss, chosen on dev: {_count(usual.verdicts)}."
     text += f" Against whichever peer is best on test, the hardest comparison: {_count(hardest.verdicts)}."
     marks = [] if recipe.are_by_dev and usual.are_by_dev and family.are_by_dev else [Paragraph(CHOSEN_ON_TEST)]
-    return [Heading(2, "Overview"), Paragraph(text), Table(columns), *marks, *_each_loss(tested)]
+    leads = {f"{c.task}, {c.encoder}": lead for c, lead in zip(tested, usual.differences, strict=True)}
+    figure = picture("Lead of the recipe over the best usual loss", figures.leads(leads))
+    return [Heading(2, "Overview"), Paragraph(text), Table(columns), *marks, figure, *_each_loss(tested)]
 
 
 def _baselines(comparisons: Sequence[Comparison]) -> dict[str, list[str]]:
-    """Make a column of scores for the untrained encoder, and for each other baseline that there is."""
+    """Make a column of scores for the untrained encoder and for each other baseline."""
     rows = [{c.label(entry): cells.score(entry.mean.value) for entry in c.peers("before")} for c in comparisons]
     return {name: [row.get(name, cells.NONE) for row in rows] for name in dict.fromkeys([UNTRAINED, *chain(*rows)])}
 
@@ -103,7 +105,7 @@ def _count(verdicts: Sequence[str]) -> str:
 
 
 def _each_loss(comparisons: Sequence[Comparison]) -> list[Block]:
-    """Count the recipe's wins, ties and losses against each loss that was tested."""
+    """Count the recipe's wins, ties and losses against each tested loss."""
     found: dict[str, Counter[str]] = {}
     for c in comparisons:
         for entry in c.entries:

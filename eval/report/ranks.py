@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval import plots
+from eval.report import figures
 from eval.report.blocks import Block, Heading, Paragraph, Table, picture
 from eval.report.comparing import Comparison, choose
-from eval.significance import Floats, average_ranks, critical_difference, friedman
+from eval.report.significance import Floats, average_ranks, critical_difference, friedman
 
-FEWEST = 3  # losses, and tasks
+FEWEST = 3
+"""Minimum number of losses, and of tasks."""
 
 
 def ranks(comparisons: Sequence[Comparison]) -> list[Block]:
-    """Rank an encoder's losses over the tasks that have them all; at least three losses and three tasks."""
+    """Rank each encoder's losses over the tasks that have them all, if there are enough of both."""
     blocks: list[Block] = []
     for encoder in dict.fromkeys(c.encoder for c in comparisons):
         tasks = {c.task: scores for c in comparisons if c.encoder == encoder and (scores := _scores_by_name(c))}
@@ -27,7 +28,7 @@ def ranks(comparisons: Sequence[Comparison]) -> list[Block]:
 
 
 def _complete_tables(tasks: Mapping[str, Mapping[str, float]]) -> list[tuple[list[str], list[str]]]:
-    """Choose losses, those on most tasks first, and the tasks that have them all: most tasks, and most results."""
+    """Choose the sets of losses, most common first, that share the most tasks and that give the most results."""
     counts = Counter(name for scores in tasks.values() for name in scores)
     by_count = [name for name, _ in counts.most_common()]
     choices = [by_count[:number] for number in range(FEWEST, len(by_count) + 1)]
@@ -41,9 +42,9 @@ def _complete_tables(tasks: Mapping[str, Mapping[str, float]]) -> list[tuple[lis
 
 
 def _scores_by_name(comparison: Comparison) -> dict[str, float]:
-    """Return the test scores of trained losses, each task's recipe as "recipe" and its best usual loss as such.
+    """Return the test scores of trained losses, with the recipe and the best usual loss under these names.
 
-    Usual losses differ from one kind of labels to the next, so that by name few would be on all tasks.
+    Usual losses depend on the kind of labels, so that few are on all tasks under their own names.
     """
     usual, _ = choose(comparison.peers("usual"))
     names = {id(comparison.recipe): "recipe", id(usual): "best usual"}
@@ -62,5 +63,5 @@ def _rank_blocks(encoder: str, names: Sequence[str], tasks: Mapping[str, Mapping
         ' "best usual" is the usual loss that was chosen for each task.'
     )
     table = Table({"loss": list(averages), "average rank": [f"{rank:.2f}" for rank in averages.values()]})
-    figure = plots.critical_difference(averages, distance, "recipe")
+    figure = figures.critical_difference(averages, distance, "recipe")
     return [Paragraph(text), table, picture(f"Average ranks of {len(names)} losses, {encoder}", figure)]

@@ -1,4 +1,4 @@
-"""How much a loss's tuning matters: the spread of its dev scores over its grid, averaged over tasks."""
+"""How much tuning matters to a loss: the spread of its dev scores over its grid, averaged over tasks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from eval.report.comparing import Comparison, Entry
 
 NOTE = (
     "Spread of the dev score over the trials of a loss's grid, from its best trial to its worst and to its median:"
-    " means over the tasks and encoders where it has several trials; little is good. Losses on different tasks, or with"
-    " fewer trials, are not strictly comparable; a trial that failed has no score."
+    " means over the tasks and encoders where it has several trials; lower is better. Losses on different tasks, or"
+    " with fewer trials, are not strictly comparable; a trial that failed has no score."
 )
 
 

@@ -1,30 +1,24 @@
-"""One task and encoder: every loss's scores, differences and settings, and what figures show of them."""
+"""One task and encoder: every loss's scores, differences and settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Sized
-from typing import TypeVar
+from collections.abc import Sequence
 
-import numpy as np
-
-from eval import plots
 from eval.report import cells
-from eval.report.blocks import Block, Heading, Paragraph, Table, picture
-from eval.report.comparing import UNTRAINED, Comparison, Entry
+from eval.report.blocks import Block, Heading, Paragraph, Table
+from eval.report.comparing import Comparison, Entry
 
 RELIABILITY = ("auc", "opis")
 LOWER_IS_BETTER = frozenset({"opis"})
 RELIABILITY_NOTE = (
-    "Means over seeds. AUC and OPIS tell of reliability, whether one threshold of similarity serves all queries; a low"
-    " OPIS is good."
+    "Means over seeds. AUC and OPIS measure reliability, whether one threshold of similarity serves all queries;"
+    " a low OPIS is good."
 )
-
-Content = TypeVar("Content", bound=Sized)
 
 
 def describe_comparison(comparison: Comparison) -> list[Block]:
-    """Tell all of one task and encoder: tables and figures."""
+    """Make the tables of one task and encoder."""
     first = comparison.first
     runs = [run for entry in comparison.entries for run in entry.runs]
     text = (
@@ -36,7 +30,6 @@ def describe_comparison(comparison: Comparison) -> list[Block]:
         Paragraph(text),
         Table(_loss_columns(comparison)),
         *_other_metrics(comparison),
-        *_pictures(comparison),
     ]
 
 
@@ -68,7 +61,7 @@ def _learning_rate(entry: Entry) -> str:
 
 
 def _spread(entry: Entry) -> str:
-    """Write the range of the dev scores over a loss's trials, and how many gave one."""
+    """Write the range of a loss's dev scores, and their number."""
     if not entry.trials_begun:
         return cells.NONE
     lowest = min(entry.dev_scores, default=math.nan)
@@ -88,43 +81,3 @@ def _other_metrics(comparison: Comparison) -> list[Block]:
         means = [cells.average(run.scores.get(metric) for run in entry.test) for entry in tested]
         columns[metric] = cells.bold_best(means, lower=metric in LOWER_IS_BETTER)
     return [Paragraph(f"Other metrics. {RELIABILITY_NOTE}"), Table(columns)]
-
-
-def _pictures(comparison: Comparison) -> list[Block]:
-    """Draw what a task's runs have to show."""
-    metric = comparison.first.metric
-    named = {comparison.label(entry): entry for entry in comparison.entries}
-    roles = {label: entry.role for label, entry in named.items()}
-    recipe = comparison.label(comparison.recipe) if comparison.recipe else ""
-    means = {label: entry.mean for label, entry in named.items() if math.isfinite(entry.mean.value)}
-    curves = _present({label: _curve(entry) for label, entry in named.items()})
-    grades = _present({label: _grades(entry) for label, entry in named.items()})
-    histograms = {label: run.histogram for label, entry in named.items() for run in entry.test[:1] if run.histogram}
-    trials = _present({label: entry.dev_scores for label, entry in named.items()})
-    several = any(len(scores) > 1 for scores in trials.values())
-    figures = {
-        "Scores": plots.bars(means, roles, metric, UNTRAINED) if means else None,
-        "Learning curves": plots.curves(curves, recipe, metric) if curves else None,
-        "nDCG by grade": plots.grades(grades, recipe) if grades else None,
-        "Similarities of one seed": plots.histograms(histograms, recipe) if histograms else None,
-        "Robustness to tuning": plots.robustness(trials, roles, metric) if several else None,
-    }
-    place = f"{comparison.task}, {comparison.encoder}"
-    return [picture(f"{kind}, {place}", figure) for kind, figure in figures.items() if figure]
-
-
-def _present(found: Mapping[str, Content]) -> dict[str, Content]:
-    return {label: content for label, content in found.items() if content}
-
-
-def _curve(entry: Entry) -> list[tuple[float, float]]:
-    """Average the learning curves of an entry's seeds, at the steps that all have."""
-    seeds = [dict(run.curve) for run in entry.test if run.curve]
-    common = set.intersection(*map(set, seeds)) if seeds else set()
-    return [(step, float(np.mean([curve[step] for curve in seeds]))) for step in sorted(common)]
-
-
-def _grades(entry: Entry) -> dict[str, float]:
-    """Average nDCG by grade over an entry's seeds."""
-    grades = dict.fromkeys(grade for run in entry.test for grade in run.by_grade or {})
-    return {grade: cells.average((run.by_grade or {}).get(grade) for run in entry.test) for grade in grades}

@@ -1,4 +1,4 @@
-"""What was run, on what and for how long, and what failed."""
+"""What was run and for how long, and what failed."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Sequence
 from eval.report import cells
 from eval.report.blocks import Block, Heading, Listing, Paragraph
 from eval.report.comparing import Comparison
-from eval.report.reading import Run
+from eval.results import Run
 
 METHOD = (
     "Scores are means over seeds on the test split; ± and [ ] are 95 % intervals over queries and seeds: the standard"
     " error of a bootstrap of both, with Student's quantile. Differences are the recipe's score minus the other's, from"
     " the seeds and queries that both have. Verdicts are the recipe's, at 5 % after Holm's correction: in the overview"
-    " over all tasks, in a task's table over its losses. – means that nothing can be said."
+    " over all tasks, in a task's table over its losses. – means unknown."
 )
 
 
 def describe_runs(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[Block]:
-    """Tell what was run, on what and for how long."""
+    """List what was run, and for how long."""
     stages = Counter(run.stage for run in runs)
     hours = sum(sum(run.seconds.values()) for run in runs) / 3600
     started = sorted(run.started for run in runs if run.started)
@@ -30,7 +30,7 @@ def describe_runs(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> lis
         f"Versions: {_versions(runs)}",
         f"Commits: {cells.join(run.commit for run in runs)}",
         f"Hardware: {cells.join(run.hardware for run in runs)}",
-        f"Files: {cells.join(run.source.name for run in runs)}",
+        f"Files: {cells.join(run.source for run in runs)}",
         f"Started: {f'from {started[0]} to {started[-1]}' if started else cells.NONE}",
         *_exclusions(comparisons),
     ]
@@ -47,7 +47,7 @@ def _versions(runs: Sequence[Run]) -> str:
 
 
 def _exclusions(comparisons: Sequence[Comparison]) -> list[str]:
-    """Tell which test runs do not count, and which do though they are not of the best trial."""
+    """List test runs that do not count, and those that count despite a better trial."""
     entries = [(c, entry) for c in comparisons for entry in c.entries]
     points = []
     outdated = sum(entry.outdated for _, entry in entries)
@@ -60,7 +60,7 @@ def _exclusions(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def failures(runs: Iterable[Run]) -> list[Block]:
-    """List the failed runs with their errors, equal ones together."""
+    """List the failed runs with their errors, equal errors together."""
     counts = Counter(f"{run.task}, {run.encoder}, {run.loss}, {run.stage}: {run.error}" for run in runs if not run.ok)
     points = [f"{text} ({cells.number(count, 'run')})" for text, count in counts.items()]
     return [Heading(2, "Failed runs"), Listing(points)] if points else []

@@ -13,6 +13,7 @@ import mteb
 import optuna
 import pytest
 
+from eval.plans.comparison import Choice
 from tests.eval.tiny import World
 
 
@@ -37,6 +38,13 @@ def tasks_made_once() -> Iterator[None]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Tiny data sets of every kind; nothing in a test writes there."""
     return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def choice(world: World) -> Choice:
+    """Two losses of one task."""
+    known = world.records
+    return Choice([known["topics"]], ["static"], ["SupCon", "recipe"], world.folder, seeds=2, known=known)
 
 
 @pytest.fixture(autouse=True)

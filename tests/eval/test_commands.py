@@ -1,4 +1,4 @@
-"""The command line: whole comparisons on tiny data, single models, and what wrong input is told."""
+"""The command line: whole comparisons on tiny data, single models, and wrong input."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from eval import commands, compare
+from eval import commands
 from eval.__main__ import main
-from eval.results_file import read_lines
-from tests.eval.tiny import RECORDS, WORDS, InThisProcess
+from eval.results import read_results
+from eval.training import workers
+from tests.eval.tiny import RECORDS, WORDS, InThisProcess, trial
 from tests.models import word_model, word_tokenizer
 
 COMMANDS = ("tasks", "tune", "compare", "ablate", "report", "evaluate")
 
 
 @pytest.fixture
-def given(world, tmp_path):
+def local(world):
+    """Options for the tiny data."""
+    return ["--data", str(world.folder), "--records", str(world.path)]
+
+
+@pytest.fixture
+def given(local, tmp_path):
     """Options of a run on the tiny data."""
-    own = ["--data", str(world.folder), "--records", str(world.path)]
-    return [*own, "--output", str(tmp_path / "runs.jsonl"), "--jobs", "1"]
+    return [*local, "--output", str(tmp_path / "runs.jsonl"), "--jobs", "1"]
 
 
 @pytest.fixture
@@ -57,6 +63,11 @@ def saved(tmp_path_factory):
     return path
 
 
+def done(command, given):
+    """Run a command, and check that it succeeds."""
+    assert main([*command.split(), *given]) == 0
+
+
 def refused(capsys, *arguments):
     """The error of a command that ends with one line."""
     assert main([str(argument) for argument in arguments]) == 2
@@ -84,29 +95,30 @@ def evaluated(folder, *arguments, model):
 def test_a_comparison_from_tuning_to_report(given, tmp_path, capsys, monkeypatch):
     chosen = ["--tasks", "alike", "--losses", "CoSENT", "Pearson"]
     assert main(["tune", *given, *chosen, "--trials", "2"]) == 0
-    trials = read_lines(tmp_path / "runs.jsonl")
-    assert {(line["loss"], line["stage"], line["status"]) for line in trials.values()} == {
+    (trials, _) = read_results([tmp_path / "runs.jsonl"])
+    assert {(trial.loss, trial.stage, trial.status) for trial in trials} == {
         (loss, "dev", "ok") for loss in ("CoSENT", "Pearson")
     }
     assert len(trials) == 4
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", InThisProcess)  # one start of a worker is enough
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", InThisProcess)  # one start of a worker is enough
     assert main(["compare", *given, *chosen, "--seeds", "2"]) == 0
-    lines = [line for line in read_lines(tmp_path / "runs.jsonl").values() if line["stage"] == "test"]
-    assert sorted((line["loss"], line["seed"], line["status"]) for line in lines) == [
+    lines = [line for line in read_results([tmp_path / "runs.jsonl"])[0] if line.stage == "test"]
+    assert sorted((line.loss, line.seed, line.status) for line in lines) == [
         (loss, seed, "ok")
         for loss, seed in (("CoSENT", 0), ("CoSENT", 1), ("Pearson", 0), ("Pearson", 1), ("before", 0))
     ]
     for line in lines:
         best = max(
-            (trial for trial in trials.values() if trial["loss"] == line["loss"]),
-            key=lambda trial: trial["scores"]["spearman"],
-            default={"setting": {}, "learning_rate": 0.0},
+            (trial for trial in trials if trial.loss == line.loss),
+            key=lambda trial: trial.scores["spearman"],
+            default=line,
         )
-        assert (line["setting"], line["learning_rate"]) == (best["setting"], best["learning_rate"])
+        assert (line.setting, line.learning_rate) == (best.setting, best.learning_rate)
+        assert line.loss != "before" or (line.setting, line.learning_rate) == ({}, 0.0)
     assert main(["report", str(tmp_path / "runs.jsonl"), "--output", str(tmp_path / "report")]) == 0
     text = (tmp_path / "report" / "report.md").read_text("utf-8")
     for line in lines:
-        assert line["loss"] == "before" or line["loss"] in text
+        assert line.loss == "before" or line.loss in text
     assert (tmp_path / "report" / "report.html").exists()
     before = (tmp_path / "runs.jsonl").read_bytes()
     capsys.readouterr()
@@ -124,42 +136,20 @@ def test_a_plan_is_of_what_was_asked_for(given, planned):
             [
                 "compare",
                 *given,
-                "--tasks",
-                "topics",
-                "alike",
-                "--losses",
-                "recipe",
-                "CoSENT",
-                "--untuned",
-                "--seeds",
-                "1",
+                *["--tasks", "topics", "alike", "--losses", "recipe", "CoSENT", "--untuned", "--seeds", "1"],
             ]
         )
         == 0
     )
-    assert [(spec.record.name, spec.loss) for spec in planned] == [
-        ("topics", "before"),
-        ("alike", "before"),
-        ("topics", "recipe"),
-        ("alike", "recipe"),
-        ("alike", "CoSENT"),
-    ]
+    found = [f"{spec.record.name} {spec.loss}" for spec in planned]
+    assert found == ["topics before", "alike before", "topics recipe", "alike recipe", "alike CoSENT"]
     del planned[:]
     assert (
         main(
             [
                 "tune",
                 *given,
-                "--tasks",
-                "alike",
-                "--losses",
-                "CoSENT",
-                "--steps",
-                "7",
-                "--batch-size",
-                "4",
-                "--limit",
-                "9",
+                *["--tasks", "alike", "--losses", "CoSENT", "--steps", "7", "--batch-size", "4", "--limit", "9"],
             ]
         )
         == 0
@@ -174,15 +164,7 @@ def test_a_budget_is_that_of_the_record_that_is_trained_on(given, planned):
             [
                 "compare",
                 *given,
-                "--tasks",
-                "judged",
-                "--losses",
-                "MNRL",
-                "--untuned",
-                "--steps",
-                "7",
-                "--batch-size",
-                "4",
+                *["--tasks", "judged", "--losses", "MNRL", "--untuned", "--steps", "7", "--batch-size", "4"],
             ]
         )
         == 0
@@ -219,10 +201,9 @@ def test_tasks_are_listed_with_their_losses(world, capsys, monkeypatch):
 # Single models.
 
 
-def test_a_model_is_scored_on_every_kind_of_task(world, saved, tmp_path, capsys):
+def test_a_model_is_scored_on_every_kind_of_task(local, saved, tmp_path, capsys):
     names = [name for name in RECORDS if name not in ("lines", "pictures", "marks")]
-    given = ["--data", world.folder, "--records", world.path, "--tasks", *names]
-    found = evaluated(tmp_path, *given, model=saved)
+    found = evaluated(tmp_path, *local, "--tasks", *names, model=saved)
     standard = {"topics.Classification", "topics.Clustering", "tree.Classification", "tree.Clustering"}
     standard |= {"sets.MultilabelClassification", "number.Regression"}
     assert {task for _, task in found} == {*names, *standard}
@@ -233,31 +214,27 @@ def test_a_model_is_scored_on_every_kind_of_task(world, saved, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("task", ["search", "judged"])
-def test_a_search_through_faiss_finds_the_same(world, saved, tmp_path, task):
-    given = ["--data", world.folder, "--records", world.path, "--tasks", task]
-    plain = evaluated(tmp_path / "plain", *given, model=saved)
-    faiss = evaluated(tmp_path / "faiss", *given, "--faiss", model=saved)
+def test_a_search_through_faiss_finds_the_same(local, saved, tmp_path, task):
+    plain = evaluated(tmp_path / "plain", *local, "--tasks", task, model=saved)
+    faiss = evaluated(tmp_path / "faiss", *local, "--tasks", task, "--faiss", model=saved)
     assert plain == {("local__small", task): pytest.approx(faiss["local__small-faiss", task], abs=1e-5)}
 
 
-def test_an_encoder_is_made_from_a_records_texts(world, tmp_path):
-    given = ["--data", world.folder, "--records", world.path, "--tasks"]
-    found = evaluated(tmp_path, *given, "alike", model="static")
-    assert list(found) == [("local__static", "alike")]
+def test_an_encoder_is_made_from_a_records_texts(local, tmp_path):
+    assert list(evaluated(tmp_path, *local, "--tasks", "alike", model="static")) == [("local__static", "alike")]
 
 
-def test_a_model_has_the_name_it_is_given(world, saved, tmp_path):
-    given = ["--data", world.folder, "--records", world.path, "--tasks", "alike", "--name", "mine/best"]
-    assert list(evaluated(tmp_path, *given, model=saved)) == [("mine__best", "alike")]
+def test_a_model_has_the_name_it_is_given(local, saved, tmp_path):
+    found = evaluated(tmp_path, *local, "--tasks", "alike", "--name", "mine/best", model=saved)
+    assert list(found) == [("mine__best", "alike")]
 
 
 @pytest.mark.parametrize("first", [["--limit", "6"], ["--split", "dev"]])
-def test_a_score_is_of_the_data_that_were_asked_for(world, saved, tmp_path, first):
-    given = ["--data", world.folder, "--records", world.path, "--tasks", "tree"]
-    expected = evaluated(tmp_path / "fresh", *given, model=saved)
-    assert main(["evaluate", str(saved), "--output", str(tmp_path / "used"), *map(str, given), *first]) == 0
+def test_a_score_is_of_the_data_that_were_asked_for(local, saved, tmp_path, first):
+    expected = evaluated(tmp_path / "fresh", *local, "--tasks", "tree", model=saved)
+    command = ["evaluate", str(saved), "--output", str(tmp_path / "used"), *local, "--tasks", "tree"]
+    assert main([*command, *first]) == main(command) == 0
     found = {}
-    assert main(["evaluate", str(saved), "--output", str(tmp_path / "used"), *map(str, given)]) == 0
     for path in (tmp_path / "used").glob("results/*/*/*.json"):
         content = json.loads(path.read_text("utf-8"))
         if "scores" in content:
@@ -286,13 +263,12 @@ def test_two_models_of_one_name_and_weights_never_share_a_score(world, tmp_path,
 
 
 @pytest.mark.parametrize("task", ["lines", "judged"])
-def test_records_without_a_training_or_test_part_end_with_a_score_or_one_line(world, saved, tmp_path, task):
-    given = ["--data", str(world.folder), "--records", str(world.path), "--output", str(tmp_path), "--tasks", task]
+def test_records_without_a_training_or_test_part_end_with_a_score_or_one_line(local, saved, tmp_path, task):
     for model in (str(saved), "static"):
-        assert main(["evaluate", model, *given]) in (0, 2)
+        assert main(["evaluate", model, *local, "--output", str(tmp_path), "--tasks", task]) in (0, 2)
 
 
-# What wrong input is told.
+# Wrong input.
 
 
 @pytest.mark.parametrize("command", ["tune", "compare"])
@@ -321,8 +297,8 @@ def test_losses_must_be_tuned_first(given, planned, capsys):
     assert "not tuned yet: CoSENT on alike" in error
 
 
-def test_a_model_or_task_that_is_unknown_has_close_names(world, saved, capsys, tmp_path):
-    own = ["--data", world.folder, "--records", world.path, "--output", tmp_path]
+def test_a_model_or_task_that_is_unknown_has_close_names(local, saved, capsys, tmp_path):
+    own = [*local, "--output", tmp_path]
     assert "did you mean static" in refused(capsys, "evaluate", "statc", *own, "--tasks", "alike")
     error = refused(capsys, "evaluate", saved, *own, "--tasks", "NFCorpuss")
     assert "did you mean" in error
@@ -330,8 +306,8 @@ def test_a_model_or_task_that_is_unknown_has_close_names(world, saved, capsys, t
     assert "made from a record's texts" in refused(capsys, "evaluate", "static", *own, "--tasks", "STS12")
 
 
-def test_a_model_that_is_nowhere_ends_with_one_line(world, capsys, tmp_path):
-    own = ["--data", world.folder, "--records", world.path, "--output", tmp_path, "--tasks", "alike"]
+def test_a_model_that_is_nowhere_ends_with_one_line(local, capsys, tmp_path):
+    own = [*local, "--output", tmp_path, "--tasks", "alike"]
     assert "no/such-model" in refused(capsys, "evaluate", "no/such-model", *own)
 
 
@@ -346,20 +322,19 @@ def misnamed(world, tmp_path):
 
 def test_an_unknown_column_has_close_names(world, saved, misnamed, tmp_path, capsys):
     own = ["--records", misnamed, "--data", world.folder, "--output", tmp_path / "out", "--tasks", "mine"]
-    assert "column of mine, file alike/{split}.parquet: 'on'; did you mean one" in refused(
-        capsys, "evaluate", saved, *own
-    )
+    error = refused(capsys, "evaluate", saved, *own)
+    assert "column of mine, file alike/{split}.parquet: 'on'; did you mean one" in error
 
 
 @pytest.mark.parametrize("command", [["tune"], ["compare", "--untuned"]])
-def test_an_unknown_column_is_told_before_anything_runs(world, misnamed, planned, tmp_path, capsys, command):
+def test_an_unknown_column_is_reported_before_anything_runs(world, misnamed, planned, tmp_path, capsys, command):
     own = ["--records", misnamed, "--data", world.folder, "--output", tmp_path / "runs.jsonl", "--tasks", "mine"]
     assert "'on'; did you mean one" in refused(capsys, *command, *own)
     assert not planned
 
 
 @pytest.mark.parametrize("command", [["tune"], ["compare", "--untuned"]])
-def test_missing_data_are_told_before_anything_runs(world, planned, tmp_path, capsys, command):
+def test_missing_data_are_reported_before_anything_runs(world, planned, tmp_path, capsys, command):
     own = ["--records", world.path, "--output", tmp_path / "runs.jsonl", "--tasks", "alike"]
     assert "--data FOLDER" in refused(capsys, *command, *own)
     assert not planned
@@ -373,8 +348,8 @@ def test_missing_data_are_told_before_anything_runs(world, planned, tmp_path, ca
 )
 @pytest.mark.parametrize("number", ["0", "-3"])
 def test_numbers_must_be_positive(given, monkeypatch, capsys, command, option, number):
-    monkeypatch.setattr("eval.compare.Executor.run_all", lambda self, specs: None)
-    monkeypatch.setattr("eval.compare.Executor.tune_all", lambda self, tunings: None)
+    monkeypatch.setattr("eval.training.workers.Executor.run_all", lambda self, specs: None)
+    monkeypatch.setattr("eval.training.workers.Executor.tune_all", lambda self, tunings: None)
     untuned = ["--untuned"] if command == "compare" else []
     try:
         code = main([command, *given, "--tasks", "alike", "--losses", "CoSENT", *untuned, option, number])
@@ -384,9 +359,9 @@ def test_numbers_must_be_positive(given, monkeypatch, capsys, command, option, n
     assert number in capsys.readouterr().err
 
 
-def test_lines_of_other_versions_are_refused(given, planned, tmp_path, capsys):
-    line = {"key": "a", "status": "ok", "stage": "dev", "versions": {"torch": "0.4"}}
-    (tmp_path / "runs.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+def test_lines_of_other_versions_are_refused(given, planned, tmp_path, capsys, choice):
+    there = trial(choice, "SupCon", 0.5, versions={"torch": "0.4"})
+    (tmp_path / "runs.jsonl").write_text(there.line, encoding="utf-8")
     error = refused(capsys, "tune", *given, "--tasks", "alike")
     assert "torch 0.4 there" in error
     assert "--mixed" in error

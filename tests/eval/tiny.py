@@ -1,4 +1,4 @@
-"""A folder of tiny data sets, one of every kind, and their records; made anew in every test run."""
+"""Tiny data sets of every kind with their records, made in every test run, and what runs on them would leave."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import torch
 import yaml
 from datasets import Dataset
 from PIL import Image
+from rich.console import Console
 
-from eval.data import Data, load_records
-from eval.runs import Spec
+from eval.plans.losses import contenders
+from eval.results import Run, Spec
+from eval.tasks.data import Data
+from eval.tasks.records import load_records
 
 TOPICS = {
     "food": {"fruit": ("apple", "pear", "plum"), "bread": ("rye", "loaf", "bun")},
@@ -28,105 +31,53 @@ LEAVES = [(topic, kind) for topic, kinds in TOPICS.items() for kind in kinds]
 WORDS = [word for kinds in TOPICS.values() for words in kinds.values() for word in words]
 SIZES = {"train": 24, "dev": 12, "test": 13}
 
-RECORDS = {
-    "alike": {
-        "kind": "pairs",
-        "files": "alike/{split}.parquet",
-        "columns": {"first": "one", "second": "two", "score": "score"},
-        "relevant_from": 3,
-        "metrics": ["spearman"],
-    },
-    "search": {
-        "kind": "retrieval",
-        "files": {
-            "corpus": "search/corpus.jsonl",
-            "queries": "search/queries_{split}.jsonl",
-            "qrels": "search/qrels_{split}.jsonl",
-        },
-        "columns": {
-            "query_id": "qid",
-            "query": "query",
-            "document_id": "did",
-            "document": ["title", "text"],
-            "grade": "grade",
-        },
-        "level": 2,
-        "documents": 3,
-        "metrics": ["ndcg_at_10", "mrr_at_10"],
-    },
-    "judged": {
-        "kind": "retrieval",
-        "files": {
-            "corpus": "search/corpus.jsonl",
-            "queries": "search/papers_{split}.jsonl",
-            "qrels": "search/qrels_{split}.jsonl",
-        },
-        "columns": {
-            "query_id": "qid",
-            "paper_id": "paper",
-            "document_id": "did",
-            "document": ["title", "text"],
-            "grade": "grade",
-        },
-        "rerank": True,
-        "trained_on": "search",
-        "metrics": ["ndcg_at_10"],
-    },
-    "topics": {
-        "kind": "samples",
-        "files": "topics/{split}.csv",
-        "columns": {"input": "text", "labels": ["kind"]},
-        "labels": "classes",
-        "drop": {"topic": "none"},
-        "metrics": ["map", "accuracy"],
-    },
-    "tree": {
-        "kind": "samples",
-        "files": "topics/{split}.csv",
-        "columns": {"input": "text", "labels": ["topic", "kind"]},
-        "labels": "classes",
-        "drop": {"topic": "none"},
-        "metrics": ["map", "ndcg_at_100"],
-    },
-    "sets": {
-        "kind": "samples",
-        "files": "sets/{split}.jsonl",
-        "columns": {"input": ["title", "text"], "labels": ["kinds", "topic"]},
-        "labels": "sets",
-        "metrics": ["ndcg_at_10", "lrap"],
-    },
-    "number": {
-        "kind": "samples",
-        "files": "numbers/{split}.parquet",
-        "columns": {"input": "text", "labels": ["x"]},
-        "labels": "numbers",
-        "metrics": ["ndcg_at_10", "probe_spearman"],
-    },
-    "pictures": {
-        "kind": "samples",
-        "files": "pictures/{split}.parquet",
-        "columns": {"input": "image", "caption": "caption", "labels": ["colour", "shade"]},
-        "modality": "image",
-        "labels": "classes",
-        "metrics": ["ndcg_at_10"],
-    },
-    "marks": {
-        "kind": "samples",
-        "files": "pictures/{split}.parquet",
-        "columns": {"input": "image", "labels": ["colour", "shade"]},
-        "modality": "image",
-        "labels": "classes",
-        "metrics": ["map", "accuracy"],
-    },
-    "lines": {
-        "kind": "texts",
-        "files": {"train": "topics/train.csv"},
-        "columns": {"input": "text"},
-        "scored_on": "alike",
-        "metrics": ["spearman"],
-    },
-}
+RECORDS = yaml.safe_load("""
+alike:
+  {kind: pairs, files: "alike/{split}.parquet", columns: {first: one, second: two, score: score}, relevant_from: 3,
+   metrics: [spearman]}
+search:
+  {kind: retrieval, level: 2, documents: 3, metrics: [ndcg_at_10, mrr_at_10],
+   files: {corpus: search/corpus.jsonl, queries: "search/queries_{split}.jsonl", qrels: "search/qrels_{split}.jsonl"},
+   columns: {query_id: qid, query: query, document_id: did, document: [title, text], grade: grade}}
+judged:
+  {kind: retrieval, rerank: true, trained_on: search, metrics: [ndcg_at_10],
+   files: {corpus: search/corpus.jsonl, queries: "search/papers_{split}.jsonl", qrels: "search/qrels_{split}.jsonl"},
+   columns: {query_id: qid, paper_id: paper, document_id: did, document: [title, text], grade: grade}}
+topics:
+  {kind: samples, labels: classes, files: "topics/{split}.csv", columns: {input: text, labels: [kind]},
+   drop: {topic: none}, metrics: [map, accuracy]}
+tree:
+  {kind: samples, labels: classes, files: "topics/{split}.csv", columns: {input: text, labels: [topic, kind]},
+   drop: {topic: none}, metrics: [map, ndcg_at_100]}
+sets:
+  {kind: samples, labels: sets, files: "sets/{split}.jsonl", columns: {input: [title, text], labels: [kinds, topic]},
+   metrics: [ndcg_at_10, lrap]}
+number:
+  {kind: samples, labels: numbers, files: "numbers/{split}.parquet", columns: {input: text, labels: [x]},
+   metrics: [ndcg_at_10, probe_spearman]}
+pictures:
+  {kind: samples, labels: classes, modality: image, files: "pictures/{split}.parquet",
+   columns: {input: image, caption: caption, labels: [colour, shade]}, metrics: [ndcg_at_10]}
+marks:
+  {kind: samples, labels: classes, modality: image, files: "pictures/{split}.parquet",
+   columns: {input: image, labels: [colour, shade]}, metrics: [map, accuracy]}
+lines:
+  {kind: texts, files: {train: topics/train.csv}, columns: {input: text}, scored_on: alike, metrics: [spearman]}
+""")
 """In the form of ``datasets.yaml``; the budget is added when they are written."""
+
+TRAINED = [name for name in RECORDS if name != "judged"]
+STATIC = [name for name in TRAINED if name not in ("pictures", "marks")]
+VERSIONS = {"torch": "2.0", "mteb": "2.26"}
+QUIET = Console(quiet=True)
+PAIRS = {"kind": "pairs", "files": "{split}.jsonl", "columns": {"first": "a", "second": "b", "score": "s"}}
+"""A record of pairs, but for its metrics."""
+
+
+def save_record(path, name="mine", **content):
+    """Write one record to a YAML file."""
+    path.write_text(yaml.safe_dump({name: content}), encoding="utf-8")
+    return path
 
 
 def phrase(draw, leaf, length=3):
@@ -306,3 +257,42 @@ class Fixed(torch.nn.Module):
 
     def save(self, *args, **kwargs):
         """Nothing to save."""
+
+
+def line(spec, score, status="ok", **given):
+    """The run that a spec would leave."""
+    found = {"scores": {spec.record.main: score}} if status == "ok" else {"scores": {}, "error": "ValueError: no"}
+    found |= {"status": status, "versions": VERSIONS, "seconds": {"train": 2.0, "evaluate": 1.0}}
+    return Run.of(spec, **(found | given))
+
+
+def trial(choice, loss, score, place=0, rate=0.05, stage="dev", **given):
+    """The run of one trial."""
+    setting = contenders(choice.records[0])[loss].settings[place]
+    spec = choice.spec(choice.records[0], "static", loss, stage, setting=setting, learning_rate=rate)
+    return line(spec, score, **given)
+
+
+def trained(specs):
+    """The runs that train."""
+    return [spec for spec in specs if spec.loss in contenders(spec.trained)]
+
+
+def first_setting(record, loss):
+    """The first setting of a loss."""
+    return contenders(record)[loss].settings[0]
+
+
+def weights(model):
+    """A copy of a model's weights."""
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def path_relevance(a, b):
+    """How many levels two paths share, from the coarsest on."""
+    shared = 0
+    for x, y in zip(a, b, strict=True):
+        if x != y:
+            break
+        shared += 1
+    return float(shared)

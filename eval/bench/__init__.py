@@ -1,0 +1,1 @@
+"""Benchmarks of the losses alone: time and memory."""

@@ -1,0 +1,1 @@
+"""What is scored: data sets as records, and records as tasks of mteb."""

@@ -1,0 +1,1 @@
+"""Training and scoring one encoder, and many of them in worker processes."""
