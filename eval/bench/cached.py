@@ -28,8 +28,8 @@ TOKENS = 16
 """Tokens per text, including the two special ones."""
 
 LOSSES = {
-    "ANDCGLoss": lambda model: ANDCGLoss(model, Classes()),
-    "CachedANDCGLoss": lambda model: CachedANDCGLoss(model, Classes(), mini_batch_size=MINI_BATCH),
+    "ANDCGLoss": lambda model: ANDCGLoss(model, relevance=Classes()),
+    "CachedANDCGLoss": lambda model: CachedANDCGLoss(model, relevance=Classes(), mini_batch_size=MINI_BATCH),
     "CachedMNRL": lambda model: CachedMultipleNegativesRankingLoss(model, mini_batch_size=MINI_BATCH),
 }
 

@@ -53,7 +53,7 @@ def time_objective(objective: Objective, batch: int, device: str, repeats: int, 
     columns, labels = make_batch(batch, device)
 
     def ours(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
-        loss = RankingLoss(nn.Identity(), objective, grades)
+        loss = RankingLoss(nn.Identity(), objective=objective, relevance=grades)
         value = loss.compute_loss_from_embeddings(embeddings[:1] if square else embeddings, labels)
         assert isinstance(value, Tensor)
         return value

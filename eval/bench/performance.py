@@ -39,7 +39,7 @@ Result = dict[str, Any]
 
 def ours(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
     """Compute st_rankloss's A-NDCG."""
-    loss = ANDCGLoss(nn.Identity(), Classes(), temperature=temperature)
+    loss = ANDCGLoss(nn.Identity(), relevance=Classes(), temperature=temperature)
     return loss.compute_loss_from_embeddings(embeddings, labels)  # type: ignore[return-value]
 
 

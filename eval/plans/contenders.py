@@ -110,7 +110,7 @@ def family(
     def make(model: SentenceTransformer, problem: Problem, **setting: Any) -> nn.Module:
         objective = OverPairs(kind(**setting)) if over_pairs else kind(**setting)
         relevance = problem.binary if binary else problem.relevance
-        return RankingLoss(model, objective, relevance, symmetric=problem.record.has_captions)
+        return RankingLoss(model, objective=objective, relevance=relevance, symmetric=problem.record.has_captions)
 
     return Contender(name, "family", make, settings or ({},))
 
