@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ def _save_bert(
     )
     architecture(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def older(package, *version):
+    """Whether a package is older than a version: what a test asks of it may come later."""
+    return tuple(map(int, metadata.version(package).split("+")[0].split(".")[: len(version)])) < version
 
 
 def watched(loss):

@@ -29,7 +29,7 @@ from st_rankloss import (
 from st_rankloss._host import EMBEDDERS, check_encoder, inner_loss
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
 from tests.distributed.trainings import cases
-from tests.models import Passing, tiny_bert, tiny_splade, watched, without_one_vector, word_model
+from tests.models import Passing, older, tiny_bert, tiny_splade, watched, without_one_vector, word_model
 
 WORDS = [f"w{i}" for i in range(40)]
 LISTS = Dataset.from_dict(cases()["lists"][0])
@@ -72,6 +72,7 @@ both = pytest.mark.parametrize(
 
 
 @both
+@pytest.mark.skipif(older("transformers", 5, 20), reason="transformers loads adapters wrongly before")
 def test_lora_trains_its_adapter_alone_and_survives_saving(make, tmp_path):
     model = tiny_bert(tmp_path / "bert", WORDS)
     model.add_adapter(LoraConfig(task_type="FEATURE_EXTRACTION", r=4, target_modules=["query", "value"]))

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-import sentence_transformers
 import torch
 from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -24,7 +23,7 @@ from transformers import set_seed
 
 from st_rankloss import ANDCGLoss, RankingCollator, RankingTrainer
 from st_rankloss._host import LOSSES_OF_PAIRS
-from tests.models import tiny_bert
+from tests.models import older, tiny_bert
 
 WORDS = [f"w{i}" for i in range(30)]
 ROWS, BATCH, STEPS, DIM = 12, 6, 2, 32
@@ -161,7 +160,7 @@ LATER = {"SoftmaxLoss, pair, probabilities", "torch, MSELoss, text, vector"}
 
 
 def skip_what_the_host_reads_later(case):
-    if case in LATER and tuple(map(int, sentence_transformers.__version__.split(".")[:2])) < (6, 2):
+    if case in LATER and older("sentence-transformers", 6, 2):
         pytest.skip("sentence-transformers reads this from 6.2")
 
 

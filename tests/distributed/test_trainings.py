@@ -6,11 +6,16 @@ import pytest
 import torch
 
 from tests.distributed.trainings import SAMPLERS, STREAMED, all_runs
+from tests.models import older
 
 EXACT = 1e-5
 """Largest deviation of a parameter after five steps of rate 1: what the order of float32 sums may leave."""
 
 RUNS = all_runs()
+
+in_shards = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"), reason="this PyTorch runs FSDP2 on accelerators alone"
+)
 
 
 def deviation_of(in_processes, alone, name, reference=None):
@@ -35,11 +40,13 @@ def test_without_gathering_it_is_other_training(in_processes, alone, loss):
     assert deviation_of(in_processes, alone, f"apart/{loss}") > 1e-3
 
 
+@in_shards
 @pytest.mark.parametrize("name", [n for n in RUNS if n.endswith(("/fsdp", "/fsdp_cached")) and n[:5] != "apart"])
 def test_every_relevance_trains_alike_in_shards(in_processes, alone, name):
     assert deviation_of(in_processes, alone, name, name.replace("_cached", "").replace("fsdp", "plain")) < EXACT
 
 
+@in_shards
 def test_shards_without_gathering_train_as_whole_models_do(in_processes):
     assert (in_processes("apart/fsdp")[0] - in_processes("apart/plain")[0]).abs().max() < EXACT
 
@@ -51,10 +58,12 @@ def test_options_of_the_trainer_change_nothing(in_processes, alone, name):
     assert deviation_of(in_processes, alone, name) < EXACT
 
 
+@in_shards
 def test_shards_accumulate_gradients(in_processes, alone):
     assert deviation_of(in_processes, alone, "fsdp_accumulation", "accumulation") < EXACT
 
 
+@in_shards
 def test_a_model_in_shards_is_saved_whole_after_training(in_processes):
     main, other = in_processes("fsdp_saved")
     assert torch.equal(main["parameters"], main["sharded"])
@@ -94,17 +103,21 @@ def test_streaming_trains_as_reading_the_same_rows_from_memory(in_processes, alo
 @pytest.mark.parametrize("epoch", [0, 1])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_resuming_in_mid_epoch_changes_nothing(in_processes, alone, sampler, epoch):
+    if sampler == "no_duplicates" and older("sentence-transformers", 6, 2):
+        pytest.skip("the host's sampler counts a batch too many before 6.2")
     name = f"resumed/{sampler}/{epoch}"
     for found in (alone(name), *in_processes(name)):
         assert torch.equal(found["straight"], found["resumed"])
 
 
-@pytest.mark.parametrize("name", ["evaluated/lists", "evaluated/classes", "fsdp_evaluated"])
+@pytest.mark.parametrize(
+    "name", ["evaluated/lists", "evaluated/classes", pytest.param("fsdp_evaluated", marks=in_shards)]
+)
 def test_evaluation_during_training_finds_the_same_in_all_processes(in_processes, alone, name):
     reference = alone(name.replace("fsdp_evaluated", "evaluated/lists"))
     untouched = alone(name.replace("fsdp_evaluated", "evaluated/lists").replace("evaluated/", "") + "/plain")
     assert torch.equal(reference["parameters"], untouched)
-    assert len(reference["evaluations"]) == 3
+    assert len(reference["evaluations"]) >= 2  # the last step counts or not, by the version of transformers
     for found in in_processes(name):
         assert (found["parameters"] - reference["parameters"]).abs().max() < EXACT
         assert found["evaluations"] == [pytest.approx(entry, abs=1e-4) for entry in reference["evaluations"]]
