@@ -65,7 +65,8 @@ def plackett_luce(
         tensor(0.0672)
 
     Source: Xia et al. (2008), ListMLE; Lan et al. (2014), position-aware ListMLE, with different weights; PLD,
-    "Plackett-Luce distillation" (2025), for confidence weights. Non-competing ties and the mean are ours. Time O(D log D), memory O(D).
+    "Plackett-Luce distillation" (2025), for confidence weights. Non-competing ties and the mean are ours. Time
+    O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
     below = logsumexp_below(logits, relevance, judged, ties=False)
