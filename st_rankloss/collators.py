@@ -1,4 +1,4 @@
-"""Labels of any kind into label tensors, and ragged lists of documents into one column."""
+"""Collators for labels of any kind and ragged lists of documents."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _LOOKS_LIKE_IDS = re.compile(r"(.*[_-])?(id|ids|idx|uid|uuid|guid)|[qdp]ids?|(do
 
 
 class Reader(NamedTuple):
-    """What reads a dataset's batches."""
+    """The loss that reads a dataset's batches."""
 
     relevance: Relevance | None
-    """The relevance of one of our losses; None where the loss chooses it."""
+    """The relevance of one of our losses; None if the loss chooses it."""
     host: bool = False
-    """Whether it is a loss of sentence-transformers, which gets what its own collator makes."""
+    """Whether it is a loss of sentence-transformers, which gets the output of the original collator."""
     class_ids: bool = False
     """Whether the dataset's features declare lists of integers as lists of classes."""
 
@@ -39,35 +39,34 @@ class Reader(NamedTuple):
 class RankingCollator(SentenceTransformerDataCollator):
     """The collator of sentence-transformers, which also reads graded labels and lists of documents.
 
-    Beside everything that its parent takes, a dataset may have
+    In addition to everything that the parent accepts, a dataset may have
 
-    - a column of lists of documents, of any lengths: (query, [documents]) + [grades], as
-      ``mine_hard_negatives(output_format="labeled-list")`` makes them;
+    - a column of lists of documents of any length: (query, [documents]) + [grades], as from
+      ``mine_hard_negatives(output_format="labeled-list")``;
     - string classes, sets of strings or class ids (multi-label), paths of strings (coarse to fine), lists of numbers;
     - rows without a label (None, NaN, an empty string; -1 as a class), which are unjudged;
-    - ids beside each input column, named like it with ``_id`` or ``_ids`` at the end (``query`` and
-      ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and no model sees.
+    - ids for each input column, named after it plus ``_id`` or ``_ids`` (``query`` and
+      ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and models never see.
 
-    `RankingTrainer` makes the collator, or takes one, and tells it which loss reads each dataset: labels are then read
-    as that loss's relevance needs them and checked before they leave the CPU, and a loss of sentence-transformers gets
-    what it gets from its own collator (of a list of documents the best one, the first of equals). Without
-    `RankingTrainer`, ``label_kind`` says what labels are.
+    `RankingTrainer` makes or configures the collator, which then reads labels for the relevance of each dataset's loss
+    and checks them before they leave the CPU. A loss of sentence-transformers gets the output of its own collator (the
+    best document of each list, the first if tied). Without `RankingTrainer`, set ``label_kind``.
 
     Losses get ``label`` and its ``kind``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name;
-    numbers that nobody has declared, one per row, stay the tensor that other losses read.
+    undeclared numbers, one per row, stay the plain tensor that other losses read.
 
     Args:
-        label_kind: What the label column holds, see `st_rankloss.labels`: ``"class"``, ``"multi_label"``, ``"path"``,
-            ``"grades"``, ``"numbers"``, or ``"auto"``: what the loss's relevance reads; where that is unknown, strings
-            are classes, lists of strings label sets, lists of numbers grades in rows with a list of
-            documents, anything else numbers as they are.
-        label_names: All label names of a multi-label set, in the order of the multi-hot columns; None takes
-            those of each batch. `MultiLabel` with ``idf`` needs them.
-        readers: What reads the batches of each dataset, by its name, or under None; `RankingTrainer` sets it.
+        label_kind: The kind of the label column, see `st_rankloss.labels`: ``"class"``, ``"multi_label"``, ``"path"``,
+            ``"grades"``, ``"numbers"``, or ``"auto"``: the kind that the loss's relevance reads; if unknown, strings
+            are classes, lists of strings are label sets, lists of numbers in rows with a list of documents are grades,
+            and anything else is kept as numbers.
+        label_names: All label names of a multi-label set, in the order of the multi-hot columns; None uses those of
+            each batch. Required for `MultiLabel` with ``idf``.
+        readers: The reader of each dataset's batches, by dataset name or None; set by `RankingTrainer`.
 
     Raises:
-        ValueError: If ``label_kind`` is unknown. On a batch: if labels, ids or inputs cannot be understood; the error
-            names the column, the row, the rule and the remedy.
+        ValueError: If ``label_kind`` is unknown. On a batch: if labels, ids or inputs are invalid; the error names the
+            column, the row, the rule and the remedy.
     """
 
     label_kind: str = "auto"
@@ -78,13 +77,13 @@ class RankingCollator(SentenceTransformerDataCollator):
         check_choice(self.label_kind, ("auto", *LABEL_KINDS), "label_kind")
 
     def __call__(self, features: list[Row]) -> dict[str, Any]:
-        """Turn dataset rows into the trainer's batch.
+        """Turn dataset rows into a batch.
 
         Args:
             features: The rows.
 
         Returns:
-            Features of each input column under its name, and ``label``: tensors by name, or nothing.
+            Features of each input column under its name, and ``label``, tensors by name, if there are any.
         """
         if not features:
             return {}
@@ -122,26 +121,27 @@ class RankingCollator(SentenceTransformerDataCollator):
                 sizes[-1] = int(described["list_sizes"].sum())
             check_labels(reader, described, sizes)
         if described.keys() == {"label"} and described["label"].dim() == 1:
-            batch["label"] = described["label"]  # as the losses of sentence-transformers read it
+            batch["label"] = described["label"]  # the format of sentence-transformers losses
         elif described:
             batch["label"] = described
         return batch
 
     def _describe_rows(self, count: int) -> dict[str, Tensor]:
-        """Return what else a loss must know of ``count`` rows, by name; see `ViewsCollator`."""
+        """Return extra tensors that a loss needs for ``count`` rows, by name; see `ViewsCollator`."""
         return {}
 
     def _pop_labels(self, rows: list[Row]) -> tuple[str, list[Any] | None]:
-        """Take the label column out of the rows: its name and values."""
+        """Remove the label column from the rows, and return its name and values."""
         names = [name for name in self.valid_label_columns if name in rows[0]]
         if len(names) > 1:
             raise ValueError(
-                f"a dataset must have one label column, got {names}: remove one of them with dataset.remove_columns."
+                f"a dataset must have one label column, got {names}: keep one and "
+                "drop the rest with dataset.remove_columns."
             )
         return (names[0], [row.pop(names[0]) for row in rows]) if names else ("label", None)
 
     def _host_batch(self, rows: list[Row], column: str, labels: list[Any] | None) -> dict[str, Any]:
-        """Return what the collator of sentence-transformers makes; of each list of documents, the best one."""
+        """Return the batch of the sentence-transformers collator, with the best document of each list."""
         lists = _list_columns(rows)
         for name in lists:
             for place, row in enumerate(rows):
@@ -162,12 +162,12 @@ class RankingCollator(SentenceTransformerDataCollator):
         return batch
 
     def _check_inputs(self, rows: list[Row]) -> None:
-        """Raise ValueError for an input that no model embeds, or that would be embedded by mistake."""
+        """Raise ValueError for an input that cannot be embedded, or would be embedded by mistake."""
         for name in _input_columns(rows[0]):
             if _LOOKS_LIKE_IDS.fullmatch(name):
                 raise ValueError(
-                    f"column {name!r} looks like ids, but would be embedded as an input: name it like the input column "
-                    "that it belongs to, with '_id' at the end, or remove it with dataset.remove_columns."
+                    f"column {name!r} looks like ids, but would be embedded as an input: name it after its "
+                    "input column plus '_id', or remove it with dataset.remove_columns."
                 )
             check_inputs(((place, row[name]) for place, row in enumerate(rows)), name, "row")
 
@@ -186,10 +186,10 @@ class RankingCollator(SentenceTransformerDataCollator):
 
 
 def check_labels(reader: Reader, described: Mapping[str, Any], sizes: Sequence[int]) -> None:
-    """Raise ValueError unless a batch's labels are what its relevance reads: here, where they are still on the CPU.
+    """Raise ValueError unless the relevance can read a batch's labels, while they are still on the CPU.
 
     Args:
-        reader: What reads the batch.
+        reader: The reader of the batch.
         described: The labels by name.
         sizes: Number of rows of each input column.
     """
@@ -198,7 +198,7 @@ def check_labels(reader: Reader, described: Mapping[str, Any], sizes: Sequence[i
 
 
 def _same_columns(features: list[Row]) -> list[Row]:
-    """Copy rows; raise ValueError for one that lacks a column."""
+    """Copy rows; raise ValueError if one lacks a column."""
     names = features[0].keys()
     for place, row in enumerate(features):
         if row.keys() != names:
@@ -214,7 +214,7 @@ def _input_columns(row: Row) -> list[str]:
 
 
 def _list_columns(rows: list[Row]) -> list[str]:
-    """Columns of lists of inputs: of strings, images or chats, but not of numbers or of chat messages."""
+    """Find columns of lists of inputs (strings, images or chats), but not of numbers or chat messages."""
     return [name for name in _input_columns(rows[0]) if any(_is_list_of_inputs(row[name]) for row in rows)]
 
 
@@ -224,7 +224,7 @@ def _is_list_of_inputs(value: Any) -> bool:
     if not isinstance(value, list | tuple):
         return False
     first = next((item for item in value if item is not None), None)
-    if isinstance(first, list | tuple):  # of numbers: a sound or an image
+    if isinstance(first, list | tuple):  # a list of numbers is audio or an image
         return not first or not isinstance(first[0], int | float | list)
     return not (isinstance(first, int | float) or is_message_dict(first))
 
@@ -246,7 +246,7 @@ def _id_names(column: str) -> tuple[str, ...]:
 
 
 def _pop_ids(rows: list[Row], label_columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Take the id columns out of the rows: ids by the name of their input column."""
+    """Remove the id columns from the rows, and return ids by the name of their input column."""
     found: dict[str, list[Any]] = {}
     for column in list(rows[0]):
         for name in _id_names(column):
@@ -260,8 +260,7 @@ def _encode_ids(ids: dict[str, list[Any]], columns: list[str], list_sizes: Tenso
     missing = [column for column in columns if column not in ids]
     if missing:
         raise ValueError(
-            f"every input column needs ids once one has them, got none for {missing}: "
-            f"add a column {missing[0] + '_id'!r}."
+            f"either all input columns or none need ids, got none for {missing}: add a column {missing[0] + '_id'!r}."
         )
     codes = []
     for place, column in enumerate(columns):

@@ -1,8 +1,8 @@
-"""Graded hard negatives: each query's judged documents, and the nearest ones that nobody has judged.
+"""Graded hard negatives: the judged documents of each query, plus its nearest unjudged ones.
 
-Names and meanings of the options are those of sentence-transformers' ``mine_hard_negatives``, and so is the result
-where both apply. That function mines for (anchor, positive) pairs: it has no grades, takes no query without a
-positive, and gives a query with several positives a row for each, without the others. So the search is our own.
+Options are named as in ``mine_hard_negatives`` of sentence-transformers, with the same results where both apply. That
+function mines for (anchor, positive) pairs: it has no grades, needs a positive per query, and gives each of several
+positives its own row, without the others. Hence our own search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from st_rankloss.teachers import Teacher, as_teacher
 logger = logging.getLogger(__name__)
 
 _CHUNK = 50_000  # documents searched at a time
-_OVERSAMPLING = 10  # candidates for each document wanted, where some will be filtered out
+_OVERSAMPLING = 10  # candidates per wanted document, if some will be filtered out
 
 Qrels = Mapping[str, Mapping[str, float]]
 
@@ -59,41 +59,40 @@ def mine_graded_negatives(
     corpus_prompt: str | None = None,
     corpus_prompt_name: str | None = None,
 ) -> Dataset:
-    """Give each query its judged documents, with their grades, and the nearest unjudged ones.
+    """Collect the judged documents of each query, with their grades, and its nearest unjudged ones.
 
-    Judged documents are all kept, whatever their similarity. Of the others, the query's neighbours by ``model``
-    are candidates: ranked by similarity, those from rank ``range_min`` to before ``range_max``, counted from 0
-    among unjudged documents, if scores and margins allow. Up to ``num_negatives`` of them follow the judged
-    documents, nearest first. A query that finds fewer keeps what it has; a log line counts such queries.
+    All judged documents are kept, regardless of similarity. Candidates are the query's nearest unjudged documents by
+    ``model``, from rank ``range_min`` (counted from 0) up to, but not including, ``range_max``, if scores and margins
+    allow. Up to ``num_negatives`` of them follow the judged documents, nearest first. A query may find fewer; the
+    number of such queries is logged.
 
-    Documents of equal text (not images) are one: a copy of a judged document is never mined, and of other copies
-    the first in the corpus stands for all. A document with the query's own text is mined like any other;
-    ``max_score`` or ``range_min=1`` leaves it out. Of documents with the same similarity, the first in the corpus
-    comes first; a faiss index computes in float32, and last bits may decide. The same arguments give the same
-    dataset.
+    Documents with equal text (not images) count as one: a copy of a judged document is never mined, and of other copies
+    only the first in the corpus is. A document with the text of the query is mined like any other; ``max_score`` or
+    ``range_min=1`` leaves it out. Ties go to the first document in the corpus; a faiss index computes in float32, so
+    rounding may decide. The same arguments give the same dataset.
 
     Time: one encoding pass, and Q·D·dim for the exact search. Memory: all embeddings, float32.
 
     Args:
-        queries: Query id to query: a text, or whatever the model encodes. Each becomes a row. Ids are strings or
-            integers; an integer stands for its decimal string.
+        queries: Query id to query: a text, or any input that the model encodes. Each becomes a row. Ids are strings or
+            integers; an integer equals its decimal string.
         corpus: Document id to document.
-        qrels: Query id to document id to grade, at least 0 and finite. Queries without judgements, and an empty
-            mapping, are fine: all their documents are unjudged.
-        model: The model whose neighbours are mined, by its ``similarity_fn_name``.
-        num_negatives: Unjudged documents to add to each query, at least 1.
+        qrels: Query id to document id to grade, at least 0 and finite. Queries without judgements and an empty mapping
+            are allowed: all documents are then unjudged.
+        model: The model that embeds and, by its ``similarity_fn_name``, compares the texts.
+        num_negatives: Unjudged documents to add per query, at least 1.
         unjudged: Grade of the added documents: 0 or another number of at least 0, ``relevance.UNJUDGED`` (NaN),
-            or a teacher that grades them (give `Teacher` the ``top_grade`` of the judgements).
+            or a teacher that grades them (set the ``top_grade`` of `Teacher` to that of the judgements).
         range_min: Nearest unjudged documents to skip, at least 0: they may be relevant.
-        range_max: Rank at which to stop, at least ``range_min + num_negatives``; None means just that, and ten
-            times ``num_negatives`` after ``range_min`` where scores, margins or chance choose among them.
+        range_max: Rank at which to stop, at least ``range_min + num_negatives``; None means this minimum, or ten times
+            ``num_negatives`` after ``range_min`` if scores, margins or random sampling choose among candidates.
         min_score: Lowest similarity of an added document; None means no limit.
         max_score: Highest similarity of an added document; None means no limit.
-        absolute_margin: How much less similar an added document must be than the least similar relevant one (of a
-            grade above 0); None means no limit. Queries without a relevant document have no margins.
-        relative_margin: The same, as a share of the size of that one's similarity.
-        sampling_strategy: ``"top"`` takes the nearest candidates, ``"random"`` any of them, by ``seed``.
-        seed: At least 0.
+        absolute_margin: Minimum gap of an added document below the least similar relevant one (with a grade above 0);
+            None means no limit. Margins do not apply to queries without a relevant document.
+        relative_margin: The same, as a share of the absolute similarity of that relevant document.
+        sampling_strategy: ``"top"`` takes the nearest candidates, ``"random"`` draws from all of them.
+        seed: Seed of the random draw, at least 0.
         index: None for exact search in float64; an empty faiss index or a factory string, such as "Flat" or
             "HNSW32", for large corpora.
         batch_size: Inputs encoded at a time, at least 1.
@@ -104,14 +103,13 @@ def mine_graded_negatives(
         corpus_prompt_name: Name of the model's prompt for the documents.
 
     Returns:
-        A row for each query, in their order: ``query``, ``documents``, ``labels`` as `RankingCollator` takes them
-        (for ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
+        One row per query, in order: ``query``, ``documents``, ``labels`` for `RankingCollator` (with
+        ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
 
     Raises:
-        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is of another kind of
-            sentence-transformers', such as a SparseEncoder.
-        ValueError: If an argument breaks a rule above, an id or a similarity is unknown, an input is not a text (nor
-            anything else that the model encodes), an embedding is not finite, or a query ends up without any document.
+        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is not a SentenceTransformer.
+        ValueError: If an argument breaks a rule above, an id or a similarity is unknown, the model cannot encode an
+            input, an embedding is not finite, or a query ends up without documents.
 
     Example:
         >>> import torch
@@ -125,7 +123,7 @@ def mine_graded_negatives(
         >>> mined[0]["documents"], mined[0]["labels"]
         (['red', 'blue', 'red red blue'], [3.0000, 1.0000, 0.0000])
 
-    Source: rank ranges and margins as in mine_hard_negatives of sentence-transformers; relative margins are the
+    Source: rank ranges and margins as in mine_hard_negatives of sentence-transformers; relative margins are
     "TopK-PercPos" of Moreira et al. (2024), NV-Retriever, arXiv 2407.15831.
     """
     window = _Window(
@@ -141,7 +139,7 @@ def mine_graded_negatives(
     )
     grade = _grader(unjudged)
     check_at_least(batch_size, 1, "batch_size")
-    remedy = "mine with a SentenceTransformer; a CrossEncoder may grade what is mined, as unjudged=..."
+    remedy = "mine with a SentenceTransformer; a CrossEncoder can grade the mined documents, as unjudged=..."
     check_encoder(model, (SentenceTransformer,), "mine_graded_negatives", remedy)
     text_only = list(model.modalities) == ["text"]
     queries = read_inputs(queries, "queries", text_only=text_only)
@@ -188,17 +186,17 @@ def read_judgements(
     query_id_column: str | None = None,
     document_id_column: str | None = None,
 ) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, float]]]:
-    """Read queries, corpus and judgements out of a dataset of pairs or of lists, as mining and evaluators take them.
+    """Extract queries, corpus and judgements from a dataset of pairs or lists, for mining and evaluation.
 
-    Reading what `mine_graded_negatives` returned gives judgements that hold the grades of a teacher, too.
+    Applied to the result of `mine_graded_negatives`, the judgements include the grades of a teacher.
 
     Args:
         dataset: Rows of a query and a document, or of a query and a list of documents.
         query_column: Column of queries, texts.
         document_column: Column of documents, or of lists of documents.
-        label_column: Column of grades, or of lists of grades; NaN or None leaves a document unjudged. Without it
-            each document is relevant: 1.
-        query_id_column: Column of ids; None numbers distinct texts "q0", "q1", ... as they come.
+        label_column: Column of grades, or of lists of grades; NaN or None leaves a document unjudged. Without the
+            column, each document has grade 1.
+        query_id_column: Column of ids; None numbers distinct texts "q0", "q1", ... in order of appearance.
         document_id_column: Column of ids, or of lists of ids; None numbers distinct texts "d0", "d1", ...
 
     Returns:
@@ -206,8 +204,8 @@ def read_judgements(
 
     Raises:
         ValueError: If a column is missing, a row's list of documents is empty or of another length than its grades or
-            ids, an input is not a text, an id or a grade is wrong, an id stands for two texts, or a document has two
-            grades for one query. It names the row.
+            ids, an input is not a text, an id or a grade is invalid, an id refers to two texts, or a document has two
+            grades for one query. The error names the row.
 
     Example:
         >>> pairs = Dataset.from_dict({"question": ["red?", "red?"], "answer": ["rose", "sky"], "label": [2, 0]})
@@ -217,7 +215,7 @@ def read_judgements(
     columns = (query_column, document_column, label_column, query_id_column, document_id_column)
     missing = [name for name in columns if name is not None and name not in dataset.column_names]
     if missing:
-        raise ValueError(f"dataset must have the columns that are named, got {dataset.column_names}, not {missing}.")
+        raise ValueError(f"dataset must have the given columns, got {dataset.column_names}, not {missing}.")
     queries = _Texts(query_column, "q" if query_id_column is None else None)
     corpus = _Texts(document_column, "d" if document_id_column is None else None)
     judged: list[tuple[int, str, str, Any]] = []
@@ -239,7 +237,7 @@ def read_judgements(
 
 
 class _Texts:
-    """Texts by id, as rows bring them."""
+    """Texts by id, collected row by row."""
 
     def __init__(self, column: str, prefix: str | None) -> None:
         self.column, self.prefix = column, prefix
@@ -247,14 +245,14 @@ class _Texts:
         self.numbered: dict[str, str] = {}
 
     def add(self, text: str, own_id: Any, row: int) -> str:
-        """Return the text's id: its own, or, with a prefix, a number for each distinct text."""
+        """Return the text's own id, or a number with a prefix for each distinct text."""
         check_inputs([(row, text)], self.column, "row", text_only=self.prefix is not None)
         if self.prefix is not None:
             own_id = self.numbered.setdefault(text, f"{self.prefix}{len(self.numbered)}")
         name = read_id(own_id, f"row {row}: an id of {self.column!r}")
         if self.texts.setdefault(name, text) != text:
             raise ValueError(
-                f"each input of {self.column!r} needs an id that stands for no other text, got {own_id!r} in row {row}."
+                f"each input of {self.column!r} needs an id that refers to no other text, got {own_id!r} in row {row}."
             )
         return name
 
@@ -265,7 +263,7 @@ def _as_list(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Window:
-    """Which of a query's ranked unjudged documents are taken."""
+    """The rule that selects from a query's ranked unjudged documents."""
 
     num_negatives: int
     range_min: int
@@ -299,7 +297,7 @@ class _Window:
 
     @property
     def stop(self) -> int:
-        """The rank, among unjudged documents, at which candidates end."""
+        """The rank among unjudged documents at which candidates end."""
         if self.range_max is not None:
             return self.range_max
         limited = self.has_margin or self.min_score is not None or self.max_score is not None
@@ -307,7 +305,7 @@ class _Window:
         return self.range_min + spare * self.num_negatives
 
     def choose(self, ranked: Iterable[tuple[int, float]], relevant: float | None, row: int) -> list[int]:
-        """Choose among unjudged documents, best first; ``relevant`` is the lowest similarity of a relevant one."""
+        """Choose among unjudged documents, best first; ``relevant`` is the lowest similarity of a relevant document."""
         highest = math.inf if self.max_score is None else self.max_score
         if relevant is not None:
             margin = max(self.absolute_margin or 0.0, (self.relative_margin or 0.0) * abs(relevant))
@@ -330,10 +328,10 @@ def _mine(
     similarity: str,
     index: Any,
 ) -> list[list[int]]:
-    """Choose each query's unjudged documents, by their numbers."""
+    """Choose the numbers of each query's unjudged documents."""
     check_finite(queries.sum(dim=1).cpu(), "embeddings of queries")
     check_finite(documents.sum(dim=1).cpu(), "embeddings of documents")
-    depth = min(window.stop + max(map(len, judged)), len(documents))  # the judged ones may all be in front
+    depth = min(window.stop + max(map(len, judged)), len(documents))  # all judged documents may rank first
     search = exact_search if index is None else partial(faiss_search, index=index)
     scores, numbers = search(queries, documents.split(_CHUNK), depth, similarity)
     mined = []
@@ -349,7 +347,7 @@ def _mine(
 
 
 def _distinct(corpus: Mapping[str, Any]) -> tuple[list[str], dict[str, int]]:
-    """Number the documents of different text; return the first id of each, and each id's number."""
+    """Number documents by distinct text; return the first id of each text, and the number of each id."""
     ids: list[str] = []
     first: dict[Any, int] = {}
     place = {}

@@ -1,7 +1,7 @@
-"""The best known setting for each kind of task: objective, relevance and batches in one call.
+"""The best known settings for each kind of task: objective, relevance and batches in one call.
 
 ====================  ==========================  =================================================================
-recipe                labels                      what it reports well
+recipe                labels                      improves
 ====================  ==========================  =================================================================
 `retrieval`           graded judgements           nDCG@10 of a search, MRR of its best document
 `sts`                 score of two texts          Spearman correlation
@@ -9,13 +9,12 @@ recipe                labels                      what it reports well
 `hierarchy`           path, coarse to fine        MAP of the finest classes, nDCG of all levels
 `multi_label`         set of labels               nDCG by Jaccard, LRAP of the neighbours' vote
 `regression`          number                      nDCG by distance, correlation of a linear probe
-`self_supervised`     none: views                 what a search finds that was never trained for
+`self_supervised`     none: views                 search without task-specific training
 `image_text`          two inputs, any label       nDCG@10 in both directions
 ====================  ==========================  =================================================================
 
-Defaults are what was best on the dev splits of ``eval/results`` (for `hierarchy`, what serves the finest classes, too),
-where the same comparison tells on which tasks other losses are better. A learning rate belongs to an encoder, not to
-a recipe: tune it.
+Defaults were the best on the dev splits of ``eval/results`` (for `hierarchy`, on the finest classes too), which also
+show where other losses are better. The learning rate depends on the encoder, not the recipe: tune it.
 
 Example:
     ::
@@ -66,13 +65,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a task is trained with.
+    """The training settings of a task.
 
     Args:
-        objective: What is optimised.
-        relevance: What labels mean.
-        batch_sampler: What shares a batch, for ``batch_sampler=`` of the training arguments; their default is any rows.
-        options: Other arguments of the loss.
+        objective: The objective to optimise.
+        relevance: The relevance that reads the labels.
+        batch_sampler: For ``batch_sampler=`` of the training arguments; groups rows into batches, at random by default.
+        options: Other arguments for the loss.
     """
 
     objective: Objective
@@ -81,11 +80,11 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def loss(self, model: Any, **options: Any) -> RankingLoss:
-        """Make the loss of a model; ``options`` are those of `RankingLoss`."""
+        """Build the loss for a model; ``options`` are those of `RankingLoss`."""
         return RankingLoss(model, objective=self.objective, relevance=self.relevance, **{**self.options, **options})
 
     def cached_loss(self, model: Any, **options: Any) -> CachedRankingLoss:
-        """Make the loss for batches of any size; ``options`` are those of `CachedRankingLoss`."""
+        """Build the loss for batches of any size; ``options`` are those of `CachedRankingLoss`."""
         return CachedRankingLoss(
             model, objective=self.objective, relevance=self.relevance, **{**self.options, **options}
         )
@@ -94,12 +93,12 @@ class Recipe:
 def retrieval(
     qrels: Mapping[str, Mapping[str, float]] | None = None, *, temperature: float = 0.1, weight: float = 1.0
 ) -> Recipe:
-    """Search: `ApproxNDCG` with exponential gain, and `ListNet`.
+    """Search: `ApproxNDCG` with exponential gain, plus `ListNet`.
 
     Args:
         qrels: Judgements by id, for rows with ``query_id`` and ``document_ids``; None for rows with lists of grades.
-        temperature: Of the soft ranks, above 0, in units of similarity; the list's distribution has twice as much.
-        weight: Of `ListNet`, above 0.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses twice this value.
+        weight: Weight of `ListNet`, above 0.
 
     Returns:
         The recipe.
@@ -118,8 +117,8 @@ def sts(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     """Scored pairs: `SoftKendall` and `CoSENT` over the batch's pairs.
 
     Args:
-        temperature: Of the soft comparisons, above 0, in units of similarity.
-        weight: Of `CoSENT`, above 0.
+        temperature: Temperature of the soft comparisons, above 0, in units of similarity.
+        weight: Weight of `CoSENT`, above 0.
 
     Returns:
         The recipe.
@@ -135,8 +134,8 @@ def classification(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
     """Classes: `ApproxNDCG` and `InfoNCE`.
 
     Args:
-        temperature: Of both, above 0, in units of similarity.
-        weight: Of `InfoNCE`, above 0.
+        temperature: Temperature of both, above 0, in units of similarity.
+        weight: Weight of `InfoNCE`, above 0.
 
     Returns:
         The recipe.
@@ -150,7 +149,7 @@ def classification(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
 
 @dataclass(frozen=True)
 class _Finest:
-    """Gain of the finest of so many levels: 1 for the same finest class, else 0."""
+    """The gain of the finest of a number of levels: 1 for the same finest class, else 0."""
 
     levels: int
 
@@ -159,12 +158,12 @@ class _Finest:
 
 
 def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5) -> Recipe:
-    """Classes of classes: `ApproxNDCG` on all levels, and a softmax on the finest.
+    """Hierarchical classes: `ApproxNDCG` on all levels, and a softmax on the finest.
 
     Args:
-        levels: Levels of the paths, at least 1; the loss raises ValueError on others.
-        temperature: Of the soft ranks, above 0, in units of similarity; the softmax has twice as much.
-        weight: Of the softmax, above 0.
+        levels: Number of levels of the paths, at least 1; the loss raises ValueError for any other number.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity; the softmax uses twice this value.
+        weight: Weight of the softmax, above 0.
 
     Returns:
         The recipe.
@@ -186,8 +185,9 @@ def multi_label(*, temperature: float = 0.05, weight: float = 0.1) -> Recipe:
     """Sets of labels: `HierarchicalAP` and a softmax, both by Jaccard.
 
     Args:
-        temperature: Of the soft ranks, above 0, in units of similarity; the softmax has four times as much.
-        weight: Of `SoftmaxCrossEntropy`, above 0.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity; the softmax uses four times
+            this value.
+        weight: Weight of `SoftmaxCrossEntropy`, above 0.
 
     Returns:
         The recipe.
@@ -204,8 +204,9 @@ def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
     """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
 
     Args:
-        temperature: Of `SoftSpearman` and `PlackettLuce`, above 0, in units of similarity; `ApproxNDCG` has half.
-        weight: Of `PlackettLuce`, above 0.
+        temperature: Temperature of `SoftSpearman` and `PlackettLuce`, above 0, in units of similarity; `ApproxNDCG`
+            uses half.
+        weight: Weight of `PlackettLuce`, above 0.
 
     Returns:
         The recipe.
@@ -219,11 +220,11 @@ def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
 
 
 def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
-    """Texts or images without labels: `ApproxNDCG` and `DCL` over views, which a `ViewsCollator` makes.
+    """Texts or images without labels: `ApproxNDCG` and `DCL` over views from a `ViewsCollator`.
 
     Args:
-        temperature: Of the soft ranks, above 0, in units of similarity; `DCL` has half.
-        weight: Of `DCL`, above 0.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity; `DCL` uses half.
+        weight: Weight of `DCL`, above 0.
 
     Returns:
         The recipe.
@@ -236,12 +237,12 @@ def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
 
 
 def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
-    """Two inputs that find each other, such as images and captions: `ApproxNDCG` and a softmax, both ways.
+    """Cross-modal search, such as images and captions: `ApproxNDCG` and a softmax in both directions.
 
     Args:
-        relevance: What labels mean; None takes each row's own pair as the only right one.
-        temperature: Of both, above 0, in units of similarity.
-        weight: Of `SoftmaxCrossEntropy`, above 0.
+        relevance: How to read the labels; None treats each row's own pair as the only relevant one.
+        temperature: Temperature of both, above 0, in units of similarity.
+        weight: Weight of `SoftmaxCrossEntropy`, above 0.
 
     Returns:
         The recipe.

@@ -1,13 +1,11 @@
 """Labels from a frozen teacher: its embeddings or its scores, computed once into a column of the dataset.
 
-A teacher that does not learn gives the same answer in every epoch, so training need not run it:
+A frozen teacher gives the same labels in every epoch, so compute them once before training:
 
-- `add_embeddings` adds a teacher's embeddings, which ``relevance.Vectors(threshold, power)`` compares;
-- `add_scores` adds grades of (query, document) pairs or lists, which ``relevance.Pairs()`` and
-  ``relevance.Lists()`` read.
+- `add_embeddings` adds a teacher's embeddings for ``relevance.Vectors(threshold, power)``;
+- `add_scores` adds grades of (query, document) pairs or lists for ``relevance.Pairs()`` and ``relevance.Lists()``.
 
-Save the result with ``dataset.save_to_disk``. A column that some other program has computed needs none of this:
-call it ``label``, and any relevance reads it.
+Save the result with ``dataset.save_to_disk``. For a column computed elsewhere, just name it ``label``.
 """
 
 from __future__ import annotations
@@ -30,29 +28,29 @@ from st_rankloss.functional.checks import check_at_least, check_finite, check_te
 from st_rankloss.judgements import check_inputs
 
 LABEL_COLUMNS = ("label", "labels", "score", "scores")
-_PAIRS_AT_ONCE = 2**16  # of embeddings whose cosine is taken at a time
+_PAIRS_AT_ONCE = 2**16  # pairs of embeddings per cosine computation
 
 
 def sharpen(scores: Tensor, *, threshold: float = 0.0, power: float = 1.0, temperature: float | None = None) -> Tensor:
     """Map a teacher's scores to grades in [0, 1].
 
     grade = max(0, (p - threshold) / (1 - threshold)) ** power, where p is the score itself, a cosine or a
-    probability, or σ(score / temperature) if a temperature is given, for the logits of a cross-encoder. Those
-    have no fixed range: about -12 to 12 for models trained with a binary cross-entropy. Raise ``threshold``
-    or ``power`` where a teacher finds everything a little relevant, which would make any order a good one; raise
-    ``temperature`` where its probabilities are all near 0 or 1 and no longer tell good from better.
+    probability, or σ(score / temperature) if a temperature is given, for the logits of a cross-encoder. Logits have no
+    fixed range: about -12 to 12 for models trained with a binary cross-entropy. Raise ``threshold`` or ``power`` if a
+    teacher gives every document some relevance, which would make every order good; raise ``temperature`` if its
+    probabilities are all near 0 or 1 and no longer separate good from better.
 
     Args:
-        scores: Of any shape, floating: in [-1, 1] without a temperature, finite with one.
-        threshold: Probability or cosine up to which nothing is relevant, in [0, 1).
+        scores: Any shape, floating: in [-1, 1] without a temperature, finite with one.
+        threshold: Largest probability or cosine with grade 0, in [0, 1).
         power: Exponent, above 0; above 1 sharpens.
-        temperature: Above 0, in units of the scores; None takes scores as they are.
+        temperature: Above 0, in units of the scores; None leaves scores unchanged.
 
     Returns:
-        Grades of the scores' shape and type. Order is kept; scores up to the threshold become 0.
+        Grades with the shape and type of the scores. Order is kept; scores up to the threshold become 0.
 
     Raises:
-        ValueError: If a setting is out of its range, or scores are.
+        ValueError: If a setting or a score is out of its range.
 
     Example:
         >>> sharpen(torch.tensor([0.2, 0.6, 1.0]), threshold=0.2, power=2.0)
@@ -64,7 +62,7 @@ def sharpen(scores: Tensor, *, threshold: float = 0.0, power: float = 1.0, tempe
     check_finite(scores, "scores")
     if temperature is not None:
         scores = torch.sigmoid(scores / temperature)
-    elif scores.numel() and scores.abs().max() > 1 + 1e-5:  # a cosine may pass 1 by its rounding
+    elif scores.numel() and scores.abs().max() > 1 + 1e-5:  # rounding may push a cosine above 1
         worst = scores.flatten()[scores.abs().argmax()].item()
         raise ValueError(
             f"scores must be in [-1, 1] without a temperature, got {worst!r}; for logits give temperature=1.0 or more."
@@ -82,20 +80,20 @@ def _check_sharpening(threshold: float, power: float, temperature: float | None)
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen model that grades (query, document) pairs: a score, sharpened, times the highest grade.
+    """A frozen model that grades (query, document) pairs: its sharpened score times the highest grade.
 
     Args:
-        model: A CrossEncoder with one output, whose logits go through the sigmoid, whatever activation it was saved
-            with; or a SentenceTransformer, whose score is the cosine of its embeddings of query and document.
+        model: A CrossEncoder with one output, whose logits go through the sigmoid regardless of its saved activation;
+            or a SentenceTransformer, whose score is the cosine of the query and document embeddings.
         threshold: See `sharpen`.
         power: See `sharpen`.
-        temperature: See `sharpen`. None means 1 for a CrossEncoder; a SentenceTransformer takes none.
-        top_grade: Grade of a perfect score, above 0: that of the best documents, where judgements go up to it.
-        batch_size: Pairs, or texts, at a time, at least 1.
+        temperature: See `sharpen`. None means 1 for a CrossEncoder; it must be None for a SentenceTransformer.
+        top_grade: Grade of a perfect score, above 0: usually the highest grade of the judgements.
+        batch_size: Pairs or texts per batch, at least 1.
         show_progress_bar: Whether to show progress over the batches.
 
     Raises:
-        TypeError: If ``model`` is neither.
+        TypeError: If ``model`` is neither a CrossEncoder nor a SentenceTransformer.
         ValueError: If a number is out of its range, or a CrossEncoder has several outputs.
 
     Example:
@@ -132,14 +130,14 @@ class Teacher:
         """Grade pairs.
 
         Args:
-            queries: A query for each pair; equal texts are embedded once.
-            documents: A document for each pair.
+            queries: The query of each pair; equal texts are embedded once.
+            documents: The document of each pair.
 
         Returns:
-            Grades in [0, ``top_grade``], one for each pair.
+            Grades in [0, ``top_grade``], one per pair.
 
         Raises:
-            ValueError: If there are not as many documents as queries, or a score is not finite.
+            ValueError: If queries and documents differ in number, or a score is not finite.
         """
         if len(queries) != len(documents):
             raise ValueError(f"each query needs one document, got {len(queries)} and {len(documents)}.")
@@ -153,7 +151,7 @@ class Teacher:
         return (grades * self.top_grade).tolist()
 
     def _predict(self, queries: Sequence[Any], documents: Sequence[Any]) -> Tensor:
-        """Compute logits: the sigmoid comes with the temperature."""
+        """Compute logits; the sigmoid is applied with the temperature."""
         logits: Tensor = self.model.predict(
             list(zip(queries, documents, strict=True)), activation_fn=torch.nn.Identity(), **self._options()
         )
@@ -167,7 +165,7 @@ class Teacher:
         return torch.cat([(query[q] * document[d]).sum(1) for q, d in pairs])
 
     def _embed(self, encode: Callable[..., Tensor], inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Embed each distinct text once; return the unit vectors, and which one each input has."""
+        """Embed each distinct text once; return the unit vectors, and the index of each input's vector."""
         place: dict[Any, int] = {}
         rows = [place.setdefault(x if isinstance(x, str) else id(x), len(place)) for x in inputs]
         distinct = {row: x for row, x in zip(rows, inputs, strict=True)}
@@ -183,7 +181,7 @@ class Teacher:
 
 
 def as_teacher(teacher: Teacher | CrossEncoder | SentenceTransformer) -> Teacher:
-    """Return a teacher as it is, and a model as a `Teacher` with its defaults."""
+    """Return a teacher unchanged, and a model as a `Teacher` with default settings."""
     return teacher if isinstance(teacher, Teacher) else Teacher(teacher)
 
 
@@ -198,22 +196,22 @@ def add_embeddings(
 ) -> Dataset:
     """Add a frozen model's embeddings as labels, for ``relevance.Vectors(threshold, power)``.
 
-    With one column, each row gets one vector, shape ``(dimensions,)``, by ``model.encode``. With more, it gets
-    one for each column, ``(columns, dimensions)``: the first by ``model.encode_query``, the others by
+    With one column, each row gets one vector, shape ``(dimensions,)``, from ``model.encode``. With more, it gets one
+    per column, ``(columns, dimensions)``: the first from ``model.encode_query``, the others from
     ``model.encode_document``, with the model's own prompts.
 
-    Time: one encoding pass. Memory: rows × columns × dimensions × 4 bytes, about twice while it is made.
+    Time: one encoding pass. Memory: rows × columns × dimensions × 4 bytes, about twice that during computation.
 
     Args:
-        dataset: With a column for each name in ``columns``, of one text (or image, ...) a row.
-        model: The teacher; it need not have the student's dimensions.
+        dataset: Has a column for each name in ``columns``, with one text (or image, ...) per row.
+        model: The teacher; its dimensions may differ from the student's.
         columns: The input columns, all of them, in the dataset's order.
         label_column: Name of the new column.
         batch_size: Inputs encoded at a time, at least 1.
         show_progress_bar: Whether to show progress over the batches.
 
     Returns:
-        The dataset with the new column, float32, and without a format.
+        The dataset with the new float32 column, without a format.
 
     Raises:
         TypeError: If ``dataset`` is not a `datasets.Dataset`, ``model`` not a SentenceTransformer, or a column holds
@@ -232,7 +230,7 @@ def add_embeddings(
         [[0.0000, 1.0000, 0.0000], [0.0000, 0.5000, 0.5000]]
     """
     _check_columns(dataset, columns, 1, label_column)
-    check_encoder(model, (SentenceTransformer,), "add_embeddings", "a CrossEncoder's scores are for add_scores")
+    check_encoder(model, (SentenceTransformer,), "add_embeddings", "use add_scores for a CrossEncoder's scores")
     check_at_least(batch_size, 1, "batch_size")
     encoders = [model.encode] if len(columns) == 1 else [model.encode_query] + [model.encode_document] * len(columns)
     vectors = []
@@ -261,24 +259,24 @@ def add_scores(
 ) -> Dataset:
     """Add a teacher's grades of each row's documents as labels, for ``relevance.Pairs()`` or ``relevance.Lists()``.
 
-    A column of documents gives a number a row, for Pairs(). Several columns give a number for each, and a column of
-    lists of documents, of any lengths, a number for each document of the list, for Lists().
+    One column of documents gives one number per row, for Pairs(). Several columns give one number each, and a column of
+    lists of any length gives one per document, for Lists().
 
-    Time: one prediction a pair. Memory: all pairs and their grades.
+    Time: one prediction per pair. Memory: all pairs and their grades.
 
     Args:
-        dataset: With a column of queries and one or more of documents.
-        teacher: The model that grades, or a `Teacher` that also says how its scores become grades.
+        dataset: Has a column of queries and one or more of documents.
+        teacher: The model that grades, or a `Teacher` that also defines how scores become grades.
         columns: The column of queries, then those of documents, all of them, in the dataset's order.
         label_column: Name of the new column.
 
     Returns:
-        The dataset with the new column, float32, and without a format.
+        The dataset with the new float32 column, without a format.
 
     Raises:
-        TypeError: If ``dataset`` is no `datasets.Dataset`, or ``teacher`` no model.
+        TypeError: If ``dataset`` is not a `datasets.Dataset`, or ``teacher`` not a model.
         ValueError: If a column is missing or out of order, there are labels already, a list of documents is empty or
-            is not the only column of documents, an input is not a text (nor anything else that the model encodes), or a
+            is not the only column of documents, the model cannot encode an input, or a
             score is not finite.
 
     Example:
@@ -307,7 +305,7 @@ def add_scores(
 
 
 def _group(documents: list[list[Any]], columns: Sequence[str]) -> tuple[bool, list[list[Any]]]:
-    """Tell whether the documents come in lists, and gather those of each row."""
+    """Return whether the documents come in lists, and the documents of each row."""
     lists = any(isinstance(entry, list) for column in documents for entry in column)
     if not lists:
         return False, [list(row) for row in zip(*documents, strict=True)]
@@ -324,7 +322,7 @@ def _read(dataset: Dataset, column: str) -> list[Any]:
 
 
 def _check_columns(dataset: Dataset, columns: Sequence[str], least: int, label_column: str) -> None:
-    """Raise unless the columns are there, as the collator will order them, and the labels are not."""
+    """Raise unless the columns exist in the collator's order, and there are no labels yet."""
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset must be a datasets.Dataset, got {type(dataset).__name__}.")
     if not len(dataset):
@@ -333,18 +331,18 @@ def _check_columns(dataset: Dataset, columns: Sequence[str], least: int, label_c
     if isinstance(columns, str) or len(columns) < least or any(name not in names for name in columns):
         raise ValueError(f"columns must be a list of at least {least} of {names}, got {columns!r}.")
     if list(columns) != [name for name in names if name in columns]:
-        raise ValueError(f"columns must be in the order of the dataset's, {names}, got {list(columns)}.")
+        raise ValueError(f"columns must be in the dataset's order, {names}, got {list(columns)}.")
     label_columns = LABEL_COLUMNS if label_column in LABEL_COLUMNS else (label_column,)
     taken = [name for name in names if name in label_columns]
     if taken:
         raise ValueError(
             f"dataset must not have labels yet, or training could read the wrong ones, got {taken}; "
-            "remove them by dataset.remove_columns."
+            "remove them with dataset.remove_columns."
         )
 
 
 def _as_arrow(vectors: NDArray[np.float32]) -> Any:
-    """Wrap rows of vectors without copying: datasets would take them apart number by number."""
+    """Wrap rows of vectors without copying: datasets would convert them number by number."""
     array = pa.array(vectors.ravel())
     for size in reversed(vectors.shape[1:]):
         array = pa.FixedSizeListArray.from_arrays(array, size)

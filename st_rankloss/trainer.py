@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer with our collator."""
+"""The sentence-transformers trainer with our collator."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ logger = logging.getLogger(__name__)
 
 
 class RankingTrainer(SentenceTransformerTrainer):
-    """SentenceTransformerTrainer that makes a `RankingCollator` and tells it which loss reads which dataset.
+    """A SentenceTransformerTrainer that sets up a `RankingCollator` for the loss of each dataset.
 
-    Needed for lists of documents, string labels, ids and views; anything else trains as with the plain trainer, bit by
-    bit, and so do the losses of sentence-transformers. Those that read (anchor, positive[, negatives]) also train on
-    lists of documents: they get each query with its best document, and a line of the log says so.
+    Required for lists of documents, string labels, ids and views; everything else, including the losses of
+    sentence-transformers, trains bit for bit as with the plain trainer. Losses that read (anchor, positive[,
+    negatives]) also train on lists of documents: they get each query with its best document, and the log says so.
 
-    Labels are read as the loss's relevance needs them and checked in the collator, before they reach a GPU. A collator
-    of ours passed as ``data_collator=`` is copied, and the copy gets the arguments' prompts and router mapping if it
-    has none of its own. Streaming datasets are read by every process on its own, because
-    accelerate's dispatcher cuts lists of documents to the number of queries.
+    The collator reads and checks labels for the relevance of the loss, before they reach a GPU. A collator of ours
+    passed as ``data_collator=`` is copied, and the copy inherits prompts and router mapping from the arguments if it
+    has none. Each process reads streaming datasets itself, because the accelerate dispatcher truncates lists of
+    documents to the number of queries.
 
     Args:
-        *args: As SentenceTransformerTrainer's.
-        **kwargs: As SentenceTransformerTrainer's.
+        *args: As for SentenceTransformerTrainer.
+        **kwargs: As for SentenceTransformerTrainer.
 
     Raises:
-        ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if
-            ``label_kind`` is not what the loss reads; if a loss of sentence-transformers cannot read lists or views; or
-            if ``dispatch_batches=True`` meets a streaming dataset.
+        ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if the
+            loss does not read ``label_kind``; if a loss of sentence-transformers cannot read lists or views; or if
+            ``dispatch_batches=True`` is set for a streaming dataset.
 
     Example:
         ::
@@ -62,38 +62,38 @@ class RankingTrainer(SentenceTransformerTrainer):
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
             if self.accelerator.dataloader_config.dispatch_batches:
                 raise ValueError(
-                    "dispatch_batches must not be True for a streaming dataset: accelerate would cut every column to "
-                    "the length of the first; leave it out of accelerator_config."
+                    "dispatch_batches must not be True for a streaming dataset: accelerate would truncate every column "
+                    "to the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add the model card's callback, also where it cannot describe a dataset.
+        """Add the model card callback, even if it cannot describe a dataset.
 
         Args:
             default_args_dict: The default training arguments.
         """
         try:
             super().add_model_card_callback(default_args_dict)
-        except (TypeError, ValueError) as error:  # it measures every column, but no missing label and no array
+        except (TypeError, ValueError) as error:  # it fails on missing labels and arrays
             logger.warning("The model card will not describe the datasets: %s", error)
             self.model.model_card_data.set_losses(get_losses(self.loss))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Make the batches of this process, as SentenceTransformerTrainer does.
+        """Build the training data loader of this process.
 
         Returns:
             The data loader.
 
         Raises:
-            ValueError: On several processes: if they would gather batches of different datasets, get different
-                numbers of batches, or could not save a model in shards.
+            ValueError: With several processes: if they would gather batches of different datasets, get different
+                numbers of batches, or could not save a sharded model.
         """
         if self.is_fsdp_enabled and self.accelerator.is_fsdp2 and self.args.save_strategy != "no":
             raise ValueError(
                 f"save_strategy must be 'no' under FSDP2, got {self.args.save_strategy.value!r}: sentence-transformers "
-                "cannot save a model in shards. After training, call trainer.accelerator.get_state_dict(trainer.model) "
-                "in every process: the main one gets the whole state, for load_state_dict of an unsharded model."
+                "cannot save a sharded model. After training, call trainer.accelerator.get_state_dict(trainer.model) "
+                "in every process: the main one gets the full state, to load into an unsharded model."
             )
         loader: DataLoader[Any] = super().get_train_dataloader()
         if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
@@ -109,17 +109,17 @@ class RankingTrainer(SentenceTransformerTrainer):
         if gathers and isinstance(self.train_dataset, dict) and not split:
             raise ValueError(
                 "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
-                "and the size of the whole batch as per_device_train_batch_size: otherwise each process draws "
-                "from another dataset, and their rows would be ranked against each other."
+                "and the size of the whole batch as per_device_train_batch_size: otherwise processes may draw "
+                "from different datasets, whose rows would be ranked against each other."
             )
         if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
             raise ValueError(
                 f"dataloader_drop_last must be True on several processes, got False and {batches} batches for "
-                f"{self.args.world_size} processes: one might get a batch more, and wait for the others for ever."
+                f"{self.args.world_size} processes: one might get an extra batch, and wait for the others forever."
             )
 
     def _datasets(self) -> list[tuple[str | None, Any]]:
-        """Return all datasets, with their names where they have any."""
+        """Return all datasets, with their names if any."""
         named: list[tuple[str | None, Any]] = []
         for dataset in (self.train_dataset, self.eval_dataset):
             if dataset is not None:
@@ -127,7 +127,7 @@ class RankingTrainer(SentenceTransformerTrainer):
         return named
 
     def _told(self, collator: RankingCollator) -> RankingCollator:
-        """Tell a collator the prompts, the router mapping, and what reads each dataset."""
+        """Configure a collator with prompts, router mapping, and the reader of each dataset."""
         for name in ("prompts", "router_mapping"):
             given, own = getattr(self.args, name), getattr(collator, name)
             if given and own and given != own:
@@ -160,16 +160,16 @@ class RankingTrainer(SentenceTransformerTrainer):
         if len(declared) > 1:
             raise ValueError(
                 "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
-                "in another: cast the column, or give each dataset a loss of its own."
+                "in another: cast the column, or give each dataset its own loss."
             )
         return Reader(loss.relevance, class_ids=True in declared)
 
 
 class _EpochOfSampler(TrainerCallback):
-    """Tells the batch sampler its epoch before any batches are skipped.
+    """Sets the epoch of the batch sampler before any batches are skipped.
 
-    Where training resumes in mid-epoch on several processes, the host looks for ``set_epoch`` at the wrapper that skips
-    batches and the one that shards them, and the sampler within stays in epoch 0.
+    When training resumes mid-epoch on several processes, the host looks for ``set_epoch`` on the wrappers that skip and
+    shard batches, and the wrapped sampler stays in epoch 0.
     """
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
@@ -186,7 +186,7 @@ def _column_features(dataset: Any) -> Mapping[str, Any]:
 
 
 def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns: Iterable[str]) -> None:
-    """Raise ValueError, or say what happens, where a loss of sentence-transformers gets lists of documents."""
+    """Raise ValueError, or log the conversion to pairs, if a loss of sentence-transformers gets document lists."""
     inputs = {
         name: getattr(feature, "feature", None) for name, feature in features.items() if name not in label_columns
     }
@@ -200,7 +200,7 @@ def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns
             "of single documents."
         )
     logger.warning(
-        "%s reads pairs: of each list in %r it gets the best document (the first of equals), and no label or id.",
+        "%s reads pairs: it gets the best document of each list in %r (the first if tied), without labels or ids.",
         name,
         lists[0],
     )

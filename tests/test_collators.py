@@ -330,7 +330,7 @@ def test_ids_of_lists_are_flat_as_the_documents(name):
     [
         (
             "document_id",
-            r"every input column needs ids once one has them, got none for \['document'\]: .*'document_id'",
+            r"either all input columns or none need ids, got none for \['document'\]: .*'document_id'",
         ),
         ("query_id", r"got none for \['query'\]: add a column 'query_id'"),
     ],

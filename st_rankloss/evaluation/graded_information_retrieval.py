@@ -1,8 +1,8 @@
 """Retrieval metrics with graded relevance for the ``evaluator=`` of sentence-transformers.
 
-sentence-transformers' own InformationRetrievalEvaluator is binary; if grades are handed in, it reads grade 0
-as relevant. Here pytrec_eval computes the binary metrics, and nDCG, which it computes of integers alone, follows the
-same definition: the figures are those of MTEB and BEIR.
+The InformationRetrievalEvaluator of sentence-transformers is binary; given grades, it reads grade 0 as relevant. Here
+pytrec_eval computes the binary metrics, and nDCG follows its definition, extended to fractional grades: the results
+match MTEB and BEIR.
 """
 
 from __future__ import annotations
@@ -45,41 +45,40 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
 
     nDCG@k uses the grades with linear gain, grade / log2(1 + rank). The other metrics are binary: a document
     is relevant if its grade is at least ``relevance_level``, so grade 0 (judged irrelevant) never is. Grades may be
-    fractions; of grades in [0, 1], give the ``relevance_level`` from which on a document counts. MAP@k
-    divides by the number of relevant documents, as trec_eval, MTEB and BEIR do; sentence-transformers divides
-    by at most k.
+    fractions; for grades in [0, 1], set ``relevance_level`` accordingly. MAP@k divides by the number of relevant
+    documents, as in trec_eval, MTEB and BEIR; sentence-transformers divides by at most k.
 
-    Ties: of documents with the same similarity, the one whose id sorts last comes first: trec_eval's rule,
-    hence pytrec_eval's and MTEB's (sentence-transformers takes the one that sorts first). Embeddings are
-    compared in float64 and the similarity is rounded to float32, and the corpus is encoded in the order of
-    its ids. So figures depend neither on the order of the corpus nor, as far as the model embeds a text alike
-    in any batch, on ``corpus_chunk_size``. A faiss index computes in float32: last bits may decide a tie.
+    Ties: among documents with the same similarity, the one whose id sorts last comes first, as in trec_eval,
+    pytrec_eval and MTEB (sentence-transformers puts the one that sorts first). Embeddings are compared in float64, the
+    similarity is rounded to float32, and the corpus is encoded in the order of its ids. So results depend neither on
+    the order of the corpus nor, if embeddings do not depend on the batch, on ``corpus_chunk_size``. A faiss index
+    computes in float32, so rounding may decide a tie.
 
     Search is exact up to ``faiss_above`` documents, with one chunk of document embeddings in memory at a
-    time. Above, a flat faiss index holds the corpus; or hand in any ``index``: the figures are those of its
+    time. Above that, a flat faiss index holds the corpus; or pass any ``index``, and the results are those of its
     search.
 
     Args:
-        queries: Query id to query: a text, or whatever the model encodes. Ids are strings or integers; an integer
-            stands for its decimal string.
+        queries: Query id to query: a text, or any input that the model encodes. Ids are strings or integers; an integer
+            equals its decimal string.
         corpus: Document id to document.
-        qrels: Query id to document id to grade, a number of at least 0. What is not listed is not relevant.
+        qrels: Query id to document id to grade, a number of at least 0. Unlisted documents are not relevant.
         ndcg_at_k: Cutoffs of nDCG, each at least 1; the largest is the primary metric.
         mrr_at_k: Cutoffs of the mean reciprocal rank: 0 if no document among the first k is relevant.
         map_at_k: Cutoffs of the mean average precision.
         recall_at_k: Cutoffs of recall.
         accuracy_at_k: Cutoffs of accuracy: the share of queries with a relevant document among the first k.
         relevance_level: Lowest grade that the binary metrics count as relevant, above 0.
-        no_relevant: What to do with queries that have no document of at least ``relevance_level``: "skip"
-            leaves them out of every mean (``queries_without_relevant`` lists them), "zero" counts them as 0
-            in every metric, "error" refuses them.
-        exclude_identical_ids: Whether a document with the id of the query is neither retrieved nor counted as
-            relevant, as BEIR does where the queries are part of the corpus.
+        no_relevant: How to treat queries without a document of at least ``relevance_level``: "skip" leaves them out of
+            every mean (``queries_without_relevant`` lists them), "zero" counts them as 0 in every metric, "error"
+            raises.
+        exclude_identical_ids: Whether to exclude the document with the id of the query from results and judgements, as
+            BEIR does if queries are part of the corpus.
         corpus_chunk_size: Documents encoded and searched at a time, at least 1.
         faiss_above: Corpus size above which a flat faiss index replaces exact search; None means never. The
             "manhattan" similarity is always searched exactly.
         index: An empty faiss index or a factory string such as "HNSW32" or "IVF64,Flat", used at any corpus
-            size. Each call fills, and if need be trains, a copy.
+            size. Each call fills a copy, after training it if needed.
         batch_size: Texts encoded at a time.
         show_progress_bar: Whether to show progress over the corpus and the batches.
         name: Name of the dataset: the prefix of the metrics and part of the file names.
@@ -90,11 +89,11 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         corpus_prompt_name: Name of the model's prompt for the documents.
         write_csv: Whether a call with an ``output_path`` appends a line to a CSV file there.
         write_predictions: Whether a call with an ``output_path`` writes each query's ranking to a JSONL file
-            there, in sentence-transformers' format.
+            there, in the format of sentence-transformers.
 
     Attributes:
         per_query: After a call, query id to metric ("ndcg@10") to value, for significance tests.
-        queries_without_relevant: Ids of the queries that ``no_relevant`` decided about.
+        queries_without_relevant: Ids of the queries that ``no_relevant`` applies to.
 
     Raises:
         ValueError: If an argument breaks a rule above, or no query has a relevant document.
@@ -174,7 +173,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
                 judged.pop(query_id, None)
         self.queries, self.queries_without_relevant = self._split_queries(queries)
         self.corpus = corpus
-        self.corpus_ids = sorted(corpus, reverse=True)  # the order in which tied documents rank
+        self.corpus_ids = sorted(corpus, reverse=True)  # the rank order of tied documents
         self.index = index
         if (index is not None or self._is_large()) and not isinstance(index, (str, require_faiss().Index, type(None))):
             raise ValueError(f"index must be None, a faiss.Index or a factory string, got {index!r}.")
@@ -208,8 +207,8 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "{name}_cosine_ndcg@10", ...
 
         Raises:
-            TypeError: If the model is of another kind of sentence-transformers', such as a SparseEncoder.
-            ValueError: If the model's similarity is not supported, it does not encode the queries or documents, an
+            TypeError: If the model is not a SentenceTransformer, but for example a SparseEncoder.
+            ValueError: If the model's similarity is not supported, it cannot encode the queries or documents, an
                 embedding is not finite, or the index does not fit the model.
         """
         remedy = "rank with that model, and score its rankings with compute_metrics"
@@ -249,19 +248,19 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     def compute_metrics(
         self, rankings: Mapping[str, Sequence[str] | Mapping[str, float]]
     ) -> dict[str, dict[str, float]]:
-        """Score rankings of any origin, such as BM25's, by this evaluator's judgements, cutoffs and policies.
+        """Score rankings from any source, such as BM25, with this evaluator's judgements, cutoffs and policies.
 
         Args:
-            rankings: Query id to document ids, best first, or to document id to score, higher is better; of tied
-                documents, the one whose id sorts last comes first. A query that is missing, or retrieved nothing,
-                scores 0. Rankings of queries that are not evaluated are not read.
+            rankings: Query id to document ids, best first, or to document id to score, higher is better; among tied
+                documents, the one whose id sorts last comes first. A query that is missing or has no results scores 0.
+                Rankings of queries that are not evaluated are ignored.
 
         Returns:
             Query id to metric ("ndcg@10") to value in [0, 1], without the queries that were left out.
 
         Raises:
-            ValueError: If no ranking is of a query of this evaluator, a ranking has no order, a document occurs twice
-                in it, or a score is not a number.
+            ValueError: If no ranking is for a query of this evaluator, a ranking has no order or lists a document
+                twice, or a score is not a number.
 
         Example:
             >>> queries, corpus, qrels = {"q": "red"}, {"a": "rose", "b": "grass"}, {"q": {"a": 2}}
@@ -296,10 +295,10 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         return per_query
 
     def get_config_dict(self) -> dict[str, Any]:
-        """Return the settings that the model card shows.
+        """Return the settings for the model card.
 
         Returns:
-            The prompts and the truncation where they are set, and what decides which documents count.
+            Prompts and truncation, if set, and the settings that determine which documents count.
         """
         optional = (
             "truncate_dim",
@@ -334,7 +333,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             )
         if without:
             logger.warning(
-                "%d of %d queries have no document of grade %g or above; no_relevant=%r decides about them.",
+                "%d of %d queries have no document of grade %g or above; no_relevant=%r applies to them.",
                 len(without),
                 len(queries),
                 self.relevance_level,
@@ -343,7 +342,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         return kept, without
 
     def _is_large(self) -> bool:
-        """Tell whether the corpus is above the size that is searched exactly."""
+        """Return whether the corpus is too large for exact search."""
         return self.faiss_above is not None and len(self.corpus_ids) > self.faiss_above
 
     def _search(self, model: SentenceTransformer, similarity: str) -> dict[str, dict[str, float]]:
@@ -372,7 +371,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         }
 
     def _embedded_corpus(self, model: SentenceTransformer) -> Iterator[Tensor]:
-        """Encode the corpus chunk by chunk, in the order of ``corpus_ids``."""
+        """Encode the corpus in chunks, in the order of ``corpus_ids``."""
         for start in trange(
             0,
             len(self.corpus_ids),
@@ -384,7 +383,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             yield self._embed(model.encode_document, "document", ids, [self.corpus[doc_id] for doc_id in ids])
 
     def _embed(self, encode: Callable[..., Tensor], kind: str, ids: list[str], inputs: list[Any]) -> Tensor:
-        """Encode queries or documents, and refuse embeddings that cannot be ranked."""
+        """Encode queries or documents, and raise ValueError for embeddings that cannot be ranked."""
         is_query = kind == "query"
         embeddings = encode(
             inputs,
@@ -413,7 +412,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         epoch: int,
         steps: int,
     ) -> None:
-        """Append the metrics to the CSV file and write the predictions, as far as they are wanted."""
+        """Append the metrics to the CSV file and write the predictions, if requested."""
         if self.write_csv:
             names = [f"{similarity}-{_CSV_NAMES[metric]}@{k}" for metric, k in self.columns]
             header = ",".join(["epoch", "steps", *names])
@@ -432,7 +431,7 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
     """Average metrics over queries, exactly, so that the order of the queries does not matter.
 
     Args:
-        per_query: Query id to metric to value, as ``compute_metrics`` returns it; at least one query.
+        per_query: Query id to metric to value, as returned by ``compute_metrics``; at least one query.
 
     Returns:
         Metric to mean.
@@ -446,15 +445,15 @@ def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, floa
 
 
 def trec_ndcg(ranking: Sequence[str], grades: Mapping[str, float], k: int) -> float:
-    """Compute nDCG@k as trec_eval does, of grades of any size.
+    """Compute nDCG@k as trec_eval does, for any grades.
 
     Args:
-        ranking: Document ids, best first, each once.
-        grades: Of all judged documents, at least 0; any other document has 0.
+        ranking: Distinct document ids, best first.
+        grades: Grades of all judged documents, at least 0; other documents have 0.
         k: Cutoff, at least 1.
 
     Returns:
-        Sum of grade / log2(1 + rank) over the largest that any ranking of the judged documents has; 0 if that is 0.
+        Sum of grade / log2(1 + rank), divided by its maximum over rankings of the judged documents; 0 if that is 0.
 
     Example:
         >>> trec_ndcg(["a", "b"], {"b": 0.5}, k=10) == 1 / math.log2(3)
@@ -472,7 +471,7 @@ def _dcg(gains: Sequence[float]) -> float:
 
 
 def _order(query_id: str, ranking: Sequence[str] | Mapping[str, float]) -> list[str]:
-    """Return the documents of a ranking, best first; of scores that tie in float32, the last id, as in trec_eval."""
+    """Return the documents of a ranking, best first; float32 ties put the last id first, as in trec_eval."""
     where = f"rankings[{query_id!r}]"
     if isinstance(ranking, (str, bytes, Set)):
         raise ValueError(f"{where} must be a list of document ids or a dict of scores, got {type(ranking).__name__}.")
@@ -506,7 +505,7 @@ def _read(values: Mapping[str, float], metric: str, k: int) -> float:
 
 
 def _append_csv(path: Path, header: str, line: str) -> None:
-    """Append a line to a CSV file, with the header if the file is new and a warning if it has another one."""
+    """Append a line to a CSV file; add the header to a new file, and warn if the file has a different one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
     if not is_new:
@@ -518,20 +517,20 @@ def _append_csv(path: Path, header: str, line: str) -> None:
 
 
 def _when(epoch: int, steps: int, truncate_dim: int | None) -> str:
-    """Say when in training this is, and for which truncation."""
+    """Describe the training step and the truncation."""
     moment = "" if epoch == -1 else f" after epoch {epoch}" if steps == -1 else f" in epoch {epoch} after {steps} steps"
     return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")
 
 
 def _check_count(argument: str, value: Any, *, at_least: int = 1) -> int:
-    """Return an integer argument that has a lower bound."""
+    """Check an integer argument against its lower bound, and return it."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise ValueError(f"{argument} must be an integer of at least {at_least}, got {value!r}.")
     return int(value)
 
 
 def _check_level(value: Any) -> Any:
-    """Return the lowest relevant grade, as it is given."""
+    """Check the lowest relevant grade, and return it unchanged."""
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
         raise ValueError(f"relevance_level must be a finite number above 0, got {value!r}.")
     return value

@@ -1,7 +1,7 @@
 """Top-k search over a corpus that arrives in chunks, exact or through a faiss index.
 
-Documents are numbered by their place in the corpus, and of two documents with the same score the one with
-the lower number comes first: a caller chooses the tie rule by the order in which the documents are sent.
+Documents are numbered by their position in the corpus, and ties go to the lower number: callers choose the tie rule
+through the order of the documents.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from st_rankloss._extras import require
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 _LOW_BITS = 0xFFFFFFFF
-_BLOCK_ELEMENTS = 2**22  # similarities held at a time: 32 MiB in float64
+_BLOCK_ELEMENTS = 2**22  # similarities in memory at a time: 32 MiB in float64
 
 
 def exact_search(
     queries: Tensor, chunks: Iterable[Tensor], k: int, similarity_fn_name: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Find each query's k most similar documents, whatever the chunk size.
+    """Find the k most similar documents of each query, regardless of chunk size.
 
-    Similarities are computed in float64 and rounded to float32, so equal embeddings tie exactly wherever they
-    stand in the corpus; a matrix product in float32 gives them different last bits.
+    Similarities are computed in float64 and rounded to float32, so equal embeddings tie exactly anywhere in the corpus;
+    a float32 matrix product would give them different last bits.
 
-    Time O(Q·D·dim), for distances about four times that of the cosine. Memory: one chunk of embeddings in
+    Time O(Q·D·dim); distances take about four times as long as the cosine. Memory: one chunk of embeddings in
     float64 and 4 million similarities at a time, plus Q·k results.
 
     Args:
         queries: Query embeddings, shape ``(Q, dim)``, finite.
         chunks: Document embeddings, each of shape ``(chunk, dim)``, finite; fewer than 2^32 documents in all.
-        k: Results per query, at least 1; fewer come back if the corpus is smaller.
+        k: Results per query, at least 1; fewer are returned if the corpus is smaller.
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; distances are negated, as in
             sentence-transformers.
 
@@ -70,10 +70,10 @@ def exact_search(
 def faiss_search(
     queries: Tensor, chunks: Iterable[Tensor], k: int, similarity_fn_name: str, index: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Find each query's k most similar documents with a faiss index, in float32.
+    """Find the k most similar documents of each query with a faiss index, in float32.
 
-    The index is copied, trained on the whole corpus if it needs training, filled and searched; the one handed
-    in stays as it is. Memory: the index, plus the embeddings (D, dim) in float32 if it needs training.
+    A copy of the index is trained on the whole corpus if needed, filled and searched; the original is unchanged.
+    Memory: the index, plus the embeddings (D, dim) in float32 if it needs training.
 
     Args:
         queries: Query embeddings, shape ``(Q, dim)``, finite.
@@ -83,8 +83,7 @@ def faiss_search(
         index: An empty faiss index that passes ``check_index``, or a factory string: "Flat", "HNSW32", ...
 
     Returns:
-        Scores and document numbers, best first, shape ``(Q, k)``; the number is -1 where the index found no
-        more.
+        Scores and document numbers, best first, shape ``(Q, k)``; the number is -1 if the index found fewer.
 
     Example:
         >>> queries, corpus = torch.eye(2), torch.tensor([[0.6, 0.8], [1.0, 0.0], [2.0, 0.0]])
@@ -110,14 +109,14 @@ def faiss_search(
 
 
 def check_index(index: Any, similarity_fn_name: str) -> None:
-    """Refuse an index that cannot rank by the similarity, before anything is embedded.
+    """Raise ValueError for an index that cannot rank by the similarity, before anything is embedded.
 
     Args:
         index: A faiss index or a factory string.
         similarity_fn_name: The model's similarity, one of ``SIMILARITIES``.
 
     Raises:
-        ValueError: If the similarity is "manhattan", or the index holds vectors or ranks by another metric.
+        ValueError: If the similarity is "manhattan", or the index is not empty or uses another metric.
 
     Example:
         >>> check_index("HNSW32", "cosine")
@@ -146,11 +145,11 @@ def check_index(index: Any, similarity_fn_name: str) -> None:
 
 def require_faiss() -> Any:
     """Import faiss, or raise an ImportError that names the extra that installs it."""
-    return require("faiss", "faiss", purpose="searching a large corpus or an index of yours")
+    return require("faiss", "faiss", purpose="searching a large corpus or a custom index")
 
 
 def _empty_copy(faiss: Any, index: Any, dim: int, similarity_fn_name: str) -> Any:
-    """Build the index that a factory string names, or clone an index, for ``dim`` dimensions."""
+    """Build an index from a factory string, or clone an index, for ``dim`` dimensions."""
     if isinstance(index, str):
         metric = faiss.METRIC_L2 if similarity_fn_name == "euclidean" else faiss.METRIC_INNER_PRODUCT
         try:
@@ -165,7 +164,7 @@ def _empty_copy(faiss: Any, index: Any, dim: int, similarity_fn_name: str) -> An
 
 
 def _comparable(embeddings: Tensor, similarity_fn_name: str) -> Tensor:
-    """Return float64 embeddings, normalised for the cosine; off devices that have no float64."""
+    """Return float64 embeddings, normalised for the cosine, moved off devices without float64."""
     if embeddings.device.type == "mps":
         embeddings = embeddings.cpu()
     embeddings = embeddings.detach().double()
@@ -173,25 +172,25 @@ def _comparable(embeddings: Tensor, similarity_fn_name: str) -> Tensor:
 
 
 def _to_float32(embeddings: Tensor, similarity_fn_name: str) -> NDArray[np.float32]:
-    """Return embeddings as faiss takes them: float32 rows, normalised for the cosine."""
+    """Return embeddings for faiss: float32 rows, normalised for the cosine."""
     comparable: NDArray[np.float32] = _comparable(embeddings, similarity_fn_name).float().cpu().numpy()
     return np.ascontiguousarray(comparable)
 
 
 def _similarity(queries: Tensor, documents: Tensor, similarity_fn_name: str) -> Tensor:
-    """Compute (Q, D) similarities from what ``_comparable`` returns."""
+    """Compute (Q, D) similarities of embeddings from ``_comparable``."""
     if similarity_fn_name in ("cosine", "dot"):
         return queries @ documents.T
     p = 1.0 if similarity_fn_name == "manhattan" else 2.0
-    # The faster way through a matrix product cancels: identical texts would come out at different distances.
+    # A faster matrix product would suffer from cancellation: identical texts would get different distances.
     return -torch.cdist(queries, documents, p=p, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _best_keys(best: Tensor, queries: Tensor, documents: Tensor, start: int, k: int, similarity_fn_name: str) -> Tensor:
-    """Merge a chunk, whose first document has number ``start``, into the sorted keys of the best so far.
+    """Merge a chunk that starts at document number ``start`` into the sorted keys of the best so far.
 
-    A key is one int64 that sorts by score and then by lower number, so no two are equal and ``topk`` has no
-    tie to break: the float32 bits of the score above, the number counted downwards below.
+    A key is one int64 that sorts by score, then by lower number, so ``topk`` has no ties to break: the float32 bits of
+    the score in the upper half, the number counted downwards in the lower half.
     """
     similarity = _similarity(queries, documents, similarity_fn_name).float() + 0.0  # + 0.0: -0.0 becomes 0.0
     numbers = torch.arange(start, start + len(documents), device=similarity.device)
@@ -201,5 +200,5 @@ def _best_keys(best: Tensor, queries: Tensor, documents: Tensor, start: int, k: 
 
 
 def _flip_negative(bits: Tensor) -> Tensor:
-    """Map float32 bits to integers in the order of the floats, and back: it is its own inverse."""
+    """Map float32 bits to integers in the order of the floats; the map is its own inverse."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)

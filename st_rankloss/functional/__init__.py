@@ -1,4 +1,4 @@
-"""The mathematics: tensors in, tensors out."""
+"""Pure functions of tensors: losses, metrics and ranks."""
 
 from __future__ import annotations
 

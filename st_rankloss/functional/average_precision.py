@@ -1,4 +1,4 @@
-"""Average precision: smooth, from above, and over a hierarchy of grades."""
+"""Average precision: smooth, bounded, and with graded relevance."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from st_rankloss.functional.settings import AtLeast0, Method, Positive, Softness
 def smooth_ap(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
 ) -> Tensor:
-    r"""Compute the differentiable average precision: the mean of relevant ranks over ranks.
+    r"""Compute the differentiable average precision, the mean ratio of the rank among the relevant to the rank.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \frac{r^+_j}{r_j}
 
-    r is the soft rank among all documents, r⁺ that among the relevant ones.
+    r is the soft rank among all documents, r⁺ the soft rank among the relevant ones.
 
     Returns:
         Average precision in (0, 1], higher is better, shape ``(...)``.
@@ -54,19 +54,19 @@ def sup_ap(
     slope: AtLeast0 = 100.0,
     width: AtLeast0 = 0.05,
 ) -> Tensor:
-    r"""Compute a lower bound of average precision whose gradient does not vanish where the order is worst.
+    r"""Compute a lower bound of average precision whose gradient does not vanish for badly misplaced documents.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \frac{r^+_j}{r^+_j + \sum_{k \in N} H(s_k - s_j)}, \qquad
         H(x) = \begin{cases} \sigma(x/\tau) & x \le 0 \\ \sigma(x/\tau) + 1/2 & 0 < x \le \delta \\
         \rho (x - \delta) + \sigma(\delta/\tau) + 1/2 & x > \delta \end{cases}
 
-    r⁺ is the exact rank among the relevant documents, without gradient: only the irrelevant ones above a relevant one
-    are pushed. H is at least the step function, so that 1 minus this value is an upper bound of 1 - AP.
+    r⁺ is the exact rank among the relevant documents, without gradient: only comparisons with irrelevant documents have
+    one. H is at least the step function, so 1 minus this value is an upper bound of 1 - AP.
 
     Args:
         temperature: Width of the soft comparison, above 0, in units of ``similarity``.
         slope: ρ, at least 0, of the penalty for irrelevant documents far above a relevant one.
-        width: δ, at least 0, in units of ``similarity``: from where on the penalty is linear.
+        width: δ, at least 0, in units of ``similarity``: where the linear penalty starts.
 
     Returns:
         In (0, 1], higher is better, shape ``(...)``.
@@ -76,8 +76,8 @@ def sup_ap(
         tensor(0.5206)
 
     Source: Ramzi et al. (2021), "Robust and Decomposable Average Precision for Image Retrieval" (ROADMAP), arXiv
-    2110.01445. Their calibration of scores is the `threshold_margin`, to be added. Cost: O(P · D) a query, all pairs of
-    a relevant document with another, a few at a time.
+    2110.01445. For their score calibration, add `threshold_margin`. Cost: O(P · D) per query, over all pairs of a
+    relevant document with another, a few at a time.
     """
 
     def step(x: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ def hierarchical_ap(
     .. math:: \frac{1}{\sum_j y_j} \sum_{j \in P} \frac{y_j + \sum_{k \ne j} \min(y_j, y_k)\,
         \sigma\left(\frac{s_k - s_j}{\tau}\right)}{r_j}
 
-    With one grade it is `smooth_ap`. On a CPU and with few distinct grades the numerator is a sum of soft ranks,
-    one for each grade; otherwise all pairs of relevant documents are looked at, a few at a time.
+    With one grade it equals `smooth_ap`. On a CPU with few distinct grades, the numerator is a sum of soft ranks, one
+    per grade; otherwise it runs over all pairs of relevant documents, a few at a time.
 
     Returns:
         In (0, 1], higher is better, shape ``(...)``.
@@ -116,8 +116,8 @@ def hierarchical_ap(
         tensor(0.6667)
 
     Source: Ramzi et al. (2022), "Hierarchical Average Precision Training for Pertinent Image Retrieval" (HAPPIER),
-    arXiv 2207.04873, for the metric. They bound it from above, with steps in the numerator; the sigmoids are ours.
-    Cost: few grades, that of as many soft ranks of the relevant documents; else O(P · D) a query.
+    arXiv 2207.04873, for the metric. Their loss is an upper bound with steps in the numerator; the sigmoids are ours.
+    Cost: with few grades, one set of soft ranks of the relevant documents per grade; otherwise O(P · D) per query.
     """
     relevant = relevance > 0
     ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
@@ -132,14 +132,14 @@ def hierarchical_ap(
             ahead = torch.sigmoid(differences(similarity, columns) / temperature)
             grade = relevance.gather(1, columns)
             shared = torch.minimum(relevance[:, None, :], grade[:, :, None])
-            shared = shared.scatter(2, columns[:, :, None], 0)  # not with itself
+            shared = shared.scatter(2, columns[:, :, None], 0)  # exclude the document itself
             gained = (grade + (shared * ahead).sum(-1)) / ranks.gather(1, columns)
             return torch.where(listed, gained, 0).sum(-1)
 
         return sum_over_rows(of_rows, relevant, similarity) / total
     gained = relevance
     lower = 0.0
-    for grade in grades.tolist():  # min(a, b) adds up, over the grades, the steps that both a and b reach
+    for grade in grades.tolist():  # min(a, b) is the sum of the grade steps that both a and b reach
         reach = relevance >= grade
         ahead = soft_rank(similarity, temperature, mask=reach, wanted=reach, method=method) - 1
         gained = gained + (grade - lower) * torch.where(reach, ahead, 0)

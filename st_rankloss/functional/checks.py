@@ -1,6 +1,6 @@
-"""Checks of arguments, written once; each names the argument, the rule and the value.
+"""Argument checks; each error names the argument, the rule and the value.
 
-Checks of tensor values run on a CPU only: elsewhere they would make the host wait for the device.
+Checks of tensor values run only on a CPU: on other devices they would make the host wait.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 def check_temperature(temperature: float, name: str = "temperature") -> None:
     """Raise ValueError unless ``temperature`` is a finite number above 0."""
     if isinstance(temperature, str) and temperature == "auto":
-        raise ValueError(f"{name} must be a number here, where other settings have its unit, got 'auto'.")
+        raise ValueError(f"{name} must be a number here, because other settings share its unit, got 'auto'.")
     if isinstance(temperature, bool) or not isinstance(temperature, int | float):
         raise TypeError(f"{name} must be a number, got {temperature!r}.")
     if not (math.isfinite(temperature) and temperature > 0):
@@ -62,7 +62,7 @@ def check_relevance(relevance: Tensor, most: float = math.inf) -> None:
 
 
 def check_not_negative(tensor: Tensor, what: str, otherwise: str = "") -> None:
-    """Raise ValueError, which begins with ``what``, unless all entries are at least 0 and finite (CPU only)."""
+    """Raise ValueError, starting with ``what``, unless all entries are at least 0 and finite (CPU only)."""
     if tensor.device.type != "cpu" or not tensor.numel():
         return
     for worst in (tensor.min().item(), tensor.max().item()):
@@ -71,7 +71,7 @@ def check_not_negative(tensor: Tensor, what: str, otherwise: str = "") -> None:
 
 
 def check_weights(weights: Tensor) -> None:
-    """Raise ValueError if weights want a gradient, or if one is negative or not finite (CPU only)."""
+    """Raise ValueError if weights require a gradient, or if one is negative or not finite (CPU only)."""
     if weights.requires_grad:
         raise ValueError("weights are not differentiated: they must not require a gradient, got requires_grad=True.")
     if weights.device.type == "cpu" and weights.numel():
@@ -81,7 +81,7 @@ def check_weights(weights: Tensor) -> None:
 
 
 def check_finite(tensor: Tensor, name: str, hint: str = "", where: Callable[[], Tensor] | None = None) -> None:
-    """Raise ValueError if an entry, of those that ``where`` tells, is NaN or infinite (CPU only)."""
+    """Raise ValueError if an entry selected by ``where`` is NaN or infinite (CPU only)."""
     if tensor.device.type != "cpu" or tensor.sum().isfinite():  # one pass in the usual case
         return
     chosen = tensor if where is None else tensor[where()]

@@ -1,7 +1,7 @@
-"""When a list says something: conditions on relevance (0 where unjudged) and on which documents are judged.
+"""Conditions for a list to have a value: on relevance (0 where unjudged) and on which documents are judged.
 
-Each maps ``(Q, D)`` relevance, ``(Q, D)`` bool and the settings of its function to ``(Q,)`` bool. A function with a
-setting ``gain`` has its conditions read gains instead of relevance.
+Each maps ``(Q, D)`` relevance, ``(Q, D)`` bool and the settings of its function to ``(Q,)`` bool. For a function with a
+setting ``gain``, the conditions read gains instead of relevance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def any_relevant(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
 
 
 def relevant_among_others(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
-    """Return which lists have a relevant document and another one: the softmax of a single document is always 1."""
+    """Return which lists have a relevant document and any other: the softmax of a single document is always 1."""
     return any_relevant(relevance, judged) & two_judged(relevance, judged)
 
 
@@ -36,7 +36,7 @@ def two_kinds(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
 
 
 def two_kinds_beyond_k(relevance: Tensor, judged: Tensor, *, k: int, **settings: Any) -> Tensor:
-    """Return which lists of more than ``k`` documents have both kinds: in a shorter one all are among the first k."""
+    """Return which lists of more than ``k`` documents have both kinds; shorter lists fit in the first k."""
     return two_kinds(relevance, judged) & (judged.sum(-1) > k)
 
 

@@ -1,4 +1,4 @@
-"""Rank correlations and what is near them: Spearman, which STS benchmarks report, Kendall, Pearson, ADR-MSE."""
+"""Correlation and rank-distance losses: Spearman (reported by STS benchmarks), Kendall, Pearson, ADR-MSE."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from st_rankloss.functional.ranks import exact_ranks, soft_rank
 from st_rankloss.functional.settings import Method, Softness
 
 _LEAST_SPREAD = 1e-3
-"""Of similarities, for `pearson`."""
+"""Minimum standard deviation of similarities, for `pearson`."""
 
 _LEAST_SPREAD_OF_RANKS = 1e-2
-"""In units of the spread of the ranks that relevance gives."""
+"""Minimum spread of the soft ranks, relative to that of the ranks by relevance."""
 
 
 @list_function("graded", learns=two_grades, metric=True)
 def soft_spearman(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.1, method: Method = "auto"
 ) -> Tensor:
-    r"""Compute the differentiable Spearman correlation: that of soft ranks with the mean ranks of the grades.
+    r"""Compute the differentiable Spearman correlation, between soft ranks and the mean ranks of the grades.
 
     .. math:: \mathrm{corr}(r, \rho), \qquad r_j = 1 + \sum_{k \ne j} \sigma\left(\frac{s_k - s_j}{\tau}\right)
 
-    Documents tied in relevance share their mean rank, as in scipy. Ranks whose spread is below a hundredth of
-    that of the grades' ranks count as of that spread, so that the gradient stays finite when everything is tied.
+    Documents tied in relevance share their mean rank, as in scipy. The spread of the soft ranks is at least a hundredth
+    of that of the grades' ranks, so that the gradient stays finite when all similarities are tied.
 
     Returns:
         Correlation in [-1, 1], higher is better, shape ``(...)``.
@@ -38,7 +38,7 @@ def soft_spearman(
         >>> soft_spearman(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
         tensor(0.9946)
 
-    Source: the soft rank is that of Qin, Liu, Li (2010); correlating it is ours, after Blondel et al. (2020), "Fast
+    Source: soft ranks from Qin, Liu, Li (2010); their correlation is ours, after Blondel et al. (2020), "Fast
     Differentiable Sorting and Ranking", who use another soft rank. Cost: that of ranking all documents.
     """
     ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
@@ -47,9 +47,9 @@ def soft_spearman(
 
 @list_function("graded", learns=two_grades, metric=True)
 def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
-    """Compute the Pearson correlation of similarity and relevance; time O(D).
+    """Compute the Pearson correlation of similarity and relevance in O(D) time.
 
-    Similarities whose standard deviation is below 0.001 count as of that spread.
+    The standard deviation of the similarities is taken to be at least 0.001.
 
     Returns:
         Correlation in [-1, 1], higher is better, shape ``(...)``.
@@ -61,7 +61,7 @@ def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
     Source: as a loss for STS, Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442.
     """
     gap = similarity - largest_of(similarity, judged)
-    # Over the largest, so that squares of grades neither overflow nor vanish.
+    # Scaled by the largest grade, so that squares neither overflow nor vanish.
     return _correlation(gap, over_largest(relevance), judged, relative=False)
 
 
@@ -69,7 +69,7 @@ def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
 def soft_kendall(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.1, method: Method = "auto"
 ) -> Tensor:
-    r"""Compute the differentiable Kendall correlation, over the pairs of different relevance.
+    r"""Compute the differentiable Kendall correlation over the pairs of different relevance.
 
     .. math:: 1 - \frac{2}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \sigma\left(\frac{s_k - s_j}{\tau}\right)
 
@@ -81,7 +81,7 @@ def soft_kendall(
         >>> soft_kendall(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 2.0, 1.0]), temperature=0.01)
         tensor(-1.0000)
 
-    Source: Kendall (1938); the smooth count of misplaced pairs is that of the soft rank. Cost: see
+    Source: Kendall (1938); misplaced pairs are counted smoothly, as in the soft rank. Cost: see
     `sum_over_graded_pairs`.
     """
     misplaced = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="sigmoid", method=method)
@@ -92,12 +92,12 @@ def soft_kendall(
 def approx_rank_mse(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
 ) -> Tensor:
-    r"""Compute ADR-MSE: the squared error of the soft ranks, discounted by the rank that relevance gives.
+    r"""Compute ADR-MSE: the squared error of the soft ranks, discounted by the rank by relevance.
 
     .. math:: \frac{1}{D} \sum_j \frac{(\rho_j - r_j)^2}{\log_2(1 + \rho_j)}
 
-    Documents tied in relevance share their mean rank ρ. The soft rank of a document that stands first is above 1 by the
-    tails of all others, so that a perfect order has a small loss above 0, which falls as similarities move apart.
+    Documents tied in relevance share their mean rank ρ. The tails of the other documents raise even the best soft rank
+    above 1, so a perfect order has a small positive loss, which falls as similarities move apart.
 
     Returns:
         Error, at least 0, lower is better, shape ``(...)``.
@@ -106,8 +106,8 @@ def approx_rank_mse(
         >>> approx_rank_mse(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 1.0, 0.0]), temperature=0.01)
         tensor(0.3770)
 
-    Source: Schlatt et al. (2024), "Rank-DistiLLM", arXiv 2405.07920; mean ranks for ties as in sentence-transformers'
-    ADRMSELoss. Cost: that of ranking all documents.
+    Source: Schlatt et al. (2024), "Rank-DistiLLM", arXiv 2405.07920; mean ranks for ties as in the ADRMSELoss of
+    sentence-transformers. Cost: that of ranking all documents.
     """
     ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
     wanted = _mean_ranks(relevance, judged)
@@ -115,12 +115,12 @@ def approx_rank_mse(
 
 
 def _mean_ranks(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Ranks by relevance, ties sharing their mean; 1 where unjudged."""
+    """Rank by relevance, with mean ranks for ties; 1 where unjudged."""
     return torch.where(judged, exact_ranks(relevance, mask=judged), 1)
 
 
 def _correlation(values: Tensor, target: Tensor, judged: Tensor, *, relative: bool) -> Tensor:
-    """Pearson correlation over the judged; a spread of ``values`` under the least one counts as the least."""
+    """Compute the Pearson correlation over the judged documents, with a minimum spread of ``values``."""
     values, target = (x - masked_mean(x, judged)[:, None] for x in (values, target))
     variance, wanted = (masked_mean(x.square(), judged) for x in (values, target))
     least = _LEAST_SPREAD_OF_RANKS**2 * wanted if relative else _LEAST_SPREAD**2 * torch.ones_like(wanted)

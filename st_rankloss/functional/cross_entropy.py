@@ -1,4 +1,4 @@
-"""Cross-entropies of a list: softmax with graded labels, InfoNCE with several positives, distributions, calibrated."""
+"""Cross-entropies of a list: softmax with graded labels, InfoNCE with several positives, divergences, calibration."""
 
 from __future__ import annotations
 
@@ -47,15 +47,14 @@ def softmax_cross_entropy(
     .. math:: -\sum_j t_j \log p_j + \epsilon \Big(1 - \sum_j t_j p_j\Big), \qquad
         t_j = \frac{g(y_j)}{\sum_k g(y_k)}, \quad p = \mathrm{softmax}(s / \tau)
 
-    With one relevant document it is InfoNCE, sentence-transformers' MultipleNegativesRankingLoss at
-    ``scale = 1 / temperature``; with soft similarities of a frozen encoder as relevance, it is CWCL. Time and memory
+    With one relevant document it is InfoNCE, which sentence-transformers calls MultipleNegativesRankingLoss, with
+    ``scale = 1 / temperature``; with soft similarities from a frozen encoder as relevance, it is CWCL. Time and memory
     O(D) per query.
 
-    It is a likelihood and not a function of the order: documents that are all equally relevant teach it to make their
-    similarities equal.
+    It is a likelihood, not a function of the order: equally relevant documents are pulled to equal similarities.
 
     Args:
-        poly: ε, at least 0: adds the first term of the PolyLoss expansion.
+        poly: ε, at least 0, the weight of the first term of the PolyLoss expansion.
 
     Returns:
         Cross-entropy, at least 0, lower is better, shape ``(...)``, float32 or float64.
@@ -83,8 +82,8 @@ def sup_con(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: 
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \Big[ \log \sum_k e^{s_k/\tau} - s_j/\tau \Big]
 
-    Relevant documents compete with each other, so that the least is log |P|. On their own they are a list to learn
-    from: the likelihood of each is highest where their similarities are equal.
+    Relevant documents compete with one another, so the minimum is log |P|. A list of relevant documents only still has
+    a gradient: their likelihood is highest when their similarities are equal.
 
     Returns:
         Cross-entropy, at least 0, lower is better, shape ``(...)``.
@@ -100,12 +99,12 @@ def sup_con(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: 
 
 @list_function("binary", learns=two_kinds)
 def info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
-    r"""Compute InfoNCE with several relevant documents, each against the irrelevant ones.
+    r"""Compute InfoNCE with several relevant documents, each against the irrelevant ones only.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \Big[ \log \Big( e^{s_j/\tau} + \sum_{k \in N} e^{s_k/\tau} \Big)
         - s_j/\tau \Big]
 
-    Relevant documents do not push each other away, unlike under `sup_con`.
+    Unlike in `sup_con`, relevant documents do not push one another away.
 
     Returns:
         Cross-entropy, at least 0, lower is better, shape ``(...)``.
@@ -114,7 +113,8 @@ def info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature:
         >>> info_nce(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 1.0]), temperature=0.1)
         tensor(0.0038)
 
-    Source: several positives, apart, as in Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442. Time and memory O(D).
+    Source: separate terms for several positives as in Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442. Time and memory
+    O(D).
     """
     relevant = relevance > 0
     return masked_mean(softplus(log_odds(similarity, judged & ~relevant, temperature)), relevant)
@@ -126,7 +126,7 @@ def dcl(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temp
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \Big[ \log \sum_{k \in N} e^{s_k/\tau} - s_j/\tau \Big]
 
-    It has no lower bound, and its gradient does not fade as the relevant document wins.
+    It has no lower bound, and its gradient does not vanish as the relevant document pulls ahead.
 
     Returns:
         Log-odds, lower is better, shape ``(...)``.
@@ -154,8 +154,7 @@ def list_net(
 
     .. math:: \mathrm{KL}\left(\mathrm{softmax}(y / \tau_y) \,\|\, \mathrm{softmax}(s / \tau)\right)
 
-    Unlike `softmax_cross_entropy` it makes similarities differ by the difference of the grades, times τ/τ_y, and is 0
-    then.
+    Unlike `softmax_cross_entropy`, it is 0 when similarities differ by τ/τ_y times the difference of the grades.
 
     Args:
         label_temperature: Divides the grades, above 0, in units of ``relevance``.
@@ -167,7 +166,7 @@ def list_net(
         >>> list_net(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
         tensor(0.4150)
 
-    Source: Cao et al. (2007), ListNet, up to the constant entropy of the target; with a judge's scores as relevance,
+    Source: Cao et al. (2007), ListNet, up to the constant entropy of the target; with scores from a judge as relevance,
     Gu et al. (2025), UniME-V2. Time and memory O(D).
     """
     return _divergence(similarity, relevance, judged, temperature, label_temperature)
@@ -186,8 +185,7 @@ def rank_kl(
     .. math:: \mathrm{KL}\left(\mathrm{softmax}\left(\frac{n - \rho}{(n - 1) \tau_y}\right) \,\Big\|\,
         \mathrm{softmax}(s / \tau)\right)
 
-    The rank ρ is that by relevance, ties sharing their mean: (n - ρ)/(n - 1) is 1 for the best document, 0 for the
-    worst.
+    ρ is the rank by relevance, with mean ranks for ties: (n - ρ)/(n - 1) is 1 for the best document, 0 for the worst.
 
     Args:
         label_temperature: Divides the ranks, which run from 0 to 1; above 0.
@@ -216,12 +214,12 @@ def regression_compatible(
     bias: Finite = 0.0,
     alpha: Share = 0.5,
 ) -> Tensor:
-    r"""Compute a listwise loss that calibrates: its best similarities are both in order and probabilities.
+    r"""Compute a calibrated listwise loss: its minimum both orders documents and predicts probabilities.
 
     .. math:: \alpha \Big[ -\sum_j \frac{y_j}{\sum y} \log \frac{p_j}{\sum_k p_k} \Big]
         + (1 - \alpha) \frac{1}{D} \sum_j \mathrm{BCE}(p_j, y_j), \qquad p = \sigma(s / \tau + b)
 
-    The list term normalises sigmoids, not exponentials, so that both terms have their minimum at p = y.
+    The list term normalises sigmoids instead of exponentials, so both terms have their minimum at p = y.
 
     Args:
         relevance: In [0, 1], NaN where unjudged, shape ``(..., D)``; not differentiated.
@@ -237,10 +235,10 @@ def regression_compatible(
         tensor(0.8248)
 
     Source: Bai et al. (2023), "Regression Compatible Listwise Objectives for Calibrated Ranking with Binary Relevance",
-    arXiv 2211.01494; grades between 0 and 1, and temperature and bias, which logits of a ranker do not need, are ours.
-    Time and memory O(D).
+    arXiv 2211.01494; grades between 0 and 1, temperature and bias (not needed for a ranker's logits) are ours. Time and
+    memory O(D).
 
-    Sigmoids are calibrated, not only ordered: documents that are all relevant still have something to learn from.
+    Sigmoids are calibrated, not just ordered: a list of relevant documents only still has a gradient.
     """
     logits = similarity / temperature + bias
     log_likely = F.logsigmoid(logits)
@@ -259,19 +257,19 @@ def psl(
     activation: Annotated[str, choice("tanh", "relu", "atan")] = "tanh",
     width: Positive = 2.0,
 ) -> Tensor:
-    r"""Compute PSL: a softmax loss whose exponential is replaced by something that grows less.
+    r"""Compute PSL: a softmax loss with a slower-growing function in place of the exponential.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \log \Big( 1 + \sum_{k \in N}
         \phi\left(\frac{s_k - s_j}{w}\right)^{1/\tau} \Big), \qquad
         \phi(d) = \tanh d + 1, \; d + 1, \; \arctan d + 1, \text{ at least } 0
 
-    Irrelevant documents far above the relevant one, which may be false negatives, pull less than under a softmax, and
-    the sum is nearer to a count. The 1 is the relevant document itself, φ(0).
+    Irrelevant documents far above the relevant one, which may be false negatives, weigh less than in a softmax, and the
+    sum is closer to a count. The 1 is the relevant document itself, φ(0).
 
     Args:
         temperature: τ, above 0; the exponent is its inverse.
         activation: φ, ``"tanh"``, ``"relu"`` or ``"atan"``.
-        width: w, above 0, what differences are divided by so as to lie in [-1, 1]: 2 for cosines.
+        width: w, above 0, scales differences to [-1, 1]: 2 for cosines.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -281,8 +279,8 @@ def psl(
         tensor(0.3123)
 
     Source: Yang et al. (2024), "PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective for
-    Recommendation"; that the relevant document counts in the sum, which keeps the loss above 0, is ours. Cost:
-    O(P · D) a query, a few pairs at a time.
+    Recommendation"; including the relevant document in the sum, which keeps the loss above 0, is ours. Cost: O(P · D)
+    per query, a few pairs at a time.
     """
 
     def log_activated(d: Tensor) -> Tensor:
@@ -310,14 +308,14 @@ def softmax_at_k(
     temperature: Positive = 0.05,
     weight_temperature: Positive = 0.1,
 ) -> Tensor:
-    r"""Compute SL@K: softmax losses of the positives, weighted by how near they are to the first k.
+    r"""Compute SL@K: softmax losses of the positives, weighted by proximity to the top k.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \sigma\left(\frac{s_j - \beta_k}{\tau_w}\right)
         \log \sum_k e^{(s_k - s_j)/\tau}
 
-    β is the k-th largest similarity of the list (the least, if there are fewer); weights are not differentiated. They
-    rise as documents do, so that the value of a better order may be the higher one; its gradient still leads there. It
-    stands for NDCG@k, which is the same for every order if all documents are relevant: such a list has no value.
+    β is the k-th largest similarity of the list (the smallest, if the list is shorter). Weights are not differentiated;
+    they rise with a document's similarity, so a better order may have a higher loss, but the gradient still leads to
+    it. The loss is a surrogate for NDCG@k, which is constant if all documents are relevant: such a list has no value.
 
     Args:
         k: Cutoff, at least 1.
@@ -332,9 +330,9 @@ def softmax_at_k(
         tensor(0.0639)
 
     Source: Yang et al. (2025), "Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics Optimization in
-    Recommender Systems", arXiv 2508.05673. They estimate β from samples every few epochs and differentiate the
-    weights; here β is that of the list, and weights are constants, since their gradient would lower a positive that is
-    hard. Time O(D log D), memory O(D).
+    Recommender Systems", arXiv 2508.05673. They estimate β from samples every few epochs and differentiate the weights;
+    here β is exact, and weights are constants, since their gradient would push hard positives down. Time O(D log D),
+    memory O(D).
     """
     relevant = relevance > 0
     own = torch.where(judged, similarity.detach(), -torch.inf)
@@ -346,13 +344,13 @@ def softmax_at_k(
 
 
 def _divergence(similarity: Tensor, wanted: Tensor, judged: Tensor, temperature: float, width: float) -> Tensor:
-    """The divergence of softmax(similarity / temperature) from softmax(wanted / width)."""
+    """Compute the divergence of softmax(similarity / temperature) from softmax(wanted / width)."""
     target = _log_softmax(wanted, width, judged)
     surplus = target - _log_softmax(similarity, temperature, judged)
-    return torch.where(judged, target.exp() * surplus, 0).sum(-1).clamp_min(0)  # below 0 only by rounding
+    return torch.where(judged, target.exp() * surplus, 0).sum(-1).clamp_min(0)  # negative only by rounding
 
 
 def _log_softmax(values: Tensor, temperature: float, judged: Tensor) -> Tensor:
-    """Log-softmax over the judged documents, 0 elsewhere; finite, also where float32 cannot hold it."""
+    """Compute log-softmax over the judged documents, 0 elsewhere; finite even where float32 would overflow."""
     least = torch.finfo(values.dtype).min
     return torch.where(judged, (-log_odds(values, judged, temperature)).clamp_min(least), 0)

@@ -1,7 +1,7 @@
-"""How a function of similarity and relevance is declared once: the objective and the documentation follow from it.
+"""Declarations of functions of similarity and relevance, from which objectives and documentation are derived.
 
-A body maps clean tensors and its settings to values. `list_function` and `batch_function` make a public function of it,
-which checks and cleans what users pass, and record what an objective needs to know.
+A body maps clean tensors and settings to values. `list_function` and `batch_function` turn it into a public function
+that checks and cleans its arguments, and record the properties that an objective needs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from st_rankloss.functional.settings import Setting, arguments_of, check_setting
 
 P = ParamSpec("P")
 Body = Callable[Concatenate[Tensor, Tensor, Tensor, P], Tensor]
-"""Maps similarity, relevance and which documents are judged, clean and ``(Q, D)`` each, and settings to values."""
+"""Maps clean similarity, relevance and judged masks, ``(Q, D)`` each, and settings to values."""
 
 Settings = Mapping[str, Any]
 
@@ -43,23 +43,22 @@ class DeclaredFunction(Protocol[P]):
         ...
 
     def settings(self, init: Callable[[Any], None]) -> Callable[Concatenate[Any, P], None]:
-        """Decorate the empty ``__init__`` of an objective, which gets the settings of this function."""
+        """Decorate the empty ``__init__`` of an objective to give it the settings of this function."""
         ...
 
 
 @dataclass(frozen=True)
 class Declaration(ABC):
-    """What a function declares.
+    """The properties of a function.
 
     Attributes:
         body: The mathematics.
-        labels: ``"graded"`` or ``"binary"``: what relevance is read as.
-        learns: Which queries have something to learn from: of a metric, those of which not every order is worth the
-            same.
-        metric: Whether higher is better; the loss is then 1 minus the value.
-        most: The largest relevance that the body takes.
-        check: Raises for settings that do not go together; takes them by name.
-        separable: Whether queries do not depend on each other.
+        labels: ``"graded"`` or ``"binary"``: how relevance is read.
+        learns: Which queries have a defined loss; for a metric, those whose value depends on the order.
+        metric: Whether higher is better, so that the loss is 1 minus the value.
+        most: The largest relevance that the body accepts.
+        check: Raises for incompatible settings; takes them by name.
+        separable: Whether queries are independent.
         square: Whether every sample must be a query and a document.
     """
 
@@ -80,29 +79,29 @@ class Declaration(ABC):
 
     @functools.cached_property
     def rules(self) -> dict[str, Setting]:
-        """What each setting accepts, by name."""
+        """The rules of each setting, by name."""
         return settings_of(self.body)
 
     @property
     def spreads(self) -> float | None:
-        """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities."""
+        """The value of ``temperature="auto"`` in standard deviations of a query's similarities."""
         return self.rules["temperature"].auto if "temperature" in self.rules else None
 
     def docstring(self, own: str | None = None) -> str:
-        """Return the docstring of the function, or of its objective, whose ``own`` is given."""
+        """Return the docstring of the function, or of its objective if given the objective's ``own``."""
         described = {x.name: self.rules[x.name].text if x.name in self.rules else "" for x in self.arguments}
         if own is not None:
             return objective_docstring(own, self.body.__doc__, described)
         return function_docstring(self.body.__doc__, self.labels, described)
 
     def check_settings(self, settings: Settings) -> None:
-        """Raise TypeError or ValueError unless the settings are accepted."""
+        """Raise TypeError or ValueError unless the settings are valid."""
         check_settings(self.rules, settings)
         if self.check is not None:
             self.check(**settings)
 
     def learnable(self, relevance: Tensor, settings: Settings) -> Tensor:
-        """Return which queries have something to learn from: ``(Q, D)``, NaN where unjudged, to ``(Q,)`` bool."""
+        """Return which queries have a defined loss: ``(Q, D)``, NaN where unjudged, to ``(Q,)`` bool."""
         relevance, judged = clean_relevance(relevance)
         return self.learns(_gained(relevance, settings), judged, **settings)
 
@@ -112,21 +111,21 @@ class Declaration(ABC):
 
     @abstractmethod
     def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
-        """Compute the loss of each query ``(Q,)``: 0, with zero gradient, where there is nothing to learn."""
+        """Compute the loss of each query ``(Q,)``: 0, with zero gradient, where it is undefined."""
 
 
 @dataclass(frozen=True)
 class ListDeclaration(Declaration):
-    """A function of each query's list by itself.
+    """A function of each query's list, independent of the others.
 
     Attributes:
-        defined: Which lists have a value, of which those that can be learned from are a part.
+        defined: Which lists have a value; those with a defined loss are a subset.
     """
 
     defined: Condition | None = None
 
     def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
-        """Compute the value of each list ``(...)``, NaN where it is not defined."""
+        """Compute the value of each list ``(...)``, NaN where it is undefined."""
         value, defined, _ = self._compute(similarity, relevance, settings)
         return torch.where(defined, value, torch.nan)
 
@@ -136,10 +135,10 @@ class ListDeclaration(Declaration):
         return torch.where(learns, 1 - value if self.metric else value, 0)
 
     def _compute(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, which are defined, and of which there is something to learn: ``(...)`` each.
+        """Compute values, which of them are defined, and which lists have a defined loss: ``(...)`` each.
 
-        Neither an unjudged document nor a list that is not defined sends back a gradient, or NaN. Where every order of
-        a list is worth the same, a metric is 1 with zero gradient, lest the way in which the body is smooth pull at it.
+        Unjudged documents and undefined lists pass back zero gradient, never NaN. If every order of a list has the same
+        value, a metric is 1 with zero gradient, so that smoothing does not move its similarities.
         """
         check_lists(similarity, relevance)
         if not similarity.dim():
@@ -153,7 +152,7 @@ class ListDeclaration(Declaration):
             given = relevance.dtype
             relevance = relevance.detach().reshape(-1, documents).to(similarity.dtype)
             if given != similarity.dtype or self.most < math.inf:
-                check_relevance(relevance, self.most)  # a float64 may be infinite as a float32
+                check_relevance(relevance, self.most)  # a finite float64 may overflow in float32
             relevance, judged = clean_relevance(relevance)
             if settings.get("temperature") == "auto":
                 similarity, settings = in_spreads(similarity, judged), {**settings, "temperature": self.spreads}
@@ -162,7 +161,7 @@ class ListDeclaration(Declaration):
             defined = learns if self.defined is None else self.defined(read, judged, **settings)
             moving = learns if self.metric else defined
             similarity = torch.where(judged & moving[:, None], similarity, 0)
-            # A list in which nothing is compared stays connected to the graph.
+            # A list without comparisons stays connected to the graph.
             value = self.body(similarity, relevance, judged, **settings).to(similarity.dtype) + 0 * similarity[:, 0]
             if self.metric:
                 value = torch.where(moving, value, 1)
@@ -171,12 +170,12 @@ class ListDeclaration(Declaration):
 
 @dataclass(frozen=True)
 class BatchDeclaration(Declaration):
-    """A function of a whole batch at once, ``(Q, D)`` to a value of the batch or of each query."""
+    """A function of a whole batch, ``(Q, D)`` to one value or one value per query."""
 
     separable = False
 
     def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
-        """Compute the value of the batch, or of each query."""
+        """Compute the value of the batch, or one per query."""
         with torch.autocast(similarity.device.type, enabled=False):
             return self.body(*self._clean(similarity, relevance), **settings)
 
@@ -185,7 +184,7 @@ class BatchDeclaration(Declaration):
         return torch.where(self.learnable(relevance, settings), self.value(similarity, relevance, settings), 0)
 
     def _clean(self, similarity: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Similarity, 0 where unjudged but on the diagonal of samples, relevance, 0 there, and what is judged."""
+        """Return similarity and relevance, 0 where unjudged (but for the diagonal of samples), and the judged mask."""
         check_lists(similarity, relevance)
         if similarity.dim() != 2 or (self.square and similarity.shape[0] != similarity.shape[1]):
             shape = "(B, B), every sample a query and a document" if self.square else "(Q, D)"
@@ -198,7 +197,7 @@ class BatchDeclaration(Declaration):
         known = judged
         if self.square:
             known = judged | torch.eye(len(judged), dtype=torch.bool, device=judged.device)
-            check_finite(similarity.detach().diagonal(), "similarity", "That of a sample with itself counts.")
+            check_finite(similarity.detach().diagonal(), "similarity", "That of a sample with itself counts too.")
             if judged.device.type == "cpu" and not known.all():
                 raise ValueError(
                     "relevance of different samples must be judged for a loss of the whole batch, got nan."
@@ -208,7 +207,7 @@ class BatchDeclaration(Declaration):
 
 @dataclass(frozen=True)
 class SquareDeclaration(BatchDeclaration):
-    """A function of a batch of which every sample is a query and a document."""
+    """A function of a batch in which every sample is both a query and a document."""
 
     square = True
 
@@ -253,7 +252,7 @@ def batch_function(labels: str, *, learns: Condition, square: bool = False) -> C
 
 
 def check_lists(similarity: Tensor, relevance: Tensor) -> None:
-    """Raise TypeError or ValueError unless similarity and relevance are right; their values are read on a CPU only."""
+    """Raise TypeError or ValueError unless similarity and relevance are valid; checks values only on a CPU."""
     check_floating(similarity, "similarity")
     check_floating(relevance, "relevance")
     check_same_shape(relevance, "relevance", similarity)
@@ -266,7 +265,7 @@ def _gained(relevance: Tensor, settings: Settings) -> Tensor:
 
 
 def _public(declaration: Declaration) -> Any:
-    """Make the function that users call."""
+    """Build the public function."""
     body = declaration.body
     tensors = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Tensor) for n in _TENSORS]
     signature = inspect.Signature([*tensors, *declaration.arguments], return_annotation=Tensor)

@@ -1,4 +1,4 @@
-"""Why a ranking loss stalls, in numbers."""
+"""Measures of why a ranking loss stalls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from st_rankloss.functional.ranks import upcast
 
 
 def random_ndcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
-    """Compute the expected NDCG of a random order: near 1, any order is a good one and nothing can be learned.
+    """Compute the expected NDCG of a random order; near 1, every order is good and the gradient vanishes.
 
     Args:
         relevance: At least 0, NaN where unjudged (not in the list), shape ``(..., D)``, floating.
@@ -19,7 +19,7 @@ def random_ndcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = Non
         k: Cutoff; None means no cutoff.
 
     Returns:
-        The mean over all orders of the judged documents, in [0, 1], NaN without gain, shape ``(...)``.
+        Mean over all orders of the judged documents, in [0, 1], NaN without gain, shape ``(...)``.
 
     Raises:
         TypeError: If ``relevance`` is not floating.
@@ -40,13 +40,13 @@ def random_ndcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = Non
 
 
 def effective_rank(embeddings: Tensor) -> Tensor:
-    """Compute how many dimensions embeddings use, RankMe: near 1 where they have collapsed.
+    """Compute RankMe, the effective number of dimensions that embeddings use: near 1 after a collapse.
 
     Args:
         embeddings: Shape ``(rows, dimensions)``, floating.
 
     Returns:
-        exp of the entropy of the normalised singular values, a scalar in [1, min(rows, dimensions)].
+        Exponential of the entropy of the normalised singular values, a scalar in [1, min(rows, dimensions)].
 
     Example:
         >>> effective_rank(torch.eye(3)), effective_rank(torch.ones(3, 3))
@@ -61,19 +61,19 @@ def effective_rank(embeddings: Tensor) -> Tensor:
 
 
 def vanishing_share(similarity: Tensor, relevance: Tensor, gradient: Tensor, *, ratio: float = 1e-3) -> Tensor:
-    """Compute the share of misplaced documents that have next to no gradient.
+    """Compute the share of misplaced documents with almost no gradient.
 
-    Misplaced is a document that stands below a less relevant one of its query, ties broken by place; next to none is a
-    gradient of at most ``ratio`` times the largest of the query.
+    A document is misplaced if it ranks below a less relevant one of its query, with ties broken by position. Almost no
+    gradient means at most ``ratio`` times the largest of the query.
 
     Args:
         similarity: Shape ``(Q, D)``, floating.
         relevance: At least 0, NaN where unjudged, shape ``(Q, D)``.
-        gradient: Of a loss, by similarity, shape ``(Q, D)``.
-        ratio: At least 0.
+        gradient: Gradient of a loss with respect to similarity, shape ``(Q, D)``.
+        ratio: Threshold relative to the largest gradient, at least 0.
 
     Returns:
-        The share over all queries, a scalar; NaN where no document is misplaced.
+        The share over all queries, a scalar; NaN if no document is misplaced.
 
     Example:
         >>> similarity, relevance = torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[0.0, 1.0, 2.0]])

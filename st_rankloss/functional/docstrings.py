@@ -1,4 +1,4 @@
-"""Docstrings of declared functions and of their objectives: what they share is written here, once."""
+"""Shared parts of the docstrings of declared functions and their objectives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _RELEVANCE = {
     "binary": "Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.",
 }
 _RAISES = """Raises:
-    TypeError: If ``similarity`` or ``relevance`` is not floating, or a setting is not of its type.
+    TypeError: If ``similarity`` or ``relevance`` is not floating, or a setting has the wrong type.
     ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
         judged similarity is not finite.
 """
 _RAISES_OF_SETTINGS = """Raises:
-    TypeError: If a setting is not of its type.
+    TypeError: If a setting has the wrong type.
     ValueError: If a setting is out of its range.
 """
 _WIDTH = 120
@@ -29,9 +29,9 @@ def function_docstring(docstring: str | None, labels: str, described: Mapping[st
     """Complete the docstring of a declared function.
 
     Args:
-        docstring: Text with the sections Args, of what is not described elsewhere, Returns, Example and Source.
-        labels: ``"graded"`` or ``"binary"``: what relevance is read as.
-        described: A description of each setting, by name; empty where the docstring has it.
+        docstring: Text with the sections Args (only arguments not described elsewhere), Returns, Example and Source.
+        labels: ``"graded"`` or ``"binary"``: how relevance is read.
+        described: A description of each setting, by name; empty if the docstring has one.
 
     Returns:
         The docstring with all arguments and errors.
@@ -43,11 +43,11 @@ def function_docstring(docstring: str | None, labels: str, described: Mapping[st
 
 
 def objective_docstring(own: str | None, docstring: str | None, described: Mapping[str, str]) -> str:
-    """Compose the docstring of an objective: its own, then what that of its function says about both.
+    """Compose the docstring of an objective: its own text, then the shared part of its function's.
 
     Args:
         own: The docstring of the class.
-        docstring: That of the body of the function.
+        docstring: The docstring of the function's body.
         described: As for `function_docstring`.
 
     Returns:
@@ -62,7 +62,7 @@ def objective_docstring(own: str | None, docstring: str | None, described: Mappi
 
 
 def _parts(docstring: str | None) -> tuple[str, dict[str, str], str]:
-    """The text, the described arguments, and all from Returns on."""
+    """Return the text, the described arguments, and everything from Returns on."""
     text, rest = _until(inspect.cleandoc(docstring or ""), "\nReturns:\n")
     text, arguments = _until(text, "\nArgs:\n")
     described = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", arguments, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Gains and discounts: what a document is worth, and how much of it counts at a rank."""
+"""Gains of documents and discounts of ranks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Gain = str | Callable[[Tensor], Tensor]
 
 
 def linear_gain(relevance: Tensor) -> Tensor:
-    """Return the relevance itself: the gain of pytrec_eval, MTEB and scikit-learn."""
+    """Return the relevance itself, the gain used by pytrec_eval, MTEB and scikit-learn."""
     return relevance
 
 
 def exponential_gain(relevance: Tensor) -> Tensor:
-    """Return 2^y - 1, scaled for each query by 2^-max(y), which NDCG does not see and no grade overflows.
+    """Return 2^y - 1, scaled per query by 2^-max(y), which leaves NDCG unchanged and prevents overflow.
 
     Args:
         relevance: At least 0, shape ``(..., D)``.
@@ -34,7 +34,7 @@ def exponential_gain(relevance: Tensor) -> Tensor:
     if not relevance.shape[-1]:
         return relevance
     most = relevance.amax(dim=-1, keepdim=True)
-    # 2^(y-m) - 2^-m as a product: a difference would lose the small grades beside large ones.
+    # 2^(y-m) - 2^-m as a product: the difference would lose small grades next to large ones.
     return torch.exp2(relevance - most) * -torch.expm1(-math.log(2) * relevance)
 
 
@@ -42,23 +42,23 @@ GAINS: dict[str, Callable[[Tensor], Tensor]] = {"linear": linear_gain, "exponent
 
 
 def check_gain(gain: Gain) -> None:
-    """Raise ValueError unless ``gain`` is a name of `GAINS` or a callable."""
+    """Raise ValueError unless ``gain`` is a key of `GAINS` or a callable."""
     if not callable(gain):
         check_choice(gain, GAINS, "gain")
 
 
 def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
-    """Turn relevance into gains; unjudged (NaN) documents gain 0, and so do those with next to nothing.
+    """Turn relevance into gains; unjudged (NaN) documents and negligible relevance get 0.
 
     Args:
         relevance: At least 0, NaN where unjudged, shape ``(..., D)``.
-        gain: A name of `GAINS`, or a function of relevance that maps 0 to 0 and nothing below 0.
+        gain: A key of `GAINS`, or a function of relevance that maps 0 to 0 and is never negative.
 
     Returns:
         Gains, at least 0, shape ``(..., D)``.
 
     Raises:
-        ValueError: If, on a CPU, a function of your own returns a gain that is negative or not finite.
+        ValueError: If, on a CPU, a custom function returns a negative or non-finite gain.
 
     Example:
         >>> gains_of(torch.tensor([2.0, float("nan"), 1.0]), "linear")
@@ -74,10 +74,10 @@ def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
 
 
 def without_traces(values: Tensor) -> Tensor:
-    """Return 0 for values below the smallest normal number of their type (float32: 1.2e-38), others as they are.
+    """Return 0 for values below the smallest normal number of their type (float32: 1.2e-38), others unchanged.
 
-    This is the package's rule for relevance and for gains: less than that is none. Subnormal numbers have lost digits,
-    some processors round them to 0, and their reciprocals overflow.
+    The package applies this rule to relevance and gains: subnormal numbers have lost digits, some processors round them
+    to 0, and their reciprocals overflow.
 
     Args:
         values: At least 0, NaN where unjudged, any shape.
@@ -93,7 +93,7 @@ def without_traces(values: Tensor) -> Tensor:
 
 
 def over_largest(values: Tensor) -> Tensor:
-    """Divide each list by its largest value, so that no sum of a list overflows; a list of zeros stays so.
+    """Divide each list by its largest value, so that no sum overflows; a list of zeros is unchanged.
 
     Args:
         values: At least 0, shape ``(..., D)``.
@@ -113,7 +113,7 @@ def over_largest(values: Tensor) -> Tensor:
 
 
 def discount(rank: Tensor) -> Tensor:
-    """Return 1 / log2(1 + rank), the factor by which a gain counts at a rank; 0 at rank ``inf``.
+    """Return 1 / log2(1 + rank), the discount of a gain at a rank; 0 at rank ``inf``.
 
     Args:
         rank: Ranks, 1-based, any shape.

@@ -1,4 +1,4 @@
-"""What search reports beside NDCG: the reciprocal rank and recall."""
+"""Search metrics besides NDCG: reciprocal rank and recall."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def approx_mrr(
 
     .. math:: \max_{j \in P} 1 / r_j
 
-    Only the relevant document that stands highest is pulled up: documents below it add nothing to the metric.
+    Only the highest-ranked relevant document is pulled up: the metric ignores those below it.
 
     Returns:
         Reciprocal rank in (0, 1], higher is better, shape ``(...)``.
@@ -28,7 +28,7 @@ def approx_mrr(
         >>> approx_mrr(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 1.0]), temperature=0.01)
         tensor(0.5000)
 
-    Source: the metric with the soft ranks of Qin, Liu, Li (2010). Cost: that of the soft ranks of the relevant
+    Source: soft ranks from Qin, Liu, Li (2010). Cost: that of the soft ranks of the relevant
     documents.
     """
     relevant = relevance > 0
@@ -54,16 +54,16 @@ def approx_recall(
         k: Cutoff, at least 1.
 
     Returns:
-        Recall, at least 0, higher is better, shape ``(...)``; as many documents tied at the cutoff all count by half,
-        it may exceed 1.
+        Recall, at least 0, higher is better, shape ``(...)``; it may exceed 1 because documents tied at the cutoff each
+        count half.
 
     Example:
         >>> approx_recall(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 1.0]), k=2, temperature=0.01)
         tensor(0.5000)
 
     Source: Patel, Tolias, Matas (2022), "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", arXiv
-    2108.11179; the half rank, which puts the cutoff between ranks k and k + 1, is ours. Cost: that of the soft ranks of
-    the relevant documents.
+    2108.11179; the offset of 1/2, which puts the cutoff between ranks k and k + 1, is ours. Cost: that of the soft
+    ranks of the relevant documents.
     """
     relevant = relevance > 0
     ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)

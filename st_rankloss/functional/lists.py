@@ -1,4 +1,4 @@
-"""What the bodies of list functions share: sums and extremes over parts of a list, and over pairs."""
+"""Helpers for the bodies of list functions: sums and extremes over parts of a list and over pairs."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from st_rankloss.functional.ranks import list_columns
 Body = TypeVar("Body", bound=Callable[..., Tensor])
 
 MOST_SQUARED = 1e15
-"""The largest grade of a loss that multiplies or squares grades: beyond, float32 could not hold its sums."""
+"""The largest grade for a loss that multiplies or squares grades: its sums would overflow float32 beyond this."""
 
 _PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 
 
 def clean_relevance(relevance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return relevance, 0 where unjudged or next to nothing (see `without_traces`), and which documents are judged."""
+    """Return relevance, 0 where unjudged or negligible (see `without_traces`), and which documents are judged."""
     judged = ~relevance.isnan()
     return without_traces(relevance.masked_fill(~judged, 0)), judged
 
 
 def irrelevant_of(relevance: Tensor) -> Tensor:
-    """Return which documents are judged and not relevant."""
+    """Return which documents are judged but not relevant."""
     grades, judged = clean_relevance(relevance)
     return judged & (grades == 0)
 
 
 def few_lists_at_once(body: Body) -> Body:
-    """Make a body that keeps D² numbers per list handle a few lists at a time, each again in the backward pass.
+    """Make a body that needs D² numbers per list process a few lists at a time, and recompute them in backward.
 
     Args:
         body: Maps similarity, relevance and which documents are judged, ``(Q, D)`` each, to values ``(Q,)``.
 
     Returns:
-        The same function, which keeps no more for all lists than for a few.
+        The same function, with the peak memory of a few lists.
     """
 
     @functools.wraps(body)
@@ -56,15 +56,15 @@ def few_lists_at_once(body: Body) -> Body:
 
 
 def in_spreads(similarity: Tensor, judged: Tensor) -> Tensor:
-    """Divide each query's similarities by their standard deviation over its judged documents, a constant.
+    """Divide each query's similarities by their standard deviation over its judged documents, held constant.
 
     Args:
         similarity: Shape ``(Q, D)``, at least float32.
         judged: Which documents are in the list, shape ``(Q, D)``, bool.
 
     Returns:
-        Shape ``(Q, D)``. A spread below a hundredth of the query's largest similarity counts as that, so that a query
-        whose similarities are all equal, but for rounding, is not blown up.
+        Shape ``(Q, D)``. The divisor is at least a hundredth of the query's largest similarity, so that rounding errors
+        are not amplified when all similarities are equal.
 
     Example:
         >>> both = torch.tensor([[True, True]])
@@ -83,21 +83,21 @@ def in_spreads(similarity: Tensor, judged: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Average over the last dimension where ``mask`` is true; 0 where it never is."""
+    """Average over the last dimension where ``mask`` is true; 0 if it never is."""
     return torch.where(mask, values, 0).sum(-1) / mask.sum(-1).clamp_min(1)
 
 
 def largest_of(values: Tensor, mask: Tensor) -> Tensor:
-    """Return each list's largest value where ``mask`` is true, a constant, ``(Q, 1)``; 0 where it never is."""
+    """Return each list's largest value where ``mask`` is true, detached, ``(Q, 1)``; 0 if it never is."""
     largest = torch.where(mask, values.detach(), -torch.inf).amax(-1, keepdim=True)
     return torch.where(largest > -torch.inf, largest, 0)
 
 
 def precise_logits(similarity: Tensor, temperature: float, mask: Tensor) -> Tensor:
-    """Return s/τ, up to a constant of each list, so that the difference of any two documents keeps its digits.
+    """Return s/τ, up to a constant per list, so that the difference of any two documents keeps its precision.
 
-    In float64: beside a document that is 1,000 higher, float32 would round what sets two others apart to 6e-5, centred
-    or not. Devices without float64 get it centred on the list's largest.
+    Uses float64: next to a document that is 1,000 higher, float32 would round the difference of two others to 6e-5,
+    centred or not. Devices without float64 centre on the list's largest value.
     """
     if similarity.device.type == "mps":
         return (similarity - largest_of(similarity, mask)) / temperature
@@ -107,8 +107,8 @@ def precise_logits(similarity: Tensor, temperature: float, mask: Tensor) -> Tens
 def log_odds(similarity: Tensor, rivals: Tensor, temperature: float) -> Tensor:
     """Compute, for each document j, log Σ e^((s_k - s_j)/τ) over the rivals k of its list: ``(Q, D)``.
 
-    From the largest rival on, so that only differences that matter are rounded; ``-inf``, without gradient, in a list
-    without rivals.
+    Sums relative to the largest rival, so that rounding affects only negligible differences; ``-inf``, without
+    gradient, in a list without rivals.
     """
     top = largest_of(similarity, rivals)
     return (top - similarity) / temperature + masked_logsumexp((similarity - top) / temperature, rivals)[:, None]
@@ -122,13 +122,13 @@ def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def logsumexp_below(values: Tensor, relevance: Tensor, judged: Tensor, *, ties: bool) -> Tensor:
-    """Compute, for each document j, log Σ exp over the judged documents k of lower relevance; time O(D log D).
+    """Compute, for each document j, log Σ exp over the judged documents k of lower relevance in O(D log D) time.
 
     Args:
         values: Shape ``(Q, D)``.
         relevance: At least 0, shape ``(Q, D)``.
         judged: Which documents are in the list, shape ``(Q, D)``, bool.
-        ties: Count those of equal relevance too, j itself among them.
+        ties: Also count documents of equal relevance, including j itself.
 
     Returns:
         Shape ``(Q, D)``; ``-inf``, without gradient, where there are none.
@@ -138,7 +138,7 @@ def logsumexp_below(values: Tensor, relevance: Tensor, judged: Tensor, *, ties: 
         >>> logsumexp_below(torch.zeros(1, 4), grades, grades >= 0, ties=False).exp()
         tensor([[3.0000, 1.0000, 1.0000, 0.0000]])
     """
-    keys = torch.where(judged, relevance, torch.inf)  # unjudged documents come last, below nothing
+    keys = torch.where(judged, relevance, torch.inf)  # unjudged documents sort last, below none
     ascending, order = keys.sort(dim=-1)
     cumulative = values.gather(-1, order).logcumsumexp(-1)
     count = torch.searchsorted(ascending, keys, right=ties)
@@ -147,22 +147,22 @@ def logsumexp_below(values: Tensor, relevance: Tensor, judged: Tensor, *, ties: 
 
 
 def count_pairs(relevance: Tensor, judged: Tensor) -> Tensor:
-    """Count the pairs of judged documents of different relevance: ``(Q,)``; time O(D log D)."""
+    """Count the pairs of judged documents of different relevance, ``(Q,)``, in O(D log D) time."""
     keys = torch.where(judged, relevance, torch.inf)
     below = torch.searchsorted(keys.sort(dim=-1).values, keys)
     return torch.where(judged, below, 0).sum(-1)
 
 
 def sum_over_rows(term: Callable[[Tensor, Tensor], Tensor], wanted: Tensor, similarity: Tensor) -> Tensor:
-    """Sum, over the wanted documents j of each list, a term that reads all pairs (j, k).
+    """Sum a term that reads all pairs (j, k) over the wanted documents j of each list.
 
-    A few j at a time, computed again in the backward pass: time O(P · D) a list, memory O(D) and a constant.
+    Processes a few j at a time and recomputes them in backward: time O(P · D), memory O(D) plus a constant, per list.
 
     Args:
-        term: Maps the columns of some documents j ``(Q, p)``, int64, and which of them count ``(Q, p)``, bool, to their
-            sum for each list ``(Q,)``, or ``(Q, n)`` for n sums at once.
+        term: Maps the columns of some documents j ``(Q, p)``, int64, and which of them count ``(Q, p)``, bool, to one
+            sum per list ``(Q,)``, or ``(Q, n)`` for n sums at once.
         wanted: Which documents j to sum over, shape ``(Q, D)``, bool.
-        similarity: What ``term`` differentiates by, shape ``(Q, D)``.
+        similarity: The tensor that ``term`` is differentiated by, shape ``(Q, D)``.
 
     Returns:
         The sums, ``(Q,)`` or ``(Q, n)``.

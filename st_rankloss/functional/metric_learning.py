@@ -1,4 +1,4 @@
-"""Losses of metric learning over a query's list: Multi-Similarity and threshold-consistent margins."""
+"""Metric-learning losses over a query's list: Multi-Similarity and threshold-consistent margins."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def multi_similarity(
     beta: Positive = 50.0,
     base: Finite = 0.5,
 ) -> Tensor:
-    r"""Compute the Multi-Similarity loss: soft thresholds for the relevant and for the irrelevant documents.
+    r"""Compute the Multi-Similarity loss: soft thresholds for the relevant and the irrelevant documents.
 
     .. math:: \frac{1}{\alpha} \log \Big( 1 + \sum_{j \in P} e^{-\alpha (s_j - \lambda)} \Big)
         + \frac{1}{\beta} \log \Big( 1 + \sum_{k \in N} e^{\beta (s_k - \lambda)} \Big)
 
-    Adding a constant to the similarities changes it: λ is a threshold.
+    λ is a threshold, so adding a constant to the similarities changes the loss.
 
     Args:
         alpha: Sharpness for relevant documents, above 0, per unit of ``similarity``.
@@ -57,12 +57,12 @@ def _check_thresholds(upper: float, lower: float) -> None:
 def threshold_margin(
     similarity: Tensor, relevance: Tensor, judged: Tensor, upper: AtLeast0 = 0.9, lower: AtLeast0 = 0.5
 ) -> Tensor:
-    r"""Compute TCM: how far relevant documents fall below one threshold and irrelevant ones rise above another.
+    r"""Compute TCM: mean distance of relevant documents below one threshold and of irrelevant ones above another.
 
     .. math:: \operatorname*{mean}_{j \in P,\, s_j \le m_+} (m_+ - s_j)
         + \operatorname*{mean}_{k \in N,\, s_k \ge m_-} (s_k - m_-)
 
-    A regulariser, to be added to a loss that orders: it makes one threshold serve all queries, and nothing else.
+    A regulariser that only aligns all queries to one threshold: add it to a ranking loss.
 
     Args:
         upper: m₊, at least 0, in units of ``similarity``.

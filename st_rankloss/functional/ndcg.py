@@ -1,4 +1,4 @@
-"""DCG and NDCG, exact and differentiable: one body, with the discounts of the documents plugged in."""
+"""DCG and NDCG, exact and differentiable, with one body that takes the discounts of the documents."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from st_rankloss.functional.settings import Cutoff, CutoffTemperature, GainSetti
 
 
 def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
-    """Compute the discounted cumulative gain of the order by similarity, of ties the mean over their orders.
+    """Compute the discounted cumulative gain of the order by similarity, averaged over the orders of ties.
 
-    Tied documents share the discounts of their places, those beyond ``k`` counting 0, as in scikit-learn.
+    Tied documents share the discounts of their ranks, which are 0 beyond ``k``, as in scikit-learn.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating.
         relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1, scaled by 2^-max(y) of the query) or a callable.
-        k: Cutoff: places after ``k`` count nothing; None means no cutoff.
+        k: Cutoff: ranks after ``k`` count 0; None means no cutoff.
 
     Returns:
         DCG, at least 0, shape ``(...)``.
@@ -43,7 +43,7 @@ def dcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int 
 
 
 def ideal_dcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
-    """Compute the highest DCG that any order of the judged documents reaches.
+    """Compute the highest DCG of any order of the judged documents.
 
     Args:
         relevance: Graded relevance, at least 0, NaN where unjudged, shape ``(..., D)``.
@@ -66,17 +66,16 @@ def ideal_dcg(relevance: Tensor, *, gain: Gain = "linear", k: int | None = None)
 
 
 def ndcg(similarity: Tensor, relevance: Tensor, *, gain: Gain = "linear", k: int | None = None) -> Tensor:
-    """Compute NDCG, the metric: DCG of the order by similarity over the ideal DCG.
+    """Compute exact NDCG: the DCG of the order by similarity over the ideal DCG.
 
-    With the linear gain this is the nDCG of pytrec_eval and MTEB, except for documents tied in similarity: here they
-    share their places, so that the value is the mean over all orders of the tied, as in scikit-learn; pytrec_eval
-    breaks ties by id.
+    With the linear gain this is the nDCG of pytrec_eval and MTEB, except for documents tied in similarity: here the
+    value is the mean over all orders of the tied documents, as in scikit-learn; pytrec_eval breaks ties by id.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating.
         relevance: Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``.
         gain: ``"linear"``, ``"exponential"`` (2^y - 1) or a callable of relevance that maps 0 to 0.
-        k: Cutoff, in the DCG and in the ideal DCG; None means no cutoff.
+        k: Cutoff of both DCG and ideal DCG; None means no cutoff.
 
     Returns:
         NDCG in [0, 1], higher is better, shape ``(...)``; NaN for a query without gain, which ``nanmean`` leaves out.
@@ -112,10 +111,10 @@ def approx_ndcg(
         \sigma\!\left(\frac{k + 1/2 - r_j}{\tau_k}\right), \qquad
         r_j = 1 + \sum_{i \ne j} \sigma\!\left(\frac{s_i - s_j}{\tau}\right)
 
-    The cutoff factor is there only if ``k`` is given; the ideal DCG has exact ranks, cut hard at ``k``, so
-    that with ``k`` the value may exceed 1: many tied documents at the cutoff all count by half. Without ``k`` it never
-    does. A query without gain passes back a zero gradient, and so does one whose documents all have the same gain:
-    every order of them is worth 1, as by `ndcg`, while soft ranks, which tails raise, would pull them apart.
+    The cutoff factor applies only with ``k``; the ideal DCG uses exact ranks and a hard cutoff, so with ``k`` the value
+    may exceed 1: documents tied at the cutoff each count half. Without ``k`` it never does. A query without gain has
+    zero gradient, and so does one whose documents all have the same gain: every order has NDCG 1, as in `ndcg`, but the
+    tails of the soft ranks would pull the documents apart.
 
     Returns:
         NDCG, higher is better, shape ``(...)``, float32 or float64.
@@ -141,19 +140,19 @@ def approx_ndcg(
 
 
 def check_metric(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None) -> None:
-    """Raise TypeError or ValueError unless the arguments of an exact metric are right."""
+    """Raise TypeError or ValueError unless the arguments of an exact metric are valid."""
     check_lists(similarity, relevance)
     check_gain(gain)
     check_at_least(k, 1, "k")
 
 
 def _gains(similarity: Tensor, relevance: Tensor, gain: Gain) -> Tensor:
-    """Gains in the wider dtype of the two."""
+    """Compute gains in the wider of the two dtypes."""
     return gains_of(relevance.detach().to(torch.promote_types(upcast(similarity).dtype, relevance.dtype)), gain)
 
 
 def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None) -> Tensor:
-    """DCG of gains ``(..., D)``: ``(...)``."""
+    """Compute the DCG of gains ``(..., D)``: ``(...)``."""
     shape, documents = similarity.shape[:-1], similarity.shape[-1]
     rows = (-1, documents) if documents else (shape.numel(), 0)
     similarity, gains, judged = similarity.reshape(rows), gains.reshape(rows), judged.reshape(rows)
@@ -174,7 +173,7 @@ def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None)
 
 
 def _discounted(gains: Tensor, discounts_of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Sum gains ``(Q, D)`` times their documents' discounts: the body of every DCG. Only what has a gain is ranked."""
+    """Sum gains ``(Q, D)`` times discounts, the body of every DCG; ranks only documents with a gain."""
     columns, listed = list_columns(gains > 0)
     return (gains.gather(1, columns) * listed * discounts_of(columns)).sum(-1)
 

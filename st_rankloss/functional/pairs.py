@@ -1,4 +1,4 @@
-"""Sums over the pairs of documents of different grade: what Kendall's tau, RankNet and AUC have in common."""
+"""Sums over the pairs of documents of different grades, shared by Kendall's tau, RankNet and AUC."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from st_rankloss.functional.ranks import list_columns, sum_over_columns
 from st_rankloss.kernels.pair_sums import KERNELS, kernel_of
 
 MOST_GRADES = 16
-"""Up to so many distinct grades in a block, a sum for each grade is cheaper than all pairs."""
+"""The most distinct grades in a block for which one sum per grade is cheaper than all pairs."""
 
 
 def few_grades(relevance: Tensor, judged: Tensor) -> Tensor | None:
-    """Return the distinct grades, ascending, if they are few; None if many, or where reading them would wait."""
+    """Return the distinct grades, ascending; None if there are many, or if reading them would wait for the device."""
     if relevance.device.type != "cpu":
         return None
     grades = relevance[judged].unique()
@@ -30,13 +30,13 @@ def sum_over_graded_pairs(
     kernel: str,
     method: str = "auto",
 ) -> Tensor:
-    r"""Sum a kernel over all pairs of which one document should stand above the other.
+    r"""Sum a kernel over all pairs in which one document should rank above the other.
 
     .. math:: \sum_{y_j > y_k} K\left(\frac{s_k - s_j}{\tau}\right)
 
     On a CPU and with at most `MOST_GRADES` distinct grades, the documents of each grade are compared with all lower
-    ones at once, by the methods of `st_rankloss.kernels`: time O(grades · D log D) a list. Otherwise every pair
-    is looked at, a few rows at a time: O(D²). Memory O(D) a list either way.
+    ones at once, by the methods of `st_rankloss.kernels`: time O(grades · D log D) per list. Otherwise it runs over
+    every pair, a few rows at a time: O(D²). Memory is O(D) per list either way.
 
     Args:
         similarity: Shape ``(Q, D)``.
@@ -44,7 +44,7 @@ def sum_over_graded_pairs(
         judged: Which documents are in the list, shape ``(Q, D)``, bool.
         temperature: τ, above 0, in units of ``similarity``.
         kernel: K, ``"sigmoid"`` or ``"softplus"``.
-        method: ``"auto"``, a method of `st_rankloss.kernels`; ``"dense"`` looks at every pair.
+        method: ``"auto"``, a method of `st_rankloss.kernels`; ``"dense"`` computes every pair.
 
     Returns:
         The sums, shape ``(Q,)``.

@@ -1,4 +1,4 @@
-"""Losses of pairs: RankNet, AUC, LambdaLoss, RankList, margins."""
+"""Pairwise losses: RankNet, AUC, LambdaLoss, RankList, margins."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from st_rankloss.kernels.pair_sums import softplus
 def rank_net(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
 ) -> Tensor:
-    r"""Compute the mean logistic loss of all pairs of which one document should stand above the other.
+    r"""Compute the mean logistic loss of all pairs in which one document should rank above the other.
 
     .. math:: \frac{1}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \log \left(1 + e^{(s_k - s_j)/\tau}\right)
 
@@ -44,7 +44,7 @@ def rank_net(
         >>> rank_net(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.0449)
 
-    Source: Burges et al. (2005), "Learning to rank using gradient descent"; on cosines times 5 (temperature 0.2), over
+    Source: Burges et al. (2005), "Learning to rank using gradient descent"; with cosines times 5 (temperature 0.2) and
     a teacher's order, "E2Rank" (2025), arXiv 2510.22733. Cost: see `sum_over_graded_pairs`.
     """
     total = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="softplus", method=method)
@@ -55,12 +55,12 @@ def rank_net(
 def mann_whitney(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
 ) -> Tensor:
-    r"""Compute the mean logistic loss of all pairs of a relevant and an irrelevant document.
+    r"""Compute the mean logistic loss over all pairs of a relevant and an irrelevant document.
 
     .. math:: \frac{1}{|P||N|} \sum_{j \in P} \sum_{k \in N} \log \left(1 + e^{(s_k - s_j)/\tau}\right)
 
-    Divided by log 2 it bounds 1 - AUC from above. Over the lists of all queries together (see
-    `st_rankloss.objectives.AcrossQueries`) it also makes one threshold serve all of them.
+    Divided by log 2, it is an upper bound of 1 - AUC. Over the lists of all queries together (see
+    `st_rankloss.objectives.AcrossQueries`), it also makes one threshold fit all of them.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -70,7 +70,7 @@ def mann_whitney(
         tensor(0.0639)
 
     Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory
-    O(D) a query, for any number of relevant documents.
+    O(D) per query, for any number of relevant documents.
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
@@ -98,19 +98,19 @@ def lambda_loss(
     mu: AtLeast0 = 10.0,
     k: Cutoff = None,
 ) -> Tensor:
-    r"""Compute LambdaLoss, NDCG-Loss2++: logistic losses of pairs, weighted by what a swap changes in NDCG.
+    r"""Compute LambdaLoss, NDCG-Loss2++: logistic losses of pairs, weighted by the change in NDCG from a swap.
 
     .. math:: \sum_{y_j > y_k} \frac{|g_j - g_k|}{\mathrm{IDCG}}
         \big( |d(r_j) - d(r_k)| + \mu\, |d(|r_j - r_k|) - d(|r_j - r_k| + 1)| \big)
         \log_2 \left(1 + e^{(s_k - s_j)/\tau}\right), \qquad d(r) = \frac{1}{\log_2(1 + r)}
 
-    Ranks r are exact, their weights not differentiated; documents tied in similarity share their mean rank, and count
-    as one rank apart. Of a tie at the cutoff any may be among the first k.
+    Ranks r are exact and weights are not differentiated; documents tied in similarity share their mean rank and count
+    as one rank apart. All documents tied at the cutoff may count among the first k.
 
     Args:
         gain: ``"linear"``, ``"exponential"`` (2^y - 1, the paper's) or a callable of relevance that maps 0 to 0.
-        mu: μ, at least 0; 0 leaves the weights of LambdaRank.
-        k: Count pairs only where one of the documents is among the first k; None counts all.
+        mu: μ, at least 0; 0 gives the weights of LambdaRank.
+        k: Count only pairs with a document among the first k; None counts all.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -119,9 +119,9 @@ def lambda_loss(
         >>> lambda_loss(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.2985)
 
-    Source: Wang et al. (2018), "The LambdaLoss Framework for Ranking Metric Optimization"; the sum over pairs as there,
-    where sentence-transformers' LambdaLoss takes their mean. Cost: O(P · D) a query, a few pairs at a time: the weights
-    depend on both ranks together, so that no sum over a grid gives them.
+    Source: Wang et al. (2018), "The LambdaLoss Framework for Ranking Metric Optimization"; pairs are summed as in the
+    paper; the LambdaLoss of sentence-transformers takes their mean. Cost: O(P · D) per query, a few pairs at a time:
+    the weights depend on both ranks jointly, so the grid does not apply.
     """
     gains = over_largest(gains_of(relevance, gain))
     ideal = ideal_of_gains(gains, k)[:, None]
@@ -155,10 +155,10 @@ def rank_list(
     .. math:: \log \Big( 1 + \sum_{\text{next grade}} e^{(s_k - s_j)/\tau} \Big)
         + \lambda \log \Big( 1 + \sum_{\text{skipping}} e^{(s_k - s_j)/\tau} \Big)
 
-    over the pairs :math:`y_j > y_k`, where k's grade is the next below j's among the grades of the list, or not.
+    over the pairs :math:`y_j > y_k`, split by whether the grade of k is the next below that of j in the list.
 
     Args:
-        skip: λ, at least 0: weight of the pairs that skip grades.
+        skip: λ, at least 0, the weight of the pairs that skip grades.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -167,8 +167,8 @@ def rank_list(
         >>> rank_list(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.1338)
 
-    Source: Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, of which only the abstract was read: local and
-    skip-wise constraints and the log-sum-exp are theirs, this form of them is ours. Time O(D log D), memory O(D).
+    Source: Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, from the abstract only: local and skip-wise
+    constraints and the log-sum-exp are theirs, this form is ours. Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
     level = _dense_levels(relevance, judged)
@@ -184,17 +184,17 @@ def rank_list(
 
 @list_function("graded", learns=two_judged, most=MOST_SQUARED)
 def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 1.0) -> Tensor:
-    r"""Compute the mean squared error of all pairs' margins: those of similarity against those of relevance.
+    r"""Compute the mean squared error between the similarity margins and relevance margins of all pairs.
 
     .. math:: \frac{2}{n (n - 1)} \sum_{j < k} \big( a (s_j - s_k) - (y_j - y_k) \big)^2
 
-    Of two documents it is sentence-transformers' MarginMSELoss, which of a longer list takes only the pairs with the
-    first document.
+    For two documents it is the MarginMSELoss of sentence-transformers, which uses only the pairs with the first
+    document of a longer list.
 
     Args:
         relevance: A teacher's scores, at least 0 and at most 1e15, NaN where unjudged, shape ``(..., D)``; not
             differentiated.
-        scale: a, above 0: what similarities are multiplied by to be in units of ``relevance``.
+        scale: a, above 0, converts similarities to units of ``relevance``.
 
     Returns:
         Error, at least 0, lower is better, shape ``(...)``.
@@ -215,7 +215,7 @@ def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Pos
 def triplet_alignment(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.015, margin: AtLeast0 = 0.1
 ) -> Tensor:
-    r"""Compute a triplet loss whose hardest negative is soft: a log-sum-exp over all of them.
+    r"""Compute a triplet loss with a soft hardest negative, the log-sum-exp over all negatives.
 
     .. math:: \max\Big( 0,\; m - \bar s + \tau \log \sum_{k \in N} e^{s_k/\tau} \Big), \qquad
         \bar s = \sum_{j \in P} \frac{e^{s_j/\tau}}{\sum_{i \in P} e^{s_i/\tau}} s_j
@@ -236,7 +236,7 @@ def triplet_alignment(
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
-    # Each kind from its own largest: far below the other's, it would lose digits.
+    # Each kind is centred on its own maximum: far below the other's, it would lose precision.
     tops = [largest_of(similarity, kind) for kind in (relevant, irrelevant)]
     below, rivals = (similarity - top for top in tops)
     share = torch.where(relevant, below / temperature, -torch.inf).softmax(-1)
@@ -246,14 +246,14 @@ def triplet_alignment(
 
 @list_function("graded", learns=two_grades)
 def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 20.0) -> Tensor:
-    r"""Compute sentence-transformers' CoSENTLoss per list: log-sum-exp over all pairs in the wrong order.
+    r"""Compute CoSENT loss: the log-sum-exp over all pairs of different relevance.
 
     .. math:: \log \Big( 1 + \sum_{y_j > y_k} e^{a (s_k - s_j)} \Big)
 
     Meant for pairs of texts, ``OverPairs(CoSENT())``. AnglE is this objective with ``similarity_fct=angle_sim``.
 
     Args:
-        scale: a, above 0: multiplies the similarities.
+        scale: a, above 0, multiplies the similarities.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -262,7 +262,7 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positiv
         >>> cosent(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.0182)
 
-    Source: sentence-transformers' CoSENTLoss, and Su (2022), "CoSENT". Time O(D log D), memory O(D).
+    Source: CoSENTLoss of sentence-transformers, here per list, and Su (2022), "CoSENT". Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, 1 / scale, judged)
     below = logsumexp_below(logits, relevance, judged, ties=False)
@@ -271,14 +271,14 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positiv
 
 
 def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:
-    """The place of each judged document's grade among the distinct grades of its list, from 0 for the lowest."""
+    """Return the index of each judged document's grade among the distinct grades of its list, 0 for the lowest."""
     ascending, order = torch.where(judged, relevance, torch.inf).sort(dim=-1)
     risen = F.pad((ascending[:, 1:] > ascending[:, :-1]).long(), (1, 0))
     return torch.zeros_like(order).scatter(1, order, risen.cumsum(-1))
 
 
 def _logsumexp_by_level(logits: Tensor, level: Tensor, judged: Tensor) -> Tensor:
-    """Log Σ exp over the judged documents of each level: ``(Q, D + 1)``, far below everything where there are none."""
+    """Compute log Σ exp over the judged documents of each level, ``(Q, D + 1)``; very low for empty levels."""
     shape = (logits.shape[0], logits.shape[1] + 1)
     place = torch.where(judged, level, shape[1] - 1)
     none = torch.finfo(logits.dtype).min / 4

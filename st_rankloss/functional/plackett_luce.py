@@ -1,4 +1,4 @@
-"""Likelihoods of an order: Plackett-Luce, Rank-N-Contrast, PRO, and the policy gradient of Plackett-Luce samples."""
+"""Likelihoods of an order: Plackett-Luce, Rank-N-Contrast, PRO, and policy gradients from Plackett-Luce samples."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def plackett_luce(
     positions: Annotated[str, choice("equal", "ndcg", "confidence")] = "equal",
     label_temperature: Positive = 1.0,
 ) -> Tensor:
-    r"""Compute the weighted negative log-likelihood of drawing the documents in the order of their relevance.
+    r"""Compute the weighted negative log-likelihood of drawing the documents in order of relevance.
 
     .. math:: \frac{1}{\sum_j w_j} \sum_j w_j
         \Big[ \log \Big( e^{s_j/\tau} + \sum_{y_k < y_j} e^{s_k/\tau} \Big) - s_j/\tau \Big]
 
-    Documents of equal relevance do not compete, so that their order does not matter; those of the lowest grade have no
-    term. Weights, over the documents above the lowest grade:
+    Documents of equal relevance do not compete, so their order does not matter; those of the lowest grade have no term.
+    Weights of the documents above the lowest grade:
 
     - ``"equal"``: 1, ListMLE;
-    - ``"ndcg"``: the discount at the rank that relevance gives, a position-aware ListMLE;
-    - ``"confidence"``: softmax of the grades, PLD's, for a teacher's scores.
+    - ``"ndcg"``: the discount at the rank by relevance, a position-aware ListMLE;
+    - ``"confidence"``: softmax of the grades, as in PLD, for a teacher's scores.
 
     Args:
         positions: ``"equal"``, ``"ndcg"`` or ``"confidence"``.
-        label_temperature: Divides the grades in the confidence, above 0, in units of ``relevance``.
+        label_temperature: Divides the grades in the confidence weights, above 0, in units of ``relevance``.
 
     Returns:
         Mean negative log-likelihood of a position, at least 0, lower is better, shape ``(...)``.
@@ -64,8 +64,8 @@ def plackett_luce(
         >>> plackett_luce(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
         tensor(0.0672)
 
-    Source: Xia et al. (2008), ListMLE; Lan et al. (2014), position-aware ListMLE, whose weights are others; PLD,
-    "Plackett-Luce distillation" (2025), for confidence weights. Ties that do not compete, and the mean, are ours. Time
+    Source: Xia et al. (2008), ListMLE; Lan et al. (2014), position-aware ListMLE, with different weights; PLD,
+    "Plackett-Luce distillation" (2025), for confidence weights. Non-competing ties and the mean are ours. Time
     O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
@@ -84,16 +84,16 @@ def plackett_luce(
 
 @list_function("graded", learns=two_grades)
 def rank_n_contrast(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1) -> Tensor:
-    r"""Compute Rank-N-Contrast: each document against all that are at most as relevant.
+    r"""Compute Rank-N-Contrast: each document against all equally or less relevant ones.
 
     .. math:: \frac{1}{D} \sum_j \Big[ \log \sum_{y_k \le y_j} e^{s_k/\tau} - s_j/\tau \Big]
 
-    Documents of equal relevance do compete: the least, reached as grades move apart, is the mean of the logarithms of
-    the sizes of the tied groups.
+    Documents of equal relevance compete: as grades move apart, the loss approaches its minimum, the mean log size of
+    the groups of ties.
 
     Args:
-        relevance: At least 0, NaN where unjudged, shape ``(..., D)``, falling with the distance of labels, as that of
-            `Numeric` does; not differentiated.
+        relevance: At least 0, NaN where unjudged, shape ``(..., D)``, falling with the distance of labels, as in
+            `Numeric`; not differentiated.
 
     Returns:
         Loss, at least 0, lower is better, shape ``(...)``.
@@ -103,7 +103,7 @@ def rank_n_contrast(similarity: Tensor, relevance: Tensor, judged: Tensor, tempe
         tensor(0.0448)
 
     Source: Zha et al. (2023), "Rank-N-Contrast: Learning Continuous Representations for Regression", arXiv 2210.01189.
-    Time O(D log D), memory O(D), where the definition takes O(D²).
+    Time O(D log D), memory O(D), against O(D²) by definition.
     """
     logits = precise_logits(similarity, temperature, judged)
     rivals = logsumexp_below(logits, relevance, judged, ties=True)
@@ -112,13 +112,13 @@ def rank_n_contrast(similarity: Tensor, relevance: Tensor, judged: Tensor, tempe
 
 @list_function("graded", learns=two_grades, most=MOST_SQUARED)
 def pro(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
-    r"""Compute PRO: for each document a softmax against all less relevant ones, sharpened by the gap in relevance.
+    r"""Compute PRO: for each document, a softmax against all less relevant ones, sharpened by the gap in relevance.
 
     .. math:: \frac{1}{n} \sum_j \Big[ \log \Big( e^{w_j s_j/\tau} + \sum_{y_k < y_j} e^{(y_j - y_k) s_k/\tau} \Big)
         - w_j s_j / \tau \Big], \qquad w_j = y_j - \min_k y_k
 
-    over the n documents above the lowest grade. Similarities are multiplied by different gaps: adding a constant to
-    them changes the loss, and an order is not all that it wants. Scale relevance to about 1.
+    over the n documents above the lowest grade. Similarities are multiplied by different gaps, so adding a constant to
+    them changes the loss, and the order alone does not determine it. Scale relevance to about 1.
 
     Args:
         relevance: Graded relevance, at least 0 and at most 1e15, NaN where unjudged (not in the list), shape
@@ -132,7 +132,7 @@ def pro(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temp
         tensor(0.0419)
 
     Source: Song et al. (2023), "Preference Ranking Optimization for Human Alignment", arXiv 2306.17492; in the form of
-    Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442. Cost: O(D²) a query, a few pairs at a time.
+    Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442. Cost: O(D²) per query, a few pairs at a time.
     """
     lowest = torch.where(judged, relevance, torch.inf).amin(-1, keepdim=True)
     above_lowest = torch.where(judged, relevance - lowest, 0)
@@ -141,8 +141,8 @@ def pro(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temp
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
         gaps = -differences(relevance, columns)
         lower = (gaps > 0) & judged[:, None, :] & listed[:, :, None]
-        # The exponents' difference in a form that is small where it should be: all of it but what the grades of
-        # the rivals add is a multiple of a difference of similarities.
+        # The difference of the exponents, arranged to avoid cancellation: apart from the part that the rivals' grades
+        # add, it is a multiple of a difference of similarities.
         own = similarity.gather(1, columns)[:, :, None]
         odds = gaps * differences(similarity, columns) - above_lowest[:, None, :] * own
         return softplus(masked_logsumexp(odds / temperature, lower)).sum(-1)
@@ -160,15 +160,15 @@ def policy_gradient(
     k: Cutoff = None,
     samples: TwoOrMore = 8,
 ) -> Tensor:
-    r"""Compute 1 - NDCG of orders drawn at random, with the policy gradient of the drawing.
+    r"""Compute 1 - NDCG of randomly drawn orders, with the policy gradient of the draws.
 
     Orders are drawn from the Plackett-Luce distribution of the similarities; the gradient is that of
-    :math:`-\frac{1}{n} \sum_i (r_i - b_i) \log p(\pi_i)`, where r_i is the NDCG of an order and b_i the mean of the
-    others': unbiased for the expected NDCG. Every call draws anew.
+    :math:`-\frac{1}{n} \sum_i (r_i - b_i) \log p(\pi_i)`, where r_i is the NDCG of an order and b_i the mean NDCG of
+    the others: unbiased for the expected NDCG. Every call draws new orders.
 
     Args:
         k: Cutoff of the reward, and of the likelihood; None means no cutoff.
-        samples: Orders drawn for each query, at least 2.
+        samples: Orders drawn per query, at least 2.
 
     Returns:
         1 - mean NDCG of the orders, lower is better, shape ``(...)``.
@@ -179,7 +179,7 @@ def policy_gradient(
         tensor(0.0000)
 
     Source: Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking" (PG-RANK), arXiv 2310.04407;
-    the leave-one-out baseline as there. Cost: time and memory O(samples · D log D) a query.
+    the leave-one-out baseline is also theirs. Cost: time and memory O(samples · D log D) per query.
     """
     gains = over_largest(gains_of(relevance, gain))
     ideal = ideal_of_gains(gains, k)[:, None]

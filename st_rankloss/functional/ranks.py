@@ -19,7 +19,7 @@ from st_rankloss.kernels import METHODS, sum_pairs
 
 
 class RankFn(Protocol):
-    """What turns similarities into ranks, exactly or softly."""
+    """A function from similarities to exact or soft ranks."""
 
     def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
         """Rank the documents ``columns`` (Q, P) of ``similarity`` (Q, D) among those in ``mask`` (Q, D)."""
@@ -32,7 +32,7 @@ def exact_ranks(similarity: Tensor, *, mask: Tensor | None = None, wanted: Tenso
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating.
         mask: True where a document is in the list, shape ``(..., D)``; None means everywhere.
-        wanted: True where a rank is asked for, shape ``(..., D)``; None means all of ``mask``.
+        wanted: True where a rank is needed, shape ``(..., D)``; None means all of ``mask``.
 
     Returns:
         Ranks, shape ``(..., D)``; ``inf`` where a document is not in the list or not wanted.
@@ -61,23 +61,22 @@ def soft_rank(
 
     .. math:: r_j = 1 + \sum_{k \ne j} w_k \, \sigma\!\left(\frac{s_k - s_j}{\tau}\right)
 
-    Ties: tied documents share their mean rank. As the temperature falls to 0 the ranks become exact.
+    Tied documents share their mean rank. As the temperature falls to 0, the ranks become exact.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating; float16 and bfloat16 are computed in
             float32, also under autocast.
-        temperature: Width of the soft comparison, above 0, in units of ``similarity``. On cosines 0.01 to
-            0.1 is useful: a gap of one temperature counts as 73 % of a full swap.
-        weights: How much each document counts in the others' ranks, at least 0, shape ``(..., D)``; not
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``. For cosines, use 0.01 to 0.1: a
+            gap of one temperature counts as 73 % of a full swap.
+        weights: Weight of each document in the ranks of the others, at least 0, shape ``(..., D)``; not
             differentiated; None means 1.
-        mask: True where a document is in the list, shape ``(..., D)``; elsewhere it is neither ranked nor
-            counted. None means everywhere.
-        wanted: True where a rank is asked for, shape ``(..., D)``; None means all of ``mask``. Asking for
-            few is cheaper.
+        mask: True where a document is in the list, shape ``(..., D)``; others are neither ranked nor counted. None
+            means everywhere.
+        wanted: True where a rank is needed, shape ``(..., D)``; None means all of ``mask``. Fewer ranks cost less.
         method: ``"auto"`` or one of ``"dense"``, ``"relevant"``, ``"grid"``; see `st_rankloss.kernels`.
 
     Returns:
-        Ranks, shape ``(..., D)``, float32 or float64; ``inf`` where none was asked for.
+        Ranks, shape ``(..., D)``, float32 or float64; ``inf`` where none is needed.
 
     Raises:
         TypeError: If ``similarity`` or ``weights`` is not floating.
@@ -102,7 +101,7 @@ def soft_rank(
 
 
 class SoftRankFn:
-    """A `RankFn` of soft ranks."""
+    """A `RankFn` that computes soft ranks."""
 
     def __init__(self, temperature: float, method: str = "auto", weights: Tensor | None = None) -> None:
         self.temperature, self.method, self.weights = temperature, method, weights
@@ -132,7 +131,7 @@ def sum_over_columns(
         temperature: τ, above 0.
         weights: At least 0, shape ``(Q, D)``, not differentiated; None means 1.
         kernel: ``"sigmoid"`` or ``"softplus"``.
-        method: How, see `st_rankloss.kernels`.
+        method: See `st_rankloss.kernels`.
 
     Returns:
         The sums, shape ``(Q, P)``.
@@ -145,7 +144,7 @@ def sum_over_columns(
         if weights is not None:
             counted = torch.where(mask, weights.to(similarity.dtype), 0)
         if similarity.device.type != "cpu" or not mask.all():
-            # A similarity outside the list must not widen the grid, nor poison it when it is not finite.
+            # A similarity outside the list must not widen the grid, nor corrupt it if it is not finite.
             inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
             inside = inside.clamp_min(torch.finfo(inside.dtype).min)
             similarity = torch.where(mask, similarity, inside)
@@ -153,22 +152,22 @@ def sum_over_columns(
 
 
 def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
-    """Rank the documents ``columns`` exactly; a `RankFn`."""
+    """Rank the documents ``columns`` exactly, as a `RankFn`."""
     above, not_below = places_of_ties(similarity, columns, mask)
     return 0.5 * (above + 1 + not_below).to(upcast(similarity).dtype)
 
 
 def places_of_ties(similarity: Tensor, columns: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Count what stands above documents, and what does not stand below: they share the places in between.
+    """Count, for each document, those above it and those not below it; ties share the ranks in between.
 
     Args:
         similarity: Shape ``(Q, D)``.
-        columns: The documents asked for, shape ``(Q, P)``, int64.
+        columns: The documents to count for, shape ``(Q, P)``, int64.
         mask: Which documents are in the list, shape ``(Q, D)``, bool.
 
     Returns:
-        How many documents of the list have a higher similarity, and how many a similarity at least as high, the
-        document itself among them, ``(Q, P)`` int64 each.
+        The number of documents in the list with a higher similarity, and with one at least as high (including the
+        document itself), ``(Q, P)`` int64 each.
     """
     ascending = torch.where(mask, similarity.detach(), -torch.inf).sort(dim=1).values.contiguous()
     own = similarity.detach().gather(1, columns)
@@ -178,15 +177,15 @@ def places_of_ties(similarity: Tensor, columns: Tensor, mask: Tensor) -> tuple[T
 
 
 def upcast(tensor: Tensor) -> Tensor:
-    """Return float16 and bfloat16 as float32, anything else as it is."""
+    """Convert float16 and bfloat16 to float32, and return anything else unchanged."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def list_columns(wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """List the wanted documents of each query, so that the rest of a row costs nothing.
+    """Return the indices of the wanted documents of each query, so that others cost nothing.
 
-    On a CPU P is the most that any query wants; elsewhere counting would make the host wait for the device,
-    and P = D.
+    On a CPU, P is the largest number of wanted documents in a query; elsewhere P = D, since counting would make the
+    host wait for the device.
 
     Args:
         wanted: Shape ``(Q, D)``, bool.
@@ -223,7 +222,8 @@ def _full_ranks(rank_fn: RankFn, similarity: Tensor, mask: Tensor | None, wanted
     columns, listed = list_columns(wanted.reshape(rows))
     ranks = rank_fn(similarity.reshape(rows), columns, mask.reshape(rows))
     full = ranks.new_full((len(ranks), documents), torch.inf)
-    # Places beyond a query's last wanted document all point at column 0: they go to one that is cut off.
+    # Entries beyond a query's last wanted document all point at column 0: they are scattered to a column that is cut
+    # off.
     full = torch.cat([full, full.new_full((len(full), 1), torch.inf)], dim=1)
     full = full.scatter(1, torch.where(listed, columns, documents), ranks)[:, :documents]
     return full.reshape(similarity.shape)

@@ -1,4 +1,4 @@
-"""Settings: the type of each says what it accepts, in code and in the documentation.
+"""Settings whose types define, for code and documentation, which values they accept.
 
 A function declares a setting once, as in ``temperature: Temperature = 0.05``: rule, description and default.
 """
@@ -16,12 +16,12 @@ from st_rankloss.kernels import METHODS
 
 
 class Setting(NamedTuple):
-    """What the type of a setting declares.
+    """The rule and description in the type of a setting.
 
     Attributes:
         check: Takes the value and the name, and raises TypeError or ValueError for a wrong value.
         text: The description, for documentation.
-        auto: What ``"auto"`` stands for, in standard deviations of a query's similarities; None refuses it.
+        auto: The value of ``"auto"`` in standard deviations of a query's similarities; None disallows it.
     """
 
     check: Callable[[Any, str], None]
@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     auto: float | None = None
 
     def __call__(self, value: Any, name: str) -> None:
-        """Raise TypeError or ValueError unless ``value`` is accepted."""
+        """Raise TypeError or ValueError unless ``value`` is valid."""
         if self.auto is None or not isinstance(value, str):
             self.check(value, name)
         elif value != "auto":
@@ -47,18 +47,18 @@ def settings_of(declaring: Callable[..., Any]) -> dict[str, Setting]:
 
 
 def check_settings(settings: Mapping[str, Setting], values: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError unless every value is accepted by the setting of its name."""
+    """Raise TypeError or ValueError unless each value is valid for the setting of its name."""
     for name, setting in settings.items():
         setting(values[name], name)
 
 
 def check_fields(configured: object) -> None:
-    """Raise TypeError or ValueError unless a dataclass's fields are what their types accept."""
+    """Raise TypeError or ValueError unless the fields of a dataclass are valid for their types."""
     check_settings(settings_of(type(configured)), vars(configured))
 
 
 def choice(*names: str) -> Setting:
-    """Return the setting that is one of ``names``."""
+    """Return the setting that accepts ``names``."""
     return Setting(lambda value, name: check_choice(value, names, name))
 
 
@@ -109,7 +109,7 @@ Softness = Annotated[
     Any,
     Setting(
         check_temperature,
-        'Width of the soft comparison, above 0, in units of ``similarity``; on cosines .01 to .1; or ``"auto"``.',
+        'Width of the soft comparison, above 0, in units of ``similarity``; .01 to .1 for cosines; or ``"auto"``.',
         0.5,
     ),
 ]
@@ -125,13 +125,13 @@ Method = Annotated[
     str,
     Setting(
         lambda value, name: check_choice(value, ["auto", *METHODS], name),
-        "How sums over pairs are computed, see `st_rankloss.kernels`.",
+        "Method for sums over pairs, see `st_rankloss.kernels`.",
     ),
 ]
 
 
 def arguments_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters of a function with types as people read them: without rules, and not as text."""
+    """Return the parameters of a function with plain types: without rules, and not as strings."""
     hints = get_type_hints(function)
     shown = {name: float | str if kind is Any else kind for name, kind in hints.items()}
     parameters = inspect.signature(function).parameters.values()

@@ -1,6 +1,6 @@
-"""Relaxed sorting: NeuralSort and sorting networks, and the losses that read their soft permutations.
+"""Relaxed sorting: NeuralSort, sorting networks, and losses on their soft permutations.
 
-A soft permutation tells how much of each document stands at each rank: ``(Q, ranks, D)``, quadratic in the list.
+A soft permutation gives the share of each document at each rank: ``(Q, ranks, D)``, quadratic in the list.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from st_rankloss.functional.settings import Count, Cutoff, GainSetting, Softness
 
 
 def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
-    r"""Compute NeuralSort's soft permutation.
+    r"""Compute the soft permutation of NeuralSort.
 
     .. math:: P_{i\cdot} = \mathrm{softmax}\left(\frac{(n + 1 - 2i)\, s - A}{\tau}\right), \qquad
         A_j = \sum_k |s_j - s_k|
@@ -42,7 +42,7 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
                  [0.9990, 0.0010]]])
 
     Source: Grover et al. (2019), "Stochastic Optimization of Sorting Networks via Continuous Relaxations", arXiv
-    1903.08850. Cost: time and memory O(D²) a list.
+    1903.08850. Cost: time and memory O(D²) per list.
     """
     documents = similarity.shape[1]
     length = judged.sum(-1, keepdim=True)
@@ -56,11 +56,11 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
 
 
 def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
-    """Bring a soft permutation nearer to one whose columns, too, sum to 1.
+    """Normalise a soft permutation so that its columns sum more nearly to 1.
 
     Args:
-        permutation: At least 0, shape ``(Q, D, D)``; rows and columns of zeros stay so.
-        iterations: How often columns and rows are normalised, at least 1.
+        permutation: At least 0, shape ``(Q, D, D)``; rows and columns of zeros stay zero.
+        iterations: Number of column and row normalisations, at least 1.
 
     Returns:
         Shape ``(Q, D, D)``.
@@ -82,9 +82,9 @@ def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
 def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
     r"""Compute the soft permutation of a differentiable sorting network.
 
-    Each comparator sends the larger of two values on to the better rank with weight
-    :math:`\alpha = \sigma((a - b)/\tau)` and the smaller one with the rest. Documents enter the network in their
-    current order, so that their order in the batch does not matter; the network is Batcher's odd-even mergesort.
+    Each comparator sends the larger of two values to the better rank with weight
+    :math:`\alpha = \sigma((a - b)/\tau)` and the smaller one with the rest. Documents enter the network sorted by
+    similarity, so their order in the batch does not matter; the network is Batcher's odd-even mergesort.
 
     Args:
         similarity: Shape ``(Q, D)``.
@@ -101,8 +101,8 @@ def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tens
                  [0.9990, 0.0010]]])
 
     Source: Petersen et al. (2021), "Differentiable Sorting Networks for Scalable Sorting and Ranking Supervision",
-    arXiv 2105.04019; Batcher (1968). Entering in the current order is ours. Cost: time O(D² log² D), memory as much
-    under autograd, a list.
+    arXiv 2105.04019; Batcher (1968). Presorting is ours. Cost: O(D² log² D) time per list, and the same memory under
+    autograd.
     """
     order = torch.where(judged, similarity.detach(), -torch.inf).argsort(dim=-1, descending=True, stable=True)
     value = similarity.gather(1, order)
@@ -110,7 +110,7 @@ def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tens
     documents = similarity.shape[1]
     permutation = torch.eye(documents, dtype=value.dtype, device=value.device).expand(len(value), -1, -1)
     for low, high, block in _layers_on(documents, value.device):
-        # A shorter list has a smaller network, and no comparator beyond its end.
+        # A shorter list uses a smaller network, without comparators beyond its end.
         active = (high < length[:, None]) & (block < length)[:, None]
         swap = torch.where(active, torch.sigmoid((value[:, high] - value[:, low]) / temperature), 0)
         value = value + _exchanged(swap, value[:, low], value[:, high], low, high, value)
@@ -122,24 +122,24 @@ def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tens
 
 
 def _exchanged(swap: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor, like: Tensor) -> Tensor:
-    """What wires ``low`` and ``high`` gain when a share ``swap`` of their contents a and b changes places."""
+    """Compute the change in wires ``low`` and ``high`` when they swap a share ``swap`` of their contents a and b."""
     moved = swap * (b - a)
     return torch.zeros_like(like).index_copy(1, low, moved).index_add(1, high, -moved)
 
 
 @lru_cache(maxsize=64)
 def _layers_on(wires: int, device: torch.device) -> list[tuple[Tensor, Tensor, int]]:
-    """The layers of Batcher's network as indices on a device, which are made once."""
+    """Return the layers of Batcher's network as cached indices on a device."""
 
     def on(ends: tuple[int, ...]) -> Tensor:
         return torch.tensor(ends).to(device, non_blocking=True)
 
-    with torch.inference_mode(mode=False):  # else they could not be saved for a backward pass later
+    with torch.inference_mode(mode=False):  # so that they can be saved for backward
         return [(on(first), on(second), block) for first, second, block in _batcher(wires)]
 
 
 def _batcher(wires: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]:
-    """The layers of Batcher's network: first and second wire of each comparator, and the blocks that are merged."""
+    """Return the layers of Batcher's network: first and second wires of the comparators, and the merged blocks."""
     layers = []
     block = 1
     while block < wires:
@@ -170,24 +170,24 @@ def neural_ndcg(
     k: Cutoff = None,
     iterations: Count = 30,
 ) -> Tensor:
-    r"""Compute NDCG of the softly sorted gains.
+    r"""Compute the NDCG of softly sorted gains.
 
     .. math:: \frac{1}{\mathrm{IDCG@k}} \sum_{i \le k} \frac{(\hat P g)_i}{\log_2(1 + i)}
 
-    P̂ is NeuralSort's permutation, with columns normalised by Sinkhorn's algorithm.
+    P̂ is the NeuralSort permutation, with columns normalised by Sinkhorn's algorithm.
 
     Args:
-        iterations: Of Sinkhorn's algorithm, at least 1.
+        iterations: Sinkhorn iterations, at least 1.
 
     Returns:
-        NDCG in [0, 1] but for Sinkhorn's remaining error, higher is better, shape ``(...)``.
+        NDCG in [0, 1] up to Sinkhorn's remaining error, higher is better, shape ``(...)``.
 
     Example:
         >>> neural_ndcg(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([0.0, 1.0, 3.0]), temperature=0.01)
         tensor(0.6590)
 
-    Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time O(D²) a list, and
-    again for each of Sinkhorn's iterations; memory as much, of a few lists at a time: for short lists.
+    Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time O(D²) per list and Sinkhorn
+    iteration; the same memory, for a few lists at a time. Use it for short lists.
     """
     gains = over_largest(gains_of(relevance, gain))
     permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
@@ -200,7 +200,7 @@ def neural_ndcg(
 @list_function("binary", learns=two_kinds)
 @few_lists_at_once
 def groco(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05) -> Tensor:
-    r"""Compute GroCo's loss: the relevant documents should fill the first ranks.
+    r"""Compute GroCo loss: the relevant documents should fill the first ranks.
 
     .. math:: -\frac{1}{D} \Big[ \sum_{i \le |P|} \log m_i + \sum_{i > |P|} \log (1 - m_i) \Big], \qquad
         m_i = \sum_{j \in P} \hat P_{ij}
@@ -215,14 +215,14 @@ def groco(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: So
         tensor(0.0853)
 
     Source: Shvetsova et al. (2023), "Learning by Sorting: Self-supervised Learning with Group Ordering Constraints",
-    arXiv 2301.02009; of which only the abstract was read: that the target is the mass of the group at each rank is
-    ours. Cost: that of `network_sort`: for short lists.
+    arXiv 2301.02009; from the abstract only: the target, the mass of the group at each rank, is ours. Cost: that of
+    `network_sort`. Use it for short lists.
     """
     relevant = relevance > 0
     permutation = network_sort(similarity, judged, temperature)
     mass, other = ((permutation * group[:, None, :]).sum(-1) for group in (relevant, judged & ~relevant))
     place = torch.arange(1, mass.shape[1] + 1, device=mass.device)
     first = place <= relevant.sum(-1, keepdim=True)
-    # 1 - mass is the mass of the others, which does not round to 0 where nearly all is relevant.
+    # 1 - mass, computed as the mass of the others, which does not round to 0 if nearly all documents are relevant.
     surprise = -torch.where(first, mass, other).clamp_min(torch.finfo(mass.dtype).tiny).log()
     return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))

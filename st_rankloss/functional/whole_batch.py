@@ -1,4 +1,4 @@
-"""Losses that read a whole batch at once: similarity and relevance ``(Q, D)``, each query beside the others."""
+"""Losses that read a whole batch at once: similarity and relevance ``(Q, D)``, with queries compared jointly."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def wasserstein(
     temperature: Positive = 0.05,
     label_temperature: Positive = 1.0,
 ) -> Tensor:
-    r"""Compute SyCL's loss: the squared 2-Wasserstein distance of two Gaussians over the lists of a batch.
+    r"""Compute SyCL loss: the squared 2-Wasserstein distance of two Gaussians over the lists of a batch.
 
     One is fitted to the rows softmax(s/τ), the other to softmax(y/τ_y):
 
     .. math:: \|\mu - \nu\|^2 + \operatorname{tr} \big( \Sigma + T - 2 (\Sigma^{1/2} T \Sigma^{1/2})^{1/2} \big)
 
-    It sees a batch only through the mean and the covariance of its rows: whole rows may change places.
+    It depends only on the mean and covariance of the rows, so permuting the rows of either matrix has no effect.
 
     Args:
         temperature: τ, above 0, in units of ``similarity``.
@@ -44,7 +44,8 @@ def wasserstein(
         tensor(0.0547)
 
     Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239. The trace of the root
-    is had from singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D + Q³).
+    is computed from the singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D
+    + Q³).
     """
     wide = torch.float32 if similarity.device.type == "mps" else torch.float64
     rows = [
@@ -64,27 +65,27 @@ def wasserstein(
 def unified_negatives(
     similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.05, whisker: AtLeast0 = 1.5
 ) -> Tensor:
-    r"""Compute UNPG's loss: each relevant pair against the irrelevant pairs of all queries together.
+    r"""Compute UNPG loss: each relevant pair against the irrelevant pairs of all queries together.
 
     .. math:: \operatorname*{mean}_{j \in P} \log \Big( 1 + \sum_{(q, k) \in N} e^{(s_{qk} - s_j)/\tau} \Big)
 
-    N are the batch's irrelevant pairs within the whiskers of their box plot, [Q₁ - w·IQR, Q₃ + w·IQR]: those far
-    above are taken for false negatives, those far below for too easy.
+    N are the batch's irrelevant pairs within the whiskers of their box plot, [Q₁ - w·IQR, Q₃ + w·IQR]: pairs above are
+    treated as false negatives, pairs below as too easy.
 
     Args:
         temperature: τ, above 0, in units of ``similarity``.
         whisker: w, at least 0, in units of the interquartile range.
 
     Returns:
-        Mean loss of each query's relevant documents, at least 0, shape ``(Q,)``; 0 for a query without.
+        Mean loss over each query's relevant documents, at least 0, shape ``(Q,)``; 0 for a query without any.
 
     Example:
         >>> unified_negatives(torch.tensor([[0.9, 0.2], [0.3, 0.8]]), torch.eye(2), temperature=0.1)
         tensor([0.0034, 0.0092])
 
     Source: Jung et al. (2022), "Unified Negative Pair Generation toward Well-discriminative Feature Space for Face
-    Recognition", arXiv 2203.11593, of which only the abstract was read; there, the pairs with class centres are among
-    them. Quartiles are the nearest pairs'. Time O(Q · D log(Q · D)).
+    Recognition", arXiv 2203.11593, from the abstract only; the original also has pairs with class centres. Quartiles
+    are those of the nearest pairs. Time O(Q · D log(Q · D)).
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
@@ -110,17 +111,17 @@ def contextual_similarity(
 ) -> Tensor:
     r"""Compute the contextual loss: samples of one class should have the same nearest neighbours.
 
-    How much the k nearest neighbours of two samples agree, averaged over the reciprocal k/2 nearest of each, is
-    compared with whether they are of one class, by squares; a contrastive loss with margins is mixed in. The step
-    that says who is a neighbour has a constant slope in the backward pass, so that the gradient is not the derivative.
+    A squared error compares the overlap of two samples' k nearest neighbours, averaged over the reciprocal k/2 nearest
+    of each, with whether they share a class; a contrastive loss with margins is mixed in. The step that selects
+    neighbours has a constant slope in the backward pass, so the gradient is not the derivative.
 
     Args:
-        similarity: Of a batch's samples with each other, shape ``(B, B)``, cosines.
+        similarity: Cosines between the samples of a batch, shape ``(B, B)``.
         relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related.
-        neighbours: k, at least 1, the sample itself included.
-        width: How much farther than the k-th neighbour still counts, at least 0, in squared distance.
+        neighbours: k, at least 1, including the sample itself.
+        width: Tolerance beyond the k-th neighbour, at least 0, in squared distance.
         upper: Similarity below which related pairs are pulled, at least 0.
-        lower: Similarity above which others are pushed, at least 0.
+        lower: Similarity above which unrelated pairs are pushed, at least 0.
         alpha: Weight of the contextual part, in (0, 1]; the contrastive part has the rest.
 
     Returns:
@@ -132,7 +133,7 @@ def contextual_similarity(
         tensor(0.0017)
 
     Source: Liao et al. (2023), "Supervised Metric Learning to Rank for Retrieval via Contextual Similarity
-    Optimization", arXiv 2210.01908; its regulariser of the mean similarity is left out. Time O(B³), memory O(B²).
+    Optimization", arXiv 2210.01908; without its regulariser of the mean similarity. Time O(B³), memory O(B²).
     """
     related = _related(relevance)
     batch = len(similarity)
@@ -176,7 +177,7 @@ def set_information(
     set_function: Annotated[str, choice("facility_location", "graph_cut", "log_det")] = "facility_location",
     regularisation: Positive = 1.0,
 ) -> Tensor:
-    r"""Compute SCoRe's losses: submodular functions of the sets of samples of one class.
+    r"""Compute SCoRe losses: submodular functions of the sets of samples of one class.
 
     With A the set of a sample's class and V the batch, each sample's part of
 
@@ -185,15 +186,15 @@ def set_information(
     - ``"log_det"``: :math:`2 \log\det(S_A + \lambda I) - \log\det(S_V + \lambda I)`: members alike, classes apart.
 
     Args:
-        similarity: Of a batch's samples with each other, shape ``(B, B)``, cosines: determinants are those of a
-            positive semi-definite matrix, in float64.
-        relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related. Samples whose
-            first related sample is the same are a class, also where relevance is not transitive.
+        similarity: Cosines between the samples of a batch, shape ``(B, B)``: determinants need a positive semi-definite
+            matrix and are computed in float64.
+        relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related. Samples with the
+            same first related sample form a class, even if relevance is not transitive.
         set_function: One of the names above.
         regularisation: λ, above 0.
 
     Returns:
-        Each sample's part, lower is better, shape ``(B,)``, of ``"log_det"`` an equal one, all divided by the number of
+        Each sample's part, lower is better, shape ``(B,)``, equal for all with ``"log_det"``; divided by the number of
         outsiders or of pairs.
 
     Example:
@@ -202,8 +203,8 @@ def set_information(
         tensor([0.1000, 0.2000, 0.2000])
 
     Source: Majee et al. (2024), "SCoRe: Submodular Combinatorial Representation Learning", arXiv 2310.00165, from
-    memory: the set functions are theirs, shares and scaling ours, and ``"log_det"`` is the sum of their two. Time
-    O(B²), of ``"log_det"`` O(B³).
+    memory: the set functions are theirs, shares and scaling are ours, and ``"log_det"`` is the sum of their two. Time
+    O(B²); O(B³) for ``"log_det"``.
     """
     member = _member_of(relevance)
     related = member[:, None] == member
@@ -227,7 +228,7 @@ def set_information(
 
 @batch_function("binary", learns=two_kinds, square=True)
 def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
-    r"""Compute MV-InfoNCE: one term for all views of a sample together.
+    r"""Compute MV-InfoNCE: one term for all views of a sample.
 
     With s the similarity of views l and m of samples i and j,
 
@@ -235,7 +236,7 @@ def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperatu
         {\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
 
     Args:
-        similarity: Of all views of a batch with each other, shape ``(B, B)``.
+        similarity: Similarities between all views of a batch, shape ``(B, B)``.
         relevance: Above 0 for views of one sample, shape ``(B, B)``; the diagonal counts as related.
         temperature: τ, above 0, in units of ``similarity``.
 
@@ -264,10 +265,10 @@ def mv_dhel(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: 
 
     .. math:: -\log \sum_{l < m} e^{s(u_{il}, u_{im})/\tau} + \sum_l \log \sum_{j \ne i} e^{s(u_{il}, u_{jl})/\tau}
 
-    in which one sum stands against one for each view: adding a constant to all similarities changes it.
+    The first term is one sum, the second one sum per view, so adding a constant to all similarities changes the loss.
 
     Args:
-        similarity: Of all views of a batch with each other, shape ``(B, B)``.
+        similarity: Similarities between all views of a batch, shape ``(B, B)``.
         relevance: Above 0 for views of one sample, shape ``(B, B)``; the diagonal counts as related. The n-th row of a
             sample is its n-th view.
         temperature: τ, above 0, in units of ``similarity``.
@@ -289,12 +290,12 @@ def mv_dhel(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: 
     same_view = (view[:, None] == view) & ~related
     apart = masked_logsumexp(logits, same_view)
     apart = torch.where(related, torch.where(same_view.any(1), apart, 0), 0).sum(1)
-    twice = math.log(2)  # each pair of views is in `aligned` twice
+    twice = math.log(2)  # `aligned` counts each pair of views twice
     return torch.where(alike.any(1) & ~related.all(1), apart - (aligned - twice), 0)
 
 
 def _views(similarity: Tensor, relevance: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits, which views are of one sample, which of these are not the same view, and the diagonal."""
+    """Return the logits, the mask of views of the same sample, that mask without the diagonal, and the diagonal."""
     member = _member_of(relevance)
     related = member[:, None] == member
     itself = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
@@ -302,12 +303,12 @@ def _views(similarity: Tensor, relevance: Tensor, temperature: float) -> tuple[T
 
 
 def _over_views(values: Tensor, related: Tensor) -> Tensor:
-    """Log Σ exp of the values of all views of each row's sample."""
+    """Compute log Σ exp of the values of all views of each row's sample."""
     return masked_logsumexp(values.expand_as(related), related & (values > -torch.inf))
 
 
 def _shares(logits: Tensor, judged: Tensor) -> Tensor:
-    """Softmax over the judged documents, 0 elsewhere."""
+    """Compute the softmax over the judged documents, 0 elsewhere."""
     some = judged.any(1, keepdim=True)
     return torch.where(judged, torch.where(judged | ~some, logits, -torch.inf).softmax(-1), 0)
 
@@ -317,5 +318,5 @@ def _related(relevance: Tensor) -> Tensor:
 
 
 def _member_of(relevance: Tensor) -> Tensor:
-    """Name each sample's class by the first sample that it is related to: ``(B,)`` int64."""
+    """Label each sample's class by the first sample that it is related to: ``(B,)`` int64."""
     return _related(relevance).long().argmax(1)

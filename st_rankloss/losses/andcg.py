@@ -18,17 +18,17 @@ class ANDCGLoss(RankingLoss):
 
     Args:
         model: The SentenceTransformer or SparseEncoder to train.
-        relevance: What the labels mean, see `RankingLoss`; None chooses by columns and labels.
-        temperature: Width of the soft comparison, above 0, in units of similarity; on cosines 0.01 to 0.1; or
+        relevance: How to read the labels, see `RankingLoss`; None chooses by columns and labels.
+        temperature: Width of the soft comparison, above 0, in units of similarity; 0.01 to 0.1 for cosines; or
             ``"auto"``, half the standard deviation of each query's similarities.
         gain: ``"linear"``, the nDCG of MTEB and pytrec_eval, ``"exponential"`` (2^y - 1) or a callable.
         k: Cutoff; None means no cutoff, which trains better: ranks in a batch are not ranks in a corpus.
-        **options: What all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
+        **options: Settings that all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
             ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
 
     Raises:
         TypeError: As `RankingLoss`.
-        ValueError: If ``temperature`` is not above 0, ``k`` or ``block_size`` below 1, or a name unknown.
+        ValueError: If ``temperature`` is not above 0, ``k`` or ``block_size`` is below 1, or a name is unknown.
 
     Example:
         ::

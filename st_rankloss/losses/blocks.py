@@ -1,7 +1,7 @@
-"""Loss and gradient block by block of queries, so that the (Q, D) matrices never exist whole.
+"""Compute loss and gradient for one block of queries at a time, without ever holding a whole (Q, D) matrix.
 
-Where an objective is separable over queries, each block's similarities, relevance and loss are computed, its
-gradient goes straight to the embeddings, and the block is gone before the next one begins.
+If an objective is separable over queries, the gradient of each block goes straight to the embeddings, and the block is
+freed before the next one begins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENTRIES_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
 
 
 class BlockTask(NamedTuple):
-    """What is done to each block of queries."""
+    """The work to do for each block of queries."""
 
     relevance_of: RowsOfRelevance
     """Relevance of all documents for a block of queries, ``(block, D)``."""
@@ -42,7 +42,7 @@ class BlockwiseSums(NamedTuple):
     parts: Tensor
     """The objective's terms, ``(terms,)``, each with its own gradient."""
     defined: Tensor
-    """How many queries had something to learn from, a scalar."""
+    """Number of queries with a defined loss, a scalar."""
     names: tuple[str, ...]
     """The terms' names."""
 
@@ -55,7 +55,7 @@ def sum_over_blocks(
     similarity_fct: SimilarityFn = cos_sim,
     block_size: int | None = None,
 ) -> BlockwiseSums:
-    """Sum an objective over queries; time as the objective's, memory O(block · D + (Q + D) · dimensions).
+    """Sum an objective over queries, in the objective's time and O(block · D + (Q + D) · dimensions) memory.
 
     Args:
         queries: Embeddings, shape ``(Q, dimensions)``; float16 and bfloat16 are computed in float32, also
@@ -64,8 +64,8 @@ def sum_over_blocks(
         relevance_of: Maps a slice of queries to their relevance, ``(block, D)``.
         objective: What to sum.
         similarity_fct: Maps embeddings of queries and documents to ``(Q, D)``.
-        block_size: Queries at once; None chooses by D. It changes neither value nor gradient; an objective that is not
-            separable gets all queries.
+        block_size: Queries per block; None chooses by D. It changes neither value nor gradient; an objective that is
+            not separable gets all queries.
 
     Returns:
         The sums.
@@ -111,7 +111,7 @@ class _BlockwiseSum(torch.autograd.Function):
                     of_queries, of_documents = gradients[name]
                     block.send_back(part, of_queries[rows], of_documents, last=part is [*parts.values()][-1])
             defined += counts.sum()
-            del block, relevance, counts, parts, part  # before the next block takes as much again
+            del block, relevance, counts, parts, part  # free the memory before the next block
         if with_grad:
             ctx.save_for_backward(*(each for both in gradients.values() for each in both))
         ctx.mark_non_differentiable(defined)
@@ -120,8 +120,8 @@ class _BlockwiseSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weights: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        # Every term has its own gradient, at the price of two more matrix products per block: whoever weights or drops
-        # a term gets what that means.
+        # Each term keeps its own gradient, for two more matrix products per block, so that callers can weight or drop
+        # terms.
         saved = ctx.saved_tensors
         of_queries, of_documents = (
             sum(weight * each for weight, each in zip(weights, saved[place::2], strict=True)) for place in (0, 1)
@@ -130,7 +130,7 @@ class _BlockwiseSum(torch.autograd.Function):
 
 
 class _Block:
-    """The similarities of one block, and the way back from their gradient to the embeddings."""
+    """The similarities of one block, and the backward pass from them to the embeddings."""
 
     def __init__(
         self, queries: Tensor, documents: Tensor, similarity_fct: SimilarityFn | None, with_grad: bool
@@ -144,7 +144,7 @@ class _Block:
             self.similarity = upcast(similarity_fct(self.queries, self.documents))
 
     def send_back(self, part: Tensor, grad_queries: Tensor, grad_documents: Tensor, *, last: bool) -> None:
-        """Add a term's gradient to those of the block's queries and of all documents; the ``last`` frees the graph."""
+        """Add a term's gradient to those of its queries and all documents; the ``last`` term frees the graph."""
         inputs = (self.queries, self.documents) if self.by_graph else (self.similarity,)
         grads = torch.autograd.grad(part, inputs, retain_graph=not last)
         if self.by_graph:

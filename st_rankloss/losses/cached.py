@@ -28,7 +28,7 @@ from st_rankloss.relevance import Relevance
 
 
 class _Column(dict[str, Any]):
-    """The features of a column of which other processes embed more mini-batches, so that this one must join them."""
+    """A column's features, and the number of extra mini-batches that other processes embed and this one must join."""
 
     def __init__(self, features: Mapping[str, Any], missing: int) -> None:
         super().__init__(features)
@@ -36,23 +36,23 @@ class _Column(dict[str, Any]):
 
 
 class CachedRankingLoss(CachedLossMixin, RankingLoss):
-    """`RankingLoss` with the memory of a mini-batch, whatever the batch size.
+    """`RankingLoss` in the memory of a mini-batch, whatever the batch size.
 
-    The batch is embedded mini-batch by mini-batch, the loss and its gradient computed from all embeddings,
-    and every mini-batch embedded again to send its part of the gradient back. Values and gradients are those
-    of `RankingLoss`; dropout draws other masks unless the mini-batch is the whole batch. Time: one forward pass
-    more; memory: that of a mini-batch, plus the embeddings, plus the loss's O(block · batch).
+    The loss embeds the batch in mini-batches, computes its gradient from all embeddings, then embeds each mini-batch
+    again to send its part of the gradient back. Values and gradients are those of `RankingLoss`; dropout draws
+    different masks unless the mini-batch is the whole batch. Time: one extra forward pass; memory: that of a
+    mini-batch, plus the embeddings, plus O(block · batch) for the loss.
 
     Args:
         model: The SentenceTransformer or SparseEncoder to train; not one that starts with a StaticEmbedding, whose
             inputs are one flat list of tokens.
-        objective: As in `RankingLoss`; a mixture's terms are returned as their sum.
+        objective: As in `RankingLoss`; a mixture returns the sum of its terms.
         relevance: As in `RankingLoss`.
-        mini_batch_size: Inputs embedded at once, at least 1: as many as memory allows.
-        mini_batch_num_tokens: Tokens embedded at once, at least 1, instead of a number of inputs, which is faster
-            where texts differ in length.
+        mini_batch_size: Inputs embedded at once, at least 1: as many as fit in memory.
+        mini_batch_num_tokens: Tokens embedded at once, at least 1, instead of a number of inputs; faster if text
+            lengths vary.
         show_progress_bar: Show the progress over the mini-batches.
-        **options: What all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
+        **options: Settings that all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
             ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
 
     Raises:
@@ -66,7 +66,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             args = SentenceTransformerTrainingArguments(..., per_device_train_batch_size=8192)
 
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv
-    2101.06983; the engine is that of sentence-transformers.
+    2101.06983; implemented on the sentence-transformers engine.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             name = type(self).__name__
             raise ValueError(
                 f"{name} needs a model whose inputs can be cut into mini-batches, got one that starts with a "
-                f"StaticEmbedding: use {name.removeprefix('Cached')}, which such a model needs no more memory for."
+                f"StaticEmbedding: use {name.removeprefix('Cached')}, which needs no more memory for such a model."
             )
         self.mini_batch_size = mini_batch_size
         self.mini_batch_num_tokens = mini_batch_num_tokens
@@ -101,20 +101,20 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         """Compute the loss of a batch; see `RankingLoss.forward`.
 
         Args:
-            sentence_features: The model's inputs, one mapping a column.
-            labels: The label tensor, or what `RankingCollator` makes.
+            sentence_features: The model's inputs, one mapping per column.
+            labels: The label tensor, or the mapping from `RankingCollator`.
 
         Returns:
             The loss, a scalar.
 
         Raises:
-            ValueError: If the loss is within AdaptiveLayerLoss or Matryoshka2dLoss; and as `RankingLoss.forward`.
+            ValueError: If the loss is inside AdaptiveLayerLoss or Matryoshka2dLoss; and as `RankingLoss.forward`.
         """
         if layers_are_replayed(self.model):
             name = type(self).__name__
             raise ValueError(
                 f"{name} does not work in AdaptiveLayerLoss or Matryoshka2dLoss: it embeds the batch again in "
-                f"backward, when these have let go of the model's layers. Use {name.removeprefix('Cached')} there."
+                f"backward, after they have restored the model's layers. Use {name.removeprefix('Cached')} there."
             )
         features = list(sentence_features)
         pairing = self._pair([count_rows(column) for column in features], labels)  # raises before the model runs
@@ -124,7 +124,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         return loss
 
     def _keep_step(self, features: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Note how many more mini-batches than here other processes make of each column, as of ragged lists."""
+        """Count the extra mini-batches that other processes make of each column, as they do from ragged lists."""
         own = [count_minibatches(column, self.mini_batch_size, self.mini_batch_num_tokens) for column in features]
         most = largest(own, device_of(self.model))
         return [_Column(column, more - count) for column, more, count in zip(features, most, own, strict=True)]
@@ -159,8 +159,8 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
 
         Args:
             reps: Embeddings by column and mini-batch, shapes ``(rows, dimensions)``.
-            labels: As in `forward`, or what `forward` has found them to mean.
-            with_backward: Send the gradient back to the embeddings and return the loss without graph.
+            labels: As in `forward`, or the pairing that `forward` has made from them.
+            with_backward: Backpropagate to the embeddings and return the loss detached.
 
         Returns:
             The loss, a scalar.
@@ -184,7 +184,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
 
 
 class CachedANDCGLoss(CachedRankingLoss):
-    """`ANDCGLoss` with the memory of a mini-batch, whatever the batch size; see `CachedRankingLoss`.
+    """`ANDCGLoss` in the memory of a mini-batch, whatever the batch size; see `CachedRankingLoss`.
 
     Args:
         model: The SentenceTransformer or SparseEncoder to train; not one that starts with a StaticEmbedding.
@@ -195,7 +195,7 @@ class CachedANDCGLoss(CachedRankingLoss):
         mini_batch_size: As in `CachedRankingLoss`.
         mini_batch_num_tokens: As in `CachedRankingLoss`.
         show_progress_bar: As in `CachedRankingLoss`.
-        **options: What all losses share, see `RankingLoss`.
+        **options: Settings that all losses share, see `RankingLoss`.
 
     Raises:
         TypeError: As `RankingLoss`.

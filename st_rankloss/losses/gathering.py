@@ -1,8 +1,8 @@
-"""One large batch out of the batches of all processes.
+"""Gather the batches of all processes into one.
 
-Every process gets the embeddings and the labels of the whole batch, in the order in which a single process
-would hold them, and ranks its own queries. Shapes travel over gloo on the host, so that no device waits for
-them; rows and columns that a process lacks are padded for the journey.
+Every process gets the embeddings and labels of the whole batch, in the order in which a single process would hold them,
+and ranks its own queries. Shapes are exchanged over gloo on the host, so that no device waits for them; missing rows
+and columns are padded for the exchange.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from st_rankloss._host import all_gather, all_gather_with_grad
 
 _LONGEST = 64
-"""Numbers in the message that describes a process's batch: more than a batch has columns and labels."""
+"""Length of the message that describes a process's batch; it limits the number of columns and labels."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """How many rows of each input column each process holds."""
+    """The number of rows of each input column in each process."""
 
     rows: list[list[int]]
     """By process and column."""
@@ -34,11 +34,11 @@ class Shares:
 
     @property
     def sizes(self) -> list[int]:
-        """Rows of each column in all processes together."""
+        """Total rows of each column over all processes."""
         return [sum(column) for column in zip(*self.rows, strict=True)]
 
     def first(self, column: int) -> int:
-        """Return the place of this process's first row among all rows of a column."""
+        """Return the index of this process's first row among all rows of a column."""
         return sum(rows[column] for rows in self.rows[: self.rank])
 
     def gather(self, embeddings: Sequence[Tensor]) -> list[Tensor]:
@@ -56,19 +56,19 @@ class Shares:
 
 
 def several_processes() -> bool:
-    """Tell whether there are other processes to gather from."""
+    """Return whether there are other processes to gather from."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def largest(numbers: Sequence[int], device: torch.device) -> list[int]:
-    """Return the largest of each number among all processes.
+    """Return the maximum of each number over all processes.
 
     Args:
-        numbers: As many in every process.
+        numbers: The same count in every process.
         device: Where the model is.
 
     Returns:
-        One number for each.
+        One maximum per number.
     """
     group, where = _host_group(device.type)
     most = torch.tensor(numbers, device=where)
@@ -113,19 +113,19 @@ def gather_batch(batch: Mapping[str, Any], sizes: Sequence[int], device: torch.d
             rows, width = extents(place)
             gathered.setdefault(name, []).append(_gather(_widen(piece, width), rows))
     whole = {name: torch.cat(parts) for name, parts in gathered.items()}
-    if "sample" in whole:  # each process has numbered the rows of its own batch
+    if "sample" in whole:  # each process numbers the rows of its own batch
         rank = torch.arange(len(shares.rows)).repeat_interleave(torch.tensor([rows[0] for rows in shares.rows]))
         whole["sample"] = whole["sample"] + shares.sizes[0] * rank.to(device, non_blocking=True)
     return whole | kind, shares
 
 
 def _by_column(name: str, tensor: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-    """Split what follows the documents of several columns, so that each column's rows stay together."""
+    """Split the document ids by column if there are several, so that each column's rows stay together."""
     return tensor.split(list(sizes[1:])) if name == "document_ids" and len(sizes) > 2 else [tensor]
 
 
 def _describe(sizes: Sequence[int], pieces: Sequence[tuple[str, Tensor]], kind: Mapping[str, str]) -> list[int]:
-    """Describe a batch: the columns' rows, then rows and width of each label, and a checksum of the rest at the end."""
+    """Describe a batch: rows of each column, then rows and width of each label, and last a checksum of the rest."""
     kinds = [(name, str(piece.dtype), piece.dim()) for name, piece in pieces]
     numbers = list(sizes)
     for _, piece in pieces:
@@ -146,14 +146,14 @@ def _exchange(message: list[int], device: torch.device) -> list[list[int]]:
     if any(theirs[-1] != message[-1] for theirs in messages):
         raise ValueError(
             "gather_across_devices=True needs batches of the same columns and kinds of labels in all processes, "
-            "got different ones: with several datasets, each process may have drawn from another."
+            "got different ones: with several datasets, processes may have drawn from different ones."
         )
     return messages
 
 
 @functools.lru_cache(maxsize=1)
 def _host_group(device: str) -> tuple[dist.ProcessGroup | None, str]:
-    """Return the process group for messages on the host, made at first use, and where its tensors live."""
+    """Return the process group for messages on the host, created at first use, and the device of its tensors."""
     if device == "cpu":
         return None, "cpu"
     if dist.is_gloo_available():
@@ -162,7 +162,7 @@ def _host_group(device: str) -> tuple[dist.ProcessGroup | None, str]:
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:
-    """Pad the columns of a label matrix with what means nothing there: NaN, -1 or False."""
+    """Pad the columns of a label matrix with the empty value of its type: NaN, -1 or False."""
     if tensor.dim() < 2 or tensor.shape[1] >= width:
         return tensor
     nothing = float("nan") if tensor.is_floating_point() else False if tensor.dtype == torch.bool else -1
@@ -172,7 +172,7 @@ def _widen(tensor: Tensor, width: int) -> Tensor:
 
 
 def _gather(tensor: Tensor, rows: Sequence[int], *, with_grad: bool = False) -> Tensor:
-    """Concatenate a tensor of all processes, of which each has ``rows[rank]`` rows."""
+    """Concatenate the tensors of all processes, with ``rows[rank]`` rows each."""
     most = max(rows)
     if len(tensor) < most:
         tensor = F.pad(tensor, [0, 0] * (tensor.dim() - 1) + [0, most - len(tensor)])
@@ -183,7 +183,7 @@ def _gather(tensor: Tensor, rows: Sequence[int], *, with_grad: bool = False) -> 
 
 
 def _rename_columns(hot: Tensor, codes: Tensor, everyone: Tensor) -> Tensor:
-    """Move a multi-hot's columns, named by ``codes``, to those of all processes' names, each at its first mention."""
+    """Move the columns of a multi-hot matrix from ``codes`` to their first place in ``everyone``."""
     same = everyone[:, None] == everyone
     first = ~same.tril(-1).any(1)
     place = (codes[:, None] == everyone) & first

@@ -14,22 +14,23 @@ from st_rankloss.relevance.matrix import MixedMatrix, RowsOfRelevance
 
 @dataclass(frozen=True)
 class EmbeddingMixup:
-    """Adds documents that are mixtures of two of the batch's, graded by the mixture of their grades.
+    """Adds mixtures of two documents of the batch, graded by the mixture of their grades.
 
     A mixed document's embedding is w · a + (1 - w) · b for two documents a, b drawn at random and w drawn from
-    Beta(alpha, alpha); its relevance for each query is w · y_a + (1 - w) · y_b, or unjudged where a or b is.
-    With ``labels``, the labels are mixed instead, and relevance is that of the mixed label: of two numbers on either
-    side of a query's, the mixture may be the most relevant of all. Every objective can rank them. Cost: that of as many
-    more documents. Nothing is mixed without gradient, as in evaluation.
+    Beta(alpha, alpha); its relevance for each query is w · y_a + (1 - w) · y_b, or unjudged if a or b is. With
+    ``labels``, the labels are mixed instead, and the mixed label determines relevance: a mixture of two numbers on
+    either side of the query's may be the most relevant of all. Every objective can rank mixtures. Cost: that of the
+    added documents. Without gradient, as in evaluation, nothing is mixed.
 
     Args:
-        share: Mixed documents for each of the batch's, above 0.
+        share: Mixed documents per document of the batch, above 0.
         alpha: Above 0; small values keep mixtures near one of their parents, 1 draws the weight uniformly.
-        labels: Mix labels, which must be numbers or vectors, and not grades.
+        labels: Mix labels, which must be numbers or vectors, instead of grades.
 
     Raises:
-        TypeError: If a number is none.
-        ValueError: If a number is not finite and above 0; in training, if labels are to be mixed that are no numbers.
+        TypeError: If a setting has the wrong type.
+        ValueError: If a number is not finite and above 0; in training, if ``labels`` is set and the labels are not
+            numbers or vectors.
 
     Example:
         >>> torch.manual_seed(0).manual_seed(0) is not None
@@ -40,11 +41,11 @@ class EmbeddingMixup:
         >>> bool((documents == relevance_of(slice(0, 4)).T).all())  # here embeddings and grades are the same numbers
         True
 
-    Source: Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412; mixing embeddings
-    and their pairs' labels: Venkataramanan et al. (2022), "It Takes Two to Tango: Mixup for Deep Metric
-    Learning", arXiv 2106.04990. Grading by the mixture of relevances is ours. Mixing labels: Wu et al. (2023), "Mixup
-    Your Own Pairs" (SupReMix), arXiv 2309.16633, whose hard negatives (mixtures with the query) and hard positives (of
-    the query's label) are among them.
+    Source: Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412; mixing embeddings and
+    the labels of their pairs: Venkataramanan et al. (2022), "It Takes Two to Tango: Mixup for Deep Metric Learning",
+    arXiv 2106.04990. Grading by the mixture of relevances is ours. Mixing labels: Wu et al. (2023), "Mixup Your Own
+    Pairs" (SupReMix), arXiv 2309.16633; our mixtures include its hard negatives (mixed with the query) and hard
+    positives (with the query's label).
     """
 
     share: Positive = 1.0

@@ -1,4 +1,4 @@
-"""A loss in named terms, which sentence-transformers' trainer sums and logs."""
+"""A loss in named terms, which the sentence-transformers trainer sums and logs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class LossParts(dict[str, Tensor]):
-    """Named terms of a loss, each with its own gradient, that scale and add like the number that is their sum.
+    """Named terms of a loss, each with its own gradient, that scale and add like their sum.
 
-    The trainer logs a loss that is a dict by its terms. Wrappers such as MatryoshkaLoss and AdaptiveLayerLoss expect a
-    number: they weight and add losses, and add terms of their own, which are kept under the name ``added``.
+    The trainer logs the terms of a loss that is a dict. Wrappers such as MatryoshkaLoss and AdaptiveLayerLoss expect a
+    number: they weight and add losses, and add terms of their own, which are stored as ``added``.
 
     Example:
         >>> parts = LossParts(a=torch.tensor(1.0), b=torch.tensor(4.0))
@@ -24,7 +24,7 @@ class LossParts(dict[str, Tensor]):
         (-6.0, 0.0)
     """
 
-    __array_ufunc__ = None  # so that a weight that is a numpy number leaves the product to us
+    __array_ufunc__ = None  # numpy scalars then leave multiplication to this class
 
     def __mul__(self, weight: float | Tensor) -> LossParts:
         return LossParts({name: part * weight for name, part in self.items()})
@@ -39,7 +39,7 @@ class LossParts(dict[str, Tensor]):
 
     def __add__(self, other: Mapping[str, Tensor] | Tensor | float) -> LossParts:
         if not isinstance(other, Mapping):
-            # Where a sum begins there is nothing to name; a tensor is not compared, which would wait for its device.
+            # The 0 that starts a sum needs no name; comparing a tensor would wait for its device.
             is_start = not isinstance(other, Tensor) and other == 0
             other = {} if is_start else {"added": torch.as_tensor(other, **_like(next(iter(self.values()))))}
         both = {**self, **other}
@@ -70,7 +70,7 @@ class LossParts(dict[str, Tensor]):
         return LossParts({name: part.detach() for name, part in self.items()})
 
     def backward(self, *args: Any, **kwargs: Any) -> None:
-        """Send the gradient of the sum back; arguments are those of `torch.Tensor.backward`."""
+        """Backpropagate the sum; takes the arguments of `torch.Tensor.backward`."""
         self.total().backward(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""The loss that ST's trainers call: any relevance × any objective × any encoder."""
+"""The loss for the sentence-transformers trainers: any relevance × any objective × any encoder."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ class RankingOptions(TypedDict, total=False):
 
 
 class Pairing(NamedTuple):
-    """What is relevant to what in a batch: that of all processes, if gathered."""
+    """The relevance between queries and documents of a batch, or of all processes' batches if gathered."""
 
     relevance: Relevance
     query_labels: Labels
     document_labels: Labels
     shares: Shares
-    """Which rows of the batch this process holds."""
+    """The rows of the batch that this process holds."""
 
 
 class Batch(NamedTuple):
-    """A batch that a gradient is computed for, as `RankingDiagnostics` looks at it."""
+    """A training batch, as `RankingDiagnostics` reads it."""
 
     queries: Tensor
-    """Embeddings, without graph."""
+    """Embeddings, detached."""
     documents: Tensor
     relevance_of: RowsOfRelevance
     total: int
-    """Number of queries, of all processes if gathered and in both directions if symmetric."""
+    """Number of queries: over all processes if gathered, in both directions if symmetric."""
     learnable: Tensor
-    """How many of them have something to learn from: a scalar tensor, so that nothing waits for the device."""
+    """Number of queries with a defined loss, as a scalar tensor to avoid waiting for the device."""
 
 
 class Observed(nn.Module):
-    """Is called with each `Batch` that a gradient is computed for: a forward hook sees the batch."""
+    """Called with each training `Batch`, so that a forward hook can read it."""
 
     def forward(self, batch: Batch) -> None:
         """Do nothing."""
@@ -70,33 +70,33 @@ class RankingLoss(nn.Module):
     """Make the order of similarities match the order of relevance, as a ranking objective measures it.
 
     The first input column holds queries, the others documents; every query of the batch ranks every document
-    of the batch. With one column, every sample is a query and ranks all the others. Similarities and
-    relevance exist for a block of queries at a time: memory O(block · batch + batch · dimensions). An objective that
-    reads the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²).
+    of the batch. With one column, every sample is a query and ranks all the others. Similarities and relevance are
+    computed for one block of queries at a time: memory O(block · batch + batch · dimensions). An objective that reads
+    the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²).
 
     Args:
         model: The SentenceTransformer or SparseEncoder to train.
         objective: An `Objective`, a mixture such as ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``, or any
-            function of (similarity, relevance) that returns a loss for each query.
-        relevance: What the labels mean: a `Relevance`, or any function of (query_labels, document_labels)
+            function of (similarity, relevance) that returns one loss per query.
+        relevance: How to read the labels: a `Relevance`, or any function of (query_labels, document_labels)
             that returns ``(Q, D)``. None chooses by the table below.
-        similarity_fct: Similarity of query and document embeddings, ``(Q, D)``; temperatures are in its units.
-        symmetric: Also rank the queries for each document, as for images and captions; the loss is the mean
-            of both directions.
-        block_size: Queries handled at once, at least 1; None chooses by the batch. It changes neither value
+        similarity_fct: Similarity of query and document embeddings, ``(Q, D)``; temperatures use its units.
+        symmetric: Also rank the queries for each document, as is usual for images and captions; the loss is the mean of
+            both directions.
+        block_size: Queries processed at once, at least 1; None chooses by batch size. It changes neither value
             nor gradient.
-        no_relevant: What becomes of a query without any relevant document: ``"skip"`` leaves it out of the
-            mean, ``"zero"`` counts it with a loss of 0, ``"error"`` raises (which reads the device back).
-        check_embeddings: Raise on NaN or infinite embeddings. None checks on a CPU, where it costs nothing
-            to speak of; True also on a GPU, which then waits for the check.
-        gather_across_devices: Rank each process's queries against the documents of all processes; gradients are
-            those of one process with the whole batch. Start training with ``torchrun --nproc_per_node=8``.
+        no_relevant: How to treat a query without relevant documents: ``"skip"`` leaves it out of the
+            mean, ``"zero"`` counts it with a loss of 0, ``"error"`` raises (and synchronises the device).
+        check_embeddings: Raise on NaN or infinite embeddings. None checks only on a CPU, where the cost is negligible;
+            True also checks on a GPU, which synchronises the device.
+        gather_across_devices: Rank each process's queries against the documents of all processes; gradients match those
+            of one process with the whole batch. Start training with ``torchrun --nproc_per_node=8``.
         mixup: Also rank mixtures of documents, see `EmbeddingMixup`.
 
     Raises:
-        TypeError: If ``model`` is of another kind, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``block_size`` is below 1, ``no_relevant`` unknown or ``objective`` cannot use ``mixup``. In
-            `forward`, before the model runs: if labels are missing or do not fit the relevance, or
+        TypeError: If ``model`` is not supported, or ``objective`` or ``relevance`` is not callable.
+        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown or ``objective`` cannot use ``mixup``. In
+            `forward`, before the model runs, if labels are missing or do not fit the relevance, or
             ``relevance=None`` is ambiguous.
 
     Inputs:
@@ -133,8 +133,8 @@ class RankingLoss(nn.Module):
             loss = RankingLoss(model, objective=objective, relevance=relevance.Classes())
             SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss).train()
 
-    Source: Gu (2021), "Representation Learning by Ranking across multiple tasks", arXiv 2103.15093, for
-    ranking every sample of a batch against all others; gains, temperature and label similarities are ours.
+    Source: Gu (2021), "Representation Learning by Ranking across multiple tasks", arXiv 2103.15093, for ranking every
+    sample of a batch against all others; gains, temperature and label similarities are ours.
     """
 
     def __init__(
@@ -181,9 +181,9 @@ class RankingLoss(nn.Module):
         """Compute the loss of a batch.
 
         Args:
-            sentence_features: The model's inputs, one mapping a column.
-            labels: The label tensor, or what `RankingCollator` makes: ``label``, ``list_sizes``,
-                ``query_ids``, ``document_ids`` by name.
+            sentence_features: The model's inputs, one mapping per column.
+            labels: The label tensor, or the mapping from `RankingCollator`: ``label``, ``list_sizes``, ``query_ids``,
+                ``document_ids``.
 
         Returns:
             The loss, a scalar; for a mixture its weighted terms by name, which the trainer sums and logs.
@@ -198,7 +198,7 @@ class RankingLoss(nn.Module):
         """Compute the loss from the columns' embeddings; see `forward`.
 
         Args:
-            embeddings: One tensor a column, shape ``(rows, dimensions)``.
+            embeddings: One tensor per column, shape ``(rows, dimensions)``.
             labels: As in `forward`.
 
         Returns:
@@ -207,7 +207,7 @@ class RankingLoss(nn.Module):
         return self._compute(embeddings, self._pair([len(column) for column in embeddings], labels))
 
     def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
-        """Find out what is relevant to what, before the model runs."""
+        """Compute the relevance between queries and documents, before the model runs."""
         if not sizes or 0 in sizes:
             raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
         if self.symmetric and len(sizes) == 1:
@@ -259,23 +259,23 @@ class RankingLoss(nn.Module):
 
     def _sum(self, queries: Tensor, documents: Tensor, relevance_of: RowsOfRelevance) -> BlockwiseSums:
         if self.mixup is not None and torch.is_grad_enabled():
-            if self.similarity_fct is cos_sim:  # which parent a mixture is nearer to is not a matter of their norms
+            if self.similarity_fct is cos_sim:  # so that norms do not weight the mixtures
                 documents = F.normalize(documents, dim=-1)
             documents, relevance_of = self.mixup.mix(documents, relevance_of)
         return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
 
     def _check_defined(self, defined: Tensor, queries: int) -> None:
-        """Raise or warn if queries have nothing to learn from."""
+        """Raise or warn if the loss of some queries is undefined."""
         if self.no_relevant == "error" and (missing := queries - int(defined.sum())):
             raise ValueError(
-                "every query must have a relevant document, and what it is to be compared with (by "
+                "every query needs a relevant document and an irrelevant or less relevant one to compare it with (by "
                 f"{self.objective!r}), under no_relevant='error', got {missing} of {queries} without."
             )
         if defined.device.type == "cpu" and not defined.any():
             warnings.warn(
-                "No query of this batch has a relevant document, or what it is to be compared with (by "
-                f"{self.objective!r}): the loss is 0 and trains nothing. Choose a batch sampler that puts related "
-                "samples together, or a larger batch.",
+                "No query of this batch has a relevant document and one to compare it with (by "
+                f"{self.objective!r}): the loss is 0 and has no gradient. Choose a batch sampler that "
+                "groups related samples, or a larger batch.",
                 stacklevel=2,
             )
 
@@ -284,8 +284,8 @@ class RankingLoss(nn.Module):
     ) -> Tensor | LossParts:
         """Average over the queries of each direction, and over directions.
 
-        Where batches are gathered, the trainer averages gradients over processes, so that each process
-        divides by its part of all queries.
+        The trainer averages gradients over processes, so with gathered batches each process divides by its share of all
+        queries.
         """
         directions = [slice(0, 1), slice(1, None)][: 1 + self.symmetric]
         means = torch.zeros_like(columns[0].parts)
@@ -331,7 +331,7 @@ class RankingLoss(nn.Module):
 
 
 def _check_mixed(objective: Objective) -> None:
-    """Raise ValueError if an objective reads one column or two, but not with mixed documents."""
+    """Raise ValueError if an objective accepts one or two columns, but not with mixed documents."""
     for sizes in ([1], [1, 1]):
         try:
             objective.check_columns(sizes)

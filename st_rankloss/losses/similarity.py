@@ -1,4 +1,4 @@
-"""Similarities that sentence-transformers has for aligned pairs only, between all queries and documents."""
+"""Similarities between all queries and documents that sentence-transformers offers for aligned pairs only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def angle_sim(queries: Tensor, documents: Tensor) -> Tensor:
-    """Compute AnglE's similarity, |cosine + sine|, of all queries and documents; one matrix product.
+    """Compute the AnglE similarity, |cosine + sine|, of all queries and documents in one matrix product.
 
     ``RankingLoss(model, objective=OverPairs(CoSENT()), relevance=Pairs(), similarity_fct=angle_sim)`` is
     sentence-transformers' AnglELoss.
@@ -25,7 +25,7 @@ def angle_sim(queries: Tensor, documents: Tensor) -> Tensor:
         tensor([[1.0000, 1.0000, 1.4142]])
 
     Source: Li and Li (2024), "AoE: Angle-optimized Embeddings for Semantic Textual Similarity", arXiv 2309.12871, as
-    sentence-transformers' ``pairwise_angle_sim`` has it.
+    implemented by ``pairwise_angle_sim`` in sentence-transformers.
     """
     if queries.shape[1] % 2:
         queries, documents = F.pad(queries, (0, 1)), F.pad(documents, (0, 1))

@@ -1,12 +1,12 @@
-"""Objectives: configured, named, differentiable ranking losses, as `RankingLoss` takes them.
+"""Objectives: configured, named, differentiable ranking losses for `RankingLoss`.
 
-Each is a function of `st_rankloss.functional` with its settings; the docstring of either has formula, source and cost.
-The table at the end lists them.
+Each is a function of `st_rankloss.functional` with its settings; the docstring of either gives formula, source and
+cost. The table at the end lists them.
 
-Around any of them: `OverPairs`, one list of a batch's scored pairs, for STS; `AcrossQueries`, one list of all
-queries' documents; `Perturbed`, averaged over noise; `Focal`, hard queries count more; `MixedNegatives`, harder
-negatives (MoCHi). They mix by ``+`` and by a number: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of
-(similarity, relevance) that returns a loss per query serves as well.
+Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
+queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `MixedNegatives` adds
+harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
+function of (similarity, relevance) that returns one loss per query also works.
 
 Other names: CWCL is `SoftmaxCrossEntropy` with the relevance `Vectors()`; ListMLE is `PlackettLuce()`; PLD is
 ``PlackettLuce(positions="confidence")``; AnglE is ``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW

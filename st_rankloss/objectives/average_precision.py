@@ -1,4 +1,4 @@
-"""Objectives that are average precision."""
+"""Objectives for average precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an objective is, and how objectives mix."""
+"""The objective interface, and mixtures of objectives."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from st_rankloss.functional.declaration import Declaration, DeclaredFunction
 
 
 class Objective:
-    """A loss for each query, from its similarities to the documents and their relevance.
+    """One loss per query, from its similarities to the documents and their relevance.
 
     Subclasses implement `__call__`: similarity ``(Q, D)`` and relevance ``(Q, D)`` (at least 0, NaN where
-    unjudged) to a loss ``(Q,)``, lower is better, which is 0 with zero gradient for a query that is not
-    `defined`: one from which there is nothing to learn, as where every order of its documents is worth the same.
-    Queries do not depend on each other, and losses hand them over block by block, unless `separable` is False: then
-    they come all at once, as the whole batch of all processes.
+    unjudged) to a loss ``(Q,)``. Lower is better. The loss is 0 with zero gradient for a query that is not `defined`,
+    for example because every order of its documents scores the same. Queries are independent and arrive in blocks,
+    unless `separable` is False: then the whole batch of all processes arrives at once.
     """
 
     separable: ClassVar[bool] = True
@@ -29,7 +28,7 @@ class Objective:
         raise TypeError(f"{type(self).__name__} must define __call__(similarity, relevance).")
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Return which queries have something to learn from: here, any relevant document; ``(Q,)`` bool."""
+        """Return which queries have a defined loss: here, those with any relevant document; ``(Q,)`` bool."""
         return (relevance > 0).any(-1)
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
@@ -37,15 +36,15 @@ class Objective:
         return {type(self).__name__: self(similarity, relevance)}
 
     def config(self) -> dict[str, Any]:
-        """Return the settings, as JSON can hold them."""
+        """Return the settings as JSON values."""
         return {}
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError if the objective cannot read a batch of such columns; losses ask before the model runs.
+        """Raise ValueError if the objective cannot use a batch of these columns; losses check before the model runs.
 
         Args:
             sizes: Rows of each input column.
-            lists: Whether a column holds lists of documents, of other lengths.
+            lists: Whether a column holds document lists, whose lengths may differ.
             mixed: Whether mixed documents are added.
         """
 
@@ -63,10 +62,10 @@ class Objective:
 
 
 class Configured(Objective):
-    """An objective that is a declared function of `st_rankloss.functional` with its settings, which are the fields.
+    """An objective that is a declared function of `st_rankloss.functional`, with the function's settings as fields.
 
     A subclass names its function by decorating an empty ``__init__``, and becomes a frozen dataclass. The function
-    declares the settings, their rules and defaults, and when there is something to learn.
+    declares the settings, their rules and defaults, and which queries have a defined loss.
 
     Example:
         >>> from st_rankloss.functional import approx_mrr
@@ -79,11 +78,11 @@ class Configured(Objective):
 
     function: ClassVar[DeclaredFunction[...]]
     spreads: ClassVar[float | None] = None
-    """What ``temperature="auto"`` stands for, in standard deviations of a query's similarities; None refuses it."""
+    """The value of ``temperature="auto"`` in standard deviations of a query's similarities; None disallows it."""
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make a dataclass of the settings of the function."""
+        """Turn the function's settings into dataclass fields."""
         super().__init_subclass__(**kwargs)
         function = getattr(vars(cls).get("__init__"), "function", None)
         if function is None:
@@ -108,23 +107,23 @@ class Configured(Objective):
 
     @property
     def declaration(self) -> Declaration:
-        """What the function declares."""
+        """The function's declaration."""
         return type(self).function.declaration
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
-        """Compute the loss of each query, 0 where there is nothing to learn."""
+        """Compute the loss of each query, 0 where it is undefined."""
         return self.declaration.loss(similarity, relevance, self._settings())
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Return which queries have something to learn from."""
+        """Return which queries have a defined loss."""
         return self.declaration.learnable(relevance, self._settings())
 
     def config(self) -> dict[str, Any]:
-        """Return the settings; a function by its name."""
+        """Return the settings, with functions by name."""
         return {n: getattr(x, "__name__", repr(x)) if callable(x) else x for n, x in self._settings().items()}
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError if the function needs one column, with nothing mixed into it, and there is more."""
+        """Raise ValueError if the function needs one column without mixup, and the batch has more."""
         if self.declaration.square and (len(sizes) != 1 or mixed):
             raise ValueError(
                 f"{type(self).__name__} needs every sample to be a query and a document: one input column without "
@@ -137,10 +136,10 @@ class Configured(Objective):
 
 @dataclass(frozen=True)
 class CustomObjective(Objective):
-    """An objective made of any function of (similarity, relevance).
+    """An objective from any function of (similarity, relevance).
 
     Args:
-        function: Maps similarity ``(Q, D)`` and relevance ``(Q, D)`` to a loss for each query ``(Q,)``.
+        function: Maps similarity ``(Q, D)`` and relevance ``(Q, D)`` to one loss per query, ``(Q,)``.
 
     Raises:
         TypeError: If ``function`` is not callable.
@@ -177,17 +176,16 @@ class CustomObjective(Objective):
 
 @dataclass(frozen=True)
 class Mixture(Objective):
-    """A weighted sum of objectives, as ``+`` and ``*`` make it.
+    """A weighted sum of objectives, built with ``+`` and ``*``.
 
-    All terms are averaged over the queries that any of them can learn from; of a query that only others can learn from,
-    a term is 0.
+    All terms are averaged over the queries for which any of them is defined; a term is 0 where only others are.
 
     Args:
         terms: Pairs of a weight, above 0, and an objective, at least one.
 
     Raises:
-        TypeError: If a weight is no number, or what it weighs no objective.
-        ValueError: If a weight is not above 0, or there is no term.
+        TypeError: If a weight is not a number, or a term not an objective.
+        ValueError: If a weight is not above 0, or there are no terms.
 
     Example:
         >>> from st_rankloss.objectives import ApproxNDCG, SoftmaxCrossEntropy
@@ -213,11 +211,11 @@ class Mixture(Objective):
 
     @property
     def separable(self) -> bool:  # type: ignore[override]
-        """Whether all terms are."""
+        """Whether all terms are separable."""
         return all(objective.separable for _, objective in self.terms)
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError if a term cannot read a batch of such columns."""
+        """Raise ValueError if a term cannot use a batch of these columns."""
         for _, objective in self.terms:
             objective.check_columns(sizes, lists=lists, mixed=mixed)
 
@@ -227,17 +225,17 @@ class Mixture(Objective):
         return sum(parts, start=next(parts))
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Return which queries any term can learn from."""
+        """Return for which queries any term is defined."""
         defined = self.terms[0][1].defined(relevance)
         for _, objective in self.terms[1:]:
             defined = defined | objective.defined(relevance)
         return defined
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
-        """Compute the weighted terms by name, as the trainer logs them; a name that returns is numbered.
+        """Compute the weighted terms by name, as the trainer logs them; repeated names are numbered.
 
-        The keys that a trainer logs itself, ``loss`` or ``epoch``, are words in lower case. A term of such a name, as a
-        function may have, is named after its objective too: ``CustomObjective(loss)``.
+        The trainer's own keys, such as ``loss`` or ``epoch``, are lower-case words. A term with such a name, as a
+        function may have, gets its objective's name too: ``CustomObjective(loss)``.
         """
         parts: dict[str, Tensor] = {}
         for weight, objective in self.terms:
@@ -259,7 +257,7 @@ class Mixture(Objective):
 
 
 def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> Objective:
-    """Return an objective as it is, and a function as a `CustomObjective`."""
+    """Return an objective unchanged, and a function as a `CustomObjective`."""
     if isinstance(objective, type):
         raise TypeError(f"objective must be an objective or a function, got the class {objective.__name__}: call it.")
     return objective if isinstance(objective, Objective) else CustomObjective(objective)

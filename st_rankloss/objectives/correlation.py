@@ -1,4 +1,4 @@
-"""Objectives that are rank correlations, or near them."""
+"""Objectives for rank correlation, and close relatives."""
 
 from __future__ import annotations
 

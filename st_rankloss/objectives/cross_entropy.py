@@ -1,4 +1,4 @@
-"""Objectives that are cross-entropies of a list."""
+"""Cross-entropy objectives over a list."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from st_rankloss.objectives.base import Configured
 class SoftmaxCrossEntropy(Configured):
     """`softmax_cross_entropy`, between the softmax of similarities and the normalised gains.
 
-    A single document is not a list to learn from.
+    A list of a single document has no gradient.
 
     Example:
         >>> import torch
@@ -33,7 +33,7 @@ class SoftmaxCrossEntropy(Configured):
 
 
 class SupCon(Configured):
-    """`sup_con`: relevant documents compete with each other."""
+    """`sup_con`: relevant documents compete with one another."""
 
     @sup_con.settings
     def __init__(self) -> None: ...
@@ -61,7 +61,7 @@ class ListNet(Configured):
 
 
 class RankKL(Configured):
-    """`rank_kl`, from the softmax of the ranks of the grades; CoDiEmb's, for STS."""
+    """`rank_kl`, from the softmax of the ranks of the grades; from CoDiEmb, for STS."""
 
     @rank_kl.settings
     def __init__(self) -> None: ...

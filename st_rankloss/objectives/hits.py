@@ -1,4 +1,4 @@
-"""Objectives that are the reciprocal rank and recall."""
+"""Objectives for reciprocal rank and recall."""
 
 from __future__ import annotations
 

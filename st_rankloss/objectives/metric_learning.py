@@ -1,4 +1,4 @@
-"""Objectives of metric learning over a query's list."""
+"""Metric-learning objectives over a query's list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MultiSimilarity(Configured):
 
 
 class ThresholdMargin(Configured):
-    """`threshold_margin`, TCM: a regulariser; as in the paper, ``AcrossQueries(ThresholdMargin())``."""
+    """`threshold_margin`, TCM: a regulariser; the paper's form is ``AcrossQueries(ThresholdMargin())``."""
 
     @threshold_margin.settings
     def __init__(self) -> None: ...

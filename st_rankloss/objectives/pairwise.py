@@ -22,7 +22,7 @@ class RankNet(Configured):
 
 
 class MannWhitney(Configured):
-    """`mann_whitney`: AUC per query; of all together, ``AcrossQueries(MannWhitney())``, it is the MW loss."""
+    """`mann_whitney`: AUC per query; over all queries, ``AcrossQueries(MannWhitney())``, it is the MW loss."""
 
     @mann_whitney.settings
     def __init__(self) -> None: ...
@@ -57,7 +57,7 @@ class MarginMSE(Configured):
 
 
 class TripletAlignment(Configured):
-    """`triplet_alignment`, RDE's."""
+    """`triplet_alignment`, from RDE."""
 
     @triplet_alignment.settings
     def __init__(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Objectives that are likelihoods of an order."""
+"""Likelihoods of an order as objectives."""
 
 from __future__ import annotations
 

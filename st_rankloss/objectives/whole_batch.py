@@ -1,4 +1,4 @@
-"""Objectives that read the whole batch at once, of all processes."""
+"""Objectives that read the whole batch of all processes at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from st_rankloss.objectives.base import Configured
 
 
 class Wasserstein(Configured):
-    """`wasserstein`, SyCL's: the batch's lists as Gaussians."""
+    """`wasserstein`, from SyCL: the batch's lists as Gaussians."""
 
     @wasserstein.settings
     def __init__(self) -> None: ...
@@ -28,14 +28,14 @@ class UnifiedNegatives(Configured):
 
 
 class ContextualSimilarity(Configured):
-    """`contextual_similarity`, for one column of samples: those of one class have the same neighbours."""
+    """`contextual_similarity`, for one column of samples: samples of one class share neighbours."""
 
     @contextual_similarity.settings
     def __init__(self) -> None: ...
 
 
 class SetInformation(Configured):
-    """`set_information`, SCoRe's, for one column of samples: submodular functions of the classes."""
+    """`set_information`, from SCoRe, for one column of samples: submodular functions of the classes."""
 
     @set_information.settings
     def __init__(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Objectives made of another: over pairs, across queries, perturbed, re-weighted, with harder negatives."""
+"""Objectives that wrap another: over pairs, across queries, perturbed, re-weighted, with harder negatives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from st_rankloss.objectives.base import Mixture, Objective
 
 
 class _Wrapper(Objective):
-    """An objective made of another one, ``objective``, in whose name it reports."""
+    """An objective that wraps another one, ``objective``, and reports under its name."""
 
     objective: Objective
 
@@ -32,16 +32,16 @@ class _Wrapper(Objective):
         return sum(parts, start=next(parts))
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Return which queries have something to learn from."""
+        """Return which queries have a defined loss."""
         return self.objective.defined(relevance)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings, and those of the objective within."""
+        """Return the settings, including those of the wrapped objective."""
         settings = {name: value for name, value in vars(self).items() if name != "objective"}
         return {type(self.objective).__name__: self.objective.config(), **settings}
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError if the objective within cannot read a batch of such columns."""
+        """Raise ValueError if the wrapped objective cannot use a batch of these columns."""
         self.objective.check_columns(sizes, lists=lists, mixed=mixed)
 
     def _named(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -49,12 +49,12 @@ class _Wrapper(Objective):
 
 
 class OneList(_Wrapper):
-    """An objective of one list that is made of the whole batch; every query reports its loss."""
+    """An objective over one list made from the whole batch; every query reports the loss of that list."""
 
     separable = False
 
     def one_list(self, values: Tensor) -> Tensor:
-        """Make one list ``(1, n)`` of what is given for queries and documents ``(Q, D)``."""
+        """Turn a ``(Q, D)`` matrix into one list ``(1, n)``."""
         raise NotImplementedError
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
@@ -63,7 +63,7 @@ class OneList(_Wrapper):
         return self._named({name: part.expand(len(similarity)) for name, part in parts.items()})
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Return, for all queries alike, whether there is something to learn from."""
+        """Return, for all queries alike, whether the list's loss is defined."""
         return self.objective.defined(self.one_list(relevance)).expand(len(relevance))
 
 
@@ -71,14 +71,14 @@ class OneList(_Wrapper):
 class OverPairs(OneList):
     """An objective over a batch's pairs (text, text) with scores, as one list: what STS benchmarks measure.
 
-    The list is the diagonal, each text with its own partner; what other texts are to it does not matter. Use it with
-    `Pairs()`. Every process ranks the pairs of all processes.
+    The list is the diagonal, each text with its own partner; other texts are ignored. Use it with `Pairs()`. Every
+    process ranks the pairs of all processes.
 
     Args:
-        objective: Of a list, such as `SoftSpearman`, `CoSENT` or `Pearson`, or a mixture.
+        objective: The objective for the list, such as `SoftSpearman`, `CoSENT` or `Pearson`, or a mixture.
 
     Raises:
-        TypeError: If ``objective`` is none.
+        TypeError: If ``objective`` is not an `Objective`.
         ValueError: When called, if there are fewer documents than queries.
 
     Example:
@@ -91,7 +91,7 @@ class OverPairs(OneList):
     objective: Objective
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
-        """Raise ValueError unless each text has a partner, and nothing is mixed in."""
+        """Raise ValueError unless each text has a partner, without mixup."""
         if mixed:
             raise ValueError("OverPairs reads the pairs of a batch only, and mixup adds none: leave mixup out.")
         if len(sizes) < 2 or sizes[0] != sizes[1] or lists:
@@ -110,15 +110,15 @@ class OverPairs(OneList):
 
 @dataclass(frozen=True)
 class AcrossQueries(OneList):
-    """An objective over the documents of all queries as one list, so that similarities mean the same for all of them.
+    """An objective over the documents of all queries as one list, so that similarities are comparable across queries.
 
-    Cost: that of the objective for one list of Q · D documents. The batch of all processes is one list.
+    Cost: that of the objective for one list of Q · D documents, from the batch of all processes.
 
     Args:
-        objective: Of a list, such as `MannWhitney`, or a mixture.
+        objective: The objective for the list, such as `MannWhitney`, or a mixture.
 
     Raises:
-        TypeError: If ``objective`` is none.
+        TypeError: If ``objective`` is not an `Objective`.
 
     Example:
         >>> from st_rankloss.objectives import MannWhitney
@@ -137,18 +137,18 @@ class AcrossQueries(OneList):
 
 @dataclass(frozen=True)
 class Perturbed(_Wrapper):
-    """An objective averaged over similarities with random noise: a smoother loss that leaves flat places.
+    """An objective averaged over similarities with random noise: a smoother loss with fewer plateaus.
 
-    Similarities get Gumbel noise, as in TF-Ranking's variant of ApproxNDCG; every call draws anew. Cost: ``samples``
-    times that of the objective.
+    Similarities get Gumbel noise, as in TF-Ranking's variant of ApproxNDCG; every call draws new noise. Cost:
+    ``samples`` times that of the objective.
 
     Args:
-        objective: What to average.
+        objective: The objective to average.
         noise: Scale of the noise, above 0, in units of similarity.
-        samples: Draws, at least 1.
+        samples: Number of draws, at least 1.
 
     Raises:
-        TypeError: If ``objective`` is none.
+        TypeError: If ``objective`` is not an `Objective`.
         ValueError: If a setting is out of its range.
 
     Source: Bruch et al. (2020), "A Stochastic Treatment of Learning to Rank Scoring Functions".
@@ -160,7 +160,7 @@ class Perturbed(_Wrapper):
 
     @property
     def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is."""
+        """Whether the objective is separable."""
         return self.objective.separable
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
@@ -175,16 +175,16 @@ class Perturbed(_Wrapper):
 
 @dataclass(frozen=True)
 class Focal(_Wrapper):
-    """A likelihood re-weighted towards hard queries: (1 - e^(-loss))^gamma, a constant, times the loss.
+    """A likelihood re-weighted towards hard queries: the loss times (1 - e^(-loss))^gamma, a constant weight.
 
-    For an objective that is a negative log-likelihood, e^(-loss) is the likelihood: near 1 for an easy query.
+    For an objective that is a negative log-likelihood, e^(-loss) is the likelihood, near 1 for an easy query.
 
     Args:
-        objective: Such as `SoftmaxCrossEntropy` or `InfoNCE`, or a mixture, each term of which is weighted by itself.
-        gamma: At least 0; 0 changes nothing.
+        objective: For example `SoftmaxCrossEntropy`, `InfoNCE`, or a mixture, whose terms are weighted separately.
+        gamma: At least 0; 0 has no effect.
 
     Raises:
-        TypeError: If ``objective`` is none.
+        TypeError: If ``objective`` is not an `Objective`.
         ValueError: If ``gamma`` is out of its range.
 
     Example:
@@ -201,11 +201,11 @@ class Focal(_Wrapper):
 
     @property
     def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is."""
+        """Whether the objective is separable."""
         return self.objective.separable
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
-        """Compute the objective's terms, each weighted by its own size."""
+        """Compute the objective's terms, each with its own weight."""
         if isinstance(self.objective, Mixture):
             each = tuple((weight, Focal(term, self.gamma)) for weight, term in self.objective.terms)
             return Mixture(each).parts(similarity, relevance)
@@ -215,22 +215,22 @@ class Focal(_Wrapper):
 
 @dataclass(frozen=True)
 class MixedNegatives(_Wrapper):
-    """An objective whose queries get harder negatives: mixtures of their hardest irrelevant documents.
+    """An objective with harder negatives: mixtures of each query's hardest irrelevant documents.
 
-    A mixture of documents i and j has similarity w · s_i + (1 - w) · s_j, that of the mixed embedding before it is
-    normalised again (which would raise it a little), and relevance 0; i, j and w in (0, 1) are drawn in every call.
+    A mixture of documents i and j has similarity w · s_i + (1 - w) · s_j, that of the mixed embedding before
+    renormalisation (which would raise it slightly), and relevance 0; every call draws i, j and w in (0, 1).
 
     Args:
-        objective: Which sees the longer lists.
-        count: Mixtures for each query, at least 1.
-        hardest: Drawn from so many irrelevant documents of the highest similarity, at least 1.
+        objective: The objective for the longer lists.
+        count: Mixtures per query, at least 1.
+        hardest: Number of most similar irrelevant documents to draw from, at least 1.
 
     Raises:
-        TypeError: If ``objective`` is none.
+        TypeError: If ``objective`` is not an `Objective`.
         ValueError: If a setting is out of its range.
 
-    Source: Kalantidis et al. (2020), "Hard Negative Mixing for Contrastive Learning" (MoCHi), arXiv 2010.01028, which
-    normalises; on-line in KaLM-Embedding-V2 (2025), arXiv 2506.20923.
+    Source: Kalantidis et al. (2020), "Hard Negative Mixing for Contrastive Learning" (MoCHi), arXiv 2010.01028, with
+    renormalisation; online in KaLM-Embedding-V2 (2025), arXiv 2506.20923.
     """
 
     objective: Objective
@@ -239,11 +239,11 @@ class MixedNegatives(_Wrapper):
 
     @property
     def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is."""
+        """Whether the objective is separable."""
         return self.objective.separable
 
     def defined(self, relevance: Tensor) -> Tensor:
-        """Return which queries have something to learn from, with their longer lists."""
+        """Return which queries have a defined loss with the longer lists."""
         return self.objective.defined(self._with_grades(relevance, irrelevant_of(relevance)))
 
     def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
@@ -263,7 +263,7 @@ class MixedNegatives(_Wrapper):
         return self._named(self.objective.parts(mixed, self._with_grades(relevance, irrelevant)))
 
     def _with_grades(self, relevance: Tensor, irrelevant: Tensor) -> Tensor:
-        """Add the mixtures' relevance: 0, or unjudged where there is nothing to mix."""
+        """Add the relevance of the mixtures: 0, or unjudged if there are no documents to mix."""
         some = irrelevant.any(1, keepdim=True)
         grade = torch.where(some, 0.0, torch.nan).to(relevance.dtype).expand(len(relevance), self.count)
         return torch.cat([relevance, grade], dim=1)

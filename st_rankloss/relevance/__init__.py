@@ -1,7 +1,7 @@
-"""Label-space similarity: what the order of similarities should match.
+"""Label-space similarity, which the order of embedding similarities should match.
 
-Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, at least 0, NaN
-where unjudged, and usable alone. Any function of that form serves as well.
+Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, at least 0, NaN where
+unjudged, and can be used on its own. Any function of that form also works.
 """
 
 from __future__ import annotations

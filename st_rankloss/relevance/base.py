@@ -1,4 +1,4 @@
-"""What a relevance is: the similarity of labels that the order of embeddings should match."""
+"""The relevance interface: the similarity of labels that the order of embeddings should match."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from torch import Tensor
 from st_rankloss.labels import LABEL_KINDS
 
 Labels = Tensor | dict[str, Tensor]
-"""Labels of queries or of documents: one tensor, or several by name, with a row each."""
+"""Labels of queries or documents: one tensor, or several by name, with one row per input."""
 
 Batch = Mapping[str, Any]
-"""What a batch says of itself beside its inputs: tensors by name, and the ``kind`` of its labels; see the collators."""
+"""A batch without its inputs: label tensors by name, and the ``kind`` of its labels; see the collators."""
 
 UNJUDGED = float("nan")
-"""The relevance of a document that nobody has judged: it is taken out of the query's list."""
+"""The relevance of an unjudged document, which is removed from the query's list."""
 
 
 class Relevance:
     """Relevance of documents for queries, from their labels.
 
     Subclasses implement `__call__` and name the kinds of labels that they read. `pair` splits a batch's labels into
-    those of queries and those of documents; here, each row has one label, which holds for all its columns.
+    those of queries and documents; by default, each row has one label for all its columns.
     """
 
     reads: ClassVar[tuple[str, ...]] = LABEL_KINDS
-    """The kinds of labels, see `st_rankloss.labels`, that this relevance understands."""
+    """The kinds of labels that this relevance reads, see `st_rankloss.labels`."""
 
     def __call__(self, query_labels: Any, document_labels: Any) -> Tensor:
         """Compute relevance, at least 0, NaN where unjudged: shape ``(Q, D)``, floating."""
         raise TypeError(f"{type(self).__name__} must define __call__(query_labels, document_labels).")
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless ``label``, of a batch, is of the shape and kind that this relevance reads."""
+        """Raise ValueError unless a batch's ``label`` has a shape and kind that this relevance reads."""
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Split a batch's labels into those of queries and those of documents.
+        """Split a batch's labels into those of queries and documents.
 
         Args:
             batch: The batch's labels by name.
-            sizes: Number of rows of each input column; the first is the queries', the others' rows follow
-                each other as documents; a lone column is both.
+            sizes: Number of rows of each input column; the first holds the queries, the others are concatenated as
+                documents; a single column is both.
 
         Returns:
             Labels of the queries and of the documents.
@@ -56,7 +56,7 @@ class Relevance:
         check_list_sizes(batch, sizes)
         if any(size != sizes[0] for size in sizes):
             raise ValueError(
-                f"{self!r} needs one document a row in each column, got columns of {list(sizes)} rows; "
+                f"{self!r} needs one document per row in each column, got columns of {list(sizes)} rows; "
                 "for lists of documents use Lists() or Qrels(...)."
             )
         self.check(label)
@@ -64,7 +64,7 @@ class Relevance:
 
 
 class CustomRelevance(Relevance):
-    """A relevance made of any function of the labels.
+    """A relevance from any function of the labels.
 
     Args:
         function: Maps the labels of queries ``(Q, ...)`` and of documents ``(D, ...)`` to ``(Q, D)``.
@@ -79,7 +79,7 @@ class CustomRelevance(Relevance):
         self.function = function
 
     def __call__(self, query_labels: Any, document_labels: Any) -> Tensor:
-        """Compute relevance by the function."""
+        """Compute relevance with the function."""
         relevance = self.function(query_labels, document_labels)
         expected = (len(query_labels), len(document_labels))
         if relevance.shape != expected:
@@ -91,16 +91,16 @@ class CustomRelevance(Relevance):
 
 
 def as_relevance(relevance: Relevance | Callable[[Any, Any], Tensor]) -> Relevance:
-    """Return a relevance as it is, and a function as a `CustomRelevance`; raise TypeError for a class."""
+    """Return a relevance unchanged, and a function as a `CustomRelevance`; raise TypeError for a class."""
     if isinstance(relevance, type):
         raise TypeError(f"relevance must be a relevance or a function, got the class {relevance.__name__}: call it.")
     return relevance if isinstance(relevance, Relevance) else CustomRelevance(relevance)
 
 
 def label_of(batch: Batch, relevance: Relevance) -> Tensor | None:
-    """Return a batch's label tensor, or None; raise ValueError if it is of a kind that ``relevance`` does not read.
+    """Return a batch's label tensor, or None; raise ValueError for a kind that ``relevance`` does not read.
 
-    Where nobody has declared a kind, as in batches of the collator of sentence-transformers, any will do.
+    A batch without a declared kind, as from the collator of sentence-transformers, is accepted.
     """
     kind = batch.get("kind")
     if kind is not None and kind not in relevance.reads:
@@ -113,7 +113,7 @@ def label_of(batch: Batch, relevance: Relevance) -> Tensor | None:
 
 
 def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
-    """Return the batch's tensor ``name``, or raise ValueError that says how it gets there."""
+    """Return the batch's tensor ``name``, or raise a ValueError that explains how to provide it."""
     tensor = label_of(batch, relevance) if name == "label" else batch.get(name)
     if tensor is None:
         remedy = {
@@ -135,7 +135,7 @@ def check_rows(tensor: Tensor, rows: int, name: str) -> None:
 
 
 def check_list_sizes(batch: Batch, sizes: Sequence[int]) -> None:
-    """Raise ValueError if lists of documents have been cut on their way (known on a CPU only)."""
+    """Raise ValueError if lists of documents have been truncated in transit (CPU only)."""
     lengths = batch.get("list_sizes")
     if lengths is not None and lengths.device.type == "cpu" and lengths.sum() != sizes[-1]:
         raise ValueError(
@@ -146,15 +146,15 @@ def check_list_sizes(batch: Batch, sizes: Sequence[int]) -> None:
 
 
 def leave_out_unlabelled(relevance: Tensor, queries: Tensor, documents: Tensor) -> Tensor:
-    """Mark as unjudged what has no label.
+    """Mark queries and documents without a label as unjudged.
 
     Args:
         relevance: Shape ``(Q, D)``; changed in place.
-        queries: Whether a query lacks a label, shape ``(Q,)``, bool.
-        documents: Whether a document does, shape ``(D,)``, bool.
+        queries: True where a query lacks a label, shape ``(Q,)``, bool.
+        documents: True where a document lacks a label, shape ``(D,)``, bool.
 
     Returns:
-        Relevance, NaN in the rows and columns of what has no label.
+        Relevance, NaN in the rows and columns without a label.
     """
     if relevance.device.type == "cpu" and not (queries.any() or documents.any()):
         return relevance

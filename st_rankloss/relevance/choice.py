@@ -1,4 +1,4 @@
-"""Which relevance a batch's columns and labels mean, where the user has not said."""
+"""The default relevance for a batch's columns and labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     1, of views      none or as for 1 column     Views() or Views(relevance)
     ===============  ==========================  ============================================
 
-    ¹ as `RankingCollator` declares them.
+    ¹ as declared by `RankingCollator`.
 
     Args:
         batch: The batch's labels by name.
@@ -43,7 +43,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
         The relevance.
 
     Raises:
-        ValueError: If there is no label, or the labels could mean several things; it names the choices.
+        ValueError: If labels are missing or ambiguous; the error names the choices.
 
     Example:
         >>> choose_relevance({}, [32, 32])
@@ -51,8 +51,8 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     """
     label, kind, columns = batch.get("label"), batch.get("kind"), len(sizes)
     if "query_ids" in batch:
-        raise ValueError("relevance=None cannot know the judgements behind ids: pass relevance=Qrels(qrels).")
-    if "sample" in batch:  # views of samples, by ViewsCollator
+        raise ValueError("relevance=None cannot find the judgements for ids: pass relevance=Qrels(qrels).")
+    if "sample" in batch:  # views of samples, from ViewsCollator
         return Views(None if label is None else _of_samples(label, kind))
     if columns == 1:
         return _of_samples(label, kind)
@@ -66,7 +66,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
 
 
 _OF_KIND: dict[str, Relevance] = {"class": Classes(), "path": Hierarchy(), "multi_label": MultiLabel()}
-"""What labels of a kind mean where every row is a sample with a label of its own."""
+"""The relevance for each kind of label when every row is a sample with its own label."""
 
 
 def _of_samples(label: Tensor | None, kind: str | None) -> Relevance:

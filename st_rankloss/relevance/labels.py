@@ -1,4 +1,4 @@
-"""Relevance from labels that each sample has of its own: classes, label sets, numbers, vectors."""
+"""Relevance from the label of each sample: classes, paths, label sets, numbers, vectors."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from st_rankloss.relevance.base import Batch, Labels, Relevance, label_of, leave
 
 
 def warn_of_unlabelled(unlabelled: Tensor) -> None:
-    """Warn if rows have no label (on a CPU only; Python's default filter shows it once)."""
+    """Warn if rows have no label (CPU only; Python's default filter shows the warning once)."""
     if unlabelled.device.type == "cpu" and unlabelled.any():
         warnings.warn(
-            "Some rows have no label (None, NaN, an empty string, or -1 as a class): they are unjudged, so that no "
-            "query ranks them and they rank nothing.",
+            "Some rows have no label (None, NaN, an empty string, or -1 as a class): they are unjudged, so they "
+            "are neither ranked nor used as queries.",
             stacklevel=2,
         )
 
 
 @dataclass(frozen=True)
 class Classes(Relevance):
-    """1 between samples of one class, else 0.
+    """1 between samples of the same class, else 0.
 
-    Labels: integers, shape ``(B,)``; strings through `RankingCollator`. -1 (or None, through `RankingCollator`) means
-    "no label": such a sample is unjudged.
+    Labels: integers, shape ``(B,)``; strings through `RankingCollator`. A sample labelled -1 (or None, through
+    `RankingCollator`) is unjudged.
 
     Example:
         >>> Classes()(torch.tensor([3, 5]), torch.tensor([5, 3, 3]))
@@ -48,7 +48,7 @@ class Classes(Relevance):
         return leave_out_unlabelled(same, query_labels == NO_CODE, document_labels == NO_CODE)
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless there is one integer for each sample."""
+        """Raise ValueError unless there is one integer per sample."""
         if label.dim() != 1 or label.is_floating_point():
             raise ValueError(
                 f"Classes() reads one integer class for each row, got {label.dtype} of shape {tuple(label.shape)}."
@@ -58,14 +58,14 @@ class Classes(Relevance):
 
 @dataclass(frozen=True)
 class Hierarchy(Relevance):
-    """The weight of the levels, from the top, that two samples share.
+    """The total weight of the top levels that two samples share.
 
     Labels: one code per level, coarse to fine, integers of shape ``(B, levels)``; lists of strings through
-    `RankingCollator`. A level counts only where all coarser ones match; -1 says "none at this level" and matches
-    nothing. A sample with -1 at its coarsest level has no label and is unjudged.
+    `RankingCollator`. A level counts only if all coarser ones match; -1 means "none at this level" and matches nothing.
+    A sample with -1 at its coarsest level is unjudged.
 
     Args:
-        weights: What each level adds, above 0, coarse to fine; None means 1 each.
+        weights: Weight of each level, above 0, coarse to fine; None means 1 each.
 
     Raises:
         ValueError: If a weight is not a finite number above 0.
@@ -82,7 +82,7 @@ class Hierarchy(Relevance):
     def __init__(self, weights: Sequence[float] | None = None) -> None:
         if weights is not None:
             if not len(weights) or not all(math.isfinite(w) and w > 0 for w in weights):
-                raise ValueError(f"weights must be finite numbers above 0, one for each level, got {weights!r}.")
+                raise ValueError(f"weights must be finite numbers above 0, one per level, got {weights!r}.")
             weights = tuple(weights)
         object.__setattr__(self, "weights", weights)
 
@@ -99,16 +99,16 @@ class Hierarchy(Relevance):
         return leave_out_unlabelled(relevance, query_labels[:, 0] == NO_CODE, document_labels[:, 0] == NO_CODE)
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless there is one integer for each sample and level."""
+        """Raise ValueError unless there is one integer per sample and level."""
         self._check_form(label)
         if label.device.type == "cpu" and ((label[:, :-1] == NO_CODE) & (label[:, 1:] != NO_CODE)).any():
-            raise ValueError(f"{self!r} reads paths without gaps, got a level below one that is missing (-1).")
+            raise ValueError(f"{self!r} reads paths without gaps, got a level below a missing one (-1).")
         warn_of_unlabelled(label[:, 0] == NO_CODE)
 
     def _check_form(self, label: Tensor) -> None:
         if label.dim() != 2 or label.is_floating_point() or not label.shape[1]:
             raise ValueError(
-                f"{self!r} reads one integer for each row and level, shape (rows, levels), "
+                f"{self!r} reads one integer per row and level, shape (rows, levels), "
                 f"got {label.dtype} of shape {tuple(label.shape)}."
             )
         if self.weights is not None and len(self.weights) != label.shape[1]:
@@ -124,18 +124,18 @@ _SETS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class MultiLabel(Relevance):
-    """How much two label sets agree, in [0, 1]; an empty set agrees with none.
+    """The agreement of two label sets, in [0, 1]; 0 if either is empty.
 
     With A and B the sets and |·| their total weight: ``"jaccard"`` |A∩B| / |A∪B|, ``"cosine"``
     |A∩B| / √(|A||B|), ``"overlap"`` |A∩B| / min(|A|, |B|), ``"dice"`` 2|A∩B| / (|A| + |B|).
 
-    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or degrees of membership between), NaN throughout a row without
-    label, which is unjudged; lists of strings or of class ids through `RankingCollator`.
+    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or degrees of membership in between), all NaN for an unlabelled
+    row, which is unjudged; lists of strings or class ids through `RankingCollator`.
 
     Args:
         agreement: One of the names above.
         idf: Weight of each label, at least 0, shape ``(labels,)``, so that sharing a rare label counts more;
-            None means 1 each. `RankingCollator` must then know all labels, so that columns keep their order.
+            None means 1 each. Weights need `RankingCollator` with all label names, to fix the order of the columns.
 
     Raises:
         ValueError: If ``agreement`` is unknown or a weight is negative or not finite.
@@ -153,7 +153,7 @@ class MultiLabel(Relevance):
         self.agreement = agreement
         self.idf = None if idf is None else torch.as_tensor(idf, dtype=torch.float32)
         if self.idf is not None and not (self.idf.dim() == 1 and ((self.idf >= 0) & self.idf.isfinite()).all()):
-            raise ValueError(f"idf must be a finite weight of at least 0 for each label, got {idf!r}.")
+            raise ValueError(f"idf must be a finite weight of at least 0 per label, got {idf!r}.")
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare label sets: ``(Q, labels)`` and ``(D, labels)`` to ``(Q, D)``."""
@@ -163,10 +163,10 @@ class MultiLabel(Relevance):
         weighted = query * weights
         both = weighted @ document.T
         sizes = weighted.sum(1)[:, None], (document * weights).sum(1)
-        return torch.where(both > 0, _SETS[self.agreement](both, *sizes), both)  # 0, or NaN where a label is missing
+        return torch.where(both > 0, _SETS[self.agreement](both, *sizes), both)  # 0, or NaN if a label is missing
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless the labels are multi-hot, one column for each weight."""
+        """Raise ValueError unless the labels are multi-hot, with one column per weight."""
         self._check_form(label)
         if label.device.type == "cpu" and label.dtype != torch.bool:
             wrong = label[(label < 0) | (label > 1)]
@@ -197,18 +197,18 @@ _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Numeric(Relevance):
-    """How near two numbers are, in [0, 1]: a kernel of their distance over a bandwidth.
+    """The closeness of two numbers, in [0, 1]: a kernel of their distance divided by a bandwidth.
 
-    ``"gaussian"`` exp(-x²/2), ``"laplace"`` exp(-x), ``"triangle"`` max(0, 1 - x), for x the distance in
-    bandwidths, Euclidean over several targets. A wide bandwidth makes everything a little relevant, and any
-    order a good one; narrow it if the loss starts low.
+    ``"gaussian"`` exp(-x²/2), ``"laplace"`` exp(-x), ``"triangle"`` max(0, 1 - x), where x is the distance in
+    bandwidths, Euclidean over several targets. A wide bandwidth makes every document somewhat relevant and every order
+    good; narrow it if the loss starts low.
 
-    Labels: finite numbers, shape ``(B,)``, or ``(B, targets)``; NaN means "no label": such a sample is unjudged.
+    Labels: finite numbers, shape ``(B,)``, or ``(B, targets)``; a sample with NaN is unjudged.
 
     Args:
         kernel: One of the names above.
-        bandwidth: Above 0, in units of the labels, one for all targets or one for each; None means a quarter
-            of the standard deviation of each target among the documents.
+        bandwidth: Above 0, in units of the labels, one for all targets or one per target; None means a quarter of each
+            target's standard deviation over the documents.
 
     Raises:
         ValueError: If ``kernel`` is unknown or a bandwidth is not a finite number above 0.
@@ -235,12 +235,12 @@ class Numeric(Relevance):
             query, document = query_labels["bandwidths"], document_labels["bandwidths"]
         else:
             query, document = self._in_bandwidths(query_labels, document_labels)
-        # The exact form: distances by matrix products would call unequal numbers equal.
+        # Exact distances: matrix products would make unequal numbers equal.
         distance: Tensor = torch.cdist(query, document, compute_mode="donot_use_mm_for_euclid_dist")
         return _KERNELS[self.kernel](distance.float())
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Scale the batch's labels, once for all its blocks."""
+        """Scale the batch's labels once for all blocks."""
         query, document = self._in_bandwidths(*super().pair(batch, sizes))
         return {"bandwidths": query}, {"bandwidths": document}
 
@@ -253,11 +253,11 @@ class Numeric(Relevance):
             width = torch.where(width > 0, width, 1)
         else:
             width = torch.tensor(self.bandwidth, dtype=work).to(query.device, non_blocking=True)
-        # From the middle and in float64, since one outlier would take the digits of all others.
+        # Centred and in float64, since one outlier would cost all other numbers their precision.
         return (query - middle) / width, (document - middle) / width
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless there is a finite number, or NaN, for each sample and target."""
+        """Raise ValueError unless there is a finite number or NaN per sample and target."""
         if label.dim() not in (1, 2):
             raise ValueError(f"{self!r} reads shape (rows,) or (rows, targets), got {tuple(label.shape)}.")
         targets = 1 if label.dim() == 1 else label.shape[1]
@@ -271,18 +271,17 @@ class Numeric(Relevance):
 
 @dataclass(frozen=True)
 class Vectors(Relevance):
-    """Cosine of label vectors or of a teacher's embeddings, cut at a threshold, in [0, 1].
+    """The cosine of label vectors or a teacher's embeddings above a threshold, in [0, 1].
 
-    Relevance is max(0, (cos - threshold) / (1 - threshold)) ** power. Raise either where everything is a
-    little similar to everything, which would make any order a good one.
+    Relevance is max(0, (cos - threshold) / (1 - threshold)) ** power. Raise either if all vectors are somewhat similar,
+    which would make every order good.
 
-    Labels: one vector per row, shape ``(B, dimensions)``, which holds for all its columns; or one for each input
-    column, ``(B, columns, dimensions)``, as `add_embeddings` makes them of two columns or more. NaN throughout means
-    "no label", and unjudged. Under MatryoshkaLoss vectors must come through `RankingCollator`: a plain label tensor as
-    wide as the embeddings would be truncated with them.
+    Labels: one vector per row for all its columns, shape ``(B, dimensions)``, or one per input column, ``(B, columns,
+    dimensions)``, as `add_embeddings` makes from two or more columns. All NaN means unjudged. With MatryoshkaLoss,
+    vectors must come through `RankingCollator`: it would truncate a plain label tensor as wide as the embeddings.
 
     Args:
-        threshold: Cosine up to which nothing is relevant, in [0, 1).
+        threshold: Largest cosine with relevance 0, in [0, 1).
         power: Exponent, above 0; above 1 sharpens.
 
     Raises:
@@ -310,21 +309,21 @@ class Vectors(Relevance):
         return ((cosine - self.threshold) / (1 - self.threshold)).clamp(0, 1).pow(self.power)
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Give each query its vector and each document its own, or its row's where the row has only one."""
+        """Give queries and documents their own vectors, or their row's if it has only one."""
         label = label_of(batch, self)
         if label is None or label.dim() < 3:
             return super().pair(batch, sizes)
         self.check(label)
         if any(size != len(label) for size in sizes) or label.shape[1] != len(sizes):
             raise ValueError(
-                f"{self!r} reads a vector for each input of each column, shape (rows, columns, dimensions), got "
+                f"{self!r} reads one vector per input of each column, shape (rows, columns, dimensions), got "
                 f"shape {tuple(label.shape)} for columns of {list(sizes)} rows."
             )
         query, *documents = label.unbind(1)
         return query, torch.cat(documents) if documents else query
 
     def check(self, label: Tensor) -> None:
-        """Raise ValueError unless there is a vector for each sample, or for each input of a sample."""
+        """Raise ValueError unless there is a vector per sample, or per input of a sample."""
         if label.dim() not in (2, 3) or not label.is_floating_point():
             raise ValueError(
                 f"{self!r} reads floating vectors, shape (rows, dimensions) or (rows, columns, dimensions), got "

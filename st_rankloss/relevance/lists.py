@@ -1,4 +1,4 @@
-"""Relevance given for the documents that came with a query: pairs and lists."""
+"""Relevance of each row's own documents: pairs and lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from st_rankloss.relevance.base import (
 
 @dataclass(frozen=True)
 class _OwnDocuments(Relevance):
-    """A query's grades for the documents of its own row, and one value for all others."""
+    """Grades for the documents of a query's own row, and one value for all others."""
 
     reads: ClassVar[tuple[str, ...]] = ("grades",)
     off_diagonal: float = 0.0
@@ -45,13 +45,13 @@ def _label_documents(grades: Tensor, row: Tensor, slot: Tensor) -> tuple[Labels,
 
 @dataclass(frozen=True)
 class Pairs(_OwnDocuments):
-    """A row's first document is relevant, its further columns are negatives, other rows' documents too.
+    """The first document of a row is relevant; its other columns and other rows' documents are negatives.
 
-    Labels: none for (query, document[, negatives]), where the document's relevance is 1; a score of at least
-    0, shape ``(B,)``, for scored pairs, as in STS; or a grade for each document column, ``(B, columns)``.
+    Labels: none for (query, document[, negatives]), with relevance 1 for the document; a score of at least 0, shape
+    ``(B,)``, for scored pairs, as in STS; or one grade per document column, ``(B, columns)``.
 
     Args:
-        off_diagonal: Relevance of the documents of other rows: 0, or ``UNJUDGED`` (NaN) to leave them out.
+        off_diagonal: Relevance of other rows' documents: 0, or ``UNJUDGED`` (NaN) to leave them out.
 
     Raises:
         ValueError: If ``off_diagonal`` is negative.
@@ -68,7 +68,7 @@ class Pairs(_OwnDocuments):
         rows, columns = sizes[0], len(sizes) - 1
         if columns == 0 or any(size != rows for size in sizes):
             raise ValueError(
-                f"{self!r} needs a column of queries and at least one of documents, with as many rows, "
+                f"{self!r} needs a column of queries and at least one of documents with the same number of rows, "
                 f"got columns of {list(sizes)} rows; for lists of documents use Lists()."
             )
         score = label_of(batch, self)
@@ -90,10 +90,10 @@ class Pairs(_OwnDocuments):
 
 @dataclass(frozen=True)
 class Lists(_OwnDocuments):
-    """Each query comes with a list of graded documents; other queries' documents have one value.
+    """Each query has its own list of graded documents; other queries' documents share one value.
 
     Labels: grades of at least 0, NaN where unjudged, shape ``(B, L)``, for L columns of documents, or for
-    one column of lists of up to L through `RankingCollator`. Lists without labels are all relevant: 1.
+    one column of lists of up to L through `RankingCollator`. Without labels, all documents of a list have relevance 1.
 
     Args:
         off_diagonal: Relevance of other queries' documents: 0, or ``UNJUDGED`` (NaN) to leave them out.
@@ -111,14 +111,14 @@ class Lists(_OwnDocuments):
     """
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Label each document by its row and its place in the row's list."""
+        """Label each document by its row and its position in the row's list."""
         rows, grades = sizes[0], label_of(batch, self)
         lengths = batch.get("list_sizes")
         if lengths is None:
             grades = require(batch, "label", self)
             if grades.shape != (rows, len(sizes) - 1) or any(size != rows for size in sizes):
                 raise ValueError(
-                    f"{self!r} reads a label for each document column, shape ({rows}, {len(sizes) - 1}), got "
+                    f"{self!r} reads one label per document column, shape ({rows}, {len(sizes) - 1}), got "
                     f"shape {tuple(grades.shape)} for columns of {list(sizes)} rows; for one column of lists "
                     "use RankingCollator."
                 )
@@ -133,7 +133,7 @@ class Lists(_OwnDocuments):
 
 
 def _check_lists(relevance: Lists, grades: Tensor | None, lengths: Tensor, sizes: Sequence[int]) -> None:
-    """Raise ValueError unless list sizes and grades fit the columns (their values, on a CPU only)."""
+    """Raise ValueError unless list sizes and grades fit the columns (values are checked only on a CPU)."""
     if len(sizes) != 2 or len(lengths) != sizes[0]:
         raise ValueError(
             f"{relevance!r} needs a column of queries and one column of lists, got columns of {list(sizes)} rows "
@@ -142,7 +142,7 @@ def _check_lists(relevance: Lists, grades: Tensor | None, lengths: Tensor, sizes
     if grades is not None:
         check_rows(grades, sizes[0], "labels")
         if grades.dim() != 2:
-            raise ValueError(f"{relevance!r} reads a list of grades for each row, got shape {tuple(grades.shape)}.")
+            raise ValueError(f"{relevance!r} reads one list of grades per row, got shape {tuple(grades.shape)}.")
     check_list_sizes({"list_sizes": lengths}, sizes)
     if grades is not None and lengths.device.type == "cpu" and lengths.max() > grades.shape[1]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The relevance matrix of a batch, of which a block of rows exists at a time."""
+"""The relevance matrix of a batch, computed one block of rows at a time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ RowsOfRelevance = Callable[[slice], Tensor]
 
 
 def map_labels(function: Callable[[Tensor], Tensor], labels: Labels) -> Labels:
-    """Apply a function to labels: to the tensor, or to each tensor by name."""
+    """Apply a function to a label tensor, or to each named label tensor."""
     return {name: function(x) for name, x in labels.items()} if isinstance(labels, dict) else function(labels)
 
 
 @dataclass(frozen=True)
 class RelevanceMatrix:
-    """The relevance of what is ranked, for slices of the rows that it is ranked for.
+    """The relevance of all columns for slices of rows.
 
     Args:
-        relevance: What labels mean, for queries and documents.
-        labels: Of all rows.
-        others: Of what is ranked.
-        first: Place of this process's first row among ``labels``, from which slices are counted.
-        alone: What is ranked are the same samples: each leaves itself out.
-        backwards: The rows are documents, and queries are ranked for them.
+        relevance: The relevance of documents for queries.
+        labels: Labels of all rows.
+        others: Labels of the columns.
+        first: Index of this process's first row in ``labels``, where slices start.
+        alone: Whether rows and columns are the same samples, which do not rank themselves.
+        backwards: Whether the rows are documents, for which queries are ranked.
 
     Example:
         >>> from st_rankloss.relevance import Classes
@@ -51,26 +51,26 @@ class RelevanceMatrix:
         grades = self.of(rows, self.others)
         if self.alone:
             grades = grades.clone(memory_format=torch.contiguous_format)
-            grades.diagonal(self.first + rows.start).fill_(torch.nan)  # a query is not a document of its own
+            grades.diagonal(self.first + rows.start).fill_(torch.nan)  # a query does not rank itself
         return grades
 
     def of(self, rows: slice, others: Labels) -> Tensor:
-        """Compute the relevance, for some rows, of what has other labels: ``(block, n)``."""
+        """Compute the relevance of columns with other labels for some rows: ``(block, n)``."""
         own = map_labels(lambda x: x[self.first + rows.start : self.first + rows.stop], self.labels)
         return self.relevance(others, own).T if self.backwards else self.relevance(own, others)
 
 
 @dataclass(frozen=True)
 class MixedMatrix:
-    """A relevance matrix with further columns for mixtures of documents.
+    """A relevance matrix with extra columns for mixtures of documents.
 
     Args:
-        matrix: That of the documents.
-        blend: Maps what belongs to documents ``(D, ...)`` to what belongs to mixtures ``(mixed, ...)``.
-        by_labels: Grade mixtures by their blended labels, instead of blending grades.
+        matrix: The relevance matrix of the documents.
+        blend: Maps values of documents ``(D, ...)`` to values of mixtures ``(mixed, ...)``.
+        by_labels: Grade mixtures by their blended labels instead of blending grades.
 
     Raises:
-        ValueError: If labels are to be blended that are not known, or not numbers.
+        ValueError: With ``by_labels``, if labels are missing or not numbers.
     """
 
     matrix: RowsOfRelevance

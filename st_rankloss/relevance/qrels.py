@@ -1,4 +1,4 @@
-"""Relevance by judgement: a look-up by query and document id."""
+"""Relevance from judgements, looked up by query and document id."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from st_rankloss.relevance.base import Batch, Labels, Relevance, check_list_size
 
 
 def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
-    """Encode ids as integers that are the same in every process and run.
+    """Encode ids as integers that are stable across processes and runs.
 
     Args:
-        ids: Strings, or integers (also as a tensor), which stand for their decimal string.
+        ids: Strings or integers (including a tensor of them), which equal their decimal strings.
 
     Returns:
         63-bit hashes, shape ``(N,)``, int64, at least 0.
 
     Raises:
-        ValueError: If an id is neither, such as None or 7.0.
+        ValueError: If an id is not a string or an integer, such as None or 7.0.
 
     Example:
         >>> bool((encode_ids(["d1", "d2"]) == encode_ids(["d1", "d3"])).tolist() == [True, False])
@@ -35,21 +35,21 @@ def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
 
 
 class Qrels(Relevance):
-    """The grade that a query gave a document, wherever in the batch the document came from.
+    """The judged grade of a document for a query, regardless of the row that the document comes from.
 
-    A document that came with another query gets its real grade: it is no false negative. Time
-    O(D log D + Q · J log D) for J the most judgements of any query; memory O(Q · (D + J)).
+    A relevant document from another query's row keeps its grade, so it is not a false negative. Time
+    O(D log D + Q · J log D), where J is the largest number of judgements per query; memory O(Q · (D + J)).
 
-    Labels: query and document ids through `RankingCollator`, from columns called like the input columns with
-    ``_id`` (or ``_ids`` for lists) at the end.
+    Labels: query and document ids through `RankingCollator`, from columns named after the input columns plus ``_id``
+    (or ``_ids`` for lists).
 
     Args:
         qrels: Grades of at least 0, by query id and document id; ids are strings or integers.
-        unjudged: Relevance of documents that the query has not judged: 0, or ``UNJUDGED`` (NaN) to leave
-            them out.
+        unjudged: Relevance of unjudged documents: 0, or ``UNJUDGED`` (NaN) to leave them out.
 
     Raises:
-        ValueError: If ``qrels`` is empty, or an id or a grade is wrong; it names the query, the document and the value.
+        ValueError: If ``qrels`` is empty, or an id or a grade is invalid; the error names the query, the document and
+            the value.
 
     Example:
         >>> qrels = Qrels({"q1": {"d1": 3, "d2": 1}, "q2": {"d2": 2}})
@@ -68,7 +68,7 @@ class Qrels(Relevance):
         sizes = torch.tensor([len(grades) for grades in judged])
         grades = torch.tensor([grade for row in judged for grade in row.values()], dtype=torch.float32)
         self._most = int(sizes.max())
-        # Judgements as one flat list, query by query, with a dump entry at the end that matches no document.
+        # Judgements as one flat list, grouped by query, with a final dummy entry that matches no document.
         self._tables = {
             "queries": queries,
             "start": sizes.cumsum(0) - sizes,
@@ -78,7 +78,7 @@ class Qrels(Relevance):
         }
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
-        """Look grades up: ids ``(Q,)`` and ``(D,)``, as `encode_ids` makes them, to ``(Q, D)``."""
+        """Look up grades: ids ``(Q,)`` and ``(D,)`` from `encode_ids` to ``(Q, D)``."""
         device = query_labels.device
         self._tables = {name: table.to(device, non_blocking=True) for name, table in self._tables.items()}
         known, start, size, documents, grades = self._tables.values()
@@ -88,8 +88,8 @@ class Qrels(Relevance):
         counts = torch.where(known[place] == query_labels, size[place], 0)
         judgement = torch.where(judgement < counts[:, None], start[place][:, None] + judgement, len(grades) - 1)
 
-        # Each judged document goes to its place among the batch's sorted ids, strangers to a column cut off;
-        # documents that occur twice in the batch read the same place.
+        # Scatter each judged document to its position among the batch's sorted ids, and documents not in the batch to a
+        # column that is cut off; duplicates in the batch read the same position.
         batch_ids = document_labels.sort().values
         target = torch.searchsorted(batch_ids, documents[judgement])
         here = batch_ids[target.clamp_max(len(batch_ids) - 1)] == documents[judgement]
@@ -98,7 +98,7 @@ class Qrels(Relevance):
         return table[:, torch.searchsorted(batch_ids, document_labels)]
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Take the ids of queries and documents."""
+        """Return the ids of queries and documents."""
         query_ids, document_ids = require(batch, "query_ids", self), require(batch, "document_ids", self)
         check_rows(query_ids, sizes[0], "query ids")
         if len(sizes) == 1:  # the samples judge one another

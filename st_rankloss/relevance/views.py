@@ -1,4 +1,4 @@
-"""Relevance of altered copies: the less is left of a view, the less relevant it is."""
+"""Relevance of altered copies: the less a view keeps of its sample, the less relevant it is."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _BASE = "base."
 
 
 class Views(Relevance):
-    """How much a view keeps, if it is of a related sample.
+    """The share of its sample that a view keeps, times the relevance of that sample.
 
-    A document's relevance for a query is ``keep · R``: keep in (0, 1] is what the document's view has left of
-    its sample (1 for an unaltered one), and R is 1 between views of one sample and 0 between others, or the given
-    relevance of their labels, under which views of one sample are as relevant as two samples of the same labels.
-    What the query's own view has left would only scale its whole list, which NDCG does not see, and is left out.
+    A document's relevance for a query is ``keep · R``: keep in (0, 1] is the share of its sample that the document's
+    view keeps (1 if unaltered), and R is 1 between views of one sample and 0 between others, or the relevance of their
+    labels, which treats views of one sample like two samples with the same labels. The share that the query's view
+    keeps is left out: it would only scale the whole list, which does not change NDCG.
 
     Labels: through `ViewsCollator`.
 
     Args:
-        relevance: What the samples' labels mean; None means that only views of one sample are relevant.
+        relevance: Relevance of the samples' labels; None means that only views of the same sample are relevant.
 
     Raises:
         TypeError: If ``relevance`` is not callable.
@@ -39,8 +39,8 @@ class Views(Relevance):
                 [1.0000, 0.0000, 0.5000, 0.0000],
                 [0.0000, 1.0000, 0.0000, 0.5000]])
 
-    Source: ranking views by strength is ours; that views of a sample rank above other samples in self-supervised
-    training, and that augmentation helps, is Gu (2021), arXiv 2103.15093.
+    Source: ranking views by strength is ours; ranking views of a sample above other samples in self-supervised
+    training, with augmentation, is from Gu (2021), arXiv 2103.15093.
     """
 
     def __init__(self, relevance: Relevance | Callable[[Any, Any], Tensor] | None = None) -> None:
@@ -48,11 +48,11 @@ class Views(Relevance):
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The kinds of labels that the samples' relevance reads."""
+        """The kinds of labels that the relevance of the samples reads."""
         return LABEL_KINDS if self.relevance is None else self.relevance.reads
 
     def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
-        """Combine: ``sample`` (Q,) and (D,), ``keep`` (D,), and the labels of the base relevance, to (Q, D)."""
+        """Combine ``sample`` (Q,) and (D,), ``keep`` (D,) and the labels of the base relevance into (Q, D)."""
         if self.relevance is None:
             related = (query_labels["sample"][:, None] == document_labels["sample"]).float()
         else:
@@ -60,7 +60,7 @@ class Views(Relevance):
         return related * document_labels["keep"]
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Take the views' samples, what they keep, and their labels."""
+        """Return the samples, kept shares and labels of the views."""
         if "sample" not in batch or len(sizes) != 1:
             raise ValueError(
                 f"{self!r} needs a batch of views: use RankingTrainer with data_collator=ViewsCollator(...) and a "
@@ -79,12 +79,12 @@ class Views(Relevance):
 
 
 def _named(labels: Labels) -> dict[str, Tensor]:
-    """Put the labels of the base relevance beside those of the views."""
+    """Prefix the labels of the base relevance, to store them beside those of the views."""
     return {_BASE + name: x for name, x in labels.items()} if isinstance(labels, dict) else {_BASE: labels}
 
 
 def _base_of(labels: dict[str, Tensor]) -> Labels:
-    """Take the labels of the base relevance back."""
+    """Recover the labels of the base relevance."""
     if _BASE in labels:
         return labels[_BASE]
     return {name.removeprefix(_BASE): x for name, x in labels.items() if name.startswith(_BASE)}

@@ -1,21 +1,21 @@
-"""Batches in which there is something to rank, for ``batch_sampler=`` of the training arguments.
+"""Batch samplers that give every query documents to rank, for ``batch_sampler=`` of the training arguments.
 
 =================  ==========================  =====================================================================
 sampler            labels                      every batch
 =================  ==========================  =====================================================================
-`classes`          class                       has several classes, and at least two rows of each
+`classes`          class                       has several classes, with at least two rows each
 `hierarchy`        path, coarse to fine        has several coarsest classes, and a partner for each row
-`multi_label`      set of labels               has several sets, and for each row others that share a label
+`multi_label`      set of labels               has several sets, and shares a label of each row with other rows
 `numeric`          number                      spans the whole range of the numbers, evenly by quantiles
 `lists`, `qrels`   lists of grades, judgements has no query twice
-`neighbours`       any                         is a few clusters of texts that the model places close together
+`neighbours`       any                         is a few clusters of similar texts, as embedded by the model
 =================  ==========================  =====================================================================
 
-Each is a function of its settings that returns what the trainer calls with the dataset. It keeps its promise in every
-batch or raises ValueError. All batches but the last are full, no row comes twice in an epoch, and the order depends on
-the seed and the epoch alone; the number of rows that sit out is logged. On several processes each gets every n-th
-batch. An evaluation is over all rows: in the same kind of batches where the evaluation set allows, else in batches of
-any rows, which is logged. Streaming datasets have no batch sampler.
+Each function takes settings and returns a sampler factory for the trainer. The guarantee holds for every batch, or the
+sampler raises ValueError. All batches but the last are full, no row occurs twice in an epoch, and the order depends
+only on the seed and the epoch; the number of rows that sit out is logged. With n processes, each gets every n-th batch.
+Evaluation covers all rows, in the same kind of batches if the evaluation set allows it, otherwise in batches of any
+rows (and logs this). Streaming datasets do not support batch samplers.
 
 Example:
     ::

@@ -1,4 +1,4 @@
-"""What all batch samplers share: labels, seeds, evaluation, and dealing rows to batches like cards."""
+"""Shared parts of all batch samplers: labels, seeds, evaluation, and dealing rows to batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from st_rankloss._host import builds_evaluation
 
 Indices = NDArray[np.int64]
 MakeSampler = Callable[..., DefaultBatchSampler]
-"""What the trainer calls: (dataset, batch_size, drop_last, valid_label_columns, generator, seed)."""
+"""Called by the trainer with (dataset, batch_size, drop_last, valid_label_columns, generator, seed)."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,24 +24,24 @@ logger = logging.getLogger(__name__)
 class PlannedBatchSampler(DefaultBatchSampler):
     """A batch sampler that plans each epoch's batches in advance.
 
-    Subclasses implement `plan` and set ``batches``, the number of batches in every epoch. All batches must be full
-    except the last: accelerate, which hands every n-th batch to a process, would drop others in silence. The
-    trainer passes the arguments.
+    Subclasses implement `plan` and set ``batches``, the number of batches in every epoch. All batches except the last
+    must be full: accelerate, which gives each process every n-th batch, would silently drop others. The trainer passes
+    the arguments.
 
     Args:
         dataset: The dataset to sample from.
-        batch_size: Number of rows in a batch, at least 1; the last one may have fewer.
+        batch_size: Number of rows per batch, at least 1; the last one may have fewer.
         drop_last: Leave out the last batch unless it is full.
-        valid_label_columns: Names of which the first in the dataset is the label column.
-        generator: The trainer's generator; the order depends on ``seed`` and the epoch instead.
-        seed: Of the order of each epoch, together with the epoch's number.
+        valid_label_columns: Candidate names of the label column; the first in the dataset is used.
+        generator: Unused: the order depends on ``seed`` and the epoch.
+        seed: Determines the order of each epoch, together with the epoch number.
 
     Raises:
-        ValueError: If the sampler cannot keep its promise.
+        ValueError: If the sampler cannot guarantee its batches.
     """
 
     follows_training: ClassVar[bool] = False
-    """Whether the batches depend on the model in training, so that an evaluation takes rows in any order."""
+    """Whether the batches depend on the model in training, so that evaluation uses rows in any order."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class PlannedBatchSampler(DefaultBatchSampler):
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        self.sampler = self  # accelerate passes the epoch to the sampler of the batch sampler that it shards
+        self.sampler = self  # accelerate passes the epoch to the batch sampler's `sampler`
         self.dataset = dataset
         self.batches = 0
         self.notes: list[str] = []
@@ -81,7 +81,7 @@ class PlannedBatchSampler(DefaultBatchSampler):
         )
 
     def input_column(self, name: str | None) -> str:
-        """Return a column's name, by default that of the first that is not a label, or raise ValueError."""
+        """Return the name of a column, by default the first that is not a label, or raise ValueError."""
         others = [n for n in self.dataset.column_names if n not in [*(self.valid_label_columns or []), "dataset_name"]]
         if name is None and others:
             return str(others[0])
@@ -90,17 +90,17 @@ class PlannedBatchSampler(DefaultBatchSampler):
         return str(name)
 
     def count(self, rows: int) -> int:
-        """Count the batches of ``rows`` rows, without a last one of a single row; raise ValueError if none is left."""
+        """Count the batches of ``rows`` rows, without a last batch of one row; raise ValueError if there are none."""
         full, rest = divmod(rows, self.batch_size)
         if rest == 1 and not self.drop_last:
-            self.notes.append(f"1 of {rows} rows sits out of each epoch, in turn: it would be alone in its batch.")
+            self.notes.append(f"1 of {rows} rows sits out each epoch, in turn: it would be alone in its batch.")
         batches: int = full + (rest > 1 and not self.drop_last)
         if self.drop_last and not batches:
             raise ValueError(f"drop_last=True leaves no batch of {self.batch_size} rows in {rows} rows.")
         return batches
 
     def read(self, column: str, *, decode: bool = False) -> list[Any]:
-        """Read a column as Python values, whatever the dataset's format, and files only if told to ``decode``."""
+        """Read a column as Python values, whatever the dataset's format; files are decoded only with ``decode``."""
         table = self.dataset.select_columns(column).with_format(None)
         feature = table.features[column]
         if not decode and getattr(feature, "decode", False):
@@ -108,7 +108,7 @@ class PlannedBatchSampler(DefaultBatchSampler):
         return list(table[column][:])
 
     def note_unlabelled(self, unlabelled: int, column: str) -> None:
-        """Note how many rows have no label, or raise ValueError if all."""
+        """Note how many rows have no label; raise ValueError if none has one."""
         rows = len(self.dataset)
         if unlabelled == rows:
             raise ValueError(f"batch_sampler needs labels in {column!r}, got {rows} rows without one.")
@@ -119,11 +119,11 @@ class PlannedBatchSampler(DefaultBatchSampler):
 
 
 class EvaluationSampler(PlannedBatchSampler):
-    """All rows of an evaluation set, every time in the same batches: those of a sampler, then the rows it leaves out.
+    """All rows of an evaluation set in fixed batches: those of a sampler, then the rows that it leaves out.
 
     Args:
-        planned: The sampler; None stands for rows in any order.
-        *args: As `PlannedBatchSampler`'s; ``drop_last`` has no effect, because an evaluation is over all rows.
+        planned: The sampler; None means rows in any order.
+        *args: As in `PlannedBatchSampler`; ``drop_last`` has no effect, because evaluation covers all rows.
     """
 
     def __init__(self, planned: PlannedBatchSampler | None, *args: Any) -> None:
@@ -133,7 +133,7 @@ class EvaluationSampler(PlannedBatchSampler):
         self.batches = -(-len(self.dataset) // self.batch_size)
 
     def plan(self, random: np.random.Generator) -> list[Indices]:
-        """Plan as for the first epoch, whatever the epoch."""
+        """Use the plan of the first epoch in every epoch."""
         rows = np.array([row for batch in self.planned or () for row in batch], dtype=np.int64)
         others = np.setdiff1d(np.arange(len(self.dataset)), rows)
         rows = np.concatenate([rows, np.random.default_rng((self.seed or 0) % 2**63).permutation(others)])
@@ -150,26 +150,26 @@ def build(
     seed: int = 0,
     **settings: Any,
 ) -> PlannedBatchSampler:
-    """Make a sampler for training, or one of all rows for evaluation.
+    """Build a sampler for training, or one over all rows for evaluation.
 
-    An evaluation set is often too small, or too much of one class, for the batches of training. It is evaluated
-    nevertheless, in batches of any rows, and the reason is logged.
+    An evaluation set is often too small or too unbalanced for the batches of training. It is then evaluated in batches
+    of any rows, and the reason is logged.
 
     Args:
         kind: The class of the sampler.
-        dataset: As `PlannedBatchSampler`.
-        batch_size: As `PlannedBatchSampler`.
-        drop_last: As `PlannedBatchSampler`.
-        valid_label_columns: As `PlannedBatchSampler`.
-        generator: As `PlannedBatchSampler`.
-        seed: As `PlannedBatchSampler`.
-        **settings: Of the sampler.
+        dataset: As in `PlannedBatchSampler`.
+        batch_size: As in `PlannedBatchSampler`.
+        drop_last: As in `PlannedBatchSampler`.
+        valid_label_columns: As in `PlannedBatchSampler`.
+        generator: As in `PlannedBatchSampler`.
+        seed: As in `PlannedBatchSampler`.
+        **settings: Settings of the sampler.
 
     Returns:
         The sampler.
 
     Raises:
-        ValueError: If the dataset is a stream, or the sampler cannot keep its promise in training.
+        ValueError: If the dataset is streaming, or the sampler cannot guarantee its batches in training.
     """
     if isinstance(dataset, IterableDataset):
         raise ValueError(
@@ -187,18 +187,18 @@ def build(
         try:
             planned = kind(dataset, batch_size, False, *shared, **settings)
         except ValueError as error:
-            logger.warning("The evaluation set is evaluated in batches of any rows, because of this: %s", error)
+            logger.warning("The evaluation set is evaluated in batches of any rows: %s", error)
     return EvaluationSampler(planned, dataset, batch_size, drop_last, *shared)
 
 
 def places(parents: NDArray[Any]) -> tuple[Indices, Indices]:
-    """Number items among those of their parent, in the order they come.
+    """Number items within their parent, in order of appearance.
 
     Args:
-        parents: A number for each item.
+        parents: The parent number of each item.
 
     Returns:
-        Each item's place among its parent's, and how many its parent has.
+        The index of each item within its parent, and the size of its parent.
 
     Example:
         >>> [numbers.tolist() for numbers in places(np.array([7, 5, 7, 7]))]
@@ -216,7 +216,7 @@ def gather(rows: Indices, batch: Indices, batches: int) -> list[Indices]:
 
     Args:
         rows: Row numbers.
-        batch: The batch of each.
+        batch: The batch of each row.
         batches: Number of batches.
 
     Returns:

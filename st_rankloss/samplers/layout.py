@@ -1,12 +1,12 @@
-"""Which classes share a batch, and how many rows of each: planned from the sizes of the classes alone.
+"""Plans of the classes in each batch and their number of rows, based on class sizes only.
 
-Rows come in *pairs* of one class, and some pairs have an *extra* row, so that a group of p pairs and e <= p extras
-has 2p + e rows and nobody in it is alone. A batch takes groups of different classes until the extras in it fill
-what is missing: since its size is even, and an extra joins only in the end, no batch is ever one row short.
+Rows come in *pairs* of one class, and some pairs have an *extra* row, so that a group of p pairs and e <= p extras has
+2p + e rows, none of them alone. A batch takes groups of different classes until their extras can fill the remaining
+places: since its size is even and extras join last, no batch is ever one row short.
 
-The table of groups is laid out once. An epoch shuffles it: batches exchange groups of equal shape, of classes that
-the other does not have. So every batch keeps its size and its number of classes, every class its rows, and every epoch
-its number of batches.
+The table of groups is laid out once. Each epoch shuffles it: two batches exchange groups of equal shape and of classes
+that the other lacks. So every batch keeps its size and number of classes, every class its number of rows, and every
+epoch its number of batches.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import numpy as np
 from st_rankloss.samplers.base import Indices, places
 
 _MORE_ROUNDS = 2
-"""Rounds of exchanges beyond those that could bring a group from any batch to any other."""
+"""Extra rounds of exchanges, beyond those needed for a group to reach any batch from any other."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """A table of groups, each of one class in one batch.
+    """A table of groups, each with rows of one class in one batch.
 
     Attributes:
         batch: The batch of each group; the full ones come first.
-        owner: Its class.
-        pairs: Its number of pairs, at least 1.
-        extras: Its number of extra rows, at most one per pair.
+        owner: The class of each group.
+        pairs: The number of pairs in each group, at least 1.
+        extras: The number of extra rows in each group, at most one per pair.
         sizes: A number per class, equal for classes with the same numbers of pairs and extras.
         full: Number of full batches.
-        batches: Number of batches: the full ones, and perhaps a smaller one.
+        batches: Number of batches, including a smaller last one if any.
     """
 
     batch: Indices
@@ -45,14 +45,14 @@ class Groups:
     batches: int
 
     def shuffled(self, random: np.random.Generator) -> Groups:
-        """Let classes of one size change places, batches exchange groups, and order the full batches at random."""
+        """Permute classes of equal size, exchange groups between batches, and shuffle the full batches."""
         names = np.empty_like(self.sizes)
         names[np.argsort(self.sizes, kind="stable")] = np.lexsort((random.random(len(names)), self.sizes))
         owner = names[self.owner]
         shape = self.pairs * (self.extras.max(initial=0) + 1) + self.extras
         for _ in range(self.batches.bit_length() + _MORE_ROUNDS):
             couple = (random.permutation(self.batches) // 2)[self.batch]
-            # Classes that only one of two batches has, in groups of one shape, are free to change places.
+            # Groups of equal shape can be exchanged if only one of the two batches has their class.
             free = np.flatnonzero(places(couple * len(names) + owner)[1] == 1)
             old = np.lexsort((shape[free], couple[free]))
             new = np.lexsort((random.random(len(free)), shape[free], couple[free]))
@@ -62,21 +62,20 @@ class Groups:
 
 
 def lay_out(pairs: Indices, extras: Indices, batch_size: int, group: tuple[int, int]) -> Groups:
-    """Lay out full batches of at least two classes, and a last one of what is left.
+    """Lay out full batches of at least two classes, and a last one from the rest.
 
-    A class gets a group of the usual shape in a batch. Classes take turns by the share of their rows that is laid out
-    already, so that large and small ones end together. Only a class too large for that gets more in each batch, up to
-    all but one pair; and where the others are too few to accompany all of it, they are spread over the batches pair
-    by pair.
+    A class usually gets one group of the standard shape per batch. Classes take turns by the share of their rows
+    already laid out, so that large and small ones finish together. Only a class too large for that gets more per batch,
+    up to all but one pair; if the others cannot accompany all of it, they are spread over the batches pair by pair.
 
     Args:
         pairs: Number of pairs of each class.
-        extras: Number of extra rows of each class, at most as many as pairs.
-        batch_size: Rows of a batch, even, at least twice a group's.
-        group: Pairs and extras of the usual group.
+        extras: Number of extra rows of each class, at most its number of pairs.
+        batch_size: Rows per batch, even, at least twice those of a group.
+        group: Pairs and extras of the standard group.
 
     Returns:
-        The groups. Each batch has at least two classes, none of them twice.
+        The groups. Each batch has at least two classes, with one group each.
     """
     sizes: Indices = np.unique(np.stack([pairs, extras]), axis=1, return_inverse=True)[1].reshape(-1)
     table = _Table(pairs.tolist(), extras.tolist(), batch_size // 2, *group)
@@ -91,7 +90,7 @@ def lay_out(pairs: Indices, extras: Indices, batch_size: int, group: tuple[int, 
 
 
 class _Table:
-    """What is left of each class while batches are filled; counts are of pairs, but for ``rows``."""
+    """The remainder of each class while batches are filled; counts are in pairs, except ``rows``."""
 
     def __init__(self, pairs: list[int], extras: list[int], size: int, group_pairs: int, group_extras: int) -> None:
         self.pairs, self.extras = pairs, extras
@@ -105,7 +104,7 @@ class _Table:
         heapq.heapify(self.largest)
 
     def fill(self) -> dict[int, tuple[int, int]]:
-        """Take pairs and extras per class for one batch; nothing if there are no two classes left."""
+        """Take pairs and extras per class for one batch; nothing if fewer than two classes are left."""
         self.taken: dict[int, int] = {}
         self.room, self.spare = self.size, 0
         self._take_large()
@@ -122,7 +121,7 @@ class _Table:
         return {owner: (count, extras.get(owner, 0)) for owner, count in self.taken.items()}
 
     def _take_large(self) -> None:
-        """Take a group, or more, of the classes that would otherwise be left over."""
+        """Take one or more groups of the classes that would otherwise be left over."""
         while self.largest and self.room:
             count, owner = self.largest[0]
             if -count != self.left[owner]:
@@ -136,7 +135,7 @@ class _Table:
             self._take(owner, max(self.left[owner] // batches, self.group_pairs))
 
     def _take_usual(self) -> list[int]:
-        """Take a group of each class whose turn it is, until extras fill the batch; return who is to wait again."""
+        """Take a group of each class in turn until extras fill the batch; return the classes to queue again."""
         waiting = []
         while len(self.taken) < 2 or self.spare < 2 * self.room:
             if self.due:
@@ -153,14 +152,14 @@ class _Table:
         return waiting
 
     def _least_filling(self, owner: int) -> int:
-        """Count the pairs of a group after which extras fill the batch, so that these are used; at most the usual."""
+        """Count the pairs of a group after which extras can fill the batch, at most those of a standard group."""
         for count in range(1, self.group_pairs):
             if self.taken and self.spare + self._extras_of(owner, count) >= 2 * (self.room - count):
                 return count
         return self.group_pairs
 
     def _take(self, owner: int, count: int) -> None:
-        """Take pairs of a class, but leave room for a second one."""
+        """Take pairs of a class, but leave room for a second class."""
         count = min(count, self.left[owner], self.room - (not self.taken))
         before = self.taken.get(owner, 0)
         self.taken[owner] = before + count
@@ -171,13 +170,13 @@ class _Table:
         self.room -= count
 
     def _extras_of(self, owner: int, pairs: int) -> int:
-        """Count the extras that may join so many pairs of a class."""
+        """Count the extras that may join a number of pairs of a class."""
         if self.group_extras:
             pairs = -(-pairs * self.group_extras // self.group_pairs)
         return min(self.extras[owner], pairs)
 
     def _take_extras(self) -> dict[int, int]:
-        """Fill the batch with extras; if there are not enough, with all that its pairs can bring."""
+        """Fill the batch with extras, or add as many as its pairs allow."""
         missing, extras = 2 * self.room, {}
         usual = self.spare >= missing
         for owner, count in self.taken.items():
@@ -188,7 +187,7 @@ class _Table:
         return extras
 
     def _time(self, owner: int) -> float:
-        """Return when a class is due: the share of it that is taken, with a random start."""
+        """Return the priority of a class: the share of it already taken, with a random offset."""
         groups = -(-self.pairs[owner] // self.group_pairs)
         done = (self.pairs[owner] - self.left[owner]) / self.group_pairs
         return (done + self.start[owner]) / groups

@@ -1,4 +1,4 @@
-"""Batches of texts that the model takes for similar: hard negatives for each other."""
+"""Batches of texts that the model considers similar, as hard negatives for one another."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler,
 def neighbours(
     model: Any, column: str | None = None, *, clusters_per_batch: int = 4, encode_batch_size: int = 128
 ) -> MakeSampler:
-    """Batches of a few clusters of the current embeddings, made again at the beginning of each epoch.
+    """Batches of a few clusters of the current embeddings, computed again at the start of each epoch.
 
-    The column is encoded by the model as it then is, clustered by faiss's k-means, and the clusters are laid side
-    by side in random order and cut into batches, so that a cluster is divided only where it meets the cut (or where
-    it is larger than a batch). A last row that would be alone in its batch sits out. On several processes the first
-    one's clusters hold for all. A resumed epoch is clustered again, by the model as it then is. An evaluation has
-    batches of any rows, so that its loss can be compared from one epoch to the next.
+    The current model encodes the column, faiss k-means clusters it, and the clusters are concatenated in random order
+    and cut into batches, so that only clusters at a cut (or larger than a batch) are divided. A last row that would be
+    alone in its batch sits out. With several processes, all use the clusters of the first. A resumed epoch is clustered
+    again with the current model. Evaluation uses batches of any rows, so that losses are comparable between epochs.
 
     Time: one encoding pass per epoch, and k-means: 20 iterations of O(rows · clusters · dimensions).
 
     Args:
         model: The SentenceTransformer in training.
-        column: What to encode; None means the first column that is not a label.
-        clusters_per_batch: How many clusters a batch has on average, at least 1: the fewer, the harder.
+        column: The column to encode; None means the first that is not a label.
+        clusters_per_batch: Mean number of clusters per batch, at least 1: the fewer, the harder.
         encode_batch_size: Rows encoded at once, at least 1.
 
     Returns:
@@ -54,7 +53,7 @@ def neighbours(
 
 @dataclass
 class _Neighbours:
-    """Makes the sampler. The trainer saves its arguments with each checkpoint: a pickle leaves the model out."""
+    """Builds the sampler. Its pickle omits the model, since the trainer saves its arguments with each checkpoint."""
 
     model: Any
     column: str | None
@@ -64,7 +63,7 @@ class _Neighbours:
     def __call__(self, *args: Any, **kwargs: Any) -> PlannedBatchSampler:
         if self.model is None:
             raise ValueError(
-                "batch_sampler needs the model in training, which saved arguments do not hold: pass "
+                "batch_sampler needs the model in training, which saved arguments do not include: pass "
                 "samplers.neighbours(model) again."
             )
         return build(NeighboursSampler, *args, settings=self, **kwargs)
@@ -76,11 +75,11 @@ class _Neighbours:
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Neighbours:
-        return replace(self)  # with the model in training, not a copy of it
+        return replace(self)  # with the model in training, not a copy
 
 
 class NeighboursSampler(PlannedBatchSampler):
-    """Cuts batches out of a row of clusters; see `neighbours`."""
+    """Cuts a sequence of clusters into batches; see `neighbours`."""
 
     follows_training = True
 
@@ -105,7 +104,7 @@ class NeighboursSampler(PlannedBatchSampler):
         return np.split(rows, cuts)[: self.batches]
 
     def _cluster(self, seed: int) -> Indices:
-        """Number the cluster of each row."""
+        """Return the cluster number of each row."""
         model, training = self.settings.model, self.settings.model.training
         embeddings = model.encode(
             self.read(self.column, decode=True),

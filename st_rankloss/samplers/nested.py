@@ -1,4 +1,4 @@
-"""Batches of classes, of classes within classes, and of samples that share labels."""
+"""Batches of classes, of nested classes, and of samples that share labels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler,
 from st_rankloss.samplers.layout import lay_out
 
 Paths = list[tuple[Any, ...]]
-"""The classes of each row, coarse to fine; none where it is unlabelled."""
+"""The classes of each row, coarse to fine; empty if unlabelled."""
 
 
 def classes(per_class: int = 4) -> MakeSampler:
-    """P × K batches: ``batch_size / per_class`` classes with ``per_class`` rows each.
+    """P × K batches of ``batch_size / per_class`` classes with ``per_class`` rows each.
 
-    Every batch, also the last, has at least two classes, and at least two rows of each. Where the sizes of the classes
-    do not fit, groups have fewer rows, or one more, and only a class too large to be used up otherwise has more than
-    that in a batch. No row comes twice in an epoch. So rows sit out where a class has more of them than the others can
-    accompany, two per batch, and one of a class of odd size may be left over; in the next epoch it is the turn of
-    others. Rows without a label, and those of a class of one row, never take part. All these numbers are logged.
+    Every batch, including the last, has at least two classes with at least two rows each. If class sizes do not fit,
+    groups have fewer rows, or one more; only a class too large to be used up otherwise gets more than that in a batch.
+    No row occurs twice in an epoch, so rows sit out, in turn, if a class has more than the others can accompany at two
+    per batch, or an odd number. Rows without a label, and the only row of a class, never take part. All these numbers
+    are logged.
 
     Labels: integers or strings.
 
@@ -53,23 +53,22 @@ def classes(per_class: int = 4) -> MakeSampler:
 
 
 def hierarchy(per_level: Sequence[int] = (2, 2)) -> MakeSampler:
-    """Nested P × K batches: for each row others of its finest class, of its coarser classes, and of none.
+    """Nested P × K batches: each row meets rows of its finest class, of its coarser classes, and of other classes.
 
-    Every batch, also the last, has at least two coarsest classes, and each of its rows has a partner: another row of
-    the finest class of which the dataset has two. That is the class at the last level given; or a coarser one where
-    the row is alone in the finer, or its path ends early.
+    Every batch, including the last, has at least two coarsest classes, and each row has a partner in it: another row of
+    its finest class that has two rows in the dataset. That is the class at the last level of ``per_level``, or a
+    coarser one if the row is alone at that level or its path ends early.
 
-    Beyond that, a batch is made of groups of one coarsest class; a group of ``per_level[0]`` of its sub-classes where
-    it has that many, and so on, down to ``per_level[-1]`` rows of one finest class; where a class has fewer, of
-    what it has. Levels below the last one given are ignored. Rows sit out as in `classes`, and a row alone in its
-    coarsest class never takes part.
+    A batch consists of groups of one coarsest class each; a group takes ``per_level[0]`` of its sub-classes, and so on,
+    down to ``per_level[-1]`` rows of one finest class, or all there are if a class has fewer. Levels below the last one
+    in ``per_level`` are ignored. Rows sit out as in `classes`, and a row alone in its coarsest class never takes part.
 
     Labels: paths, coarse to fine, of integers (-1 for none) or strings.
 
     Time: below 0.5 s per epoch for 100,000 rows.
 
     Args:
-        per_level: How many of each class are taken, coarse to fine, each at least 1 and the last at least 2;
+        per_level: Members to take from each class, coarse to fine, each at least 1 and the last at least 2;
             ``batch_size`` must be even, a multiple of their product, and at least twice as large.
 
     Returns:
@@ -85,7 +84,7 @@ def hierarchy(per_level: Sequence[int] = (2, 2)) -> MakeSampler:
             batch_sampler=samplers.hierarchy(per_level=(2, 4))  # 2 sub-classes of each class, 4 rows of each
     """
     if not per_level:
-        raise ValueError(f"per_level must have a number for each level, got {per_level!r}.")
+        raise ValueError(f"per_level must have one number per level, got {per_level!r}.")
     _check_least(per_level, [1] * (len(per_level) - 1) + [2], "per_level")
     return partial(build, NestedSampler, per_level=tuple(per_level), paths_of=_read_paths)
 
@@ -93,24 +92,24 @@ def hierarchy(per_level: Sequence[int] = (2, 2)) -> MakeSampler:
 def multi_label(per_label: int = 4) -> MakeSampler:
     """Batches in which every row shares a label with another, rare labels first.
 
-    Each row stands for the rarest of its labels that another row can stand for, too; these are then sampled as
-    `classes` are. So every batch, also the last, has rows with different sets of labels, and each of its rows shares
-    one with another. Rows that share no label with any other, or have none, never take part; their number is logged.
+    Each row represents the rarest of its labels that another row can also represent; these labels are then sampled as
+    in `classes`. So every batch, including the last, has different label sets, and each of its rows shares a label with
+    another. Rows without a label, or without one that another row shares, never take part; their number is logged.
 
-    Labels: lists of strings, lists of class ids, or multi-hot lists of 0 and 1. Lists of 0 and 1 of one length are
+    Labels: lists of strings, lists of class ids, or multi-hot lists of 0 and 1. Lists of 0 and 1 of equal length are
     multi-hot, unless the dataset's features declare them as classes.
 
-    Time: below 0.3 s per epoch for 100,000 rows; a second or so once, to choose labels.
+    Time: below 0.3 s per epoch for 100,000 rows, plus about a second once to choose labels.
 
     Args:
-        per_label: Rows that stand for one label in a batch, at least 2; ``batch_size`` must be even, a
+        per_label: Rows that represent one label in a batch, at least 2; ``batch_size`` must be even, a
             multiple of it, and at least twice as large.
 
     Returns:
         What ``batch_sampler=`` takes.
 
     Raises:
-        ValueError: If ``per_label`` is below 2; when training starts: as `classes`.
+        ValueError: If ``per_label`` is below 2; when training starts: as in `classes`.
 
     Example:
         ::
@@ -122,17 +121,17 @@ def multi_label(per_label: int = 4) -> MakeSampler:
 
 
 def _check_least(numbers: Sequence[int], least: Sequence[int], name: str) -> None:
-    """Raise ValueError unless each number is an integer of at least so much."""
+    """Raise ValueError unless each number is an integer at or above its lower bound."""
     for number, low in zip(numbers, least, strict=True):
         if isinstance(number, bool) or not isinstance(number, int) or number < low:
             raise ValueError(f"{name} must be an integer of at least {low}, got {number!r}.")
 
 
 class NestedSampler(PlannedBatchSampler):
-    """Groups within groups, dealt to batches; see `classes`, `hierarchy` and `multi_label`.
+    """Deals nested groups to batches; see `classes`, `hierarchy` and `multi_label`.
 
-    The partners of a row are those of its *home*: the finest of its classes with two rows. Rows of one home are paired
-    up, and a pair never parts; what is left of a home joins a pair as an extra row, in its home or in one below it.
+    A row finds partners in its *home*: the finest of its classes with two rows. Rows of one home are paired up, and
+    pairs stay together; a left-over row joins a pair as an extra row, in its home or in one below it.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class NestedSampler(PlannedBatchSampler):
         self._lay_out(column)
 
     def _find_homes(self, codes: Indices) -> None:
-        """Set the level of each row's home, and the path to it: below its level, a number of the home's own."""
+        """Set the level of each row's home and the path to it, with a unique number below that level."""
         counts = np.stack([places(level)[1] for level in codes])
         self.level = (counts > 1).sum(axis=0) - 1
         home = codes[self.level, np.arange(len(self.rows))] + (self.level - len(codes)) * (codes.max() + 1)
@@ -183,12 +182,12 @@ class NestedSampler(PlannedBatchSampler):
         self.path = np.stack([np.unique(level, return_inverse=True)[1].reshape(-1) for level in path])
 
     def _lay_out(self, column: str) -> None:
-        """Lay the groups out by the number of pairs and extras of each coarsest class, the same in every epoch."""
+        """Lay out the groups from the number of pairs and extras of each coarsest class, equal in every epoch."""
         self.odd = self.per_level[-1] % 2
         pairs, extra, owner = self._pair_up(np.random.default_rng(0))
         of_class = np.bincount(owner)
         if of_class.sum() - of_class.max() < len(self.rows) // self.batch_size:
-            self.odd = 0  # too few others for the largest class: they accompany more of it pair by pair
+            self.odd = 0  # the others accompany more of a dominant class pair by pair
             pairs, extra, owner = self._pair_up(np.random.default_rng(0))
         extras = np.bincount(owner, weights=extra >= 0).astype(np.int64)
         parents = int(np.prod(self.per_level[:-1]))
@@ -199,7 +198,7 @@ class NestedSampler(PlannedBatchSampler):
         if used < len(self.rows):
             count = np.bincount(self.path[0])
             self.notes.append(
-                f"{len(self.rows) - used} of {len(self.rows)} rows sit out of each epoch, in turn: the labels in "
+                f"{len(self.rows) - used} of {len(self.rows)} rows sit out each epoch, in turn: the labels in "
                 f"{column!r}, of {count.min()} to {count.max()} rows, cannot fill more batches of several labels with "
                 "at least two rows each."
             )
@@ -207,14 +206,14 @@ class NestedSampler(PlannedBatchSampler):
             raise ValueError(f"drop_last=True leaves no batch of {self.batch_size} rows in {len(self.rows)} rows.")
 
     def plan(self, random: np.random.Generator) -> list[Indices]:
-        """Pair rows up, and hand the pairs to the groups of a shuffled layout."""
+        """Pair up rows, and assign the pairs to the groups of a shuffled layout."""
         pairs, extra, owner = self._pair_up(random)
         groups = self.groups.shuffled(random)
-        # The places of the groups, the larger groups of a class first; the first ones of a group want an extra.
+        # The places in the groups, larger groups of a class first; the first places of a group take an extra.
         order = np.lexsort((random.random(len(groups.owner)), -groups.pairs, groups.owner))
         group = np.repeat(order, groups.pairs[order])
         wants = places(group)[0] < groups.extras[group]
-        # As many of a class's pairs bring their extra as its places want one.
+        # For each class, the number of pairs that keep their extra equals the number of places that take one.
         rich = np.flatnonzero(extra >= 0)
         wanted = np.bincount(groups.owner[group], weights=wants, minlength=owner.max() + 1)
         brings = np.zeros(len(extra), dtype=bool)
@@ -233,31 +232,31 @@ class NestedSampler(PlannedBatchSampler):
         return gather(self.rows[rows], batch, groups.batches)[: self.batches]
 
     def _pair_up(self, random: np.random.Generator) -> tuple[Indices, Indices, Indices]:
-        """Pair up the rows of each home at random, and let what is left over join a pair.
+        """Pair up the rows of each home at random, and let left-over rows join a pair.
 
         Args:
-            random: Chooses the pairs.
+            random: The generator that chooses the pairs.
 
         Returns:
-            The rows of each pair, shape ``(pairs, 2)``; the extra row of each, or -1; the coarsest class of each. How
-            many pairs and extras a class has is the same for every ``random``.
+            The rows of each pair, shape ``(pairs, 2)``; the extra row of each, or -1; the coarsest class of each. The
+            number of pairs and extras per class does not depend on ``random``.
         """
         rows = random.permutation(len(self.rows))
         rows = rows[np.argsort(self.path[-1][rows], kind="stable")]
         place, count = places(self.path[-1][rows])
         full = count // self.per_level[-1] * (self.level[rows] == len(self.per_level) - 1) * self.odd
-        of_home = np.minimum((count - full + 1) // 2, count // 2)  # a full group of odd size brings an extra
+        of_home = np.minimum((count - full + 1) // 2, count // 2)  # a full group of odd size includes an extra
         paired = place < 2 * of_home
         pairs = rows[paired].reshape(-1, 2)
         extra = np.full(len(pairs), -1, dtype=np.int64)
-        first = np.cumsum(paired) // 2 - of_home  # of each left-over row's home: its pairs have just been counted
+        first = np.cumsum(paired) // 2 - of_home  # the first pair in the home of each left-over row
         left = ~paired & (count > 1)
         extra[(first + place - 2 * of_home)[left]] = rows[left]
         self._add_singles(rows[count == 1], pairs[:, 0], extra, random)
         return pairs, extra, self.path[0][pairs[:, 0]]
 
     def _add_singles(self, singles: Indices, leads: Indices, extra: Indices, random: np.random.Generator) -> None:
-        """Let a row that is alone in its home join a pair below it, if possible one without an extra."""
+        """Let a row that is alone in its home join a pair below it, preferably one without an extra."""
         for level in range(len(self.per_level) - 2, -1, -1):
             alone = singles[self.level[singles] == level]
             order = np.lexsort((random.random(len(leads)), extra >= 0, self.path[level][leads]))
@@ -267,14 +266,14 @@ class NestedSampler(PlannedBatchSampler):
             extra[pair[joins]] = alone[joins]
 
     def _nest(self, path: Indices, random: np.random.Generator) -> Indices:
-        """Order pairs so that those next to each other make groups of several sub-classes, level by level.
+        """Order pairs so that adjacent ones form groups of several sub-classes, level by level.
 
         Args:
             path: The classes of each pair, shape ``(levels, pairs)``.
-            random: Chooses which sub-classes meet.
+            random: The generator that chooses the sub-classes to combine.
 
         Returns:
-            The order: the numbers of the pairs.
+            The numbers of the pairs, in order.
         """
         item = _renumber(path[-1], places(path[-1])[0] // (self.per_level[-1] // 2))
         items = [item]
@@ -292,13 +291,13 @@ class NestedSampler(PlannedBatchSampler):
 
 
 def _renumber(parents: Indices, numbers: Indices) -> Indices:
-    """Number pairs of a parent and a number within it from 0."""
+    """Number the distinct combinations of a parent and a number within it from 0."""
     inverse: Indices = np.unique(parents * (numbers.max() + 1) + numbers, return_inverse=True)[1].reshape(-1)
     return inverse
 
 
 def _number_prefixes(paths: Paths, levels: int) -> list[Indices]:
-    """Number the beginnings of paths at each level; a path that ends before a level is alone there."""
+    """Number path prefixes at each level; a path that ends before a level is unique there."""
     codes = []
     for level in range(1, levels + 1):
         numbers: dict[Any, int] = {}
@@ -313,7 +312,7 @@ def _read_classes(labels: list[Any], column: str, levels: int, class_ids: bool) 
 
 
 def _read_paths(labels: list[Any], column: str, levels: int, class_ids: bool) -> Paths:
-    """Read paths, of as many levels as are sampled."""
+    """Read paths, cut to the sampled levels."""
     paths = read_paths(labels, column)
     longest = max(map(len, paths), default=0)
     if 0 < longest < levels:
@@ -322,7 +321,7 @@ def _read_paths(labels: list[Any], column: str, levels: int, class_ids: bool) ->
 
 
 def _choose_labels(labels: list[Any], column: str, levels: int, class_ids: bool) -> Paths:
-    """Let each row stand for the rarest of its labels that another row can stand for as well."""
+    """Let each row represent the rarest of its labels that another row can also represent."""
     sets = [sorted(names or (), key=str) for names in read_sets(labels, column, class_ids=class_ids)]
     rows_of = defaultdict(list)
     for row, names in enumerate(sets):
@@ -338,7 +337,7 @@ def _choose_labels(labels: list[Any], column: str, levels: int, class_ids: bool)
     for row in range(len(sets)):
         if row not in chosen:
             _find_partner(row, sorted(sets[row], key=lambda name: len(rows_of[name])), rows_of, chosen, sizes)
-    # A row that shares no label is alone with whatever it has, a row without labels has nothing.
+    # A row that shares no label stays alone; a row without labels has none.
     return [
         (chosen[row],) if row in chosen else tuple((row, name) for name in sets[row][:1]) for row in range(len(sets))
     ]
@@ -347,7 +346,7 @@ def _choose_labels(labels: list[Any], column: str, levels: int, class_ids: bool)
 def _find_partner(
     row: int, names: Sequence[Any], rows_of: dict[Any, list[int]], chosen: dict[int, Any], sizes: Counter[Any]
 ) -> None:
-    """Let a left-over row stand for a label that others stand for, or together with one that can be spared."""
+    """Let a left-over row represent a label that others represent, or join one that can be spared."""
     for name in names:
         partner = next((r for r in rows_of[name] if r != row and sizes[chosen.get(r)] > 2), None)
         if sizes[name] or partner is not None:

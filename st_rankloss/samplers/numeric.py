@@ -12,23 +12,23 @@ from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler,
 
 
 def numeric(per_quantile: int = 2) -> MakeSampler:
-    """Batches stratified by quantiles: each has near neighbours and the whole range, also where rows are rare.
+    """Batches stratified by quantiles: each has close neighbours and the full range, even where rows are rare.
 
     The rows, sorted by their number, are cut into runs of ``per_quantile`` rows per full batch, and every full batch
-    gets ``per_quantile`` of each run, at random (of the last run, what completes the batch). The rows that fill no
-    batch are one of each of as many equal parts of the sorted rows; they make the last batch, or sit out if there is
-    only one of them or under ``drop_last``.
+    gets ``per_quantile`` random rows of each run (fewer of the last run, to complete the batch). The rows beyond the
+    full batches are one from each of the same number of equal parts of the sorted rows; they form the last batch, or
+    sit out if there is only one or with ``drop_last``.
 
-    Every batch has at least two different numbers if enough rows differ from the median: one per full batch, and as
-    many as fill no batch. Otherwise some batches may have one number only, and that is logged. So is the number of rows
-    without a label, which never take part.
+    Every batch has at least two different numbers if enough rows differ from the median: one per full batch, plus the
+    number of rows beyond them. Otherwise some batches may have only one number, which is logged. Rows without a label
+    never take part; their number is logged too.
 
     Labels: one number per row.
 
     Time: below 0.1 s per epoch for 100,000 rows.
 
     Args:
-        per_quantile: Rows of a batch from each run, at least 1: the larger, the more a batch is left to chance.
+        per_quantile: Rows of a batch from each run, at least 1: the larger, the more random a batch.
 
     Returns:
         What ``batch_sampler=`` takes.
@@ -50,7 +50,7 @@ def numeric(per_quantile: int = 2) -> MakeSampler:
 
 
 class QuantileSampler(PlannedBatchSampler):
-    """Deals rows in the order of their numbers; see `numeric`."""
+    """Deals rows to batches in the order of their numbers; see `numeric`."""
 
     def __init__(self, dataset: Any, batch_size: int, *args: Any, per_quantile: int, **kwargs: Any) -> None:
         super().__init__(dataset, batch_size, *args, **kwargs)
@@ -68,18 +68,19 @@ class QuantileSampler(PlannedBatchSampler):
         if batch_size < 2 * per_quantile:
             raise ValueError(f"batch_size must be at least {2 * per_quantile}, two quantiles' rows, got {batch_size}.")
         self.batches = self.count(len(self.order))
-        # A batch of equal numbers has rows of every run, so its number is the median.
+        # A batch of equal numbers has rows of every run, so they all equal the median.
         middle = ordered[len(ordered) // 2]
         self.is_median = ordered == middle
         self.others = np.flatnonzero(~self.is_median)
         if len(self.others) < sum(divmod(len(ordered), batch_size)):
             self.notes.append(
                 f"Only {len(self.others)} of {len(ordered)} rows in {column!r} differ from the median, {middle}: some "
-                f"of the {self.batches} batches may have no other number. Use larger batches, or leave rows of it out."
+                f"of the {self.batches} batches may have no other number. Use larger batches, or "
+                "leave out rows with the median."
             )
 
     def plan(self, random: np.random.Generator) -> list[Indices]:
-        """Take the last, smaller batch out evenly, shuffle within runs, and deal."""
+        """Pick the last, smaller batch evenly, shuffle within runs, and deal the rest."""
         full, rest = divmod(len(self.order), self.batch_size)
         taken = self._choose_rest(rest, random)
         places = np.delete(np.arange(len(self.order)), taken)
@@ -87,14 +88,14 @@ class QuantileSampler(PlannedBatchSampler):
         if full:
             run = np.arange(len(places)) // (self.per_quantile * full)
             median = self.is_median[places]
-            # Rows off the median come first in their run, and go on where those of the run before ended.
+            # Rows off the median come first in their run, and continue where those of the previous run ended.
             offset = np.concatenate([[0], np.bincount(run, weights=~median).astype(np.int64).cumsum()[:-1]])
             batch = random.permutation(full)[(np.arange(len(places)) + offset[run]) % full]
             batches = gather(self.order[places[np.lexsort((random.random(len(places)), median, run))]], batch, full)
         return [*batches, self.order[taken]][: self.batches]
 
     def _choose_rest(self, rest: int, random: np.random.Generator) -> Indices:
-        """Choose one place of each of ``rest`` equal parts, not all of the median if there is another number."""
+        """Choose one position from each of ``rest`` equal parts, not all at the median if avoidable."""
         edges = np.arange(rest + 1) * len(self.order) // max(rest, 1)
         taken: Indices = random.integers(edges[:-1], edges[1:]) if rest else np.array([], dtype=np.int64)
         if self.batches * self.batch_size > len(self.order) and self.is_median[taken].all():

@@ -247,7 +247,7 @@ def test_rows_that_the_other_classes_cannot_accompany_sit_out_and_are_counted(co
     with caplog.at_level(logging.WARNING, logger="st_rankloss"):
         sampler = samplers.classes(4)(Dataset.from_dict({"label": labels}), 32, valid_label_columns=LABELS)
     assert sum(map(len, sampler)) == used
-    text = f"{len(labels) - used} of {len(labels)} rows sit out of each epoch, in turn: the labels in 'label', of"
+    text = f"{len(labels) - used} of {len(labels)} rows sit out each epoch, in turn: the labels in 'label', of"
     assert (text in caplog.text) == (used < len(labels))
 
 
@@ -313,7 +313,7 @@ def test_queries_with_more_rows_than_batches_take_turns(caplog):
     queries = list("aaabbbcccd")
     with caplog.at_level(logging.WARNING, logger="st_rankloss"):
         sampler = samplers.lists()(Dataset.from_dict({"query": queries}), 4)
-    assert "3 of 10 rows sit out of each epoch, in turn" in caplog.text
+    assert "3 of 10 rows sit out each epoch, in turn" in caplog.text
     for batches in epochs(sampler, 10):
         assert [len({queries[i] for i in batch}) for batch in batches] == [4, 3] == [len(batch) for batch in batches]
 
