@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def check_temperature(temperature: float, name: str = "temperature") -> None:
@@ -68,6 +68,15 @@ def check_not_negative(tensor: Tensor, what: str, otherwise: str = "") -> None:
     for worst in (tensor.min().item(), tensor.max().item()):
         if not 0 <= worst < math.inf:
             raise ValueError(f"{what} at least 0 and finite{otherwise}, got {worst!r}.")
+
+
+def check_not_trained(function: Any, name: str) -> None:
+    """Raise ValueError if a function is a module with parameters to train: the losses compute no gradient for them."""
+    if isinstance(function, nn.Module) and any(parameter.requires_grad for parameter in function.parameters()):
+        raise ValueError(
+            f"{name} must not have trainable parameters, which a ranking loss computes no gradient for, got "
+            f"{type(function).__name__}: freeze them with requires_grad_(False)."
+        )
 
 
 def check_weights(weights: Tensor) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from st_rankloss.functional.checks import check_not_trained
 from st_rankloss.functional.declaration import Declaration, DeclaredFunction
 
 
@@ -143,6 +144,7 @@ class CustomObjective(Objective):
 
     Raises:
         TypeError: If ``function`` is not callable.
+        ValueError: If it is a module with parameters to train.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
@@ -150,6 +152,7 @@ class CustomObjective(Objective):
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise TypeError(f"objective must be a function of (similarity, relevance), got {self.function!r}.")
+        check_not_trained(self.function, "objective")
 
     def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
         """Compute the loss of each query."""

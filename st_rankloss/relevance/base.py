@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.checks import check_not_trained
 from st_rankloss.labels import LABEL_KINDS
 
-Labels = Tensor | dict[str, Tensor]
+Labels = Tensor | dict[str, Any]
 """Labels of queries or documents: one tensor, or several by name, with one row per input."""
 
 Batch = Mapping[str, Any]
@@ -71,11 +72,13 @@ class CustomRelevance(Relevance):
 
     Raises:
         TypeError: If ``function`` is not callable.
+        ValueError: If it is a module with parameters to train.
     """
 
     def __init__(self, function: Callable[[Any, Any], Tensor]) -> None:
         if not callable(function):
             raise TypeError(f"relevance must be a function of (query_labels, document_labels), got {function!r}.")
+        check_not_trained(function, "relevance")
         self.function = function
 
     def __call__(self, query_labels: Any, document_labels: Any) -> Tensor:

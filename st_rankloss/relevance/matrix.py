@@ -16,7 +16,9 @@ RowsOfRelevance = Callable[[slice], Tensor]
 
 def map_labels(function: Callable[[Tensor], Tensor], labels: Labels) -> Labels:
     """Apply a function to a label tensor, or to each named label tensor."""
-    return {name: function(x) for name, x in labels.items()} if isinstance(labels, dict) else function(labels)
+    if isinstance(labels, dict):
+        return {name: map_labels(function, x) for name, x in labels.items()}
+    return function(labels)
 
 
 @dataclass(frozen=True)

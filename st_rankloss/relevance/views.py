@@ -10,8 +10,6 @@ from torch import Tensor
 from st_rankloss.labels import LABEL_KINDS
 from st_rankloss.relevance.base import Batch, Labels, Relevance, as_relevance, check_rows
 
-_BASE = "base."
-
 
 class Views(Relevance):
     """The share of its sample that a view keeps, times the relevance of that sample.
@@ -51,13 +49,14 @@ class Views(Relevance):
         """The kinds of labels that the relevance of the samples reads."""
         return LABEL_KINDS if self.relevance is None else self.relevance.reads
 
-    def __call__(self, query_labels: dict[str, Tensor], document_labels: dict[str, Tensor]) -> Tensor:
+    def __call__(self, query_labels: dict[str, Any], document_labels: dict[str, Any]) -> Tensor:
         """Combine ``sample`` (Q,) and (D,), ``keep`` (D,) and the labels of the base relevance into (Q, D)."""
         if self.relevance is None:
             related = (query_labels["sample"][:, None] == document_labels["sample"]).float()
         else:
-            related = self.relevance(_base_of(query_labels), _base_of(document_labels))
-        return related * document_labels["keep"]
+            related = self.relevance(query_labels["labels"], document_labels["labels"])
+        relevance: Tensor = related * document_labels["keep"]
+        return relevance
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
         """Return the samples, kept shares and labels of the views."""
@@ -72,19 +71,8 @@ class Views(Relevance):
         if self.relevance is None:
             return views, views
         own = {name: tensor for name, tensor in batch.items() if name not in views}
-        return tuple(views | _named(labels) for labels in self.relevance.pair(own, sizes))  # type: ignore[return-value]
+        query, document = ({**views, "labels": labels} for labels in self.relevance.pair(own, sizes))
+        return query, document
 
     def __repr__(self) -> str:
         return f"Views({'' if self.relevance is None else repr(self.relevance)})"
-
-
-def _named(labels: Labels) -> dict[str, Tensor]:
-    """Prefix the labels of the base relevance, to store them beside those of the views."""
-    return {_BASE + name: x for name, x in labels.items()} if isinstance(labels, dict) else {_BASE: labels}
-
-
-def _base_of(labels: dict[str, Tensor]) -> Labels:
-    """Recover the labels of the base relevance."""
-    if _BASE in labels:
-        return labels[_BASE]
-    return {name.removeprefix(_BASE): x for name, x in labels.items() if name.startswith(_BASE)}

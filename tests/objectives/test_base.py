@@ -19,6 +19,7 @@ from st_rankloss.objectives import (
     SoftmaxCrossEntropy,
     as_objective,
 )
+from st_rankloss.relevance import as_relevance
 from tests import oracle
 
 NAN = math.nan
@@ -214,6 +215,15 @@ def test_no_term_of_a_mixture_is_logged_under_a_key_of_the_trainers(key):
 def test_a_function_must_return_a_loss_for_each_query():
     with pytest.raises(ValueError, match=r"one loss for each query, shape \(3,\), got shape \(\)"):
         as_objective(lambda s, y: s.sum())(*batch())
+
+
+@pytest.mark.parametrize("make", [as_objective, as_relevance])
+def test_a_module_with_parameters_to_train_is_refused(make):
+    """No gradient would reach them: they would stay as they are, in silence."""
+    module = torch.nn.Bilinear(2, 2, 1)
+    with pytest.raises(ValueError, match=r"must not have trainable parameters, .*Bilinear: freeze them"):
+        make(module)
+    make(module.requires_grad_(False))
 
 
 @pytest.mark.parametrize("what", [None, "ndcg", 1])

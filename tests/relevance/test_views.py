@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Views, choose_relevance
+from st_rankloss.relevance.matrix import map_labels
 from tests.models import agreement, nearness, quarter_deviations, same_class, shared_levels
 
 SAMPLE = [0, 1, 2, 0, 1, 2, 0, 1, 2]
@@ -40,7 +41,7 @@ def related(relevance, a, b):
 def test_relevance_is_that_of_the_samples_times_what_the_document_has_left(relevance):
     views = Views(relevance)
     queries, documents = views.pair(batch_of(relevance), [9])
-    found = views({name: x[2:7] for name, x in queries.items()}, documents)
+    found = views(map_labels(lambda x: x[2:7], queries), documents)
     expected = [[related(relevance, q, d) * KEEP[d] for d in range(9)] for q in range(2, 7)]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
