@@ -1,7 +1,7 @@
 """Train sentence-transformers models on the ranking metric you report.
 
-`ANDCGLoss` and `RankingLoss` are passed as ``loss=`` to ``SentenceTransformerTrainer``; `relevance` says what
-labels mean, `objectives` what is optimised, `functional` holds the mathematics.
+Pass `ANDCGLoss` or `RankingLoss` as ``loss=`` to ``SentenceTransformerTrainer``. `relevance` defines how labels are
+read, `objectives` what is optimised, and `functional` has the underlying functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Optional dependencies: imported where they are used, and named by the extra that installs them."""
+"""Import optional dependencies on use, and name the extra that installs a missing one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from types import ModuleType
 
 
 def require(module: str, extra: str, *, purpose: str = "this") -> ModuleType:
-    """Import an optional module, or say which extra of st_rankloss installs it.
+    """Import an optional module, or name the extra of st_rankloss that installs it.
 
     Args:
         module: Name to import, such as ``"pytrec_eval"``.
         extra: The extra that installs it, such as ``"metrics"``.
-        purpose: What needs it; completes "... is required for" in the message.
+        purpose: Completes "... is required for" in the message.
 
     Returns:
         The imported module.
 
     Raises:
-        ImportError: If the module is missing, or present but broken.
+        ImportError: If the module is missing or broken.
 
     Example:
         >>> require("json", "metrics").__name__

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed.nn  # sentence-transformers gathers with it, and not every version of torch imports it
+import torch.distributed.nn  # used by sentence-transformers for gathering, but not imported by every version of torch
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 EMBEDDERS = (SentenceTransformer, SparseEncoder)
-"""The kinds of model that make one vector of an input."""
+"""The kinds of models that produce one vector per input."""
 
 LOSSES_OF_PAIRS = (
     CachedGISTEmbedLoss,
@@ -67,19 +67,19 @@ LOSSES_OF_PAIRS = (
     MultipleNegativesSymmetricRankingLoss,
     SparseMultipleNegativesRankingLoss,
 )
-"""The host's losses of rows (anchor, positive[, negatives]) without labels: row i of every column belongs together."""
+"""Losses of sentence-transformers for unlabelled rows (anchor, positive[, negatives]), aligned across columns."""
 
 
 def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
-    """Raise TypeError if a model is of a kind that cannot serve, before it fails with an error of its own.
+    """Raise TypeError for a model of an unsupported kind, before it fails with an obscure error.
 
-    What sentence-transformers did not make, such as a stand-in with the same methods, passes.
+    Objects from outside sentence-transformers, such as a stand-in with the same methods, pass.
 
     Args:
-        model: What the user gave; wrappers of compiled or distributed models are looked through.
-        kinds: What can serve, such as `EMBEDDERS`.
-        purpose: What for: the beginning of the message, such as "RankingLoss".
-        remedy: What to do instead: the end of the message.
+        model: The user's model; wrappers of compiled or distributed models are removed.
+        kinds: The supported kinds, such as `EMBEDDERS`.
+        purpose: The start of the message, such as "RankingLoss".
+        remedy: The end of the message, with an alternative.
     """
     model = _unwrapped(model)
     if isinstance(model, str | type) or (isinstance(model, BaseModel) and not isinstance(model, kinds)):
@@ -89,17 +89,17 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
-    """Return the loss within wrappers such as MatryoshkaLoss and SpladeLoss; one that wraps none, as it is."""
+    """Return the loss inside wrappers such as MatryoshkaLoss and SpladeLoss, or an unwrapped loss unchanged."""
     while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
         loss = inner
     return loss
 
 
 def builds_evaluation() -> bool:
-    """Return whether the trainer is building the batches of an evaluation or a prediction.
+    """Return whether the trainer is building batches for evaluation or prediction.
 
-    The trainer calls a batch sampler for training and for evaluation alike, with arguments that do not tell the two
-    apart; only the call stack does.
+    The trainer calls a batch sampler for training and evaluation with indistinguishable arguments; only the call stack
+    differs.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -110,7 +110,7 @@ def builds_evaluation() -> bool:
 
 
 def count_rows(features: Mapping[str, Any]) -> int:
-    """Count the inputs in the features of one column, before the model has seen them."""
+    """Count the inputs in the features of one column, before the model runs."""
     if "offsets" in features:  # StaticEmbedding: one flat list of tokens
         return len(features["offsets"])
     return int(_get_batch_size(dict(features)))
@@ -119,24 +119,24 @@ def count_rows(features: Mapping[str, Any]) -> int:
 def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
     """Embed one column: shape ``(rows, dimensions)``.
 
-    The model gets the features themselves, not a copy: it writes into them, and AdaptiveLayerLoss, which calls a loss
-    once per layer with the same features, finds the layers' embeddings there.
+    The model gets the original features, not a copy, and writes to them: AdaptiveLayerLoss calls a loss once per layer
+    with the same features, and reads the embeddings of the layers from them.
     """
     embeddings: Tensor = model(features)["sentence_embedding"]
     return embeddings
 
 
 def preprocess_column(collator: Any, batch: dict[str, Any], column: str, inputs: list[Any]) -> dict[str, Any]:
-    """Preprocess the documents of a batch as the host's collator does its other columns.
+    """Preprocess the documents of a batch as the collator of sentence-transformers does other columns.
 
     Args:
         collator: A SentenceTransformerDataCollator.
-        batch: What it has made of the columns of single inputs.
-        column: The name of the documents' column, the second one.
+        batch: Its output for the columns of single inputs.
+        column: The name of the document column, the second one.
         inputs: The documents.
 
     Returns:
-        The features, and the task if there is one, under the column's name.
+        The features, and the task if any, under the name of the column.
     """
     task = collator._get_task_for_column(column, 1, collator._resolve_router_mapping(batch))
     prompt = collator._get_prompt_for_column(collator._resolve_prompts(batch), column)
@@ -147,16 +147,16 @@ def preprocess_column(collator: Any, batch: dict[str, Any], column: str, inputs:
 
 
 def layers_are_replayed(model: Any) -> bool:
-    """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling: then the model hands out its layers in turn."""
+    """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling, so that the model returns one layer per call."""
     model = _unwrapped(model)
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
 
 
 def embeds_in_step(model: Any) -> bool:
-    """Return whether all processes must embed the same number of mini-batches, or some wait in vain.
+    """Return whether all processes must embed the same number of mini-batches to avoid a deadlock.
 
-    So it is where parameters lie in pieces on several processes, and where each mini-batch's gradients are exchanged at
-    once, as by the cached losses of sentence-transformers before 6.2.
+    This applies if parameters are sharded over several processes, or if the gradients of each mini-batch are exchanged
+    immediately, as in the cached losses of sentence-transformers before 6.2.
     """
     kinds = {kind.__name__ for kind in type(model).__mro__}
     exchanged = not hasattr(gradcache, "_ddp_replay_context") and "DistributedDataParallel" in kinds
@@ -167,18 +167,18 @@ def count_minibatches(features: Mapping[str, Any], size: int, tokens: int | None
     """Count the mini-batches that `CachedLossMixin` makes of a column.
 
     Args:
-        features: Of the column.
-        size: Inputs in a mini-batch.
-        tokens: Tokens in a mini-batch, instead of ``size``.
+        features: The features of the column.
+        size: Inputs per mini-batch.
+        tokens: Tokens per mini-batch, instead of ``size``.
 
     Returns:
-        Their number.
+        The number of mini-batches.
     """
     return len(_minibatch_ranges(dict(features), size, tokens))
 
 
 def _unwrapped(model: Any) -> Any:
-    """Return a model without the wrappers of compiling and distributed training."""
+    """Return a model without the wrappers of compilation and distributed training."""
     for wrapper in ("module", "_orig_mod"):
         if not isinstance(model, BaseModel):
             model = getattr(model, wrapper, model)
@@ -186,7 +186,7 @@ def _unwrapped(model: Any) -> Any:
 
 
 def trains_a_transformer(model: Any) -> bool:
-    """Return whether any of a model's trained parameters are a transformer's."""
+    """Return whether any trainable parameters of a model belong to a transformer."""
     if not isinstance(model, nn.Module):
         return False
     transformers = (module for module in model.modules() if isinstance(module, PreTrainedModel))
@@ -194,6 +194,6 @@ def trains_a_transformer(model: Any) -> bool:
 
 
 def device_of(model: Any) -> torch.device:
-    """Return where a model is, also behind the wrapper of a distributed engine."""
+    """Return the device of a model, even behind the wrapper of a distributed engine."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device

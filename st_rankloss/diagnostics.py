@@ -1,4 +1,4 @@
-"""Signals that explain a stalled loss, in the trainer's logs."""
+"""Log signals that explain a stalled loss."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ from st_rankloss.objectives.wrappers import OneList
 logger = logging.getLogger(__name__)
 
 _QUERIES = 64
-"""How many of a batch's queries are looked at, the first ones."""
+"""Number of queries per batch to inspect, from the first."""
 
 _SHARE = 0.5
-"""Below a half, most of a batch is embedded without a gradient of its own. Rows of (query, document, grade) with
-repeated queries had 0.28 to 0.32; lists and the samplers of `st_rankloss.samplers` are near 1."""
+"""Below a half, most queries of a batch have no gradient of their own. Rows of (query, document, grade) with repeated
+queries had 0.28 to 0.32; lists and the samplers of `st_rankloss.samplers` are near 1."""
 
 _TRANSFORMERS_RATE = 1e-3
-"""Learning rate above which transformers, but not static embeddings, were harmed on STS: 0.325 for 0.850."""
+"""Learning rate above which transformers, but not static embeddings, degraded on STS: 0.325 instead of 0.850."""
 
 _WARNINGS = {
     "queries_with_relevance": (
         lambda value: value < _SHARE,
-        "only {:.1%} of the queries have a relevant document in their batch, the others have no gradient. If rows "
+        "only {:.1%} of the queries have a relevant document in their batch; the others have no gradient. If rows "
         "repeat a query with one graded document each, group them into one row per query with lists of documents and "
-        "grades; else choose a sampler of st_rankloss.samplers, or a larger batch",
+        "grades; otherwise choose a sampler of st_rankloss.samplers, or a larger batch",
     ),
     "temperature_over_spread": (
         lambda value: value > 5,
-        "the temperature is {:.1f} times the spread of a query's similarities, so that all ranks are about the same: "
-        "lower it to a tenth to a half of the spread",
+        "the temperature is {:.1f} times the spread of a query's similarities, so all ranks are about the same: "
+        "lower it to between a tenth and a half of the spread",
     ),
     "vanishing_gradient": (
         lambda value: value > 0.9,
-        "{:.0%} of the documents that stand below less relevant ones have next to no gradient: raise the temperature, "
-        "or add an objective that reaches far, such as 0.2 * SoftmaxCrossEntropy()",
+        "{:.0%} of the documents ranked below less relevant ones have almost no gradient: raise the temperature, "
+        "or add an objective with a long-range gradient, such as 0.2 * SoftmaxCrossEntropy()",
     ),
     "ndcg_of_random_order": (
         lambda value: value > 0.95,
-        "a random order already has an NDCG of {:.3f}, because nearly everything is about as relevant as everything "
-        "else: sharpen the relevance (a narrower bandwidth, a threshold, a power) or take gain='exponential'",
+        "a random order already has an NDCG of {:.3f}, because nearly all documents are "
+        "about equally relevant: sharpen the relevance (a narrower bandwidth, a threshold, a power) or use "
+        "gain='exponential'",
     ),
     "effective_rank": (
         lambda value: value < 1.5,
@@ -61,7 +62,7 @@ _WARNINGS = {
 
 
 class RankingDiagnostics(TrainerCallback):
-    """Logs the signals that explain a stalled loss, and warns once, in plain words, of what cannot learn.
+    """Logs signals that explain a stalled loss, and warns once, in plain words, about settings that cannot learn.
 
     ==========================  ====================================================  ==================================
     logged                      meaning                                               warns
@@ -76,15 +77,15 @@ class RankingDiagnostics(TrainerCallback):
     ``effective_rank``          RankMe of the queries' embeddings, at most 64         below 1.5
     ==========================  ====================================================  ==================================
 
-    All but the first are measured on the first 64 queries of the last batch before a log, or on all for an objective
-    that reads the whole batch. A loss that was not called since the last log, as with several datasets, logs nothing.
-    Nothing waits for the device until the trainer logs. Time: at each log that of the objective for 64 queries; memory:
-    the embeddings of one batch; training is not changed by a bit. Also warns of a learning rate above 1e-3 on a
-    transformer.
+    All but the first are measured on the first 64 queries of the last batch before a log, or on all queries for an
+    objective that reads the whole batch. A loss that was not called since the last log, as with several datasets, logs
+    nothing. Nothing waits for the device until the trainer logs. Time: at each log, that of the objective for 64
+    queries; memory: the embeddings of one batch. Training results are bit-for-bit the same. Also warns about a learning
+    rate above 1e-3 for a transformer.
 
     Args:
-        loss: The loss that is trained.
-        name: Prefix of the logged names, to tell several losses apart.
+        loss: The loss to observe.
+        name: Prefix of the logged names, to distinguish several losses.
 
     Raises:
         TypeError: If ``loss`` is not a `RankingLoss`.
@@ -106,7 +107,7 @@ class RankingDiagnostics(TrainerCallback):
         self._warned: set[str] = set()
 
     def _forget(self) -> None:
-        """Start counting again: the queries since the last log, and those of them with something to learn from."""
+        """Reset the counts of queries, and of queries with a defined loss, since the last log."""
         self._queries, self._learnable = 0, torch.zeros((), dtype=torch.int64)
 
     def _see(self, _: Any, batches: tuple[Batch]) -> None:
@@ -116,19 +117,19 @@ class RankingDiagnostics(TrainerCallback):
         self._learnable = self._learnable.to(device, non_blocking=True) + self._batch.learnable
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Begin to count, and warn of a learning rate that is right for static models alone."""
+        """Start counting, and warn about a learning rate that suits only static models."""
         self._forget()
         if args.learning_rate > _TRANSFORMERS_RATE and trains_a_transformer(model):
             logger.warning(
-                "%slearning_rate = %.3g is far above what a transformer stands, usually 1e-5 to 1e-4: it may forget "
-                "what it knows. Rates of 1e-2 and more are for static embeddings.",
+                "%slearning_rate = %.3g is far too high for a transformer (usually 1e-5 to 1e-4), which may forget "
+                "its pretraining. Rates of 1e-2 and above are for static embeddings.",
                 self.name,
                 args.learning_rate,
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
-        """Measure the last batch, add the numbers to the logs and to the trainer's history, and warn."""
-        if "loss" not in logs or self._batch is None:  # of several datasets, the others were drawn
+        """Measure the last batch, add the numbers to the logs and the trainer's history, and warn."""
+        if "loss" not in logs or self._batch is None:  # with several datasets, another may have been drawn
             return
         found = {"queries_with_relevance": self._learnable.item() / self._queries}
         found |= {key: value.item() for key, value in self._look_at(self._batch).items()}
@@ -146,7 +147,7 @@ class RankingDiagnostics(TrainerCallback):
     @torch.no_grad()
     def _look_at(self, batch: Batch) -> dict[str, Tensor]:
         devices = [batch.queries.device] if batch.queries.device.type == "cuda" else []
-        # Objectives that draw at random must not draw other numbers in training for having been looked at.
+        # Measuring must not change the random numbers that objectives draw in training.
         with torch.autocast(batch.queries.device.type, enabled=False), torch.random.fork_rng(devices):
             rows = slice(0, min(_QUERIES, len(batch.queries)) if self.loss.objective.separable else len(batch.queries))
             queries, documents = upcast(batch.queries[rows]), upcast(batch.documents)
@@ -157,15 +158,15 @@ class RankingDiagnostics(TrainerCallback):
 
 
 def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict[str, Tensor]:
-    """Measure what an objective can learn from similarities and relevance.
+    """Measure how much gradient an objective gets from similarities and relevance.
 
     Args:
         similarity: Shape ``(Q, D)``, floating.
         relevance: At least 0, NaN where unjudged, shape ``(Q, D)``.
-        objective: What is optimised.
+        objective: The objective to optimise.
 
     Returns:
-        Scalars by name, see `RankingDiagnostics`; only those that the objective and the data allow for.
+        Scalars by name, see `RankingDiagnostics`; only those that apply to the objective and the data.
     """
     if isinstance(objective, OneList):
         similarity, relevance = objective.one_list(similarity), objective.one_list(relevance)
@@ -191,7 +192,7 @@ def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict
 
 
 def _first(objective: Objective, name: str) -> Any:
-    """Return the first part of an objective, of a mixture's terms or within others, that has a setting; or None."""
+    """Return the first term or wrapped objective that has a setting, or None."""
     if hasattr(objective, name):
         return objective
     within = [term for _, term in objective.terms] if isinstance(objective, Mixture) else []

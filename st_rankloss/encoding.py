@@ -1,4 +1,4 @@
-"""Labels of a batch as tensors, under the name of their kind."""
+"""Encode the labels of a batch as tensors, with their kind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from st_rankloss.labels import (
 from st_rankloss.relevance import encode_ids
 
 EXACT = torch.float32 if torch.backends.mps.is_available() else torch.float64
-"""What numbers keep their digits in: timestamps a minute apart are one number in float32. MPS has no float64."""
+"""The type for exact numbers: float32 cannot separate timestamps a minute apart. MPS has no float64."""
 
 
 def encode_labels(
@@ -45,19 +45,19 @@ def encode_labels(
     Args:
         labels: One label per row.
         column: Name of the column, for errors.
-        kind: One of `LABEL_KINDS`, or ``"auto"``: the only one of ``reads``, otherwise guessed.
+        kind: One of `LABEL_KINDS`, or ``"auto"``: the only one in ``reads``, or else inferred.
         reads: The kinds that the loss's relevance reads.
-        list_sizes: Number of documents per row, where the rows hold lists.
-        label_names: All names of a multi-label set, in the order of the columns; None takes those of the batch.
+        list_sizes: Number of documents per row, if rows hold lists.
+        label_names: All names of a multi-label set, in the order of the columns; None uses those of the batch.
         class_ids: Whether the dataset's features declare lists of integers as lists of classes.
-        exact: Whether numbers that nobody has declared may be float64; otherwise float32, as other losses read them.
+        exact: Whether undeclared numbers may be float64; otherwise float32, as other losses expect.
 
     Returns:
-        The tensor as ``label``; its ``kind``, unless that is neither declared nor to be guessed; and ``label_codes``,
-        the columns' names, of a multi-label set of the batch's own names.
+        The tensor as ``label``; its ``kind``, if declared or inferred; and ``label_codes``, the encoded column names,
+        for a multi-label set with the batch's own names.
 
     Raises:
-        ValueError: If the labels are not of the kind; it names the column, the row, the rule and the remedy.
+        ValueError: If the labels do not fit the kind; the error names the column, the row, the rule and the remedy.
 
     Example:
         >>> encode_labels([["a"], ["a", "b"]], "label", "multi_label", label_names=["a", "b"])
@@ -84,21 +84,21 @@ def encode_labels(
 
 
 def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[float]:
-    """Read a row's grades, one for each of its documents (NaN where unjudged), or raise ValueError."""
+    """Read the grades of a row, one per document (NaN where unjudged), or raise ValueError."""
     value = plain(value)
     if is_missing(value):
         return [math.nan] * documents
     grades = read_grades(value, row, column)
     if len(grades) != documents or not isinstance(value, list):
         raise ValueError(
-            f"column {column!r} must hold a list of grades, a grade for each document, got {len(grades)} grades for "
+            f"column {column!r} must hold a list of grades, one per document, got {len(grades)} grades for "
             f"{documents} documents in row {row}."
         )
     return grades
 
 
 def _guess_kind(labels: Sequence[Any], list_sizes: Tensor | None, *, class_ids: bool) -> str:
-    """Guess what labels are, where neither the user nor the loss has said."""
+    """Infer the kind of labels if neither the user nor the loss declares it."""
     if list_sizes is not None:
         return "grades"
     values = [value for value in map(plain, labels) if not is_missing(value)]
@@ -106,13 +106,13 @@ def _guess_kind(labels: Sequence[Any], list_sizes: Tensor | None, *, class_ids: 
     if isinstance(telling, list):
         strings = any(isinstance(item, str) for item in telling)
         return "multi_label" if strings or class_ids or not telling else "undeclared"
-    gaps = len(values) < len(labels)  # integers with gaps stay integers: as numbers they would be floats
+    gaps = len(values) < len(labels)  # keep integers with gaps as integers: as numbers they would become floats
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
     return "class" if isinstance(telling, str) or (whole and gaps) else "undeclared"
 
 
 def _encode_undeclared(labels: Sequence[Any], column: str, *, exact: bool) -> Tensor:
-    """Keep numbers as they are, as the collator of sentence-transformers does."""
+    """Keep numbers unchanged, as the collator of sentence-transformers does."""
     numbers = torch.from_numpy(read_numbers(labels, column))
     if isinstance(labels[0], Tensor):
         tensor = torch.stack(list(labels))
@@ -127,13 +127,13 @@ def _encode_undeclared(labels: Sequence[Any], column: str, *, exact: bool) -> Te
     if single.dim() < 3 and len(given.float().unique(dim=0)) < len(given.unique(dim=0)):
         raise ValueError(
             f"column {column!r} holds numbers that float32 cannot tell apart, such as {float(given.flatten()[0]):g}: "
-            "train with RankingTrainer, set label_kind='numbers', or subtract their smallest."
+            "train with RankingTrainer, set label_kind='numbers', or subtract the smallest."
         )
     return single
 
 
 def _encode_classes(labels: Sequence[Any], column: str) -> Tensor:
-    """Code classes; `NO_CODE` where there is none."""
+    """Encode classes, with `NO_CODE` for a missing one."""
     classes = read_classes(labels, column)
     if not any(isinstance(code, str) for code in classes):
         return torch.tensor([NO_CODE if code is None else code for code in classes])
@@ -142,7 +142,7 @@ def _encode_classes(labels: Sequence[Any], column: str) -> Tensor:
 
 
 def _encode_paths(labels: Sequence[Any], column: str) -> Tensor:
-    """Code every level of a path by the path that leads to it; `NO_CODE` where it has no such level."""
+    """Encode each level of a path by the path that leads to it, with `NO_CODE` for a missing level."""
     paths = read_paths(labels, column)
     codes = torch.full((len(paths), max(1, *map(len, paths))), NO_CODE)
     for i, path in enumerate(paths):
@@ -153,7 +153,7 @@ def _encode_paths(labels: Sequence[Any], column: str) -> Tensor:
 def _encode_sets(
     labels: Sequence[Any], column: str, label_names: Sequence[Code] | None, *, class_ids: bool
 ) -> dict[str, Tensor]:
-    """Make a multi-hot; where its columns are this batch's own, their names go along, for other processes."""
+    """Build a multi-hot; if its columns are the batch's own, include their codes for other processes."""
     if is_multi_hot(labels, class_ids=class_ids):
         hot = torch.from_numpy(read_numbers(labels, column)).float()
         if label_names is not None and hot.shape[1] != len(label_names):
@@ -162,9 +162,9 @@ def _encode_sets(
                 f"{hot.shape[1]} places: remove label_names, or name every label."
             )
         return {"label": hot}
-    sets = read_sets(labels, column, class_ids=True)  # what is not a multi-hot holds names or ids
+    sets = read_sets(labels, column, class_ids=True)  # lists that are not multi-hot hold names or ids
     found = {name for row in sets for name in row or ()}
-    # A batch without any label still needs a column: its name is one that no label has.
+    # A batch without labels still needs a column, under a name that no label has.
     names: Sequence[Code] = label_names if label_names is not None else sorted(found, key=str) or [""]
     place = {name: i for i, name in enumerate(names)}
     hot = torch.zeros(len(labels), len(names))
@@ -180,12 +180,12 @@ def _encode_sets(
 
 
 def _encode_grades(labels: Sequence[Any], column: str, list_sizes: Tensor | None) -> Tensor:
-    """Pad each row's grades with NaN; one score per row makes a single dimension."""
+    """Pad each row's grades with NaN; one score per row gives a single dimension."""
     values = [plain(value) for value in labels]
     widths = [len(value) for value in values if isinstance(value, list)]
     if list_sizes is None and not widths:
         return torch.tensor([read_grades(value, row, column)[0] for row, value in enumerate(values)])
-    # Without lists of documents, a grade per document column: every row has the number that the first has.
+    # Without lists of documents, there is one grade per document column, the same number in every row.
     sizes = [widths[0]] * len(values) if list_sizes is None else list_sizes.tolist()
     rows = [read_list_grades(value, row, column, sizes[row]) for row, value in enumerate(values)]
     grades = torch.full((len(rows), max(map(len, rows))), torch.nan)

@@ -1,7 +1,7 @@
-"""Judgements, {query id: {document id: grade}}, and inputs by id: read and checked here for everything that uses them.
+"""Read and check judgements, {query id: {document id: grade}}, and inputs by id.
 
-Ids are strings or integers; an integer stands for its decimal string, so 7 and "7" are one id. A grade is a finite
-number of at least 0, of any numeric type: 0 means judged irrelevant, and what is unjudged is left out.
+Ids are strings or integers; an integer equals its decimal string, so 7 and "7" are the same id. A grade is a finite
+number of at least 0, of any numeric type: 0 means judged irrelevant, and unjudged documents are left out.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from st_rankloss._host import infer_modality, is_message_dict
 from st_rankloss.labels import is_missing, plain
 
 Judgements = dict[str, dict[str, float]]
-"""Grades by query id and document id, checked."""
+"""Validated grades by query id and document id."""
 
 
 def read_id(value: Any, what: str = "an id") -> str:
     """Return an id as a string.
 
     Args:
-        value: A string, or an integer of any type, which stands for its decimal string.
-        what: What it is the id of, for the error.
+        value: A string, or an integer of any type, which equals its decimal string.
+        what: A description of the id, for the error.
 
     Returns:
         The string.
@@ -54,13 +54,13 @@ def read_grade(value: Any, query: str, document: str, largest: float = sys.float
         value: A finite number of at least 0: int, float, bool, Decimal, Fraction or a scalar of numpy.
         query: Id of the query, for the error.
         document: Id of the document, for the error.
-        largest: Of the type that will hold it.
+        largest: The largest value of the target type.
 
     Returns:
         The grade.
 
     Raises:
-        ValueError: If it is not one, with what to do about it.
+        ValueError: If the grade is invalid; the error says how to fix it.
 
     Example:
         >>> read_grade(3, "q1", "d1")
@@ -71,14 +71,14 @@ def read_grade(value: Any, query: str, document: str, largest: float = sys.float
     else:
         try:
             grade = float(value)
-        except (OverflowError, ValueError):  # an integer beyond every float, or a signalling NaN of decimal
+        except (OverflowError, ValueError):  # an integer too large for a float, or a signalling NaN of decimal
             grade = math.inf
         if 0 <= grade <= largest:
             return grade
         if grade > largest:
             remedy = f"scale all grades down to at most {largest:.3g}"
         else:
-            remedy = "write 0 for what is judged irrelevant" if grade < 0 else "leave unjudged documents out"
+            remedy = "write 0 for documents judged irrelevant" if grade < 0 else "leave unjudged documents out"
     raise ValueError(
         f"a grade in qrels must be a finite number of at least 0, got {value!r} ({type(value).__name__}) for query "
         f"{query!r}, document {document!r}; {remedy}."
@@ -97,17 +97,17 @@ def read_qrels(
 
     Args:
         qrels: Query id to document id to grade.
-        queries: What the query ids must be among; None allows any.
-        corpus: What the document ids must be among; None allows any: the best possible ranking counts every judged
-            document, as trec_eval does.
-        may_be_empty: Whether there may be no judgements at all.
-        largest: Grade that the caller's type can hold.
+        queries: The allowed query ids; None allows any.
+        corpus: The allowed document ids; None allows any: the ideal ranking counts every judged document, as in
+            trec_eval.
+        may_be_empty: Whether judgements may be empty.
+        largest: The largest grade that the caller's type can hold.
 
     Returns:
         The judgements, in their order.
 
     Raises:
-        ValueError: If ids, grades or their layout are wrong; it names the query, the document and the value.
+        ValueError: If ids, grades or their layout are invalid; the error names the query, the document and the value.
 
     Example:
         >>> read_qrels({"q1": {"d1": 3, 17: 0.5}})
@@ -126,7 +126,7 @@ def read_qrels(
 
 
 def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]]) -> Judgements:
-    """Read judgements from rows of a table.
+    """Read judgements from table rows.
 
     Args:
         rows: Number of the row, query id, document id and grade; a missing grade (None, NaN, an empty string) leaves
@@ -136,7 +136,7 @@ def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]]) -> Judgements:
         The judgements, in the order of the rows.
 
     Raises:
-        ValueError: If an id or a grade is wrong, or a document has two grades for one query; it names the row.
+        ValueError: If an id or a grade is invalid, or a document has two grades for one query; the error names the row.
 
     Example:
         >>> collect_qrels([(0, "q1", "d1", 3), (1, "q1", "d2", 0), (2, "q2", "d1", None)])
@@ -163,15 +163,15 @@ def read_inputs(inputs: Any, name: str, *, text_only: bool = False) -> dict[str,
     """Read queries or documents by id.
 
     Args:
-        inputs: Id to text, or whatever the model encodes; not empty.
+        inputs: Id to text, or to any input that the model encodes; not empty.
         name: Name of the argument, for the error.
-        text_only: Whether the model encodes nothing but texts.
+        text_only: Whether the model encodes only texts.
 
     Returns:
         The inputs, with ids as strings, in their order.
 
     Raises:
-        ValueError: If it is not a mapping, or an id or an input is wrong; it names the id.
+        ValueError: If ``inputs`` is not a mapping, or an id or an input is invalid; the error names the id.
 
     Example:
         >>> read_inputs({"d1": "red", 2: "green"}, "corpus")
@@ -187,17 +187,17 @@ def read_inputs(inputs: Any, name: str, *, text_only: bool = False) -> dict[str,
 
 
 def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, text_only: bool = False) -> None:
-    """Raise a ValueError that names the first input that no model encodes, or no model of texts.
+    """Raise a ValueError that names the first input that no model, or no text model, encodes.
 
     Args:
-        inputs: Each with its id or row.
+        inputs: Pairs of an id or row number and an input.
         name: Name of the column or argument, for the error.
-        place: What the first of each is, such as ``"row"``.
-        text_only: Whether the model encodes nothing but texts.
+        place: The meaning of the first item of each pair, such as ``"row"``.
+        text_only: Whether the model encodes only texts.
 
     Raises:
-        ValueError: If an input is None, a number, bytes, a set, a list that is not a chat, or a dict that is not of
-            modalities; of texts alone, if it is not a string.
+        ValueError: If an input is None, a number, bytes, a set, a list that is not a chat, or a dict without
+            modalities; with ``text_only``, if it is not a string.
 
     Example:
         >>> check_inputs(enumerate(["red", None]), "text", "row")
@@ -214,7 +214,7 @@ def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, te
 
 
 def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:
-    """Return what to do about an input that no model encodes, or None."""
+    """Return a remedy for an input that no model encodes, or None."""
     if value is None:
         return 'leave it out, or give ""'
     label = ", or if it is a label, rename its column to 'label'" if is_row else ""
@@ -227,22 +227,22 @@ def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:
     except ValueError:
         is_record = isinstance(value, Mapping)
         return 'join its fields into one text, such as f"{title} {text}"' if is_record else "convert it to a string"
-    return "give a string, or take a model of its kind" if text_only else None
+    return "give a string, or use a model of its kind" if text_only else None
 
 
 def few(ids: Iterable[str]) -> str:
-    """Name the first five ids and count the others."""
+    """List the first five ids and count the others."""
     ids = list(ids)
     return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
 def _by_id(mapping: Mapping[Any, Any], what: str) -> Iterable[tuple[str, Any]]:
-    """Yield the entries by their ids as strings; refuse two keys that are one id."""
+    """Yield the entries with ids as strings; raise ValueError if two keys are the same id."""
     seen: dict[str, Any] = {}
     for key, value in mapping.items():
         name = read_id(key, what)
         if name in seen:
-            raise ValueError(f"{what} must occur once, got {seen[name]!r} and {key!r}, which are one id.")
+            raise ValueError(f"{what} must occur once, got {seen[name]!r} and {key!r}, which are the same id.")
         seen[name] = key
         yield name, value
 

@@ -1,4 +1,4 @@
-"""What raw labels mean: their kinds, what is missing, and one reader per kind for collators and samplers.
+"""Kinds of raw labels, their missing values, and one reader per kind for collators and samplers.
 
 ===============  ==========================================================================  ======================
 kind             a row holds                                                                 missing
@@ -10,9 +10,9 @@ kind             a row holds                                                    
 ``grades``       a grade of at least 0, or a list of one grade per document                  -
 ===============  ==========================================================================  ======================
 
-None, NaN and the empty string mean "missing" in every kind; class codes use -1 as well, as ``datasets.ClassLabel``
-and scikit-learn do. A row without a label is unjudged: it is neither relevant nor irrelevant to anything. An empty
-list is a label: a set of nothing.
+None, NaN and the empty string mean "missing" in every kind; class codes also use -1, as in ``datasets.ClassLabel`` and
+scikit-learn. A row without a label is unjudged: it is neither relevant nor irrelevant to any other. An empty list is a
+label: the empty set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 NO_CODE = -1
-"""The code of a class, or of a level of a path, that is missing."""
+"""The code of a missing class or path level."""
 
 LABEL_KINDS = ("class", "path", "multi_label", "numbers", "grades")
 
@@ -37,10 +37,11 @@ def plain(value: Any) -> Any:
     """Return a label as plain Python values.
 
     Args:
-        value: Anything; tensors, arrays, numpy and Decimal numbers, sets and tuples are converted, also within lists.
+        value: Any value; tensors, arrays, numpy and Decimal numbers, sets and tuples are converted, including inside
+            lists.
 
     Returns:
-        Strings, numbers, None, or lists of them; a value of any other kind as it is.
+        Strings, numbers, None, or lists of them; any other value is returned unchanged.
 
     Example:
         >>> plain(np.array([1, 2])), plain(np.float32(0.5)), plain((Decimal("1.5"), None))
@@ -61,11 +62,11 @@ def plain(value: Any) -> Any:
 
 
 def is_missing(value: Any, *, code: bool = False) -> bool:
-    """Return whether a plain value says that there is no label.
+    """Return whether a plain value means that the label is missing.
 
     Args:
         value: A label, or one level of a path.
-        code: Whether it is a class, of which -1 means "none".
+        code: Whether it is a class, for which -1 means "none".
 
     Returns:
         True for None, NaN and the empty string, and for -1 if ``code``.
@@ -85,14 +86,14 @@ def read_classes(rows: Sequence[Any], column: str) -> list[Code | None]:
     """Read one class per row.
 
     Args:
-        rows: Strings or integers (whole floats count as integers, as pandas writes classes with gaps).
+        rows: Strings or integers (whole floats count as integers, since pandas stores classes with gaps as floats).
         column: Name of the column, for errors.
 
     Returns:
-        A string or an integer per row; None where the row is unlabelled.
+        A string or an integer per row; None if the row is unlabelled.
 
     Raises:
-        ValueError: If a row holds anything else, or strings and integers mix.
+        ValueError: If a row holds anything else, or strings and integers are mixed.
 
     Example:
         >>> read_classes(["cat", None, "dog"], "label"), read_classes([1.0, float("nan"), -1], "label")
@@ -107,15 +108,15 @@ def read_paths(rows: Sequence[Any], column: str) -> list[tuple[Code, ...]]:
     """Read one path per row, coarse to fine.
 
     Args:
-        rows: Lists of strings or integers; missing levels may only follow the others.
+        rows: Lists of strings or integers; only trailing levels may be missing.
         column: Name of the column, for errors.
 
     Returns:
-        The levels that each row has; none where the row is unlabelled.
+        The levels of each row; empty if the row is unlabelled.
 
     Raises:
-        ValueError: If a row is not a list, a level is not a string or an integer, strings and integers mix, or a level
-            is given below a missing one.
+        ValueError: If a row is not a list, a level is not a string or an integer, strings and integers are mixed, or a
+            level follows a missing one.
 
     Example:
         >>> read_paths([["animal", "cat"], ["plant", None], None], "label")
@@ -136,14 +137,14 @@ def read_paths(rows: Sequence[Any], column: str) -> list[tuple[Code, ...]]:
 
 
 def is_multi_hot(rows: Sequence[Any], *, class_ids: bool = False) -> bool:
-    """Return whether lists are multi-hot: all of one length, and of nothing but numbers in [0, 1].
+    """Return whether lists are multi-hot: of equal length, with only numbers in [0, 1].
 
     Args:
-        rows: Lists of numbers or strings; rows without a label do not count.
-        class_ids: Whether the dataset's features declare the numbers ids of classes, so that they are not.
+        rows: Lists of numbers or strings; rows without a label are ignored.
+        class_ids: Whether the dataset's features declare the numbers as class ids, which rules out a multi-hot.
 
     Returns:
-        Whether each place in a row stands for a label.
+        Whether each position in a row represents a label.
 
     Example:
         >>> is_multi_hot([[0, 1, 1], [1, 0, 0]]), is_multi_hot([[0, 3], [1]])
@@ -167,17 +168,17 @@ def read_sets(rows: Sequence[Any], column: str, *, class_ids: bool = False) -> l
     """Read one set of labels per row.
 
     Args:
-        rows: Lists of strings, of class ids, or multi-hot ones, see `is_multi_hot`.
+        rows: Lists of strings or class ids, or multi-hot lists, see `is_multi_hot`.
         column: Name of the column, for errors.
         class_ids: As in `is_multi_hot`.
 
     Returns:
-        Degree of membership, above 0 and at most 1, by label (a string, an id or a place in the multi-hot); None where
+        Degree of membership, above 0 and at most 1, by label (a string, an id or a position in the multi-hot); None if
         the row is unlabelled.
 
     Raises:
-        ValueError: If a row is not a list, a label is missing or not a string or an integer, or strings and
-            integers mix.
+        ValueError: If a row is not a list, a label is missing or not a string or an integer, or strings and integers
+            are mixed.
 
     Example:
         >>> read_sets([["a", "b"], [], None], "label"), read_sets([[3, 17], [4]], "label")
@@ -207,14 +208,14 @@ def read_sets(rows: Sequence[Any], column: str, *, class_ids: bool = False) -> l
 
 
 def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Read a number, or numbers, per row.
+    """Read one or more numbers per row.
 
     Args:
-        rows: Numbers, or lists (of lists) of numbers of one shape.
+        rows: Numbers, or (nested) lists of numbers of equal shape.
         column: Name of the column, for errors.
 
     Returns:
-        float64, shape ``(rows,)`` or ``(rows, n, ...)``; NaN throughout a row that lacks any of its numbers.
+        float64, shape ``(rows,)`` or ``(rows, n, ...)``; all NaN for a row with a missing number.
 
     Raises:
         ValueError: If a row holds anything else, is infinite, or has another shape.
@@ -244,21 +245,21 @@ def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[n
     infinite = np.isinf(flat).any(axis=1)
     if infinite.any():
         row = int(infinite.argmax())
-        raise refusal(column, row, values[row], "finite numbers", "leave the row out, or give None for no label")
+        raise refusal(column, row, values[row], "finite numbers", "leave the row out, or use None for no label")
     flat[np.isnan(flat).any(axis=1)] = np.nan
     return numbers
 
 
 def read_grades(value: Any, row: int, column: str) -> list[float]:
-    """Read a row's grades, one per document.
+    """Read the grades of a row, one per document.
 
     Args:
-        value: A list of grades; a single grade stands for a list of one.
+        value: A list of grades; a single grade counts as a list of one.
         row: Number of the row, for errors.
         column: Name of the column, for errors.
 
     Returns:
-        Grades of at least 0; NaN where a document is unjudged.
+        Grades of at least 0; NaN for an unjudged document.
 
     Raises:
         ValueError: If a grade is not a number, is negative or infinite.
@@ -276,14 +277,14 @@ def read_grades(value: Any, row: int, column: str) -> list[float]:
         if not isinstance(grade, Real):
             raise refusal(column, row, grade, "grades that are numbers", _cast(grade))
         if not 0 <= float(grade) < math.inf:
-            remedy = "give None for an unjudged document, or shift the scores so that the lowest is 0"
+            remedy = "use None for an unjudged document, or shift the scores so that the lowest is 0"
             raise refusal(column, row, grade, "finite grades of at least 0", remedy)
         grades.append(float(grade))
     return grades
 
 
 def refusal(column: str, row: int, value: Any, rule: str, remedy: str) -> ValueError:
-    """Return the error for a value that breaks a rule: it names column, row, rule, value and remedy."""
+    """Return an error for a value that breaks a rule; it names column, row, rule, value and remedy."""
     shown = repr(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return ValueError(f"column {column!r} must hold {rule}, got {shown} in row {row}: {remedy}.")
@@ -294,7 +295,7 @@ def _plain(rows: Sequence[Any]) -> list[tuple[int, Any]]:
 
 
 def _read_code(value: Any, row: int, column: str, rule: str) -> Code | None:
-    """Return a class code, or None where it is missing."""
+    """Return a class code, or None if missing."""
     if is_missing(value, code=True):
         return None
     if isinstance(value, str):
@@ -326,7 +327,7 @@ def _cast(value: Any) -> str:
 
 
 def _as_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return a row's numbers, or raise TypeError or ValueError."""
+    """Return the numbers of a row, or raise TypeError or ValueError."""
     array = np.asarray(value)
     if array.dtype.kind not in "iufb":  # None or "" among numbers, or integers beyond 64 bits
         array = np.array(_each(_float_or_nan, value))
@@ -334,7 +335,7 @@ def _as_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _float_or_nan(value: Any) -> float:
-    """Return a number as a float, and what is missing as NaN; raise TypeError for anything else."""
+    """Return a number as a float, and a missing value as NaN; raise TypeError for anything else."""
     if is_missing(value):
         return math.nan
     if not isinstance(value, Real):

@@ -15,24 +15,24 @@ from st_rankloss.collators import RankingCollator, Row
 
 @dataclass
 class ViewsCollator(RankingCollator):
-    """Makes views of every row of one input column, which `Views` ranks by what they keep of their sample.
+    """Makes views of each row of one input column, which `Views` ranks by how much of their sample they keep.
 
     A batch of B rows becomes one column of ``len(views) · B`` inputs: all rows under the first view, then all
-    under the second, and so on. Labels, if there are, are repeated with them. Values are altered anew in every
-    batch, by torch's global generator; with ``dataloader_num_workers`` in the workers. Time and memory: those
-    of as many times the rows. Evaluation batches are altered, too.
+    under the second, and so on. Labels, if any, are repeated with them. Every batch draws new alterations from torch's
+    global generator; with ``dataloader_num_workers``, in the workers. Time and memory: those of ``len(views)`` times
+    the rows. Evaluation batches are altered too.
 
-    `RankingTrainer` hands its prompts and router mapping to it.
+    `RankingTrainer` passes it prompts and router mapping.
 
     Args:
-        views: For each view a function of one value, such as those of `augmentations`; at least two. An unaltered
-            one, ``Identity()``, is what the others are compared with.
-        keep: What each view keeps of its sample, in (0, 1]; None means 1 - strength, but at least 0.05, for
+        views: One function of a value per view, such as those of `augmentations`; at least two. Include an unaltered
+            one, ``Identity()``, to compare the others with.
+        keep: Share of its sample that each view keeps, in (0, 1]; None means 1 - strength, but at least 0.05, for
             augmentations, and 1 for other functions.
 
     Raises:
-        ValueError: If there are fewer than two views, a number in ``keep`` is out of its range, or there are not as
-            many. On a batch: if a row has several input columns, or lists.
+        ValueError: If there are fewer than two views, or ``keep`` has a number out of its range or another length. On a
+            batch: if a row has several input columns, or lists.
         TypeError: If a view is not callable.
 
     Example:
@@ -62,7 +62,7 @@ class ViewsCollator(RankingCollator):
                 raise ValueError(f"keep must be in (0, 1], got {share!r}.")
 
     def __call__(self, features: list[Row]) -> dict[str, Any]:
-        """Turn dataset rows into the trainer's batch.
+        """Turn dataset rows into a batch.
 
         Args:
             features: The rows.
@@ -80,7 +80,7 @@ class ViewsCollator(RankingCollator):
         return super().__call__(rows)
 
     def _describe_rows(self, count: int) -> dict[str, Tensor]:
-        """Return the sample of each view, and what the view keeps of it."""
+        """Return the sample of each view, and the share of it that the view keeps."""
         samples = count // len(self.views)
         keep = torch.tensor(self.keep, dtype=torch.float32)
         return {"sample": torch.arange(samples).repeat(len(self.views)), "keep": keep.repeat_interleave(samples)}

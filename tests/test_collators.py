@@ -248,7 +248,7 @@ def with_row(row, **changes):
 @pytest.mark.parametrize("grades", [[], [1.0, 2.0, 3.0, 4.0]], ids=["none", "too_many"])
 def test_grades_that_are_not_as_many_as_the_documents_are_refused_with_the_row(row, grades):
     documents = len(LISTS[row]["documents"])
-    message = f"a grade for each document, got {len(grades)} grades for {documents} documents in row {row}"
+    message = f"one per document, got {len(grades)} grades for {documents} documents in row {row}"
     with pytest.raises(ValueError, match=message):
         collate(with_row(row, labels=grades))
 
@@ -262,7 +262,7 @@ def test_an_empty_list_is_refused_with_the_row(row):
 
 
 def test_one_number_for_a_list_of_documents_is_refused_with_the_row():
-    with pytest.raises(ValueError, match="a grade for each document.*row 0"):
+    with pytest.raises(ValueError, match="a list of grades, one per document.*row 0"):
         collate([row | {"labels": 1.0} for row in LISTS])
 
 

@@ -307,6 +307,6 @@ def test_a_static_models_learning_rate_on_a_transformer_is_warned_of(static, rat
         loss=loss,
         callbacks=[RankingDiagnostics(loss)],
     ).train()
-    assert any("far above what a transformer" in record.message for record in caplog.records) == (
+    assert any("far too high for a transformer" in record.message for record in caplog.records) == (
         not static and rate > 1e-3
     )

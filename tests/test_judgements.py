@@ -40,7 +40,7 @@ WRONG_GRADES = {
     "list": ([1], "; give a number"),
     "tensor": (torch.tensor(1.0), "; give a number"),
     "complex": (1j, "; give a number"),
-    "negative": (-0.5, "got -0.5 .*; write 0 for what is judged irrelevant"),
+    "negative": (-0.5, "got -0.5 .*; write 0 for documents judged irrelevant"),
     "NaN": (NAN, "got nan .*; leave unjudged documents out"),
     "NaN of decimal": (Decimal("NaN"), "; leave unjudged documents out"),
     "infinite": (math.inf, "got inf .*; scale all grades down"),
@@ -69,7 +69,10 @@ WRONG_QRELS = {
     "id None": ({None: {"a": 1}}, r"a query id in qrels must be a string or an integer, got None \(NoneType\)"),
     "float id": ({"q": {12.0: 1}}, r"a document id in qrels\['q'\] must be .* got 12.0 \(float\); write 12"),
     "bool id": ({"q": {True: 1}}, r"a document id in qrels\['q'\] must be .* got True \(bool\)"),
-    "one id twice": ({"q": {12: 1, "12": 2}}, r"in qrels\['q'\] must occur once, got 12 and '12', which are one id"),
+    "one id twice": (
+        {"q": {12: 1, "12": 2}},
+        r"in qrels\['q'\] must occur once, got 12 and '12', which are the same id",
+    ),
 }
 
 

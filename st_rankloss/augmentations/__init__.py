@@ -1,8 +1,8 @@
 """Weakened copies of a text or an image: the views of self-supervised and augmented training.
 
-Each is a function of one value, with a ``strength`` in [0, 1] that `ViewsCollator` turns into relevance: 0 leaves
-the value as it is, 1 leaves nothing of it. They draw from torch's global generator, which the trainer seeds and a
-DataLoader seeds anew in each of its workers. Any other function of one value serves as well.
+Each is a function of one value, with a ``strength`` in [0, 1] that `ViewsCollator` turns into relevance: 0 leaves the
+value unchanged, 1 keeps nothing of it. They draw from torch's global generator, which is seeded by the trainer and, in
+each worker, by the DataLoader. Any other function of one value also works.
 """
 
 from __future__ import annotations

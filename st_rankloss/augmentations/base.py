@@ -1,4 +1,4 @@
-"""What an augmentation is, and several of them in a row."""
+"""The augmentation interface, and sequences of augmentations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Augmentation:
     """A random change of one value; subclasses implement `change`.
 
     Args:
-        strength: How much is changed, in [0, 1]; 0 changes nothing.
+        strength: Amount of change, in [0, 1]; 0 has no effect.
 
     Raises:
         ValueError: If ``strength`` is out of its range.
@@ -36,7 +36,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Identity(Augmentation):
-    """The value as it is: a view that differs by the encoder's dropout alone.
+    """The unaltered value: a view that differs only by the encoder's dropout.
 
     Example:
         >>> Identity()("a text")
@@ -53,9 +53,9 @@ class Identity(Augmentation):
 
 
 class Compose(Augmentation):
-    """Several augmentations one after the other; what they leave is what each leaves of the other's.
+    """Applies several augmentations in sequence; the shares that they keep multiply.
 
-    Its strength is 1 - Π (1 - strength); functions without a strength count as 0.
+    Its strength is 1 - Π (1 - strength); functions without a strength have strength 0.
 
     Args:
         *steps: Augmentations, or any functions of one value.
@@ -79,7 +79,7 @@ class Compose(Augmentation):
         super().__init__(strength=1 - kept)
 
     def __call__(self, value: Any) -> Any:
-        """Apply one step after the other."""
+        """Apply the steps in order."""
         for step in self.steps:
             value = step(value)
         return value

@@ -1,4 +1,4 @@
-"""Views of a PIL image, of its own size and mode. Pillow is loaded with the first one."""
+"""Views of a PIL image, with the same size and mode. Pillow is imported on first use."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _draw(low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class Crop(Augmentation):
-    """Leaves a rectangle of the picture, enlarged to its size.
+    """Crops a rectangle of the image and enlarges it to the original size.
 
-    Its share of the area is drawn from [1 - strength, 1], at least one pixel; its sides keep their ratio.
+    Its share of the area is drawn from [1 - strength, 1], at least one pixel; the aspect ratio is kept.
 
     Args:
-        strength: Largest share of the area that is cut off, in [0, 1].
+        strength: Largest share of the area to cut off, in [0, 1].
     """
 
     def change(self, value: Any) -> Any:
@@ -40,14 +40,14 @@ class Crop(Augmentation):
 
 @dataclass(frozen=True)
 class Flip(Augmentation):
-    """Mirrors the picture, left to right, with probability ``strength``.
+    """Mirrors the image horizontally with probability ``strength``.
 
     Args:
         strength: The probability, in [0, 1].
     """
 
     def change(self, value: Any) -> Any:
-        """Return the picture or its mirror image."""
+        """Return the image or its mirror image."""
         mirrored = torch.rand(()).item() < self.strength
         return value.transpose(_pillow("Image").Transpose.FLIP_LEFT_RIGHT) if mirrored else value
 
@@ -61,7 +61,7 @@ class Jitter(Augmentation):
     """
 
     def change(self, value: Any) -> Any:
-        """Return the changed picture."""
+        """Return the changed image."""
         enhancers = _pillow("ImageEnhance")
         for enhance in (enhancers.Brightness, enhancers.Contrast, enhancers.Color):
             factor = _draw(1 - self.strength, 1 + self.strength)
@@ -72,13 +72,13 @@ class Jitter(Augmentation):
 
 @dataclass(frozen=True)
 class Blur(Augmentation):
-    """Blurs the picture with a Gaussian of a radius drawn up to ``strength`` times an eighth of the shorter side.
+    """Blurs the image with a Gaussian of random radius, up to ``strength`` times an eighth of the shorter side.
 
     Args:
         strength: In [0, 1].
     """
 
     def change(self, value: Any) -> Any:
-        """Return the blurred picture."""
+        """Return the blurred image."""
         radius = _draw(0, self.strength * min(value.size) / 8)
         return value.filter(_pillow("ImageFilter").GaussianBlur(radius))

@@ -1,4 +1,4 @@
-"""Views of a text. Words are what white space parts; a text never becomes empty."""
+"""Views of a text. Words are separated by white space; a text never becomes empty."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from st_rankloss.augmentations.base import Augmentation
 
 @dataclass(frozen=True)
 class DropWords(Augmentation):
-    """Leaves each word out with probability ``strength``, but at least one word in.
+    """Drops each word with probability ``strength``, but keeps at least one.
 
     Args:
-        strength: Probability of each word, in [0, 1].
+        strength: Probability of dropping a word, in [0, 1].
 
     Example:
         >>> generator = torch.manual_seed(0)
@@ -32,10 +32,10 @@ class DropWords(Augmentation):
 
 @dataclass(frozen=True)
 class CropWords(Augmentation):
-    """Leaves a span of the words, ``1 - strength`` of them, at least one.
+    """Keeps a span of ``1 - strength`` of the words, at least one.
 
     Args:
-        strength: Share of the words that is cut off, in [0, 1].
+        strength: Share of the words to cut off, in [0, 1].
 
     Example:
         >>> generator = torch.manual_seed(0)
@@ -53,7 +53,7 @@ class CropWords(Augmentation):
 
 @dataclass(frozen=True)
 class ShuffleWords(Augmentation):
-    """Shuffles a share of the words among their places.
+    """Shuffles a share of the words among their positions.
 
     Args:
         strength: Share of the words that may move, in [0, 1].
@@ -65,7 +65,7 @@ class ShuffleWords(Augmentation):
     """
 
     def change(self, value: str) -> str:
-        """Return the words, some of them in other places."""
+        """Return the words, some of them in new positions."""
         words = value.split()
         moving = torch.randperm(len(words))[: round(self.strength * len(words))].tolist()
         shuffled = list(words)

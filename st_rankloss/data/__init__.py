@@ -1,4 +1,4 @@
-"""From the rows that people have to the rows that a ranking loss learns from."""
+"""Convert common dataset layouts into rows for ranking losses."""
 
 from __future__ import annotations
 

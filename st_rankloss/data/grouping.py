@@ -1,4 +1,4 @@
-"""Rows of (query, document, grade) into lists: one row per query."""
+"""Group rows of (query, document, grade) into lists: one row per query."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from st_rankloss.labels import plain, read_grades
 def group_into_lists(
     dataset: Dataset, query_column: str = "query", document_column: str = "document", label_column: str = "label"
 ) -> Dataset:
-    """Group rows of a query, a document and its grade into one row per query, with the list of its documents.
+    """Group rows of a query, a document and its grade into one row per query, with a list of its documents.
 
-    Row by row, a query repeats: in a batch most of its documents belong to other rows and count as irrelevant,
-    whatever their grade, and most queries have a single judged document. As lists, each query ranks all its documents.
+    Ungrouped, a query repeats: in a batch, most of its documents belong to other rows and count as irrelevant, whatever
+    their grade, and most queries have a single judged document. With lists, each query ranks all its documents.
 
     Args:
-        dataset: Rows with one query, one document and one grade each; further columns are left out.
-        query_column: Column of queries; equal ones are one query.
-        document_column: Column of documents; a document that comes twice with the same grade counts once.
+        dataset: Rows with one query, one document and one grade each; other columns are dropped.
+        query_column: Column of queries; equal ones are merged.
+        document_column: Column of documents; a document that repeats with the same grade counts once.
         label_column: Column of grades of at least 0; None leaves a document unjudged.
 
     Returns:
@@ -28,8 +28,8 @@ def group_into_lists(
         Memory: one copy of the columns.
 
     Raises:
-        ValueError: If a column is missing, a grade is not one, or a document has two grades for one query; it names
-            the row.
+        ValueError: If a column is missing, a grade is invalid, or a document has two grades for one query; the error
+            names the row.
 
     Example:
         >>> rows = Dataset.from_dict({"query": ["a", "b", "a"], "document": ["x", "y", "z"], "label": [3, 1, 0]})

@@ -1,18 +1,19 @@
-"""How sums over pairs of documents, as ranks are, are computed: one signature, one method a file.
+"""Methods to compute sums over pairs of documents, such as ranks, with one signature and one file per method.
 
 Every method takes ``(similarity, columns, temperature, weights, kernel)`` and returns Σ_{k≠j} v_k K((s_k - s_j)/τ)
 for the documents j in ``columns``, where K is the sigmoid (which counts the documents ahead of j: its rank) or softplus
-(the pairwise logistic loss); `dense_sum` is the definition that all of them are tested against.
+(the pairwise logistic loss); `dense_sum` is the definition that all others are tested against.
 
 ============  =====================  ==============  =======================================================
-method        time per query         memory          takes
+method        time per query         memory          used for
 ============  =====================  ==============  =======================================================
 ``dense``     P · D                  Q · P · D       tiny blocks; the reference
 ``relevant``  P · D                  Q · D           few ranked documents P, or a very wide range
 ``grid``      p · D + M · log M      Q · D           everything else
 ============  =====================  ==============  =======================================================
 
-M, the nodes, is 3 per temperature of the range, over which gaps between neighbours count as 20 temperatures at most.
+M, the number of nodes, is 3 per temperature of the range, in which gaps between neighbours count as 20 temperatures at
+most.
 """
 
 from __future__ import annotations

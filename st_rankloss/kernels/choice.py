@@ -1,4 +1,4 @@
-"""Which method computes the sums of a block."""
+"""Choice of the method for the sums of a block."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     """Choose the fastest method for a block of the given sizes.
 
     The costs come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32: ``dense`` wins
-    up to 2^18 pairs in all; beyond, ``relevant`` takes 2 ns for each pair, ``grid`` 5 µs for each query, 24 ns for each
-    document, 12 ns for each ranked document and 55 ns for each node, 185 ns beyond the 2^15 that fit in cache. Only
-    their ratios matter. On other devices, where the number of nodes is a constant, they are estimates, not measured.
+    up to 2^18 pairs in total; beyond that, ``relevant`` takes 2 ns per pair, and ``grid`` 5 µs per query, 24 ns per
+    document, 12 ns per ranked document and 55 ns per node (185 ns beyond the 2^15 that fit in cache). Only their ratios
+    matter. On other devices, where the number of nodes is constant, they are estimates, not measurements.
 
     Args:
         queries: Number of query rows Q.
-        documents: Number of documents D of each query.
-        ranked: Number of documents P of each query that need a rank.
-        device: Where the similarities are.
+        documents: Number of documents D per query.
+        ranked: Number of documents P per query that need a rank.
+        device: The device of the similarities.
         nodes: Number of nodes that the grid needs; see `st_rankloss.kernels.grid`.
 
     Returns:
@@ -52,7 +52,7 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
 
 
 def _fastest(similarity: Tensor, ranked: int, temperature: float) -> str:
-    """Choose by the sizes and, on a CPU, by the nodes that these similarities need, counted only if that may matter."""
+    """Choose by size and, on a CPU, by the number of nodes, which is counted only if it may matter."""
     queries, documents = similarity.shape
 
     def with_nodes(nodes: int) -> str:
@@ -72,7 +72,7 @@ def _fastest(similarity: Tensor, ranked: int, temperature: float) -> str:
 def sum_pairs(
     similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel: str, method: str
 ) -> Tensor:
-    """Compute sums over pairs by the named method, ``"auto"`` for the fastest; see `dense_sum`."""
+    """Compute sums over pairs with the named method, or the fastest for ``"auto"``; see `dense_sum`."""
     if method == "auto":
         method = _fastest(similarity, columns.shape[1], temperature)
     return METHODS[method](similarity, columns, temperature, weights, kernel)

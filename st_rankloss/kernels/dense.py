@@ -1,6 +1,6 @@
-"""The definition of the sums over pairs, never optimised: the reference of every test.
+"""The unoptimised definition of the sums over pairs, the reference for all tests.
 
-Every pair of (ranked document, counted document) exists at once, and autograd records it.
+It holds every pair of (ranked document, counted document) in memory at once, and autograd records it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, kernel_of
 def dense_sum(
     similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel: str = "sigmoid"
 ) -> Tensor:
-    """Compute Σ_{k≠j} v_k K((s_k - s_j)/τ) as it is defined; time and memory O(Q · P · D).
+    """Compute Σ_{k≠j} v_k K((s_k - s_j)/τ) by definition; time and memory O(Q · P · D).
 
     Args:
         similarity: Predicted similarity, shape ``(Q, D)``, floating, finite.
         columns: The documents j of each query, shape ``(Q, P)``, int64 in [0, D).
         temperature: τ, above 0, in units of ``similarity``.
-        weights: How much each document k counts, at least 0, shape ``(Q, D)``; not differentiated.
+        weights: Weight v_k of each document k, at least 0, shape ``(Q, D)``; not differentiated.
         kernel: K, ``"sigmoid"`` or ``"softplus"``.
 
     Returns:

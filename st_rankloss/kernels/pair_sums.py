@@ -1,4 +1,4 @@
-"""What the methods share: the kernels, and the analytic gradient of a sum over pairs.
+"""Shared parts of the methods: the kernels, and the analytic gradient of a sum over pairs.
 
 With x_jk = (s_k - s_j)/τ, the sum of document j is S_j = Σ_{k≠j} v_k K(x_jk), so for ∂L/∂S_j = g_j
 
@@ -20,14 +20,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 KERNELS = {"softplus": 0, "sigmoid": 1}
-"""How often softplus is differentiated to give the kernel."""
+"""The order of each kernel as a derivative of softplus."""
 
 AT_ZERO = [math.log(2), 0.5, 0.25]
-"""The kernels' values at 0, and that of the sigmoid's slope."""
+"""The values at 0 of the kernels and of the sigmoid's slope."""
 
 
 def softplus(x: Tensor) -> Tensor:
-    """Return log(1 + e^x), linear only where that is so to float64's last digit."""
+    """Return log(1 + e^x), linear only where exact in float64."""
     return F.softplus(x, threshold=40)
 
 
@@ -40,26 +40,26 @@ def kernel_of(differences: Tensor, order: int) -> Tensor:
 
 
 def kernel_and_slope(differences: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Return the ``order``-th derivative of softplus and the next, with as few exponentials as that takes."""
+    """Return the ``order``-th derivative of softplus and the next, with the fewest exponentials."""
     value = kernel_of(differences, order)
     return value, torch.sigmoid(differences) if order == 0 else torch.addcmul(value, value, value, value=-1)
 
 
 class PairSums(Protocol):
-    """How one method evaluates the sums over pairs, for a few rows that fit in cache."""
+    """The evaluation of the sums over pairs by one method, for a few rows that fit in cache."""
 
     def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
-        """Number of query rows worth handling together."""
+        """Return the number of query rows to process together."""
         ...
 
     def total_and_slope(
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Σ_{k≠j} v_k K(x_jk) and, if asked, Σ_k v_k K'(x_jk), for j in ``columns``: ``(Q, P)`` each."""
+        """Compute Σ_{k≠j} v_k K(x_jk) and, if requested, Σ_k v_k K'(x_jk), for j in ``columns``: ``(Q, P)`` each."""
         ...
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
-        """Σ_j g_j K'(x_jk) over j in ``columns``, for every document k: ``(Q, D)``."""
+        """Compute Σ_j g_j K'(x_jk) over j in ``columns``, for every document k: ``(Q, D)``."""
         ...
 
 
@@ -72,7 +72,7 @@ def _row_blocks(sums: PairSums, similarity: Tensor, columns: Tensor, temperature
 
 
 class PairSum(torch.autograd.Function):
-    """Sums over pairs with the analytic gradient; keeps no pair between forward and backward."""
+    """Sums over pairs with an analytic gradient, which keep no pairs between forward and backward."""
 
     @staticmethod
     def forward(
@@ -84,7 +84,7 @@ class PairSum(torch.autograd.Function):
         order: int,
         sums: PairSums,
     ) -> Tensor:
-        """Sum over the pairs of the documents of ``columns``; see `dense_sum` for the arguments."""
+        """Sum over the pairs of the documents in ``columns``; see `dense_sum` for the arguments."""
         wants_slope = ctx.needs_input_grad[0]
         totals = similarity.new_empty(columns.shape)
         slopes = similarity.new_empty(columns.shape if wants_slope else (0,))
@@ -102,7 +102,7 @@ class PairSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Send the sums' gradient to the similarities."""
+        """Backpropagate the gradient of the sums to the similarities."""
         similarity, columns, weights, slopes = ctx.saved_tensors
         grad_similarity = torch.zeros_like(similarity, memory_format=torch.contiguous_format)
         with torch.autocast(similarity.device.type, enabled=False):

@@ -1,6 +1,6 @@
-"""Exact sums over the pairs of a few documents: only their rows of the pair matrix are ever computed.
+"""Exact sums over the pairs of a few documents, which compute only their rows of the pair matrix.
 
-The better choice where few documents of a query are relevant, since only those need a rank.
+Use this method if few documents of a query are relevant, since only those need a rank.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def _columns_at_once(similarity: Tensor) -> int:
 
 
 def _differences(similarity: Tensor, columns: Tensor, temperature: float) -> Tensor:
-    """(s_k - s_j)/τ for j in ``columns``: ``(Q, P, D)``."""
+    """Compute (s_k - s_j)/τ for j in ``columns``: ``(Q, P, D)``."""
     own = similarity.gather(1, columns)
     return (similarity[:, None, :] - own[:, :, None]).div_(temperature)
 
 
 def _weighted(pairs: Tensor, weights: Tensor) -> Tensor:
-    # Not a matrix product, which a GPU may be told to round to TF32.
+    # Not a matrix product, which a GPU may round to TF32.
     return (pairs * weights[:, None, :]).sum(-1)
 
 
@@ -70,7 +70,7 @@ def relevant_sum(
         similarity: Predicted similarity, shape ``(Q, D)``, floating, finite.
         columns: The documents j of each query, shape ``(Q, P)``, int64 in [0, D).
         temperature: τ, above 0, in units of ``similarity``.
-        weights: How much each document k counts, at least 0, shape ``(Q, D)``; not differentiated.
+        weights: Weight v_k of each document k, at least 0, shape ``(Q, D)``; not differentiated.
         kernel: K, ``"sigmoid"`` or ``"softplus"``.
 
     Returns:

@@ -62,9 +62,9 @@ def qrels(column: str | None = None) -> MakeSampler:
 class DistinctSampler(PlannedBatchSampler):
     """Deals rows to batches in the order of their queries; see `lists`.
 
-    ``f`` full batches exist exactly if sum over queries of min(rows, f) is at least f · batch_size: then no query needs
-    more than one place in each, and dealing rows query by query to f batches separates rows of the same query. The
-    remaining rows form the last batch, one row per query.
+    ``f`` full batches exist if and only if the sum over queries of min(rows, f) is at least f · batch_size: then no
+    query needs more than one place in each, and dealing rows query by query to f batches separates rows of the same
+    query. The remaining rows form the last batch, one row per query.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ def test_codes_of_ids_are_the_same_in_every_process():
         ({"q": {"d": 1e39}}, {}, r"got 1e\+39 .*'q', document 'd'; scale all grades down to at most 3.4e\+38"),
         ({"q": {"d": "2"}}, {}, "got '2' .*query 'q', document 'd'; convert it to a number"),
         ({"q": {"d"}}, {}, "got set for 'q'; .* write dict.fromkeys"),
-        ({1: {"d": 2}, "1": {"d": 3}}, {}, "a query id in qrels must occur once, got 1 and '1', which are one id"),
+        ({1: {"d": 2}, "1": {"d": 3}}, {}, "a query id in qrels must occur once, got 1 and '1', which are the same id"),
         ({"q": {"d": 1}}, {"unjudged": -0.5}, "at least 0 and finite.*got -0.5"),
     ],
     ids=str,
