@@ -107,7 +107,8 @@ def mine_graded_negatives(
         ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
 
     Raises:
-        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is not a SentenceTransformer.
+        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is another kind of
+            sentence-transformers model, such as a SparseEncoder.
         ValueError: If an argument breaks a rule above, an id or a similarity is unknown, the model cannot encode an
             input, an embedding is not finite, or a query ends up without documents.
 

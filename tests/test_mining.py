@@ -414,7 +414,7 @@ def test_missing_grades_leave_documents_unjudged():
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"d": ["r", "s"]}, {"label_column": "g"}, r"dataset must have the columns .* not \['g'\]"),
+        ({"d": ["r", "s"]}, {"label_column": "g"}, r"dataset must have the given columns, .* not \['g'\]"),
         ({"d": [["r"], []]}, {}, "each list in 'd' must hold a document, got an empty list in row 1"),
         ({"d": [["r"], ["s", "t"]], "g": [[1], [1]]}, {"label_column": "g"}, "1 grades and 2 ids for 2 documents .* 1"),
         ({"d": [["r"], ["s", "t"]], "g": [[1], [1]]}, {"document_id_column": "g"}, "2 grades and 1 ids .* in row 1"),

@@ -207,7 +207,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "{name}_cosine_ndcg@10", ...
 
         Raises:
-            TypeError: If the model is not a SentenceTransformer, but for example a SparseEncoder.
+            TypeError: If the model is another kind of sentence-transformers model, such as a SparseEncoder.
             ValueError: If the model's similarity is not supported, it cannot encode the queries or documents, an
                 embedding is not finite, or the index does not fit the model.
         """

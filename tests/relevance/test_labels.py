@@ -262,7 +262,7 @@ def test_one_column_of_vectors_of_each_column_is_queries_and_documents():
 @pytest.mark.parametrize(
     ("labels", "sizes", "message"),
     [
-        (torch.rand(4, 2, 3), [4, 4, 4], r"for each input of each column.* got shape \(4, 2, 3\) .*\[4, 4, 4\] rows"),
+        (torch.rand(4, 2, 3), [4, 4, 4], r"per input of each column.* got shape \(4, 2, 3\) .*\[4, 4, 4\] rows"),
         (torch.rand(4, 2, 3), [4], r"got shape \(4, 2, 3\) for columns of \[4\] rows"),
         (torch.rand(4, 2, 3), [3, 3], r"got shape \(4, 2, 3\) for columns of \[3, 3\] rows"),
         (torch.rand(4, 2, 3), [4, 7], r"got shape \(4, 2, 3\) for columns of \[4, 7\] rows"),
@@ -323,13 +323,13 @@ def test_every_column_of_documents_has_the_labels_of_its_rows(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Hierarchy([]), r"weights must be finite numbers above 0, one for each level, got \[\]"),
+        (lambda: Hierarchy([]), r"weights must be finite numbers above 0, one per level, got \[\]"),
         (lambda: Hierarchy([1, 0]), r"weights must be .* above 0.* got \[1, 0\]"),
         (lambda: Hierarchy([1, -1]), r"weights .* got \[1, -1\]"),
         (lambda: Hierarchy([math.nan]), r"weights .* got \[nan\]"),
         (lambda: Hierarchy([math.inf]), r"weights .* got \[inf\]"),
         (lambda: MultiLabel("tanimoto"), "agreement must be one of 'jaccard', .*'dice', got 'tanimoto'"),
-        (lambda: MultiLabel(idf=[1, -1]), r"idf must be a finite weight of at least 0 for each label, got \[1, -1\]"),
+        (lambda: MultiLabel(idf=[1, -1]), r"idf must be a finite weight of at least 0 per label, got \[1, -1\]"),
         (lambda: MultiLabel(idf=[math.inf]), "idf must be .*inf"),
         (lambda: MultiLabel(idf=[math.nan]), "idf must be .*nan"),
         (lambda: MultiLabel(idf=torch.ones(2, 2)), "idf must be"),

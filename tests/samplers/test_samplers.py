@@ -440,7 +440,7 @@ def test_a_promise_that_cannot_be_kept_ends_at_construction(factory, label, size
     ("make_factory", "message"),
     [
         (lambda: samplers.classes(1), "per_class must be an integer of at least 2, got 1"),
-        (lambda: samplers.hierarchy(()), "per_level must have a number for each level, got"),
+        (lambda: samplers.hierarchy(()), "per_level must have one number per level, got"),
         (lambda: samplers.hierarchy((0, 2)), "per_level must be an integer of at least 1, got 0"),
         (lambda: samplers.hierarchy((2, 1)), "per_level must be an integer of at least 2, got 1"),
         (lambda: samplers.multi_label(1), "per_label must be an integer of at least 2, got 1"),
