@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import optuna
 
 from eval.plans.comparison import Choice
@@ -36,6 +39,13 @@ class Tuning:
                 self.study.enqueue_trial(point)
         self.left = min(choice.trials, len(grid))
 
+    def recall(self, known: Callable[[str], bool]) -> None:
+        """Start with the points already tried, whose keys are ``known``: asked again, optuna may choose others."""
+        if self.left < len(self.unseen):
+            for point in self.unseen:
+                if known(self._spec(point).key):
+                    self.study.enqueue_trial(point)
+
     def ask(self) -> tuple[Spec, optuna.Trial]:
         """Choose the next trial, a point of the grid that has not been tried."""
         self.left -= 1
@@ -45,10 +55,11 @@ class Tuning:
             self.study.enqueue_trial(self.unseen[len(self.unseen) // 2])
             trial = self.study.ask(self.space)
         self.unseen.remove(trial.params)
-        setting = self.contender.settings[trial.params["setting"]]
-        rate = trial.params["learning_rate"]
-        chosen = {"setting": setting, "learning_rate": rate}
-        return self.choice.spec(self.record, self.encoder, self.contender.name, "dev", **chosen), trial
+        return self._spec(trial.params), trial
+
+    def _spec(self, point: dict[str, Any]) -> Spec:
+        chosen = {"setting": self.contender.settings[point["setting"]], "learning_rate": point["learning_rate"]}
+        return self.choice.spec(self.record, self.encoder, self.contender.name, "dev", **chosen)
 
     def tell(self, trial: optuna.Trial, run: Run) -> None:
         """Report a trial's score."""

@@ -43,6 +43,7 @@ class Executor:
 
         def ask() -> Iterator[tuple[Spec, Any]]:
             for tuning in tunings:
+                tuning.recall(self.results.has)
                 while tuning.left:
                     spec, trial = tuning.ask()
                     yield spec, (tuning, trial)
