@@ -68,7 +68,7 @@ def test_whole_floats_are_the_integers_that_pandas_wrote():
         (read_numbers, [1.0, "2,5"], r"a number.* got '2,5' in row 1: cast the column"),
         (read_numbers, [1.0, math.inf], r"finite numbers, got inf in row 1"),
         (read_numbers, [[1, 2], [3]], r"numbers of shape \(2,\).* got \[3\] in row 1: for sets of class ids"),
-        (lambda rows, column: read_grades(rows, 4, column), [1, -1], r"at least 0, got -1 in row 4: give None"),
+        (lambda rows, column: read_grades(rows, 4, column), [1, -1], r"at least 0, got -1 in row 4: use None"),
         (lambda rows, column: read_grades(rows, 4, column), ["3"], r"grades that are numbers, got '3' in row 4: cast"),
     ],
 )
