@@ -210,7 +210,7 @@ def test_the_usual_loss_on_lists_is_one_line_and_gets_the_best_document(wrap, tm
 
     with caplog.at_level(logging.WARNING, "st_rankloss.trainer"):
         trainer = trainer_of(LISTS, make, tmp_path, logging_steps=1)
-    assert caplog.text.count("of each list in 'documents' it gets the best document") == 1
+    assert caplog.text.count("it gets the best document of each list in 'documents'") == 1
     trainer.train()
     pairs = LISTS.map(lambda row: {"positive": row["documents"][1]}, remove_columns=["documents", "labels"])
     by_columns = trainer_of(pairs, make, tmp_path, logging_steps=1)

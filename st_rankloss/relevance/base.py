@@ -122,10 +122,9 @@ def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
         remedy = {
             "label": "the dataset needs a column called label, labels, score or scores",
             "list_sizes": "use RankingTrainer, whose collator takes columns of lists",
-            "query_ids": "use RankingTrainer and a column of ids beside the first input column, named like it with "
-            "_id at the end",
-            "document_ids": "use RankingTrainer and a column of ids beside each input column of documents, named like "
-            "it with _id or _ids at the end",
+            "query_ids": "use RankingTrainer and a column of ids for the first input column, named after it plus _id",
+            "document_ids": "use RankingTrainer and a column of ids for each input column of documents, named after "
+            "it plus _id or _ids",
         }[name]
         raise ValueError(f"{relevance!r} needs {name}, which this batch lacks: {remedy}.")
     return tensor
