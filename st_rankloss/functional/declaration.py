@@ -287,7 +287,7 @@ def _public(declaration: Declaration) -> Any:
 
     function.__name__, function.__qualname__, function.__module__ = body.__name__, body.__qualname__, body.__module__
     function.__doc__ = declaration.docstring()
-    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__signature__, function.__wrapped__ = signature, body  # type: ignore[attr-defined]
     function.declaration, function.settings = declaration, settings  # type: ignore[attr-defined]
     return function
 

@@ -39,6 +39,7 @@ def test_every_argument_of_a_function_is_described(name):
         assert "\nExample:\n" in docstring
         assert "Source:" in docstring
         assert "Annotated" not in str(inspect.signature(function))
+        assert f"def {name}(" in inspect.getsource(function)
     elif "\nArgs:\n" in docstring:
         assert described(docstring) == list(inspect.signature(function).parameters)
 
