@@ -32,7 +32,7 @@ def two_judged(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
 
 def two_kinds(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have a relevant and an irrelevant document."""
-    return (relevance > 0).any(-1) & ((relevance == 0) & judged).any(-1)
+    return any_relevant(relevance, judged) & ((relevance == 0) & judged).any(-1)
 
 
 def two_kinds_beyond_k(relevance: Tensor, judged: Tensor, *, k: int, **settings: Any) -> Tensor:

@@ -80,10 +80,11 @@ class MixedMatrix:
     by_labels: bool = False
 
     def __post_init__(self) -> None:
-        if self.by_labels and not isinstance(self.matrix, RelevanceMatrix):
+        if not self.by_labels:
+            return
+        if not isinstance(self.matrix, RelevanceMatrix):
             raise ValueError("labels=True needs the documents' labels, got none.")
-        if isinstance(self.matrix, RelevanceMatrix) and self.by_labels:
-            map_labels(_check_numbers, self.matrix.others)
+        map_labels(_check_numbers, self.matrix.others)
 
     def __call__(self, rows: slice) -> Tensor:
         """Compute the relevance of all columns for some rows: ``(block, D + mixed)``."""
