@@ -52,7 +52,7 @@ def test_every_dependency_has_a_tested_version_above_its_floor():
 
 def test_extras_that_need_others_name_them():
     named = {extra for line in EXTRAS["eval"] if line.startswith("st_rankloss[") for extra in line[12:-1].split(",")}
-    assert named == {"metrics", "faiss", "image"}
+    assert named == {"cli", "faiss", "image"}
     assert named <= set(EXTRAS)
 
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from st_rankloss.data.grouping import group_into_lists
+from st_rankloss.data.part import Part
 
-__all__ = ["group_into_lists"]
+__all__ = ["Part", "group_into_lists"]
