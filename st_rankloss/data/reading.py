@@ -1,0 +1,207 @@
+"""Read whatever the user has: find out its form, and hand it to its reader."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
+
+from st_rankloss.data.collection import find_files, read_collection
+from st_rankloss.data.columns import find
+from st_rankloss.data.labelled import read_labelled, read_texts_alone
+from st_rankloss.data.part import COLUMNS, Part
+from st_rankloss.data.rows import read_rows
+from st_rankloss.data.scored_pairs import read_scored_pairs
+from st_rankloss.data.splits import by_part, part_of
+from st_rankloss.data.tables import Table, read_table
+from st_rankloss.functional.checks import check_choice
+
+_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of tables.
+
+    Args:
+        name: What people call it.
+        tasks: The tasks that its parts may have.
+        roles: Roles that must have a column.
+        reader: Its reader.
+        matches: Whether a table is of this form, beyond having those columns.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    roles: tuple[str, ...]
+    reader: Callable[..., Part]
+    matches: Callable[[Table], bool] = lambda table: True
+
+
+FORMS: list[Form] = [
+    Form("pairs of sentences with a score", ("sts",), ("sentence1", "sentence2", "score"), read_scored_pairs),
+    Form("rows of query, document and grade", ("retrieval",), ("query", "document", "grade"), read_rows),
+    Form(
+        "texts with a label",
+        ("classification", "hierarchy", "multi_label", "regression"),
+        ("text", "label"),
+        read_labelled,
+    ),
+    Form("texts", ("self_supervised",), ("text",), read_texts_alone),
+]
+"""Forms of tables, the first that fits wins."""
+
+
+def read(
+    source: Any,
+    *,
+    task: str | None = None,
+    streaming: bool = False,
+    download: bool = False,
+    **columns: Any,
+) -> dict[str, Part]:
+    """Read data of any form.
+
+    Args:
+        source: A file; a folder of BEIR, of TREC, of files named after train, dev and test, or of
+            ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; ``"ir_datasets:ID"``; with
+            ``download``, the id of a dataset of the hub, or ``"hub:ID"``.
+        task: One of `COLUMNS`, if the form could be read for more than one.
+        streaming: Whether to read rows each time they are iterated, rather than into memory.
+        download: Whether data may be downloaded from the hub.
+        **columns: Columns by role, such as ``query="frage"``, and other options of the form's reader.
+
+    Returns:
+        Parts by name: "train", "dev" and "test" as far as there are any; a single table is the train part. Their notes
+        say what was detected, assumed and left out.
+
+    Raises:
+        ValueError: If there is no such source, no form fits, or a value is invalid; the error names the source, the row
+            and the column, what was expected, and a remedy.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> parts = read(Dataset.from_dict({"question": ["a", "a"], "passage": ["x", "y"], "rel": [1, 0]}))
+        >>> parts["train"].task, parts["train"].dataset["documents"][0]
+        ('retrieval', ['x', 'y'])
+    """
+    if task is not None:
+        check_choice(task, tuple(COLUMNS), "task")
+    options: dict[str, Any] = {"task": task, "streaming": streaming, "columns": columns}
+    if isinstance(source, DatasetDict | IterableDatasetDict):
+        return _splits(source, options)
+    if not isinstance(source, str | Path):
+        return {"train": read_form(source, **options)}
+    if (path := Path(source)).is_dir():
+        return _read_folder(path, options)
+    if path.is_file() or _is_file_name(path):
+        return {"train": read_form(path, **options)}
+    return _read_remote(str(source), download, options)
+
+
+def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mapping[str, Any]) -> Part:
+    """Read one table with the reader of its form; see `read`."""
+    names = [name for value in columns.values() for name in (value if isinstance(value, list | tuple) else [value])]
+    files = {name: columns[name] for name in ("delimiter", "encoding") if name in columns}
+    text = [name for name in names if isinstance(name, str)]
+    table = read_table(source, text=text, streaming=streaming, **files)
+    given = {name: value for name, value in columns.items() if name not in files}
+    with table.named():
+        form = _find_form(table, task, given)
+        accepted = inspect.signature(form.reader).parameters
+        for name in given:
+            _check_option(name, form.name, [option for option in accepted if option not in ("source", "streaming")])
+        if task is not None and "task" in accepted:
+            given["task"] = task
+        part = form.reader(table, **given)
+    return replace(part, notes=(f"read as {form.name}", *part.notes))
+
+
+def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form:
+    forms = [form for form in FORMS if task is None or task in form.tasks]
+    for form in forms:
+        if _has_roles(table, form, given) and form.matches(table):
+            return form
+    known = ", ".join(f"{form.name} ({', '.join(form.roles)})" for form in forms)
+    raise ValueError(
+        f"the table must have the columns of a known form, got {table.names}: name them, such as "
+        f"{forms[0].roles[0]}={table.names[0] if table.names else 'NAME'!r}. Forms: {known}."
+    )
+
+
+def _has_roles(table: Table, form: Form, given: Mapping[str, Any]) -> bool:
+    accepted = inspect.signature(form.reader).parameters
+    if any(name not in accepted for name in given):
+        return False
+    taken = [name for name in given.values() if isinstance(name, str)]
+    for role in form.roles:
+        if given.get(role) is None:
+            name = find(role, table.names, taken=taken)
+            if name is None:
+                return False
+            taken.append(name)
+    return True
+
+
+def _check_option(name: str, form: str, accepted: list[str]) -> None:
+    if name not in accepted:
+        near = difflib.get_close_matches(name, accepted, 1, 0)
+        raise ValueError(f"{name}= must be an option of {form}, which are {accepted}; the nearest is {near[0]!r}.")
+
+
+def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Part]:
+    """Read the splits of a dataset dict; those of other names are left out and noted."""
+    named = {name: part_of(name) for name in source}
+    unknown = [name for name, part in named.items() if part is None]
+    if len(unknown) == len(source):
+        if len(source) > 1:
+            raise ValueError(f"splits must be named after train, dev or test, got {list(source)}: pass one of them.")
+        named, unknown = dict.fromkeys(source, "train"), []
+    parts = {part: read_form(source[name], **options) for name, part in named.items() if part is not None}
+    note = (f"splits that are left out: {', '.join(unknown)}",) if unknown else ()
+    return {name: replace(part, notes=part.notes + note) for name, part in parts.items()}
+
+
+def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        found = load_from_disk(str(folder))
+        return _splits(found, options) if isinstance(found, DatasetDict) else {"train": read_form(found, **options)}
+    if find_files(folder) is not None:
+        if options["task"] not in (None, "retrieval"):
+            raise ValueError(f"{folder}: a folder of queries, corpus and judgements is for retrieval, got "
+                             f"task={options['task']!r}.")  # fmt: skip
+        accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
+        for name in options["columns"]:
+            _check_option(name, "a folder of queries, corpus and judgements", accepted)
+        return read_collection(folder, **options["columns"])
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_file_name(path)]
+    if not files:
+        raise ValueError(f"{folder}: the folder must hold tables ({', '.join(_TABLES)}), or corpus, queries and qrels, "
+                         f"got {sorted(path.name for path in folder.iterdir())[:10]}.")  # fmt: skip
+    if len(files) > 1:
+        files = [path for path in files if part_of(path.name)] or files
+    try:
+        named = by_part(files)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    return {name: read_form(path, **options) for name, path in named.items()}
+
+
+def _is_file_name(path: Path) -> bool:
+    return Path(path.name.removesuffix(".gz")).suffix.lower() in _TABLES
+
+
+def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[str, Part]:
+    if "/" not in source and not source.startswith("hub:"):
+        raise ValueError(f"{source}: there is no such file or folder.")
+    if not download:
+        raise ValueError(
+            f"{source}: there is no such file or folder; if it is a dataset of the hub, pass download=True."
+        )
+    found = load_dataset(source.removeprefix("hub:"), streaming=options["streaming"])
+    return _splits(found, options)

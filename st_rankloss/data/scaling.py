@@ -1,0 +1,65 @@
+"""Scores of any sign into grades of at least 0, if the caller says how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from st_rankloss.labels import is_missing, plain, refusal
+
+Scale = tuple[float, float] | str | None
+
+
+def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
+    """Map a score, or a list of scores, to grades.
+
+    Args:
+        value: The score; missing scores stay missing.
+        scale: None leaves scores as they are; ``(low, high)`` maps them linearly to 0 to 1, such as ``(-1, 1)`` for
+            cosines; ``"sigmoid"`` maps logits, such as those of cross-encoders, to 0 to 1.
+        row: Number of the row, for errors.
+        column: Name of the column, for errors.
+
+    Returns:
+        The grade or grades.
+
+    Raises:
+        ValueError: If the scale is unknown, or a score is negative without one, not a number, or outside of it.
+
+    Example:
+        >>> rescale([-1, 0.5, None], (-1, 1), 0, "score"), rescale(0.0, "sigmoid", 0, "score")
+        ([0.0, 0.75, None], 0.5)
+    """
+    value = plain(value)
+    if isinstance(value, list):
+        return [rescale(item, scale, row, column) for item in value]
+    if is_missing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _not_number(value, scale, row, column)
+    if scale is None:
+        if value < 0:
+            remedy = "pass scale=(lowest, highest) of the scores, or scale='sigmoid' for logits"
+            raise refusal(column, row, value, "grades of at least 0", remedy)
+        return value
+    low, high = _bounds(scale)
+    if scale == "sigmoid":
+        return 1 / (1 + math.exp(-max(min(value, 700), -700)))
+    if not low <= value <= high:
+        raise refusal(column, row, value, f"scores from {low:g} to {high:g}", "pass a wider scale=")
+    return (value - low) / (high - low)
+
+
+def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
+    if scale == "sigmoid":
+        return -math.inf, math.inf
+    if isinstance(scale, Sequence) and not isinstance(scale, str) and len(scale) == 2 and scale[0] < scale[1]:
+        return float(scale[0]), float(scale[1])
+    raise ValueError(f"scale must be (low, high), 'sigmoid' or None, got {scale!r}.")
+
+
+def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
+    if isinstance(value, bool) and scale is None:
+        return int(value)
+    raise refusal(column, row, value, "numbers", "correct the value, or name the column of the scores")
