@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from st_rankloss.data.collection import read_collection, read_trec
+from st_rankloss.data.corpus import read_corpus
 from st_rankloss.data.grouping import group_into_lists
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
 from st_rankloss.data.part import COLUMNS, PARTS, Part
@@ -23,6 +24,7 @@ __all__ = [
     "group_into_lists",
     "read",
     "read_collection",
+    "read_corpus",
     "read_labelled",
     "read_rows",
     "read_scored_pairs",

@@ -125,7 +125,7 @@ def read_trec(
         ValueError: If a file is missing or malformed, or no judgement is about known ids; the error names the line.
     """
     notes = Notes()
-    texts = corpus if isinstance(corpus, Mapping) else read_texts(_corpus_file(Path(corpus)), "document", notes)
+    texts = corpus if isinstance(corpus, Mapping) else read_texts(corpus_file(Path(corpus)), "document", notes)
     queries = read_texts(_existing(Path(topics)), "query", notes)
     judgements = read_qrels_file(_existing(Path(qrels)), notes, negative=negative)
     return join(queries, texts, judgements, notes, str(qrels))
@@ -137,7 +137,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _corpus_file(path: Path) -> Path:
+def corpus_file(path: Path) -> Path:
     if not path.is_dir():
         return _existing(path)
     found = _named(sorted(path.iterdir()), _CORPUS)
