@@ -322,7 +322,8 @@ def _for_hierarchy(part: Part) -> Recipe:
     recipe = hierarchy(levels)
     if levels == 1:
         recipe = replace(recipe, batch_sampler=samplers.hierarchy(per_level=(4,)))
-    why = f"Labels are paths of {levels} level{'s' if levels > 1 else ''}: the more levels two rows share, the more relevant they are."
+    why = f"Labels are paths of {levels} level{'s' if levels > 1 else ''}: the more levels two rows share, the more "
+    why += "relevant they are."
     if len(lengths) > 1 or any(None in path or -1 in path for path in _labels(part) if isinstance(path, list)):
         recipe = replace(recipe, relevance=Hierarchy())  # a batch may have only short paths
         why += " Some paths end early, and share only the levels that they have."
