@@ -10,6 +10,7 @@ from st_rankloss import augmentations, data, functional, mining, objectives, rec
 from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
+from st_rankloss.inspection import Inspection, inspect
 from st_rankloss.losses import ANDCGLoss, CachedANDCGLoss, CachedRankingLoss, EmbeddingMixup, RankingLoss
 from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import UNJUDGED, Relevance
@@ -24,6 +25,7 @@ __all__ = [
     "CachedRankingLoss",
     "EmbeddingMixup",
     "GradedInformationRetrievalEvaluator",
+    "Inspection",
     "Objective",
     "RankingCollator",
     "RankingDiagnostics",
@@ -35,6 +37,7 @@ __all__ = [
     "augmentations",
     "data",
     "functional",
+    "inspect",
     "mining",
     "objectives",
     "recipes",

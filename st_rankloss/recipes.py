@@ -14,7 +14,8 @@ recipe                labels                      improves
 ====================  ==========================  =================================================================
 
 Defaults were the best on the dev splits of ``eval/results`` (for `hierarchy`, on the finest classes too), which also
-show where other losses are better. The learning rate depends on the encoder, not the recipe: tune it.
+show where other losses are better. The learning rate depends on the encoder, not the recipe: tune it. `for_dataset`
+chooses the recipe for a dataset.
 
 Example:
     ::
@@ -26,13 +27,17 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from datasets import Dataset, IterableDataset
 from torch import Tensor
 
 from st_rankloss import samplers
+from st_rankloss._host import trains_a_transformer
+from st_rankloss.data.guessing import as_part, first_labels, label_column
+from st_rankloss.data.part import Part
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
 from st_rankloss.objectives import (
     DCL,
@@ -53,6 +58,7 @@ from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric
 __all__ = [
     "Recipe",
     "classification",
+    "for_dataset",
     "hierarchy",
     "image_text",
     "multi_label",
@@ -72,12 +78,14 @@ class Recipe:
         relevance: The relevance that reads the labels.
         batch_sampler: For ``batch_sampler=`` of the training arguments; groups rows into batches, at random by default.
         options: Other arguments for the loss.
+        why: Why `for_dataset` chose these settings; empty otherwise.
     """
 
     objective: Objective
     relevance: Relevance
     batch_sampler: Any = "batch_sampler"
     options: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
 
     def loss(self, model: Any, **options: Any) -> RankingLoss:
         """Build the loss for a model; ``options`` are those of `RankingLoss`."""
@@ -253,3 +261,119 @@ def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, 
     """
     objective = ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(temperature)
     return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
+
+
+def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **settings: float) -> Recipe:
+    """Choose the recipe for data, and say why.
+
+    Args:
+        data: A part of a task's data, or rows in the columns of one; see `st_rankloss.data.Part`.
+        model: The model to train; a transformer adds a remark on batches. None if not known yet.
+        **settings: Other settings of the recipe than its defaults: ``temperature`` and ``weight``.
+
+    Returns:
+        The recipe, with the reasons in ``why``. The batches of streaming data cannot be chosen, so that its
+        ``batch_sampler`` is the default.
+
+    Raises:
+        ValueError: If the columns fit no task, or the rows must be grouped first.
+
+    Example:
+        >>> recipe = for_dataset(Dataset.from_dict({"text": ["a", "b"], "label": [["pet", "cat"], ["pet", "dog"]]}))
+        >>> recipe.relevance, recipe.why
+        (Hierarchy(weights=(1.0, 1.0)), 'Labels are paths of 2 levels: the more levels two rows share, the more ...')
+    """
+    part = as_part(data)
+    recipe = _CHOICES[part.task](part, **settings)
+    why = recipe.why
+    if isinstance(part.dataset, IterableDataset) and recipe.batch_sampler != "batch_sampler":
+        recipe = replace(recipe, batch_sampler="batch_sampler")
+        why += " Streaming data comes in batches of any rows: load it without streaming to group rows by label."
+    if model is not None and trains_a_transformer(model):
+        why += " To train a transformer in batches that exceed memory, use cached_loss in place of loss."
+    return replace(recipe, why=why)
+
+
+def _for_retrieval(part: Part, **settings: float) -> Recipe:
+    columns = part.dataset.column_names or list(next(iter(part.dataset), {}))
+    if "documents" not in columns:
+        raise ValueError(
+            f"rows must hold a query and a list of its documents, got the columns {list(columns)}: group them with "
+            "st_rankloss.data.group_into_lists."
+        )
+    if part.qrels and {"query_id", "document_ids"} <= set(columns):
+        why = "Documents are judged by id: a document in the batch keeps its grade, whichever query it came with."
+        return replace(retrieval(part.qrels, **settings), why=why)
+    why = "Each query has a list of documents"
+    why += ", all relevant: there are no grades." if label_column(part.dataset) is None else " with grades."
+    return replace(retrieval(**settings), why=f"{why} Documents of other queries in the batch count as irrelevant.")
+
+
+def _for_sts(part: Part, **settings: float) -> Recipe:
+    return replace(sts(**settings), why="Each pair of texts has a score: pairs are ranked against each other by similarity.")
+
+
+def _for_classification(part: Part, **settings: float) -> Recipe:
+    return replace(classification(**settings), why="Each row has one class: rows of the same class are relevant to each other.")
+
+
+def _for_hierarchy(part: Part, **settings: float) -> Recipe:
+    lengths = {len(path) for path in _labels(part) if isinstance(path, list) and path}
+    levels = max(lengths, default=2)
+    recipe = hierarchy(levels, **settings)
+    if levels == 1:
+        recipe = replace(recipe, batch_sampler=samplers.hierarchy(per_level=(4,)))
+    why = f"Labels are paths of {levels} level{'s' if levels > 1 else ''}: the more levels two rows share, the more "
+    why += "relevant they are."
+    if len(lengths) > 1 or any(None in path or -1 in path for path in _labels(part) if isinstance(path, list)):
+        recipe = replace(recipe, relevance=Hierarchy())  # a batch may have only short paths
+        why += " Some paths end early, and share only the levels that they have."
+    return replace(recipe, why=why)
+
+
+def _for_multi_label(part: Part, **settings: float) -> Recipe:
+    why = (
+        "Each row has a set of labels: rows are relevant to each other by the share of labels that they have in common."
+    )
+    return replace(multi_label(**settings), why=why)
+
+
+def _for_regression(part: Part, **settings: float) -> Recipe:
+    why = "Labels are numbers: the closer two numbers, the more relevant their rows are to each other."
+    if any(isinstance(label, list) for label in _labels(part)):
+        why += " There are several per row, so that batches hold random rows."
+        return replace(regression(**settings), batch_sampler="batch_sampler", why=why)
+    return replace(regression(**settings), why=why)
+
+
+def _for_self_supervised(part: Part, **settings: float) -> Recipe:
+    why = "There are no labels: two altered views of a row are relevant to each other. Training needs a ViewsCollator."
+    return replace(self_supervised(**settings), why=why)
+
+
+def _for_image_text(part: Part, **settings: float) -> Recipe:
+    labels = _labels(part)
+    if not labels or any(isinstance(label, float) for label in labels):
+        why = "Each image belongs to its caption, and is ranked against the others in the batch, in both directions."
+        return replace(image_text(**settings), why=why)
+    if isinstance(labels[0], list):
+        why = "Rows have sets of labels: images are relevant to captions by the share of labels in common."
+        return replace(image_text(MultiLabel("jaccard"), **settings), why=why)
+    return replace(image_text(Classes(), **settings), why="Rows have classes: images are relevant to all captions of their class.")
+
+
+def _labels(part: Part) -> list[Any]:
+    column = label_column(part.dataset)
+    return first_labels(part.dataset, column) if column else []
+
+
+_CHOICES: Mapping[str, Callable[..., Recipe]] = {
+    "retrieval": _for_retrieval,
+    "sts": _for_sts,
+    "classification": _for_classification,
+    "hierarchy": _for_hierarchy,
+    "multi_label": _for_multi_label,
+    "regression": _for_regression,
+    "self_supervised": _for_self_supervised,
+    "image_text": _for_image_text,
+}

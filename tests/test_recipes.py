@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from sentence_transformers import SentenceTransformerTrainingArguments
 
 from st_rankloss import RankingTrainer, ViewsCollator, recipes
 from st_rankloss.augmentations import CropWords, DropWords
 from st_rankloss.collators import RankingCollator
+from st_rankloss.data import Part
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
 from st_rankloss.recipes import Recipe
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Views
@@ -154,7 +155,7 @@ def test_recipes_read_their_labels():
 
 def test_every_public_recipe_is_tried():
     named = {name.split()[0].replace("-", "_") for name in ROWS} - {"image"} | {"image_text"}
-    assert named == set(recipes.__all__) - {"Recipe"}
+    assert named == set(recipes.__all__) - {"Recipe", "for_dataset"}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -184,7 +185,9 @@ def test_options_of_a_loss_go_before_those_of_the_recipe(tmp_path):
     assert isinstance(recipe, Recipe)
 
 
-@pytest.mark.parametrize("make", [getattr(recipes, name) for name in recipes.__all__ if name != "Recipe"])
+@pytest.mark.parametrize(
+    "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
+)
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": -0.1}, {"weight": 0.0}, {"weight": -1.0}])
 def test_temperatures_and_weights_must_be_positive(make, wrong):
     (name,) = wrong
@@ -210,3 +213,83 @@ def test_samplers_refuse_rows_without_what_they_read(tmp_path):
         recipe = ROWS[name][0]
         with pytest.raises(ValueError, match="label column"):
             train(recipe, {"text": TEXTS}, tmp_path, recipe.loss, word_model(WORDS))
+
+
+PAIRS = {"sentence1": TEXTS[:16], "sentence2": TEXTS[8:]}
+IMAGES = {"image": TEXTS[:16], "caption": TEXTS[8:]}
+GRADES = {"labels": [[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]] * 4}
+IDS = {name: ROWS["retrieval by id"][1][name] for name in ("query_id", "document_ids")}
+TASKS = {
+    "lists": (Part("retrieval", Dataset.from_dict(LISTS | GRADES)), Lists, "a list of documents with grades"),
+    "lists without grades": (Part("retrieval", Dataset.from_dict(LISTS)), Lists, "no grades"),
+    "judgements": (Part("retrieval", Dataset.from_dict(LISTS | GRADES | IDS), qrels=QRELS), Qrels, "by id"),
+    "sts": (Dataset.from_dict(PAIRS | {"label": [i / 15 for i in range(16)]}), Pairs, "score"),
+    "classification": (Dataset.from_dict(ROWS["classification"][1]), Classes, "one class"),
+    "hierarchy": (
+        Dataset.from_dict({"text": TEXTS, "label": [[f"a{i % 2}", f"b{i % 4}", f"c{i % 8}"] for i in range(24)]}),
+        Hierarchy,
+        "3 levels",
+    ),
+    "uneven paths": (
+        Part("hierarchy", Dataset.from_dict({"text": TEXTS, "label": [["a"], ["b", "c"], ["a", "d"]] * 8})),
+        Hierarchy,
+        "end early",
+    ),
+    "one level": (
+        Part("hierarchy", Dataset.from_dict({"text": TEXTS, "label": [["a"], ["b"], ["c"]] * 8})),
+        Hierarchy,
+        "1 level",
+    ),
+    "label sets": (Dataset.from_dict({"text": TEXTS, "label": [["a"], ["b", "a"], ["b"]] * 8}), MultiLabel, "set"),
+    "multi-hot": (Dataset.from_dict(ROWS["multi-label"][1]), MultiLabel, "set"),
+    "regression": (Dataset.from_dict(ROWS["regression"][1]), Numeric, "numbers"),
+    "several numbers": (
+        Part("regression", Dataset.from_dict({"text": TEXTS, "label": [[i / 24, i / 7] for i in range(24)]})),
+        Numeric,
+        "several per row",
+    ),
+    "no labels": (Dataset.from_dict({"text": TEXTS}), Views, "ViewsCollator"),
+    "images": (Dataset.from_dict(IMAGES), Pairs, "both directions"),
+    "images of classes": (Dataset.from_dict(IMAGES | {"label": [i % 4 for i in range(16)]}), Classes, "class"),
+    "images of sets": (Dataset.from_dict(IMAGES | {"label": [["a"], ["a", "b"]] * 8}), MultiLabel, "labels in common"),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_recipe_chosen_for_a_dataset_trains_on_it_and_says_why(tmp_path, name):
+    data, relevance, reason = TASKS[name]
+    recipe = recipes.for_dataset(data)
+    assert type(recipe.relevance) is relevance
+    assert reason in recipe.why
+    rows = data.dataset if isinstance(data, Part) else data
+    loss = train(recipe, rows.to_dict(), tmp_path, recipe.loss, word_model(WORDS), steps=1)
+    assert loss > 0
+
+
+def test_streaming_rows_get_random_batches_and_are_told_so():
+    rows = Dataset.from_dict(ROWS["classification"][1])
+    assert recipes.for_dataset(rows).batch_sampler != "batch_sampler"
+    recipe = recipes.for_dataset(rows.to_iterable_dataset())
+    assert recipe.batch_sampler == "batch_sampler"
+    assert "without streaming" in recipe.why
+    unnamed = IterableDataset.from_generator(lambda: iter(rows.to_list()))
+    assert type(recipes.for_dataset(unnamed).relevance) is Classes
+
+
+def test_a_transformer_is_pointed_to_the_cached_loss(tmp_path):
+    rows = Dataset.from_dict(ROWS["classification"][1])
+    assert "cached_loss" in recipes.for_dataset(rows, tiny_bert(tmp_path, WORDS)).why
+    assert "cached_loss" not in recipes.for_dataset(rows, word_model(WORDS)).why
+
+
+def test_rows_of_single_documents_must_be_grouped_first():
+    rows = Dataset.from_dict({"query": ["a", "a"], "document": ["x", "y"], "label": [1, 0]})
+    with pytest.raises(ValueError, match="group_into_lists"):
+        recipes.for_dataset(rows)
+
+
+def test_columns_of_no_task_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"got \['body', 'title'\]: rename them"):
+        recipes.for_dataset(Dataset.from_dict({"title": ["a"], "body": ["b"]}))
+    with pytest.raises(TypeError, match="got dict"):
+        recipes.for_dataset({"text": ["a"]})
