@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import read_collection, read_trec
 from st_rankloss.data.grouping import group_into_lists
+from st_rankloss.data.images import read_images
+from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
+from st_rankloss.data.listed import read_lists
 from st_rankloss.data.part import COLUMNS, PARTS, Part
+from st_rankloss.data.positives import read_positives
 from st_rankloss.data.reading import read
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
@@ -22,8 +27,13 @@ __all__ = [
     "Table",
     "group_into_lists",
     "read",
+    "read_clicks",
     "read_collection",
+    "read_images",
+    "read_ir_datasets",
     "read_labelled",
+    "read_lists",
+    "read_positives",
     "read_rows",
     "read_scored_pairs",
     "read_table",

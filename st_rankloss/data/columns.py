@@ -146,6 +146,30 @@ def choose(
     return chosen
 
 
+def given_names(*columns: str | None) -> list[str]:
+    """Return the names that the caller gave."""
+    return [name for name in columns if name is not None]
+
+
+def describe(chosen: Mapping[str, str], names: Sequence[str]) -> str:
+    """Describe which columns are what, and which are not read.
+
+    Args:
+        chosen: Columns by role.
+        names: The columns there are.
+
+    Returns:
+        A note.
+
+    Example:
+        >>> describe({"query": "frage"}, ["frage", "prompt"])
+        "query is 'frage'; not read: 'prompt'"
+    """
+    unread = [name for name in names if name not in chosen.values()]
+    found = ", ".join(f"{role} is {name!r}" for role, name in chosen.items())
+    return found + (f"; not read: {', '.join(map(repr, unread))}" if unread else "")
+
+
 def check_column(name: str, names: Sequence[str], role: str) -> None:
     """Raise a ValueError that names the columns there are, and the nearest, unless ``name`` is one of them."""
     if name not in names:

@@ -9,9 +9,10 @@ from typing import Any
 from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import check_column, choose
+from st_rankloss.data.columns import check_column, choose, given_names
 from st_rankloss.data.label_forms import LabelForm, find_form
 from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing, plain
@@ -52,7 +53,7 @@ def read_labelled(
         >>> part.task, part.dataset["label"][:]
         ('hierarchy', [['Food', 'Fruit'], ['Food']])
     """
-    table = read_table(source, text=[text] if text else (), streaming=streaming)
+    table = read_table(source, text=given_names(text), streaming=streaming)
     levels = [label] if isinstance(label, str) else list(label or [])
     with table.named():
         for name in levels:
@@ -90,7 +91,7 @@ def _rows(table: Table, names: dict[str, str], levels: list[str], form: LabelFor
             found = label_of(row, place, levels, form)
             if found is None:
                 notes.count("rows without a label are kept, unlabelled", f"row {place}")
-            weight = {"weight": row[names["weight"]]} if "weight" in names else {}
+            weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}
             yield {"text": text, "label": found} | weight
 
 
@@ -119,7 +120,7 @@ def read_texts_alone(source: Any, *, text: str | None = None, streaming: bool = 
         >>> read_texts_alone({"sentence": ["a", "b"]}).dataset["text"][:]
         ['a', 'b']
     """
-    table = read_table(source, text=[text] if text else (), streaming=streaming)
+    table = read_table(source, text=given_names(text), streaming=streaming)
     with table.named():
         name = choose(table.names, required=["text"], given={"text": text})["text"]
         notes = Notes((*table.notes, f"text is {name!r}"))

@@ -6,20 +6,27 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
 
+from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import find_files, read_collection
-from st_rankloss.data.columns import find
+from st_rankloss.data.columns import find, numbered_negatives
+from st_rankloss.data.images import is_image, read_images
+from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
+from st_rankloss.data.listed import read_lists
 from st_rankloss.data.part import COLUMNS, Part
+from st_rankloss.data.positives import read_positives
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_part, part_of
-from st_rankloss.data.tables import Table, read_table
+from st_rankloss.data.tables import HEAD, Table, read_table
 from st_rankloss.functional.checks import check_choice
+from st_rankloss.labels import is_missing
 
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 
@@ -40,10 +47,45 @@ class Form:
     tasks: tuple[str, ...]
     roles: tuple[str, ...]
     reader: Callable[..., Part]
-    matches: Callable[[Table], bool] = lambda table: True
+    matches: Callable[[Table, Mapping[str, str]], bool] = lambda table, columns: True
+
+
+def _values(table: Table, name: str) -> list[Any]:
+    """Return the first values of a column that are not missing."""
+    return [value for row in islice(table.rows(), HEAD) if not is_missing(value := row[name])][:10]
+
+
+def _has_lists(table: Table, columns: Mapping[str, str]) -> bool:
+    return any(isinstance(value, list) for value in _values(table, columns["document"]))
+
+
+def _has_images(table: Table, columns: Mapping[str, str]) -> bool:
+    return any(map(is_image, _values(table, columns["image"])))
+
+
+def _has_negatives_or_no_grade(table: Table, columns: Mapping[str, str]) -> bool:
+    """Return whether documents are positive or negative by their column; else a grade says what a "positive" is."""
+    negative = find("negative", table.names) or numbered_negatives(table.names)
+    return bool(negative) or find("grade", table.names, taken=columns.values()) is None
 
 
 FORMS: list[Form] = [
+    Form(
+        "images",
+        ("image_text", "classification", "hierarchy", "multi_label", "regression", "self_supervised"),
+        ("image",),
+        read_images,
+        _has_images,
+    ),
+    Form("a click log", ("retrieval",), ("query", "document", "clicks"), read_clicks),
+    Form(
+        "queries with positive documents",
+        ("retrieval",),
+        ("query", "positive"),
+        read_positives,
+        _has_negatives_or_no_grade,
+    ),
+    Form("lists of documents and grades", ("retrieval",), ("query", "document", "grade"), read_lists, _has_lists),
     Form("pairs of sentences with a score", ("sts",), ("sentence1", "sentence2", "score"), read_scored_pairs),
     Form("rows of query, document and grade", ("retrieval",), ("query", "document", "grade"), read_rows),
     Form(
@@ -125,7 +167,8 @@ def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mappin
 def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form:
     forms = [form for form in FORMS if task is None or task in form.tasks]
     for form in forms:
-        if _has_roles(table, form, given) and form.matches(table):
+        columns = _columns(table, form, given)
+        if columns is not None and form.matches(table, columns):
             return form
     known = ", ".join(f"{form.name} ({', '.join(form.roles)})" for form in forms)
     raise ValueError(
@@ -134,18 +177,19 @@ def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form
     )
 
 
-def _has_roles(table: Table, form: Form, given: Mapping[str, Any]) -> bool:
+def _columns(table: Table, form: Form, given: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the columns of the roles that a form needs; None if it lacks one, or an option that the caller gives."""
     accepted = inspect.signature(form.reader).parameters
     if any(name not in accepted for name in given):
-        return False
-    taken = [name for name in given.values() if isinstance(name, str)]
+        return None
+    found: dict[str, str] = {role: name for role in form.roles if isinstance(name := given.get(role), str)}
     for role in form.roles:
         if given.get(role) is None:
-            name = find(role, table.names, taken=taken)
+            name = find(role, table.names, taken=found.values())
             if name is None:
-                return False
-            taken.append(name)
-    return True
+                return None
+            found[role] = name
+    return found
 
 
 def _check_option(name: str, form: str, accepted: list[str]) -> None:
@@ -197,6 +241,11 @@ def _is_file_name(path: Path) -> bool:
 
 
 def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[str, Part]:
+    if source.startswith("ir_datasets:"):
+        if not download:
+            raise ValueError(f"{source}: ir_datasets downloads what it has not got: pass download=True.")
+        name = source.removeprefix("ir_datasets:")
+        return {part_of(name) or "train": read_ir_datasets(name, **options["columns"])}
     if "/" not in source and not source.startswith("hub:"):
         raise ValueError(f"{source}: there is no such file or folder.")
     if not download:

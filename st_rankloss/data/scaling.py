@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from st_rankloss.labels import is_missing, plain, refusal
@@ -49,6 +49,32 @@ def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
     if not low <= value <= high:
         raise refusal(column, row, value, f"scores from {low:g} to {high:g}", "pass a wider scale=")
     return (value - low) / (high - low)
+
+
+def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:
+    """Read the weight of a row.
+
+    Args:
+        row: The row.
+        place: Its number, for errors.
+        column: Column of the weights; None means that all weigh 1.
+
+    Returns:
+        The weight.
+
+    Raises:
+        ValueError: If it is missing, negative or not a number.
+
+    Example:
+        >>> read_weight({"weight": 2}, 0, "weight"), read_weight({}, 0, None)
+        (2.0, 1.0)
+    """
+    if column is None:
+        return 1.0
+    weight = plain(row[column])
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise refusal(column, place, weight, "weights of at least 0", "fill the row, or remove it")
+    return float(weight)
 
 
 def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
