@@ -1,6 +1,28 @@
 """Read the data that people have into parts of rows for ranking losses.
 
-`read` finds out the form of files, folders and datasets; each form has a reader of its own, which says more.
+`read` finds out the form of a file, a folder or a dataset. Each form has a reader, which says what it accepts:
+
+=====================================================================  =====================  ==========================
+form                                                                   reader                 task
+=====================================================================  =====================  ==========================
+rows of query, document and grade; queries repeat                      `read_rows`            retrieval
+a query, a list of documents and a list of grades                      `read_lists`           retrieval
+query or anchor, positives, negatives: pairs, triplets, tuples,        `read_positives`       retrieval
+FlagEmbedding's jsonl, outputs of ``mine_hard_negatives``
+a folder of BEIR, or of tables of queries, corpus and judgements       `read_collection`      retrieval
+judgements and topics of TREC                                          `read_trec`            retrieval
+an id of ir_datasets                                                   `read_ir_datasets`     retrieval
+a click log: clicks, impressions, positions                            `read_clicks`          retrieval, with weights
+two sentences and a score                                              `read_scored_pairs`    sts
+a text and a class, a path "A > B", tags "a|b", or a number            `read_labelled`        classification, hierarchy,
+                                                                                              multi_label, regression
+an image and a caption, a label, or neither                            `read_images`          image_text, or as above
+texts alone                                                            `read_texts_alone`     self_supervised
+=====================================================================  =====================  ==========================
+
+Tables may be jsonl, json, csv with any delimiter, tsv or parquet, also compressed, or datasets in memory. Columns are
+found by their names, or named by the caller. Rows are counted from 0, lines from 1. Nothing is downloaded unless asked
+for. `split` takes missing parts from the train part.
 """
 
 from __future__ import annotations

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Features, List, Value
 
@@ -36,8 +35,7 @@ def features_of(weighted: bool) -> Features:
     return Features(FEATURES | {WEIGHTS: List(Value("float64"))}) if weighted else FEATURES
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """One row of a query, a document and its grade."""
 
     row: int
@@ -102,7 +100,7 @@ class Judged:
             self.weights.setdefault(query, {}).setdefault(document, judgement.weight)
 
     def _name(self, texts: dict[str, str], given: Any, text: str, row: int, what: str) -> str:
-        key = text_id(text) if is_missing(given) else _row_id(given, row, what)
+        key = text_id(text) if given is None or is_missing(given) else _row_id(given, row, what)
         if (known := texts.setdefault(key, text)) != text:
             raise ValueError(
                 f"an id must belong to one {what}, got {known!r:.60} and {text!r:.60} in row {row} for {key!r}: "

@@ -10,7 +10,7 @@ from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.part import Part
-from st_rankloss.data.scaling import Scale, rescale
+from st_rankloss.data.scaling import Scale, read_weight, rescale
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import plain, read_grades, refusal
@@ -81,7 +81,7 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
         scores = rescale(_list(row, place, columns["grade"], len(documents)), scale, place, columns["grade"])
         grades = read_grades(scores, place, columns["grade"])
         ids = _list(row, place, columns["document_id"], len(documents)) if "document_id" in columns else [None]
-        weights = _list(row, place, columns["weight"], len(documents)) if "weight" in columns else [1.0]
+        weights = _weights(row, place, columns.get("weight"), len(documents))
         query_id = row[columns["query_id"]] if "query_id" in columns else None
         for at, document in enumerate(documents):
             if (text := read_text(document, place, columns["document"])) is None:
@@ -89,6 +89,12 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
                 continue
             document_id, weight = ids[at % len(ids)], weights[at % len(weights)]
             yield Judgement(place, query, text, grades[at], query_id, document_id, weight)
+
+
+def _weights(row: Row, place: int, column: str | None, length: int) -> list[float]:
+    if column is None:
+        return [1.0]
+    return [read_weight({column: weight}, place, column) for weight in _list(row, place, column, length)]
 
 
 def _list(row: Row, place: int, column: str, length: int | None = None) -> list[Any]:

@@ -10,10 +10,9 @@ from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.part import Part
-from st_rankloss.data.scaling import Scale, read_weight, rescale
+from st_rankloss.data.scaling import Scale, read_scaled, read_weight
 from st_rankloss.data.tables import Table, read_table
 from st_rankloss.data.texts import join_title, read_text
-from st_rankloss.labels import read_grades
 
 
 def read_rows(
@@ -82,7 +81,6 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
             continue
         if "title" in columns:
             document = join_title(row[columns["title"]], document)
-        value = rescale(row[columns["grade"]], scale, place, columns["grade"])
-        (grade,) = read_grades([value], place, columns["grade"])
+        grade = read_scaled(row[columns["grade"]], scale, place, columns["grade"])
         ids = {role: row[columns[role]] for role in ("query_id", "document_id") if role in columns}
         yield Judgement(place, query, document, grade, **ids, weight=read_weight(row, place, columns.get("weight")))

@@ -161,7 +161,9 @@ def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
             if value is not None:
                 kinds.setdefault(type(value), number)
         seen = " and ".join(f"{kind.__name__} in {place} {number}" for kind, number in kinds.items())
-        raise ValueError(f"column {name!r} must hold values of one type, got {seen or error}: convert one.") from error
+        raise ValueError(
+            f"column {name!r} must hold values of one type, got {seen if len(kinds) > 1 else error}: convert one."
+        ) from error
 
 
 def _of_dataset(dataset: Dataset) -> Table:
