@@ -56,7 +56,9 @@ def read_ir_datasets(name: str, *, negative: str = "refuse") -> Part:
 
 
 def _text(record: Any) -> str:
-    """Return the text of a document or query, after its title if it has one."""
+    """Return the text of a document or a query, as the collection says, or after its title if it has one."""
+    if hasattr(record, "default_text"):
+        return str(record.default_text())
     text = next((getattr(record, name) for name in _TEXTS if getattr(record, name, None)), "")
     title = getattr(record, "title", "")
-    return text if text == title else join_title(title, text)
+    return str(text) if text == title else join_title(title, text)

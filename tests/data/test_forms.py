@@ -312,6 +312,8 @@ def test_the_task_that_is_asked_for_decides_what_labels_are():
 def test_classes_of_a_dataset_are_read_by_name():
     dataset = Dataset.from_dict({"text": ["x", "y"], "label": ["cat", "dog"]}).class_encode_column("label")
     assert read(dataset)["train"].dataset["label"][:] == ["cat", "dog"]
+    streamed = read(dataset.to_iterable_dataset())["train"].dataset
+    assert [row["label"] for row in streamed] == ["cat", "dog"]
 
 
 def test_pairs_of_sentences_keep_their_scores_and_pairs_without_one_are_left_out(tmp_path):
@@ -339,6 +341,8 @@ def test_images_are_found_beside_their_file_and_a_missing_one_is_named(tmp_path,
     assert captioned.task == "image_text"
     assert captioned.dataset[0]["image"].size == (4, 3)
     assert (captioned.dataset[0]["caption"], captioned.dataset[0]["label"]) == ("a square", "cat")
+    again = read(captioned.dataset.to_iterable_dataset())["train"].dataset
+    assert [row["image"].size for row in again] == [(4, 3)]
     classes = read(path, task="classification")["train"]
     assert classes.dataset.column_names == ["image", "label"]
     write(path, "path,caption\npictures/a.png,x\npictures/b.png,y\n")
