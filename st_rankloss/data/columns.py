@@ -29,7 +29,10 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "title": ("title", "heading", "name"),
     "topic": ("text", "query", "question", "title", "topic", "query_text", "search", "keyword", "description"),
     "weight": ("weight", "weights", "sample_weight", "document_weights", "importance"),
-    "positive": ("positive", "positives", "pos", "answer", "answers"),
+    "positive": (
+        "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages", "doc",
+        "response", "context",
+    ),
     "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives"),
     "sentence1": ("sentence1", "sentence_1", "sentence_a", "sent1", "text1", "text_1", "text_a", "s1", "premise"),
     "sentence2": ("sentence2", "sentence_2", "sentence_b", "sent2", "text2", "text_2", "text_b", "s2", "hypothesis"),
@@ -51,12 +54,15 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Names of columns by what they hold, likeliest first; compared in lower case, with "_" for other signs."""
 
-_TEXTS = ("query", "document", "positive", "negative", "sentence1", "sentence2", "text", "image", "caption",
-          "title", "topic")  # fmt: skip
-_IDS = ("query_id", "document_id", "id")
+TEXT_ROLES = (
+    "query", "document", "positive", "negative", "sentence1", "sentence2", "text", "image", "caption", "title", "topic",
+    "query_id", "document_id", "id",
+)  # fmt: skip
+"""Roles whose columns stay text, even if every value looks like a number."""
+
 _OPTIONS = {"topic": "query", "id": "query_id= or document_id"}  # what callers call the columns of a collection
 _NUMBERED_NEGATIVE = re.compile(r"(hard_)?neg(ative)?_?\d+")
-_STAY_TEXT = {name for role in (*_TEXTS, *_IDS) for name in ROLES[role]}
+_STAY_TEXT = {name for role in TEXT_ROLES for name in ROLES[role]}
 
 
 def normal(name: str) -> str:
@@ -144,6 +150,30 @@ def choose(
     if missing := [role for role in required if role not in chosen]:
         raise ValueError(_missing(missing[0], [name for name in names if name not in chosen.values()], names))
     return chosen
+
+
+def given_names(*columns: str | None) -> list[str]:
+    """Return the names that the caller gave."""
+    return [name for name in columns if name is not None]
+
+
+def describe(chosen: Mapping[str, str], names: Sequence[str]) -> str:
+    """Describe which columns are what, and which are not read.
+
+    Args:
+        chosen: Columns by role.
+        names: The columns there are.
+
+    Returns:
+        A note.
+
+    Example:
+        >>> describe({"query": "frage"}, ["frage", "prompt"])
+        "query is 'frage'; not read: 'prompt'"
+    """
+    unread = [name for name in names if name not in chosen.values()]
+    found = ", ".join(f"{role} is {name!r}" for role, name in chosen.items())
+    return found + (f"; not read: {', '.join(map(repr, unread))}" if unread else "")
 
 
 def check_column(name: str, names: Sequence[str], role: str) -> None:

@@ -74,7 +74,9 @@ def _whole(path: Path, encoding: str | None) -> Any:
 def _rows_of(found: Any) -> Any:
     """Return the rows of a list of objects, of columns, or of one of these under a single name."""
     if isinstance(found, dict) and len(found) == 1:
-        (found,) = found.values()
+        (inner,) = found.values()
+        is_wrapped = isinstance(inner, dict) or (isinstance(inner, list) and bool(inner) and isinstance(inner[0], dict))
+        found = inner if is_wrapped else found
     if isinstance(found, list):
         return found
     if isinstance(found, dict) and all(isinstance(column, list) for column in found.values()):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from datasets import Features, List, Value
 
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.part import Part
-from st_rankloss.data.tables import Row
+from st_rankloss.data.tables import Row, Table
 from st_rankloss.data.texts import text_id
 from st_rankloss.judgements import Judgements, read_id
 from st_rankloss.labels import is_missing
@@ -33,64 +35,72 @@ def features_of(weighted: bool) -> Features:
     return Features(FEATURES | {WEIGHTS: List(Value("float64"))}) if weighted else FEATURES
 
 
+class Judgement(NamedTuple):
+    """One row of a query, a document and its grade."""
+
+    row: int
+    query: str
+    document: str
+    grade: float
+    query_id: Any = None
+    document_id: Any = None
+    weight: float = 1.0
+
+    @property
+    def key(self) -> Any:
+        """What tells the query from others."""
+        return text_id(self.query) if is_missing(self.query_id) else self.query_id
+
+
 class Judged:
     """Queries, documents, and grades by query and document, in the order in which they come.
 
     Args:
         weighted: Whether each judgement has a weight.
+        keep_best: Where to note documents with two grades for one query, of which the best counts; None refuses them.
 
     Example:
         >>> judged = Judged()
-        >>> judged.add(0, "red shoes", "Shoes in red", 3.0, query_id="q1", document_id="d7")
+        >>> judged.add(Judgement(0, "red shoes", "Shoes in red", 3.0, query_id="q1", document_id="d7"))
         >>> judged.qrels()
         {'q1': {'d7': 3.0}}
     """
 
-    def __init__(self, weighted: bool = False) -> None:
+    def __init__(self, weighted: bool = False, keep_best: Notes | None = None) -> None:
         self.weighted = weighted
+        self.keep_best = keep_best
         self.queries: dict[str, str] = {}
         self.corpus: dict[str, str] = {}
         self.grades: dict[str, dict[str, float]] = {}
         self.weights: dict[str, dict[str, float]] = {}
 
-    def add(
-        self,
-        row: int,
-        query: str,
-        document: str,
-        grade: float,
-        *,
-        query_id: Any = None,
-        document_id: Any = None,
-        weight: float = 1.0,
-    ) -> None:
+    def add(self, judgement: Judgement) -> None:
         """Add one judgement.
 
         Args:
-            row: Number of the row, for errors.
-            query: The query.
-            document: The document.
-            grade: The grade, or NaN for an unjudged document.
-            query_id: Id of the query; None makes one from its text.
-            document_id: Id of the document; None makes one from its text.
-            weight: Weight of the judgement.
+            judgement: The judgement.
 
         Raises:
             ValueError: If an id has two texts, or a document two grades for one query; the error names the row.
         """
-        query_key = self._name(self.queries, query_id, query, row, "query")
-        document_key = self._name(self.corpus, document_id, document, row, "document")
-        known = self.grades.setdefault(query_key, {}).setdefault(document_key, grade)
+        row, grade = judgement.row, judgement.grade
+        query = self._name(self.queries, judgement.query_id, judgement.query, row, "query")
+        document = self._name(self.corpus, judgement.document_id, judgement.document, row, "document")
+        judged = self.grades.setdefault(query, {})
+        known = judged.setdefault(document, grade)
         if known != grade and not (math.isnan(known) and math.isnan(grade)):
-            raise ValueError(
-                f"a document must have one grade per query, got {known:g} and {grade:g} in row {row} for the query "
-                f"{query!r:.80}: keep one of them."
-            )
+            if self.keep_best is None:
+                raise ValueError(
+                    f"a document must have one grade per query, got {known:g} and {grade:g} in row {row} for the query "
+                    f"{judgement.query!r:.80}: keep one of them."
+                )
+            self.keep_best.count("documents that are both positive and negative for a query are positive", f"row {row}")
+            judged[document] = max(known, grade)
         if self.weighted:
-            self.weights.setdefault(query_key, {}).setdefault(document_key, weight)
+            self.weights.setdefault(query, {}).setdefault(document, judgement.weight)
 
     def _name(self, texts: dict[str, str], given: Any, text: str, row: int, what: str) -> str:
-        key = text_id(text) if is_missing(given) else _row_id(given, row, what)
+        key = text_id(text) if given is None or is_missing(given) else _row_id(given, row, what)
         if (known := texts.setdefault(key, text)) != text:
             raise ValueError(
                 f"an id must belong to one {what}, got {known!r:.60} and {text!r:.60} in row {row} for {key!r}: "
@@ -155,7 +165,54 @@ def _row_id(value: Any, row: int, what: str) -> str:
     return read_id(value, f"the id of a {what} in row {row}")
 
 
-def streaming_part(rows: Any, notes: Notes, source: str, *, weighted: bool = False) -> Part:
-    """Return a streaming retrieval part of a function that yields its rows; it has no corpus and no judgements."""
-    notes.add("streaming: queries, corpus and judgements by id are left out, since they would fill the memory")
-    return Part("retrieval", build(rows, features_of(weighted), streaming=True), notes=notes.all(), source=source)
+def collect(
+    table: Table,
+    judgements: Callable[[Notes], Iterator[Judgement]],
+    notes: Notes,
+    *,
+    weighted: bool = False,
+    keep_best: bool = False,
+) -> Part:
+    """Collect judgements to a retrieval part.
+
+    Args:
+        table: The table that they come from.
+        judgements: A function that yields them; it gets the notes to count in, and must be picklable if streaming.
+        notes: Notes of the reader.
+        weighted: Whether judgements have weights.
+        keep_best: As in `Judged`.
+
+    Returns:
+        The part; if the table is streaming, its rows only: queries, corpus and judgements would fill the memory.
+
+    Raises:
+        ValueError: If judgements contradict each other, or there are none.
+    """
+    if not table.streaming:
+        judged = Judged(weighted, notes if keep_best else None)
+        for judgement in judgements(notes):
+            judged.add(judgement)
+        return judged.part(notes, table.source)
+    notes.add("streaming: rows without a query or a document are left out; queries, corpus and judgements are not kept")
+    rows = partial(_stream, table, judgements, weighted, keep_best)
+    dataset = build(rows, features_of(weighted), streaming=True)
+    return Part("retrieval", dataset, notes=notes.all(), source=table.source)
+
+
+def _stream(
+    table: Table, judgements: Callable[[Notes], Iterator[Judgement]], weighted: bool, keep_best: bool
+) -> Iterator[Row]:
+    """Yield one row per run of rows of the same query; refuse a query that comes back later."""
+    seen: set[Any] = set()
+    with table.named():
+        for key, group in groupby(judgements(Notes()), lambda judgement: judgement.key):
+            judged = Judged(weighted, Notes() if keep_best else None)
+            for judgement in group:
+                if key in seen:
+                    raise ValueError(
+                        f"rows of one query must be neighbours if streaming, got {judgement.query!r:.80} again in row "
+                        f"{judgement.row}: sort the file by query, or read it without streaming."
+                    )
+                judged.add(judgement)
+            seen.add(key)
+            yield from judged.rows()

@@ -9,9 +9,10 @@ from typing import Any
 from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import check_column, choose
+from st_rankloss.data.columns import check_column, choose, describe, given_names
 from st_rankloss.data.label_forms import LabelForm, find_form
 from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing, plain
@@ -52,7 +53,7 @@ def read_labelled(
         >>> part.task, part.dataset["label"][:]
         ('hierarchy', [['Food', 'Fruit'], ['Food']])
     """
-    table = read_table(source, text=[text] if text else (), streaming=streaming)
+    table = read_table(source, text=given_names(text), streaming=streaming)
     levels = [label] if isinstance(label, str) else list(label or [])
     with table.named():
         for name in levels:
@@ -62,8 +63,9 @@ def read_labelled(
         levels = levels or [names["label"]]
         form = _form(table, levels, task, separator)
         notes = Notes(table.notes)
+        described = {"text": names["text"]} | {f"label {place}": name for place, name in enumerate(levels, 1)}
         cut = f", separated by {form.separator!r}" if form.separator else ""
-        notes.add(f"text is {names['text']!r}, the label is {' > '.join(levels)!r}, read as {form.task}{cut}")
+        notes.add(f"{describe(described, table.names)}; labels are read as {form.task}{cut}")
         features = {"text": Value("string"), "label": form.feature}
         if "weight" in names:
             features["weight"] = Value("float64")
@@ -90,7 +92,7 @@ def _rows(table: Table, names: dict[str, str], levels: list[str], form: LabelFor
             found = label_of(row, place, levels, form)
             if found is None:
                 notes.count("rows without a label are kept, unlabelled", f"row {place}")
-            weight = {"weight": row[names["weight"]]} if "weight" in names else {}
+            weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}
             yield {"text": text, "label": found} | weight
 
 
@@ -119,10 +121,10 @@ def read_texts_alone(source: Any, *, text: str | None = None, streaming: bool = 
         >>> read_texts_alone({"sentence": ["a", "b"]}).dataset["text"][:]
         ['a', 'b']
     """
-    table = read_table(source, text=[text] if text else (), streaming=streaming)
+    table = read_table(source, text=given_names(text), streaming=streaming)
     with table.named():
         name = choose(table.names, required=["text"], given={"text": text})["text"]
-        notes = Notes((*table.notes, f"text is {name!r}"))
+        notes = Notes((*table.notes, describe({"text": name}, table.names)))
         rows = partial(_texts, table, name, notes)
         dataset = build(rows, Features({"text": Value("string")}), streaming=table.streaming)
         return Part("self_supervised", dataset, notes=notes.all(), source=table.source)

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose
-from st_rankloss.data.judged import Judged, streaming_part
+from st_rankloss.data.columns import choose, describe, given_names
+from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.part import Part
-from st_rankloss.data.scaling import Scale, rescale
-from st_rankloss.data.tables import Row, Table, read_table
-from st_rankloss.data.texts import join_title, read_text, text_id
-from st_rankloss.labels import is_missing, read_grades, read_numbers, refusal
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One row of a query, a document and its grade."""
-
-    row: int
-    query: str
-    document: str
-    grade: float
-    query_id: Any = None
-    document_id: Any = None
-    weight: float = 1.0
-
-    @property
-    def key(self) -> Any:
-        """What tells the query from others."""
-        return text_id(self.query) if is_missing(self.query_id) else self.query_id
-
-    def add_to(self, judged: Judged) -> None:
-        """Add the row to others."""
-        ids = {"query_id": self.query_id, "document_id": self.document_id}
-        judged.add(self.row, self.query, self.document, self.grade, **ids, weight=self.weight)
+from st_rankloss.data.scaling import Scale, read_scaled, read_weight
+from st_rankloss.data.tables import Table, read_table
+from st_rankloss.data.texts import join_title, read_text
 
 
 def read_rows(
@@ -80,7 +54,7 @@ def read_rows(
         >>> [(row["query"], row["documents"], row["labels"]) for row in part.dataset]
         [('a', ['x', 'z'], [3.0, 0.0]), ('b', ['y'], [1.0])]
     """
-    table = read_table(source, text=_named(query, document, query_id, document_id, title), streaming=streaming)
+    table = read_table(source, text=given_names(query, document, query_id, document_id, title), streaming=streaming)
     given = {
         "query": query,
         "document": document,
@@ -93,20 +67,8 @@ def read_rows(
     with table.named():
         optional = ["query_id", "document_id", "weight", "title"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
-        notes = Notes(table.notes)
-        notes.add("columns: " + ", ".join(f"{role} is {name!r}" for role, name in columns.items()))
-        weighted = "weight" in columns
-        if table.streaming:
-            notes.add("rows without a query or a document are left out")
-            return streaming_part(partial(_stream, table, columns, scale), notes, table.source, weighted=weighted)
-        judged = Judged(weighted)
-        for judgement in _judgements(table, columns, scale, notes):
-            judgement.add_to(judged)
-        return judged.part(notes, table.source)
-
-
-def _named(*columns: str | None) -> list[str]:
-    return [name for name in columns if name is not None]
+        notes = Notes((*table.notes, describe(columns, table.names)))
+        return collect(table, partial(_judgements, table, columns, scale), notes, weighted="weight" in columns)
 
 
 def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Notes) -> Iterator[Judgement]:
@@ -119,33 +81,6 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
             continue
         if "title" in columns:
             document = join_title(row[columns["title"]], document)
-        value = rescale(row[columns["grade"]], scale, place, columns["grade"])
-        (grade,) = read_grades([value], place, columns["grade"])
+        grade = read_scaled(row[columns["grade"]], scale, place, columns["grade"])
         ids = {role: row[columns[role]] for role in ("query_id", "document_id") if role in columns}
-        yield Judgement(place, query, document, grade, **ids, weight=_weight(row, place, columns.get("weight")))
-
-
-def _weight(row: Row, place: int, column: str | None) -> float:
-    if column is None:
-        return 1.0
-    weight = float(read_numbers([row[column]], column)[0])
-    if not weight >= 0:
-        raise refusal(column, place, row[column], "weights of at least 0", "fill the row, or remove it")
-    return weight
-
-
-def _stream(table: Table, columns: dict[str, str], scale: Scale) -> Iterator[Row]:
-    """Yield one row per run of rows of the same query; refuse a query that comes back later."""
-    seen = set()
-    with table.named():
-        for key, group in groupby(_judgements(table, columns, scale, Notes()), lambda judgement: judgement.key):
-            judged = Judged("weight" in columns)
-            for judgement in group:
-                if key in seen:
-                    raise ValueError(
-                        f"rows of one query must be neighbours if streaming, got {judgement.query!r:.80} again in row "
-                        f"{judgement.row}: sort the file by query, or read it without streaming."
-                    )
-                judgement.add_to(judged)
-            seen.add(key)
-            yield from judged.rows()
+        yield Judgement(place, query, document, grade, **ids, weight=read_weight(row, place, columns.get("weight")))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from st_rankloss.labels import is_missing, plain, refusal
+from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
 Scale = tuple[float, float] | str | None
 
@@ -49,6 +49,57 @@ def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
     if not low <= value <= high:
         raise refusal(column, row, value, f"scores from {low:g} to {high:g}", "pass a wider scale=")
     return (value - low) / (high - low)
+
+
+def read_scaled(value: Any, scale: Scale, row: int, column: str) -> float:
+    """Read one grade, after mapping it; see `rescale`.
+
+    Args:
+        value: The score.
+        scale: How to map it.
+        row: Number of the row, for errors.
+        column: Name of the column, for errors.
+
+    Returns:
+        The grade, of at least 0; NaN if it is missing.
+
+    Raises:
+        ValueError: If it is not a grade.
+
+    Example:
+        >>> read_scaled(3, None, 0, "grade"), read_scaled(None, None, 0, "grade")
+        (3.0, nan)
+    """
+    if scale is None and type(value) in (int, float) and 0 <= value < math.inf:  # almost always
+        return float(value)
+    (grade,) = read_grades([rescale(value, scale, row, column)], row, column)
+    return grade
+
+
+def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:
+    """Read the weight of a row.
+
+    Args:
+        row: The row.
+        place: Its number, for errors.
+        column: Column of the weights; None means that all weigh 1.
+
+    Returns:
+        The weight.
+
+    Raises:
+        ValueError: If it is missing, negative or not a number.
+
+    Example:
+        >>> read_weight({"weight": 2}, 0, "weight"), read_weight({}, 0, None)
+        (2.0, 1.0)
+    """
+    if column is None:
+        return 1.0
+    weight = plain(row[column])
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise refusal(column, place, weight, "weights of at least 0", "fill the row, or remove it")
+    return float(weight)
 
 
 def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:

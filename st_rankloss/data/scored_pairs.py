@@ -9,9 +9,9 @@ from typing import Any
 from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import choose
+from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.part import Part
-from st_rankloss.data.scaling import Scale, rescale
+from st_rankloss.data.scaling import Scale, read_weight, rescale
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing
@@ -51,11 +51,10 @@ def read_scored_pairs(
         {'sentence1': 'a', 'sentence2': 'b', 'label': 4.5}
     """
     given = {"sentence1": sentence1, "sentence2": sentence2, "score": score, "weight": weight}
-    table = read_table(source, text=[name for name in (sentence1, sentence2) if name], streaming=streaming)
+    table = read_table(source, text=given_names(sentence1, sentence2), streaming=streaming)
     with table.named():
         names = choose(table.names, required=["sentence1", "sentence2", "score"], optional=["weight"], given=given)
-        notes = Notes(table.notes)
-        notes.add("columns: " + ", ".join(f"{role} is {name!r}" for role, name in names.items()))
+        notes = Notes((*table.notes, describe(names, table.names)))
         features = Features(_FEATURES | {"weight": Value("float64")}) if "weight" in names else _FEATURES
         dataset = build(partial(_rows, table, names, scale, notes), features, streaming=table.streaming)
         return Part("sts", dataset, notes=notes.all(), source=table.source)
@@ -69,5 +68,5 @@ def _rows(table: Table, names: dict[str, str], scale: Scale, notes: Notes) -> It
             if is_missing(score) or None in pair.values():
                 notes.count("pairs without a score or a sentence are left out", f"row {place}")
                 continue
-            weight = {"weight": row[names["weight"]]} if "weight" in names else {}
+            weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}
             yield pair | {"label": score} | weight

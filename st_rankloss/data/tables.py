@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -103,8 +103,7 @@ def read_table(
     if isinstance(source, str | Path):
         return _read_file(Path(source), text, streaming, delimiter, encoding)
     if isinstance(source, IterableDataset):
-        names = source.column_names or list(next(iter(source), {}))
-        return Table("the dataset", list(names), partial(iter, source), streaming=True)
+        return _of_streaming(source)
     if isinstance(source, Dataset):
         return _of_dataset(source)
     if isinstance(source, list):
@@ -161,17 +160,27 @@ def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
             if value is not None:
                 kinds.setdefault(type(value), number)
         seen = " and ".join(f"{kind.__name__} in {place} {number}" for kind, number in kinds.items())
-        raise ValueError(f"column {name!r} must hold values of one type, got {seen or error}: convert one.") from error
+        raise ValueError(
+            f"column {name!r} must hold values of one type, got {seen if len(kinds) > 1 else error}: convert one."
+        ) from error
 
 
 def _of_dataset(dataset: Dataset) -> Table:
-    """Return the table of a dataset, with the names of its classes instead of their numbers."""
-    table = of_arrow(dataset.with_format("arrow")[:], "the dataset")
-    named = {name: inner for name, feature in dataset.features.items() if (inner := _class_label(feature))}
-    if not named:
-        return table
+    return _by_name(of_arrow(dataset.with_format("arrow")[:], "the dataset"), dataset.features)
+
+
+def _of_streaming(dataset: IterableDataset) -> Table:
+    dataset = dataset.with_format(None).decode(False) if dataset.features else dataset.with_format(None)
+    names = dataset.column_names or list(next(iter(dataset), {}))
+    table = Table("the dataset", list(names), partial(iter, dataset), streaming=True)
+    return _by_name(table, dataset.features or {})
+
+
+def _by_name(table: Table, features: Mapping[str, Any]) -> Table:
+    """Return a table of a dataset with the names of its classes instead of their numbers."""
+    named = {name: inner for name, feature in features.items() if (inner := _class_label(feature))}
     notes = tuple(f"column {name!r}: classes are read by name" for name in named)
-    return Table(table.source, table.names, partial(_with_names, table.rows, named), notes=notes)
+    return replace(table, rows=partial(_with_names, table.rows, named), notes=notes) if named else table
 
 
 def _class_label(feature: Any) -> ClassLabel | None:

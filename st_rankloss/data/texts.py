@@ -62,6 +62,8 @@ def read_text(value: Any, row: int, column: str) -> str | None:
         >>> read_text({"title": "Shoes", "text": "Red ones."}, 0, "document")
         'Shoes Red ones.'
     """
+    if type(value) is str and value and not value.isspace():  # almost always
+        return value
     if isinstance(value, Mapping):
         known = {str(name).lower(): item for name, item in value.items()}
         if not any(isinstance(known.get(name), str) for name in _FIELDS):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose, find
+from st_rankloss.data.columns import choose, describe, find, given_names
 from st_rankloss.data.numbers import read_number
 from st_rankloss.data.tables import naming, open_text, read_table, reading, suffix_of
 from st_rankloss.data.texts import join_title, read_text
@@ -40,7 +40,8 @@ def read_qrels_file(path: Path, notes: Notes, *, negative: str = "refuse", **giv
     with naming(str(path)):
         rows = _table_rows(path, given) if _is_table(path) else _lines(path)
         graded = (
-            (place, query, document, _grade(value, place, negative, notes)) for place, query, document, value in rows
+            (place, query, document, read_grade(value, place, negative, notes))
+            for place, query, document, value in rows
         )
         return collect_qrels(graded)
 
@@ -80,8 +81,21 @@ def _lines(path: Path) -> Iterator[tuple[int, str, str, str]]:
             yield number, fields[0].strip(), fields[-2].strip(), fields[-1].strip()
 
 
-def _grade(value: Any, place: int, negative: str, notes: Notes) -> float | None:
-    """Return a grade; None if it is missing."""
+def read_grade(value: Any, place: int, negative: str, notes: Notes) -> float | None:
+    """Read a grade of a file of judgements.
+
+    Args:
+        value: A number, or a string that holds one.
+        place: Number of its row, for errors.
+        negative: "refuse" or "zero".
+        notes: Where negative grades are counted that are read as 0.
+
+    Returns:
+        The grade; None if it is missing.
+
+    Raises:
+        ValueError: If it is not a number, or negative.
+    """
     if isinstance(value, str):
         try:
             value = read_number(value)
@@ -128,13 +142,13 @@ def read_texts(path: Path, what: str, notes: Notes, **given: str | None) -> dict
 def _table_texts(
     path: Path, what: str, given: dict[str, str | None], notes: Notes
 ) -> Iterator[tuple[int, Any, str | None]]:
-    table = read_table(path, text=[name for name in given.values() if name])
+    table = read_table(path, text=given_names(*given.values()))
     role = "topic" if what == "query" else "document"
     given = {role if name == what else name: column for name, column in given.items()}
     names = choose(table.names, required=["id", role], optional=["title"] if what == "document" else (), given=given)
     for note in table.notes:
         notes.add(note)
-    notes.add(f"{path.name}: {', '.join(f'{role} is {name!r}' for role, name in names.items())}")
+    notes.add(f"{path.name}: {describe(names, table.names)}")
     for place, row in enumerate(table.rows()):
         text = read_text(row[names[role]], place, names[role])
         title = read_text(row[names["title"]], place, names["title"]) if "title" in names else None
