@@ -218,11 +218,12 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             check_inputs(inputs.items(), name, "id", text_only=list(model.modalities) == ["text"])
         logger.info(
             "Graded information retrieval evaluation on the %s dataset%s: %d queries, %d more without a "
-            "relevant document (no_relevant=%r), %d documents",
+            "relevant document (relevance_level=%g, no_relevant=%r), %d documents",
             self.name,
             _when(epoch, steps, self.truncate_dim),
             len(self.queries),
             len(self.queries_without_relevant),
+            self.relevance_level,
             self.no_relevant,
             len(self.corpus_ids),
         )
