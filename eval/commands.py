@@ -30,8 +30,8 @@ from eval.tasks.mteb_tasks import make_task
 from eval.tasks.records import Record, load_records
 from eval.tasks.standard import named_tasks, standard_tasks
 from eval.training.encoders import make_encoder
-from eval.training.scoring import named
 from eval.training.workers import Executor, estimate_seconds
+from st_rankloss.mteb_tasks import named
 
 
 def tasks(options: argparse.Namespace) -> None:

@@ -6,9 +6,7 @@ samples rank each other by graded relevance, and probes predict labels. Each tas
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from datasets import Dataset, DatasetDict, Features, Image, Value
 from mteb._create_dataloaders import create_dataloader
 from mteb.abstasks import AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.abstask import AbsTask
-from mteb.abstasks.task_metadata import TaskMetadata
 from torch import Tensor
 
 from eval.tasks.data import Collection, Data, ScoredPairs
@@ -30,20 +27,15 @@ from eval.tasks.values import (
     ranking_values,
     spearman_items,
 )
+from st_rankloss.evaluation.metrics import order_documents, trec_ndcg
 from st_rankloss.functional import ndcg
-from st_rankloss.judgements import Judgements
+from st_rankloss.mteb_tasks import describe, search_rows
 
 MOST_QUERIES = 500
 """Samples of a part that are queries, evenly spaced; all of them are documents."""
 
 MOST_KNOWN = 5_000
 """Training samples that probes learn from, evenly spaced."""
-
-
-def metadata(name: str, kind: str, main: str, **fields: Any) -> TaskMetadata:
-    """Describe a local task to mteb."""
-    given = {"dataset": {"path": "local", "revision": "1"}, "eval_langs": ["eng-Latn"]} | fields
-    return TaskMetadata(name=name, description=f"The local record {name}.", type=kind, main_score=main, **given)
 
 
 def make_task(data: Data, split: str) -> AbsTask:
@@ -65,7 +57,7 @@ def make_task(data: Data, split: str) -> AbsTask:
 
 
 def _new(base: type[AbsTask], data: Data, split: str, kind: str, main: str, **fields: Any) -> AbsTask:
-    described = metadata(data.record.name, kind, main, eval_splits=[split], **fields)
+    described = describe(data.record.name, kind, main, eval_splits=[split], **fields)
     task = type(f"{data.record.name}Task", (base,), {"metadata": described})()
     task.data, task.split, task.items, task.kept = data, split, None, {}
     return task
@@ -111,52 +103,27 @@ class CollectionTask(LocalTask, AbsTaskRetrieval):
     def load_data(self, *args: Any, **kwargs: Any) -> None:
         """Lay corpus, queries and judgements out in mteb's columns."""
         part = self.data.parts[self.split]
-        judged = {query: list(part.present(query)) for query in part.queries}
         corpus = part.corpus
         if self.data.record.rerank:
-            corpus = {document: corpus[document] for row in judged.values() for document in row}
-        rows = {
-            "corpus": Dataset.from_list([{"id": key, "title": "", "text": text} for key, text in corpus.items()]),
-            "queries": Dataset.from_list([{"id": key, "text": text} for key, text in part.queries.items()]),
-            "relevant_docs": whole_grades(part.qrels, self.data.record.name),
-            "top_ranked": judged if self.data.record.rerank else None,
-        }
+            corpus = {document: corpus[document] for query in part.queries for document in part.present(query)}
+        rows = search_rows(
+            part.queries, corpus, part.qrels, self.data.record.level, judged_only=self.data.record.rerank
+        )
         self.dataset, self.data_loaded = {"default": {self.split: rows}}, True
 
     def task_specific_scores(
         self, scores: Mapping[str, Any], qrels: Any, results: Any, hf_split: str, hf_subset: str
     ) -> dict[str, float]:
-        """Compute MRR and recall from the record's level on, and keep each query's main score."""
+        """Compute nDCG by grade, MRR and recall from the record's level on, and keep each query's main score."""
         part, level = self.data.parts[self.split], self.data.record.level
         queries = list(part.queries)
-        values = {f"ndcg_at_{k}": np.array([scores[query][f"ndcg_cut_{k}"] for query in queries]) for k in (10, 100)}
+        rankings = {query: order_documents(query, results.get(query, {})) for query in queries}
+        values = {
+            f"ndcg_at_{k}": np.array([trec_ndcg(rankings[query], part.qrels[query], k) for query in queries])
+            for k in (10, 100)
+        }
         found = [_binary_values(results.get(query, {}), part.qrels[query], level) for query in queries]
         return self.keep(values | {m: np.array([row[m] for row in found]) for m in ("mrr_at_10", "recall_at_100")})
-
-
-MOST_GRADE = 1_000_000
-"""Largest scaled grade: trec_eval keeps a counter for every grade up to it."""
-
-
-def whole_grades(qrels: Judgements, name: str) -> dict[str, dict[str, int]]:
-    """Scale a record's grades to the integers that mteb needs, exactly: nDCG does not depend on the scale.
-
-    Raises:
-        ValueError: If they would exceed `MOST_GRADE`.
-
-    Example:
-        >>> whole_grades({"q": {"a": 0.9, "b": 1.0, "c": 0.25}}, "mine")
-        {'q': {'a': 18, 'b': 20, 'c': 5}}
-    """
-    exact = {grade: Fraction(repr(grade)) for grades in qrels.values() for grade in grades.values()}
-    scale = math.lcm(*(fraction.denominator for fraction in exact.values()))
-    worst = max(exact, key=lambda grade: (exact[grade].denominator, grade), default=0.0)
-    if scale * max(exact.values(), default=0) > MOST_GRADE:
-        raise ValueError(
-            f"{name}: grades must be whole numbers up to {MOST_GRADE}, or fractions of few digits, which are scaled to "
-            f"such numbers; got {worst!r}: round the grades in the file."
-        )
-    return {query: {d: int(exact[g] * scale) for d, g in grades.items()} for query, grades in qrels.items()}
 
 
 def _binary_values(found: Mapping[str, float], grades: Mapping[str, float], level: float) -> dict[str, float]:

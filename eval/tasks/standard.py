@@ -12,7 +12,7 @@ from mteb.abstasks.abstask import AbsTask
 
 from eval.names import check_name
 from eval.tasks.data import Data, Samples
-from eval.tasks.mteb_tasks import metadata
+from st_rankloss.mteb_tasks import describe
 
 
 def standard_tasks(data: Data, split: str) -> list[AbsTask]:
@@ -35,7 +35,7 @@ def standard_tasks(data: Data, split: str) -> list[AbsTask]:
 def _standard(base: type[AbsTask], data: Data, split: str, kind: str, main: str, **attributes: Any) -> AbsTask:
     column = data.record.modality
     fields = {"category": "i2c", "modalities": ["image"]} if column == "image" else {}
-    described = metadata(f"{data.record.name}.{kind}", kind, main, eval_splits=[split], **fields)
+    described = describe(f"{data.record.name}.{kind}", kind, main, eval_splits=[split], **fields)
     attributes["input_column_name"] = column
 
     def load(self: Any, *args: Any, **kwargs: Any) -> None:

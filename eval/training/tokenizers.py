@@ -1,27 +1,11 @@
-"""Tokenizers of small encoders: one trained on the texts at hand, and a pretrained one cut down to them."""
+"""A pretrained tokenizer, cut down to the texts at hand."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-
-def make_tokenizer(texts: Sequence[str], vocabulary: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
-    """Train a byte-pair tokenizer, which always learns the same vocabulary: WordPiece breaks ties at random."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), to_bytes])
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=list(special_tokens),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+from tokenizers import Tokenizer
 
 
 def trim(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokenizer:

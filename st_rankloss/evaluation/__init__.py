@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from st_rankloss.evaluation.graded_information_retrieval import (
-    GradedInformationRetrievalEvaluator,
-    mean_metrics,
-)
+from st_rankloss.evaluation.graded_information_retrieval import GradedInformationRetrievalEvaluator
+from st_rankloss.evaluation.metrics import mean_metrics
 
 __all__ = ["GradedInformationRetrievalEvaluator", "mean_metrics"]

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from torch import Tensor
 from tqdm.auto import trange
 
-from st_rankloss._extras import require
 from st_rankloss._host import check_encoder
+from st_rankloss.evaluation.metrics import mean_metrics, order_documents, require_pytrec_eval, score_rankings
 from st_rankloss.evaluation.search import (
     SIMILARITIES,
     check_index,
@@ -36,7 +35,6 @@ from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read
 logger = logging.getLogger(__name__)
 
 NoRelevant = Literal["skip", "zero", "error"]
-_PYTREC_NAMES = {"map": "map_cut", "recall": "recall", "accuracy": "success"}
 _CSV_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "accuracy": "Accuracy"}
 
 
@@ -152,7 +150,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         write_predictions: bool = False,
     ) -> None:
         super().__init__()
-        _require_pytrec_eval()
+        require_pytrec_eval()
         cutoffs = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "map": map_at_k}
         cutoffs |= {"recall": recall_at_k, "accuracy": accuracy_at_k}
         self.columns = [(metric, k) for metric, ks in cutoffs.items() for k in _check_cutoffs(f"{metric}_at_k", ks)]
@@ -220,11 +218,12 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             check_inputs(inputs.items(), name, "id", text_only=list(model.modalities) == ["text"])
         logger.info(
             "Graded information retrieval evaluation on the %s dataset%s: %d queries, %d more without a "
-            "relevant document (no_relevant=%r), %d documents",
+            "relevant document (relevance_level=%g, no_relevant=%r), %d documents",
             self.name,
             _when(epoch, steps, self.truncate_dim),
             len(self.queries),
             len(self.queries_without_relevant),
+            self.relevance_level,
             self.no_relevant,
             len(self.corpus_ids),
         )
@@ -272,23 +271,10 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         known = {*self.queries, *self.queries_without_relevant}
         if given and known.isdisjoint(given):
             raise ValueError(f"rankings must name ids of queries, got the unknown {few(given)}.")
-        ranked = {query_id: _order(query_id, given.get(query_id, ())) for query_id in self.queries}
+        ranked = {query_id: order_documents(query_id, given.get(query_id, ())) for query_id in self.queries}
         if self.exclude_identical_ids:
             ranked = {query_id: [d for d in order if d != query_id] for query_id, order in ranked.items()}
-        evaluator = _require_pytrec_eval().RelevanceEvaluator(
-            {q: {d: int(grade >= self.relevance_level) for d, grade in self.qrels[q].items()} for q in self.queries},
-            {_pytrec_name(metric, k) for metric, k in self.columns if metric != "ndcg"},
-        )
-        run = {query_id: {doc_id: -float(i) for i, doc_id in enumerate(order)} for query_id, order in ranked.items()}
-        per_query = {
-            query_id: {
-                f"{metric}@{k}": trec_ndcg(ranked[query_id], self.qrels[query_id], k)
-                if metric == "ndcg"
-                else _read(values, metric, k)
-                for metric, k in self.columns
-            }
-            for query_id, values in evaluator.evaluate(run).items()
-        }
+        per_query = score_rankings(ranked, self.qrels, self.columns, self.relevance_level)
         if self.no_relevant == "zero":
             for query_id in self.queries_without_relevant:
                 per_query[query_id] = {f"{metric}@{k}": 0.0 for metric, k in self.columns}
@@ -425,83 +411,6 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
                     results = [{"corpus_id": doc_id, "score": score} for doc_id, score in ranking.items()]
                     line = {"query_id": query_id, "query": self.queries[query_id], "results": results}
                     file.write(json.dumps(line, default=str) + "\n")
-
-
-def mean_metrics(per_query: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Average metrics over queries, exactly, so that the order of the queries does not matter.
-
-    Args:
-        per_query: Query id to metric to value, as returned by ``compute_metrics``; at least one query.
-
-    Returns:
-        Metric to mean.
-
-    Example:
-        >>> mean_metrics({"q1": {"ndcg@10": 0.5}, "q2": {"ndcg@10": 1.0}})
-        {'ndcg@10': 0.7500}
-    """
-    rows = list(per_query.values())
-    return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
-
-
-def trec_ndcg(ranking: Sequence[str], grades: Mapping[str, float], k: int) -> float:
-    """Compute nDCG@k as trec_eval does, for any grades.
-
-    Args:
-        ranking: Distinct document ids, best first.
-        grades: Grades of all judged documents, at least 0; other documents have 0.
-        k: Cutoff, at least 1.
-
-    Returns:
-        Sum of grade / log2(1 + rank), divided by its maximum over rankings of the judged documents; 0 if that is 0.
-
-    Example:
-        >>> trec_ndcg(["a", "b"], {"b": 0.5}, k=10) == 1 / math.log2(3)
-        True
-    """
-    largest = max(grades.values(), default=0.0)
-    if not largest:
-        return 0.0
-    found = _dcg([grades.get(document, 0.0) / largest for document in ranking[:k]])
-    return found / _dcg(sorted((grade / largest for grade in grades.values()), reverse=True)[:k])
-
-
-def _dcg(gains: Sequence[float]) -> float:
-    return math.fsum(gain / math.log2(rank) for rank, gain in enumerate(gains, start=2))
-
-
-def _order(query_id: str, ranking: Sequence[str] | Mapping[str, float]) -> list[str]:
-    """Return the documents of a ranking, best first; float32 ties put the last id first, as in trec_eval."""
-    where = f"rankings[{query_id!r}]"
-    if isinstance(ranking, (str, bytes, Set)):
-        raise ValueError(f"{where} must be a list of document ids or a dict of scores, got {type(ranking).__name__}.")
-    ids = [read_id(document, f"a document id in {where}") for document in ranking]
-    if len(set(ids)) < len(ids):
-        twice = next(document for i, document in enumerate(ids) if document in ids[:i])
-        raise ValueError(f"{where} must name each document once, got {twice!r} twice.")
-    if not isinstance(ranking, Mapping):
-        return ids
-    scores = dict(zip(ids, ranking.values(), strict=True))
-    for document, score in scores.items():
-        if not isinstance(score, Real) or math.isnan(score):
-            raise ValueError(f"a score in rankings must be a number, got {score!r} for {query_id!r}, {document!r}.")
-    return sorted(ids, key=lambda document: (np.float32(scores[document]), document), reverse=True)
-
-
-def _require_pytrec_eval() -> Any:
-    """Import pytrec_eval, or raise an ImportError that names the extra that installs it."""
-    return require("pytrec_eval", "metrics", purpose="GradedInformationRetrievalEvaluator")
-
-
-def _pytrec_name(metric: str, k: int) -> str:
-    """Name a metric as pytrec_eval does; its reciprocal rank has no cutoff."""
-    return "recip_rank" if metric == "mrr" else f"{_PYTREC_NAMES[metric]}_{k}"
-
-
-def _read(values: Mapping[str, float], metric: str, k: int) -> float:
-    """Read a metric from pytrec_eval's values of one query, and cut the reciprocal rank at k."""
-    value = float(values[_pytrec_name(metric, k)])
-    return 0.0 if metric == "mrr" and value < 1 / k else value
 
 
 def _append_csv(path: Path, header: str, line: str) -> None:

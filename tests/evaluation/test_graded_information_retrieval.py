@@ -31,7 +31,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, mean_metrics
 from st_rankloss.evaluation import graded_information_retrieval as module
-from st_rankloss.evaluation.graded_information_retrieval import trec_ndcg
+from st_rankloss.evaluation.metrics import trec_ndcg
 
 DIM = 16
 

@@ -17,12 +17,12 @@ from sklearn.metrics.pairwise import paired_cosine_distances
 
 from eval.tasks.data import Collection, Data
 from eval.tasks.files import read_rows
-from eval.tasks.mteb_tasks import make_task, whole_grades
+from eval.tasks.mteb_tasks import make_task
 from eval.tasks.records import Record
 from eval.tasks.standard import named_tasks, standard_tasks
 from eval.tasks.values import probe_values
-from eval.training.scoring import named
 from st_rankloss import GradedInformationRetrievalEvaluator
+from st_rankloss.mteb_tasks import named
 from tests import oracle
 from tests.eval.tiny import RECORDS, Fixed, path_relevance, write_rows
 from tests.models import tiny_clip
@@ -176,13 +176,15 @@ def test_fractional_grades_and_judged_documents_that_are_not_there_count_in_ndcg
     assert scores["recall_at_100"] == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
-def test_grades_that_cannot_be_scaled_to_integers_are_refused_by_name():
-    assert whole_grades({"q": {"a": 3.0, "b": 0.0}}, "mine") == {"q": {"a": 3, "b": 0}}
-    assert whole_grades({"q": {"a": 0.999999, "b": 1.0}}, "mine") == {"q": {"a": 999_999, "b": 1_000_000}}
-    assert whole_grades({"q": {}}, "mine") == {"q": {}}
-    for wrong in (0.1 + 0.2, 1e7, 1e-9):
-        with pytest.raises(ValueError, match=f"mine: grades must be whole numbers .* got {wrong!r}: round"):
-            whole_grades({"q": {"a": 1.0, "b": wrong}}, "mine")
+@pytest.mark.parametrize("grades", [(1 / 3, 2**0.5, np.pi), (1e-9, 1.0, 1e7)])
+def test_grades_without_an_exact_scale_in_integers_count_in_ndcg_too(world, fixed, grades):
+    data = Data(world.record("search", level=1))
+    corpus = {f"d{i}": f"text {i}" for i in range(20)}
+    qrels = {"q": dict(zip(("d3", "d4", "d5"), grades, strict=True))}
+    data.parts = {"test": Collection({"q": "find q"}, corpus, qrels)}
+    similarity = [float(torch.cosine_similarity(fixed.embed("find q"), fixed.embed(t), 0)) for t in corpus.values()]
+    expected = oracle.ndcg(similarity, [qrels["q"].get(d, 0.0) for d in corpus], k=10)
+    assert score(make_task(data, "test"), fixed)["ndcg_at_10"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_query_without_a_document_of_the_level_counts_in_no_recall(world, fixed):
