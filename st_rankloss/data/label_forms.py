@@ -11,8 +11,12 @@ from datasets import List, Value
 
 from st_rankloss.labels import is_missing, plain, read_classes, read_numbers, read_paths, read_sets, refusal
 
-PATH_SEPARATORS = (" > ", " / ", ">", " :: ")
-SET_SEPARATORS = ("|", ";")
+_SEPARATORS = {
+    "hierarchy": {" > ": 0.1, ">": 0.1, " :: ": 0.1, " / ": 0.5},
+    "multi_label": {"|": 0.1, ";": 0.5},
+}
+"""Separators by task, and the share of labels that must have them: names of classes may hold a few, as in "R / D"."""
+
 _MOST_CLASSES = 50
 _TASKS = ("classification", "hierarchy", "multi_label", "regression")
 
@@ -120,8 +124,8 @@ def find_form(
         values: The labels.
         column: Name of the column, for errors.
         task: What they are for, if the caller knows; None finds out.
-        separator: What separates levels or labels; None finds out: " > " and " / " between levels, "|" and ";" between
-            labels.
+        separator: What separates levels or labels; None finds out: " > " between levels and "|" between labels of at
+            least a tenth of the rows, or " / " and ";" of half of them.
 
     Returns:
         The form.
@@ -172,10 +176,11 @@ def _of_texts(known: Sequence[str], column: str, task: str | None, separator: st
         return LabelForm(task)
     if separator is not None:
         return LabelForm(task or ("hierarchy" if separator.strip() in (">", "/", "::") else "multi_label"), separator)
-    for name, separators in (("hierarchy", PATH_SEPARATORS), ("multi_label", SET_SEPARATORS)):
-        found = next((mark for mark in separators if any(mark in value for value in known)), None)
-        if found is not None and task in (None, name):
-            return LabelForm(name, found)
+    for name, separators in _SEPARATORS.items():
+        for mark, share in separators.items():
+            count = sum(mark in value for value in known)
+            if (task is None and count >= share * len(known)) or (task == name and count):
+                return LabelForm(name, mark)
     if task is not None:
         raise refusal(column, 0, known[0], f"labels of {task}, with a separator", "pass separator=")
     return LabelForm("classification")

@@ -295,6 +295,17 @@ def test_labels_of_a_catalogue_are_paths_sets_numbers_or_classes(tmp_path, rows,
     assert len(batch(part, relevance)["label"] if task != "regression" else labels) > 0
 
 
+def test_a_class_whose_name_holds_a_separator_makes_no_paths_of_the_others():
+    labels = ["research / development", *["sales"] * 5, "a;b", *["law"] * 9, "over|under", *["age > 30"]]
+    labels += ["sales"] * 10
+    part = read({"text": [f"t{i}" for i in range(len(labels))], "label": labels})["train"]
+    assert (part.task, part.dataset["label"][:]) == ("classification", labels)
+    assert (
+        read({"text": ["x", "y"], "label": ["a > b", "c"]}, task="classification")["train"].dataset["label"][0]
+        == "a > b"
+    )
+
+
 def test_two_columns_of_labels_are_levels_coarse_to_fine(tmp_path):
     path = write(tmp_path / "intents.csv", "text,intent,domain\nx,pay,bank\ny,oos,\n")
     part = read(path, label=["intent", "domain"])["train"]
