@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,30 @@ from st_rankloss.data.numbers import as_numbers, read_number
 from st_rankloss.data.tables import HEAD, Row, Table, encoding_of, of_arrow, open_text, reading
 
 DELIMITERS = (",", "\t", ";", "|")
+_NONE = "\x1f"  # what separates fields where there is only one
 _LONGEST = 1 << 24
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a file is cut into fields."""
+
+    path: Path
+    delimiter: str
+    encoding: str
+    quoted: bool
+    names: tuple[str, ...] = ()
+
+    def fields(self, file: Any) -> Any:
+        """Return a reader of lists of fields."""
+        return csv.reader(file, delimiter=self.delimiter, quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about the file."""
+        expected = "\t" if ".tsv" in self.path.name or ".tab" in self.path.name else ","
+        found = [] if self.delimiter in (expected, _NONE) else [f"fields are separated by {self.delimiter!r}"]
+        return (*found, *(() if self.quoted else ("quotes are part of the texts, since some are never closed",)))
 
 
 def read(
@@ -29,21 +53,26 @@ def read(
 ) -> Table:
     """Read a file of delimited fields; see `read_table`."""
     csv.field_size_limit(_LONGEST)
-    delimiter = delimiter or _sniff(path, encoding)
-    names = _header(path, delimiter, encoding)
-    expected = "\t" if ".tsv" in path.name or ".tab" in path.name else ","
-    notes = () if delimiter in (expected, _NONE) else (f"fields are separated by {delimiter!r}",)
-    kept = {name for name in names if name in text or stays_text(name)}
+    layout = _layout(path, delimiter, encoding or encoding_of(path))
+    kept = {name for name in layout.names if name in text or stays_text(name)}
     if streaming:
-        return _stream(path, names, kept, delimiter, encoding, notes)
-    columns, converted = _typed(_read_strings(path, names, delimiter, encoding), kept, delimiter)
-    return of_arrow(columns, str(path), folder=path.parent, notes=notes + converted)
+        return _stream(layout, kept)
+    columns, converted = _typed(_read_strings(layout), kept, layout.delimiter)
+    return of_arrow(columns, str(path), folder=path.parent, notes=layout.notes + converted)
 
 
-_NONE = "\x1f"  # what separates fields where there is only one
+def _layout(path: Path, delimiter: str | None, encoding: str) -> _Layout:
+    delimiter = delimiter or _sniff(path, encoding)
+    layout = _Layout(path, delimiter, encoding, delimiter != "\t" or _closes_quotes(path, encoding))
+    with open_text(path, encoding) as file:
+        names = [name.strip() for name in next((row for row in layout.fields(file) if row), [])]
+    names = [name or f"column {place}" for place, name in enumerate(names)]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"{path}: line 1 must name the columns, each differently, got {names}.")
+    return _Layout(path, delimiter, encoding, layout.quoted, tuple(names))
 
 
-def _sniff(path: Path, encoding: str | None) -> str:
+def _sniff(path: Path, encoding: str) -> str:
     """Return the delimiter that cuts the first rows into the most columns, and all into as many as the header."""
     scores = {}
     for delimiter in DELIMITERS:
@@ -54,49 +83,59 @@ def _sniff(path: Path, encoding: str | None) -> str:
     return max(scores, key=lambda delimiter: scores[delimiter]) if scores else _NONE
 
 
-def _header(path: Path, delimiter: str, encoding: str | None) -> list[str]:
+def _closes_quotes(path: Path, encoding: str) -> bool:
+    """Return whether quotes of a tsv file enclose fields.
+
+    Many tsv files are written without quoting. Read with it, a text that starts with a quote would swallow the lines up
+    to the next one. So quotes are texts if one that opens a field stays open, while every line has all its fields.
+    """
+    lengths, open_quote = set(), False
     with open_text(path, encoding) as file:
-        names = [name.strip() for name in next((row for row in csv.reader(file, delimiter=delimiter) if row), [])]
-    names = [name or f"column {place}" for place, name in enumerate(names)]
-    if len(set(names)) < len(names) or not names:
-        raise ValueError(f"{path}: line 1 must name the columns, each differently, got {names}.")
-    return names
+        for line in file:
+            if not line.strip():
+                continue
+            fields = line.rstrip("\r\n").split("\t")
+            lengths.add(len(fields))
+            if '"' in line:
+                open_quote |= any(field[:1] == '"' and (len(field) == 1 or field[-1] != '"') for field in fields)
+    return not open_quote or len(lengths) > 1
 
 
-def _read_strings(path: Path, names: list[str], delimiter: str, encoding: str | None) -> pa.Table:
+def _read_strings(layout: _Layout) -> pa.Table:
     """Read every field as a string, in parallel; name the line of the first row with another number of fields."""
-    encoding = encoding or encoding_of(path)
+    encoding = "utf8" if layout.encoding == "utf-8-sig" else layout.encoding
+    names = list(layout.names)
     try:
         return pa_csv.read_csv(
-            path,
-            pa_csv.ReadOptions(
-                column_names=names,
-                skip_rows_after_names=1,
-                block_size=_LONGEST,
-                encoding="utf8" if encoding == "utf-8-sig" else encoding,
+            layout.path,
+            pa_csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=_LONGEST, encoding=encoding),
+            pa_csv.ParseOptions(
+                delimiter=layout.delimiter,
+                newlines_in_values=layout.quoted,
+                quote_char='"' if layout.quoted else False,
             ),
-            pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
-        for _ in _rows(path, names, delimiter, encoding):
+        for _ in _rows(layout):
             pass
-        raise ValueError(f"{path}: the file cannot be read as a table: {error}.") from error
+        raise ValueError(f"{layout.path}: the file cannot be read as a table: {error}.") from error
 
 
-def _rows(path: Path, names: list[str], delimiter: str, encoding: str | None) -> Iterator[dict[str, str]]:
+def _rows(layout: _Layout) -> Iterator[dict[str, str]]:
     """Yield rows of strings, one by one."""
-    with reading(path), open_text(path, encoding) as file:
-        reader = csv.reader(file, delimiter=delimiter)
+    with reading(layout.path), open_text(layout.path, layout.encoding) as file:
+        reader = layout.fields(file)
         next((row for row in reader if row), None)
         for fields in reader:
-            if fields and len(fields) != len(names):
+            if fields and len(fields) != len(layout.names):
                 raise ValueError(
-                    f"{path}: line {reader.line_num}: every row must have the {len(names)} fields of the header, got "
-                    f"{len(fields)}: {delimiter.join(fields)!r:.80}: quote fields that hold {delimiter!r}."
+                    f"{layout.path}: line {reader.line_num}: every row must have the {len(layout.names)} fields of the "
+                    f"header, got {len(fields)}: {layout.delimiter.join(fields)!r:.80}: quote fields that hold "
+                    f"{layout.delimiter!r}."
                 )
             if fields:
-                yield dict(zip(names, fields, strict=True))
+                yield dict(zip(layout.names, fields, strict=True))
 
 
 def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.Table, tuple[str, ...]]:
@@ -113,15 +152,14 @@ def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.T
     return table, tuple(notes)
 
 
-def _stream(
-    path: Path, names: list[str], kept: set[str], delimiter: str, encoding: str | None, notes: tuple[str, ...]
-) -> Table:
-    strings = partial(_rows, path, names, delimiter, encoding)
-    head = pa.Table.from_pylist(list(islice(strings(), HEAD)), pa.schema([(name, pa.string()) for name in names]))
-    typed, converted = _typed(head, kept, delimiter)
-    numbers = [name for name in names if not pa.types.is_string(typed[name].type)]
-    rows = partial(_converted, strings, numbers, delimiter != ",", str(path))
-    return Table(str(path), names, rows, streaming=True, folder=path.parent, notes=notes + converted)
+def _stream(layout: _Layout, kept: set[str]) -> Table:
+    strings = partial(_rows, layout)
+    schema = pa.schema([(name, pa.string()) for name in layout.names])
+    typed, converted = _typed(pa.Table.from_pylist(list(islice(strings(), HEAD)), schema), kept, layout.delimiter)
+    numbers = [name for name in layout.names if not pa.types.is_string(typed[name].type)]
+    rows = partial(_converted, strings, numbers, layout.delimiter != ",", str(layout.path))
+    notes = layout.notes + converted
+    return Table(str(layout.path), list(layout.names), rows, streaming=True, folder=layout.path.parent, notes=notes)
 
 
 def _converted(strings: Any, numbers: list[str], commas: bool, source: str) -> Iterator[Row]:

@@ -13,8 +13,8 @@ from datasets import Features, Image, Value
 from st_rankloss._extras import require
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import check_column, choose, describe, given_names
-from st_rankloss.data.label_forms import LabelForm, find_form
-from st_rankloss.data.labelled import label_of
+from st_rankloss.data.label_forms import LabelForm
+from st_rankloss.data.labelled import form_of, label_of
 from st_rankloss.data.part import Part
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
@@ -98,10 +98,7 @@ def _plan(
     if not labels:
         return _Plan(names["image"], folder, caption, (), None)
     wanted = None if task == "image_text" else task
-    if len(labels) > 1:
-        form = LabelForm(wanted or "hierarchy")
-    else:
-        form = find_form(table.column(labels[0]), labels[0], task=wanted, separator=separator)
+    form = form_of(table, labels, wanted, separator)
     return _Plan(names["image"], folder, caption, labels, form)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,8 +11,12 @@ from datasets import List, Value
 
 from st_rankloss.labels import is_missing, plain, read_classes, read_numbers, read_paths, read_sets, refusal
 
-PATH_SEPARATORS = (" > ", " / ", ">", " :: ")
-SET_SEPARATORS = ("|", ";")
+_SEPARATORS = {
+    "hierarchy": {" > ": 0.1, ">": 0.1, " :: ": 0.1, " / ": 0.5},
+    "multi_label": {"|": 0.1, ";": 0.5},
+}
+"""Separators by task, and the share of labels that must have them: names of classes may hold a few, as in "R / D"."""
+
 _MOST_CLASSES = 50
 _TASKS = ("classification", "hierarchy", "multi_label", "regression")
 
@@ -24,20 +28,19 @@ class LabelForm:
     Args:
         task: The task.
         separator: What separates levels or labels in a string; None if they are no strings, or one label each.
-        numbers: Whether classes are integers.
+        code: Type of classes and labels: "string", "int64", or "float64" for degrees of membership.
     """
 
     task: str
     separator: str | None = None
-    numbers: bool = False
+    code: str = "string"
 
     @property
     def feature(self) -> Any:
         """The type of the column of a dataset."""
         if self.task == "regression":
             return Value("float64")
-        code = Value("int64" if self.numbers else "string")
-        return code if self.task == "classification" else List(code)
+        return Value(self.code) if self.task == "classification" else List(Value(self.code))
 
     def read(self, value: Any, row: int, column: str) -> Any:
         """Read the label of a row.
@@ -66,24 +69,34 @@ class LabelForm:
 
 
 def _class(form: LabelForm, value: Any, row: int, column: str) -> Any:
-    code = _named(partial(read_classes, [value]), row, column)[0]
-    if isinstance(code, int) != form.numbers:
-        rule = "integers, as in other rows" if form.numbers else "names of classes, as in other rows"
-        raise refusal(column, row, value, rule, "write all classes as numbers, or all as texts")
+    (code,) = _named(partial(read_classes, [value]), row, column)
+    _check_type(form, [code], value, row, column)
     return code
 
 
 def _path(form: LabelForm, value: Any, row: int, column: str) -> Any:
-    return list(_named(partial(read_paths, [value]), row, column)[0]) or None
+    (path,) = _named(partial(read_paths, [value]), row, column)
+    _check_type(form, path, value, row, column)
+    return list(path) or None
 
 
 def _set(form: LabelForm, value: Any, row: int, column: str) -> Any:
-    _named(partial(read_sets, [value], class_ids=True), row, column)
+    _named(partial(read_sets, [value]), row, column)
+    _check_type(form, value, value, row, column)
     return value
 
 
 def _number(form: LabelForm, value: Any, row: int, column: str) -> Any:
+    if isinstance(value, list):
+        raise refusal(column, row, value, "one number per row", "name a column with one of the numbers")
     return float(_named(partial(read_numbers, [value]), row, column)[0])
+
+
+def _check_type(form: LabelForm, codes: Sequence[Any], value: Any, row: int, column: str) -> None:
+    """Raise a ValueError unless labels are texts or numbers, as in the rows that decided on the form."""
+    if any(isinstance(code, str) != (form.code == "string") for code in codes):
+        rule = f"{'texts' if form.code == 'string' else 'numbers'}, as in other rows"
+        raise refusal(column, row, value, rule, "write all labels as texts, or all as numbers")
 
 
 _CHECKS: dict[str, Callable[[LabelForm, Any, int, str], Any]] = {
@@ -111,8 +124,8 @@ def find_form(
         values: The labels.
         column: Name of the column, for errors.
         task: What they are for, if the caller knows; None finds out.
-        separator: What separates levels or labels; None finds out: " > " and " / " between levels, "|" and ";" between
-            labels.
+        separator: What separates levels or labels; None finds out: " > " between levels and "|" between labels of at
+            least a tenth of the rows, or " / " and ";" of half of them.
 
     Returns:
         The form.
@@ -122,7 +135,7 @@ def find_form(
 
     Example:
         >>> find_form(["A > B", "A"], "label"), find_form([3, 17.5, None], "price").task
-        (LabelForm(task='hierarchy', separator=' > ', numbers=False), 'regression')
+        (LabelForm(task='hierarchy', separator=' > ', code='string'), 'regression')
     """
     known = [value for value in map(plain, values) if not is_missing(value)]
     if not known:
@@ -130,11 +143,29 @@ def find_form(
     if all(isinstance(value, str) for value in known):
         return _of_texts(known, column, task, separator)
     if all(isinstance(value, list) for value in known):
-        numbers = any(isinstance(item, int) for value in known for item in value)
-        return LabelForm(task or "multi_label", None, numbers)
+        return LabelForm(task or "multi_label", None, code_type(item for value in known for item in value))
     whole = all(float(value).is_integer() for value in known if isinstance(value, int | float))
     few = whole and len(set(map(str, known))) <= min(_MOST_CLASSES, max(2, len(known) // 2))
-    return LabelForm(task or ("classification" if few else "regression"), None, numbers=True)
+    return LabelForm(task or ("classification" if few else "regression"), None, "int64")
+
+
+def code_type(codes: Iterable[Any]) -> str:
+    """Return the type of a column of classes or labels, of which missing ones say nothing.
+
+    Args:
+        codes: Texts or numbers.
+
+    Returns:
+        "int64" for whole numbers, "float64" for other numbers, else "string".
+
+    Example:
+        >>> code_type(["a", None]), code_type([1, 2.0]), code_type([0.5])
+        ('string', 'int64', 'float64')
+    """
+    known = [code for code in codes if not is_missing(code)]
+    if not known or any(isinstance(code, str) for code in known):
+        return "string"
+    return "int64" if all(float(code).is_integer() for code in known) else "float64"
 
 
 def _of_texts(known: Sequence[str], column: str, task: str | None, separator: str | None) -> LabelForm:
@@ -145,10 +176,11 @@ def _of_texts(known: Sequence[str], column: str, task: str | None, separator: st
         return LabelForm(task)
     if separator is not None:
         return LabelForm(task or ("hierarchy" if separator.strip() in (">", "/", "::") else "multi_label"), separator)
-    for name, separators in (("hierarchy", PATH_SEPARATORS), ("multi_label", SET_SEPARATORS)):
-        found = next((mark for mark in separators if any(mark in value for value in known)), None)
-        if found is not None and task in (None, name):
-            return LabelForm(name, found)
+    for name, separators in _SEPARATORS.items():
+        for mark, share in separators.items():
+            count = sum(mark in value for value in known)
+            if (task is None and count >= share * len(known)) or (task == name and count):
+                return LabelForm(name, mark)
     if task is not None:
         raise refusal(column, 0, known[0], f"labels of {task}, with a separator", "pass separator=")
     return LabelForm("classification")

@@ -10,7 +10,7 @@ from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import check_column, choose, describe, given_names
-from st_rankloss.data.label_forms import LabelForm, find_form
+from st_rankloss.data.label_forms import LabelForm, code_type, find_form
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
@@ -61,7 +61,7 @@ def read_labelled(
         given = {"text": text, "label": levels[0] if levels else None, "weight": weight}
         names = choose(table.names, required=["text", "label"], optional=["weight"], given=given)
         levels = levels or [names["label"]]
-        form = _form(table, levels, task, separator)
+        form = form_of(table, levels, task, separator)
         notes = Notes(table.notes)
         described = {"text": names["text"]} | {f"label {place}": name for place, name in enumerate(levels, 1)}
         cut = f", separated by {form.separator!r}" if form.separator else ""
@@ -74,12 +74,23 @@ def read_labelled(
         return Part(form.task, dataset, notes=notes.all(), source=table.source)
 
 
-def _form(table: Table, levels: list[str], task: str | None, separator: str | None) -> LabelForm:
-    if len(levels) > 1:
-        columns = [table.column(name) for name in levels]
-        values = [value for column in columns for value in column if not is_missing(plain(value))]
-        return LabelForm(task or "hierarchy", None, numbers=not any(isinstance(value, str) for value in values))
-    return find_form(table.column(levels[0]), levels[0], task=task, separator=separator)
+def form_of(table: Table, levels: Sequence[str], task: str | None, separator: str | None) -> LabelForm:
+    """Find the form of the labels of a table.
+
+    Args:
+        table: The table.
+        levels: The columns of labels; several are levels, coarse to fine.
+        task: The task, if the caller knows.
+        separator: As in `find_form`.
+
+    Returns:
+        The form.
+    """
+    if len(levels) == 1:
+        return find_form(table.column(levels[0]), levels[0], task=task, separator=separator)
+    return LabelForm(
+        task or "hierarchy", None, code_type(plain(code) for name in levels for code in table.column(name))
+    )
 
 
 def _rows(table: Table, names: dict[str, str], levels: list[str], form: LabelForm, notes: Notes) -> Iterator[Row]:

@@ -295,12 +295,56 @@ def test_labels_of_a_catalogue_are_paths_sets_numbers_or_classes(tmp_path, rows,
     assert len(batch(part, relevance)["label"] if task != "regression" else labels) > 0
 
 
+def test_a_class_whose_name_holds_a_separator_makes_no_paths_of_the_others():
+    labels = ["research / development", *["sales"] * 5, "a;b", *["law"] * 9, "over|under", *["age > 30"]]
+    labels += ["sales"] * 10
+    part = read({"text": [f"t{i}" for i in range(len(labels))], "label": labels})["train"]
+    assert (part.task, part.dataset["label"][:]) == ("classification", labels)
+    assert (
+        read({"text": ["x", "y"], "label": ["a > b", "c"]}, task="classification")["train"].dataset["label"][0]
+        == "a > b"
+    )
+
+
 def test_two_columns_of_labels_are_levels_coarse_to_fine(tmp_path):
     path = write(tmp_path / "intents.csv", "text,intent,domain\nx,pay,bank\ny,oos,\n")
     part = read(path, label=["intent", "domain"])["train"]
     assert part.dataset["label"][:] == [["pay", "bank"], ["oos"]]
     with pytest.raises(ValueError, match="a path without gaps"):
         read(path, label=["domain", "intent"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ([[0, 1], [1, 1]], [[0, 1], [1, 1]]),
+        ([[3, 17], []], [[3, 17], []]),
+        ([[0.5, 1.0], [0, 0]], [[0.5, 1.0], [0, 0]]),
+    ],
+)
+def test_ids_and_multi_hots_are_sets(labels, found):
+    part = read({"text": ["x", "y"], "labels": labels})["train"]
+    assert (part.task, part.dataset["label"][:]) == ("multi_label", found)
+
+
+def test_whole_numbers_that_rarely_repeat_are_numbers_and_classes_may_be_numbers_with_gaps():
+    prices = {"text": [f"t{i}" for i in range(100)], "price": list(range(100))}
+    assert read(prices)["train"].task == "regression"
+    classes = read({"text": ["x", "y", "z", "w"], "label": [1.0, None, 2.0, 1.0]})["train"]
+    assert (classes.task, classes.dataset["label"][:]) == ("classification", [1, None, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "message"),
+    [
+        ([1.5, 2.0], "classification", r"a class \(a string or an integer\), got 1.5 in row 0"),
+        (["A", "B"], "multi_label", r"labels of multi_label, with a separator, got 'A' in row 0: pass separator="),
+        ([[1.0, 2.0], [2.0, 3.0]], "regression", r"one number per row, got \[1.0, 2.0\] in row 0"),
+    ],
+)
+def test_labels_that_do_not_suit_the_task_are_refused(labels, task, message):
+    with pytest.raises(ValueError, match=message):
+        read({"text": ["x", "y"], "label": labels}, task=task)
 
 
 def test_the_task_that_is_asked_for_decides_what_labels_are():
@@ -416,3 +460,15 @@ def test_a_folder_of_files_and_a_dict_of_splits_have_parts(tmp_path):
 def test_nothing_is_downloaded_unless_asked():
     with pytest.raises(ValueError, match=r"owner/name: there is no such file or folder; .* pass download=True"):
         read("owner/name")
+
+
+def test_the_hub_is_asked_only_with_download(monkeypatch):
+    asked = []
+
+    def load(name, *, streaming):
+        asked.append((name, streaming))
+        return DatasetDict({"train": Dataset.from_dict({"text": ["x"], "label": ["a"]})})
+
+    monkeypatch.setattr("st_rankloss.data.reading.load_dataset", load)
+    assert read("hub:owner/name", download=True)["train"].dataset["text"][:] == ["x"]
+    assert asked == [("owner/name", False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 
 import pytest
@@ -41,6 +42,7 @@ def test_streaming_gives_the_rows_of_the_map_style_set_again_and_again(form, tmp
 def test_a_streaming_part_is_read_by_a_worker(tmp_path):
     (tmp_path / "rows.csv").write_text("query,document,grade\na,x,1\na,y,0\nb,z,2\n")
     dataset = read(tmp_path / "rows.csv", streaming=True)["train"].dataset
+    assert list(pickle.loads(pickle.dumps(dataset))) == list(dataset)  # as a spawned worker gets it
     assert [row["query"] for row in DataLoader(dataset, batch_size=None, num_workers=1)] == ["a", "b"]
 
 

@@ -123,3 +123,14 @@ def test_a_streaming_column_that_stops_holding_numbers_is_refused_with_its_row(t
 def test_an_encoding_can_be_named(tmp_path):
     (tmp_path / "a.csv").write_bytes("text,label\ncafé,1\n".encode("cp1252"))
     assert list(read_table(tmp_path / "a.csv", encoding="cp1252").rows()) == [{"text": "café", "label": 1}]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_open_quote_in_a_tsv_is_part_of_its_text_and_swallows_no_line(streaming, tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('id\ttext\n1\t"hello\n2\tworld"\n')
+    table = read_table(path, streaming=streaming)
+    assert [row["text"] for row in table.rows()] == ['"hello', 'world"']
+    assert any("quotes are part of the texts" in note for note in table.notes)
+    path.write_text('id\ttext\n1\t"two\nlines"\n2\t"all\tright"\n')
+    assert [row["text"] for row in read_table(path, streaming=streaming).rows()] == ["two\nlines", "all\tright"]
