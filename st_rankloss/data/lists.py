@@ -70,10 +70,9 @@ def lists(
         (2, True, 3)
     """
     check_at_least(most, 1, "most")
-    check_at_least(keep_best, 0, "keep_best")
     check_choice(zeros, ("keep", "drop"), "zeros")
-    if most is not None and keep_best > most:
-        raise ValueError(f"keep_best must be at most most={most}, got {keep_best}.")
+    if not isinstance(keep_best, int) or not 0 <= keep_best <= (math.inf if most is None else most):
+        raise ValueError(f"keep_best must be an integer from 0 to most={most}, got {keep_best!r}.")
     columns = _columns_of(dataset)
     if columns.labels is None and (negatives is not None or zeros == "drop"):
         raise ValueError(
@@ -178,8 +177,13 @@ class _Then:
 class ListSampler:
     """Chooses the documents of rows; see `lists`.
 
-    Attributes:
-        epoch: The epoch, in memory that the workers of a data loader share.
+    Args:
+        columns: The columns of the rows.
+        most: As in `lists`.
+        keep_best: As in `lists`.
+        drop_zeros: Whether documents judged 0 are left out.
+        negatives: Mined documents, id, text and grade, by the id or the text of their query.
+        seed: As in `lists`.
     """
 
     def __init__(
@@ -193,6 +197,7 @@ class ListSampler:
     ) -> None:
         self.columns, self.most, self.keep_best, self.drop_zeros = columns, most, keep_best, drop_zeros
         self.negatives, self.seed = negatives or {}, seed
+        # Workers of a data loader read it, so it lies in memory that they share.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __deepcopy__(self, memo: Any) -> ListSampler:
