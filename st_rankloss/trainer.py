@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterable, Mapping
-from inspect import signature
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -59,11 +58,9 @@ class RankingTrainer(SentenceTransformerTrainer):
     data_collator: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        bound = signature(super().__init__).bind(*args, **kwargs)
-        for name in ("train_dataset", "eval_dataset"):
-            if isinstance(dataset := bound.arguments.get(name), IterableDataset):
-                bound.arguments[name] = with_features(dataset)
-        super().__init__(*bound.args, **bound.kwargs)
+        super().__init__(
+            *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
+        )
         chosen = [sampler for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)]
         evaluated = [sampler for _, dataset in self._datasets(self.eval_dataset) for sampler in samplers_of(dataset)]
         if any(sampler in evaluated for sampler in chosen):
@@ -235,6 +232,10 @@ def with_features(dataset: IterableDataset) -> IterableDataset:
         raise ValueError("a streaming dataset must have rows, got none.")
     features = Dataset.from_list([row]).features
     return dataset.map(_Unchanged(features), with_indices=True, features=features)
+
+
+def _declared(argument: Any) -> Any:
+    return with_features(argument) if isinstance(argument, IterableDataset) else argument
 
 
 class _Unchanged:
