@@ -83,7 +83,7 @@ def lists(
     sampler = ListSampler(columns, most, keep_best, zeros == "drop", by_query, seed)
     if isinstance(dataset, IterableDataset):
         _check_features(dataset.features or {}, columns, by_query or {})
-        stream = dataset.filter(sampler.has_any) if zeros == "drop" else dataset
+        stream = dataset.filter(sampler.has_any, with_indices=True) if zeros == "drop" else dataset
         return stream.map(sampler, batched=True, features=dataset.features)
     if by_query is not None:
         _report_matches(dataset, columns, by_query)
@@ -212,9 +212,9 @@ class ListSampler:
         chosen = [self.choose(dict(zip(names, values, strict=True))) for values in zip(*rows.values(), strict=True)]
         return {name: [row[name] for row in chosen] for name in names}
 
-    def has_any(self, row: dict[str, Any]) -> bool:
-        """Return whether a row has documents other than judged zeros, or mined ones."""
-        grades = read_grades(row[self.columns.labels or ""], 0, self.columns.labels or "")
+    def has_any(self, row: dict[str, Any], number: int) -> bool:
+        """Return whether a row has documents other than judged zeros."""
+        grades = read_grades(row[self.columns.labels or ""], number, self.columns.labels or "")
         return any(grade != 0 for grade in grades)
 
     def choose(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -374,7 +374,7 @@ def _report_matches(dataset: Dataset, columns: _Columns, negatives: Mapping[str,
 def _without_empty(dataset: Dataset, columns: _Columns, sampler: ListSampler) -> Dataset:
     """Leave out rows whose documents are all judged 0."""
     grades = dataset.select_columns(columns.labels).with_format(None)
-    rows = [number for number, row in enumerate(grades) if sampler.has_any(row)]
+    rows = [number for number, row in enumerate(grades) if sampler.has_any(row, number)]
     if not rows:
         raise ValueError("zeros='drop' must leave documents, got grades of 0 alone: use zeros='keep'.")
     if len(rows) < len(dataset):
