@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from st_rankloss._host import is_message_dict, preprocess_column
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import check_inputs
-from st_rankloss.labels import LABEL_KINDS, is_missing, plain, refusal
+from st_rankloss.labels import LABEL_KINDS, is_missing, plain, read_weights, refusal
 from st_rankloss.relevance import Relevance, choose_relevance, encode_ids
 
 Row = dict[str, Any]
@@ -46,13 +46,16 @@ class RankingCollator(SentenceTransformerDataCollator):
     - string classes, sets of strings or class ids (multi-label), paths of strings (coarse to fine), lists of numbers;
     - rows without a label (None, NaN, an empty string; -1 as a class), which are unjudged;
     - ids for each input column, named after it plus ``_id`` or ``_ids`` (``query`` and
-      ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and models never see.
+      ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and models never see;
+    - weights of at least 0, which models never see either: ``weight``, of the row, and one named after an input column
+      plus ``_weight`` or ``_weights`` (``query_weight``, ``document_weights``), a number per input or per row.
 
     `RankingTrainer` makes or configures the collator, which then reads labels for the relevance of each dataset's loss
     and checks them before they leave the CPU. A loss of sentence-transformers gets the output of its own collator (the
     best document of each list, the first if tied). Without `RankingTrainer`, set ``label_kind``.
 
-    Losses get ``label`` and its ``kind``, ``label_codes``, ``list_sizes``, ``query_ids`` and ``document_ids`` by name;
+    Losses get ``label`` and its ``kind``, ``label_codes``, ``list_sizes``, ``query_ids``, ``document_ids``,
+    ``row_weights``, ``query_weights`` and ``document_weights`` by name, but those of sentence-transformers no weights;
     undeclared numbers, one per row, stay the plain tensor that other losses read.
 
     Args:
@@ -90,11 +93,12 @@ class RankingCollator(SentenceTransformerDataCollator):
         rows = _same_columns(features)
         reader = self.readers.get(rows[0].get("dataset_name"), self.readers.get(None))
         column, labels = self._pop_labels(rows)
+        weights = _pop_weights(rows, self.valid_label_columns)
         ids = _pop_ids(rows, self.valid_label_columns)
         if reader is not None and reader.host:
             return self._host_batch(rows, column, labels)
 
-        lists = {name: [row.pop(name) for row in rows] for name in _list_columns(rows)}
+        lists = {name: [row.pop(name) for row in rows] for name in list_columns(rows)}
         self._check_inputs(rows)
         batch: dict[str, Any] = super().__call__(rows)
         columns = _input_columns(rows[0]) + list(lists)
@@ -120,6 +124,7 @@ class RankingCollator(SentenceTransformerDataCollator):
             if lists:
                 sizes[-1] = int(described["list_sizes"].sum())
             check_labels(reader, described, sizes)
+        described |= _encode_weights(weights, columns, len(rows), described.get("list_sizes"))
         if described.keys() == {"label"} and described["label"].dim() == 1:
             batch["label"] = described["label"]  # the format of sentence-transformers losses
         elif described:
@@ -142,7 +147,7 @@ class RankingCollator(SentenceTransformerDataCollator):
 
     def _host_batch(self, rows: list[Row], column: str, labels: list[Any] | None) -> dict[str, Any]:
         """Return the batch of the sentence-transformers collator, with the best document of each list."""
-        lists = _list_columns(rows)
+        lists = list_columns(rows)
         for name in lists:
             for place, row in enumerate(rows):
                 documents = _read_list(row[name], place, name)
@@ -213,7 +218,7 @@ def _input_columns(row: Row) -> list[str]:
     return [name for name in row if name != "dataset_name"]
 
 
-def _list_columns(rows: list[Row]) -> list[str]:
+def list_columns(rows: list[Row]) -> list[str]:
     """Find columns of lists of inputs (strings, images or chats), but not of numbers or chat messages."""
     return [name for name in _input_columns(rows[0]) if any(_is_list_of_inputs(row[name]) for row in rows)]
 
@@ -240,20 +245,73 @@ def _read_list(value: Any, place: int, name: str) -> list[Any]:
     return list(documents)
 
 
-def _id_names(column: str) -> tuple[str, ...]:
-    stem = column.removesuffix("s")
-    return (f"{column}_id", f"{column}_ids", f"{stem}_id", f"{stem}_ids")
+def id_names(column: str) -> tuple[str, ...]:
+    """Return the names that a column of ids for an input column may have."""
+    return tuple(f"{stem}_{end}" for stem in _stems(column) for end in ("id", "ids"))
 
 
 def _pop_ids(rows: list[Row], label_columns: Sequence[str]) -> dict[str, list[Any]]:
     """Remove the id columns from the rows, and return ids by the name of their input column."""
     found: dict[str, list[Any]] = {}
     for column in list(rows[0]):
-        for name in _id_names(column):
+        for name in id_names(column):
             if name in rows[0] and column not in label_columns:
                 found[column] = [row.pop(name) for row in rows]
                 break
     return found
+
+
+def weight_columns(names: Iterable[str], label_columns: Sequence[str]) -> dict[str, str]:
+    """Find the columns of weights.
+
+    Args:
+        names: The columns of a dataset.
+        label_columns: Candidate names of the label column.
+
+    Returns:
+        The name of the input column that each column of weights belongs to, or "" for the weights of rows.
+
+    Example:
+        >>> weight_columns(["query", "documents", "weight", "document_weights"], ["label"])
+        {'weight': '', 'document_weights': 'documents'}
+    """
+    names = [name for name in names if name not in label_columns]
+    found = {"weight": ""}
+    for column in names:
+        found |= {f"{stem}_{end}": column for stem in _stems(column) for end in ("weight", "weights")}
+    return {name: column for name, column in found.items() if name in names}
+
+
+def _stems(column: str) -> tuple[str, str]:
+    return column, column.removesuffix("s")
+
+
+def _pop_weights(rows: list[Row], label_columns: Sequence[str]) -> dict[str, tuple[str, list[Any]]]:
+    """Remove the columns of weights from the rows; return name and values by input column, "" for the rows' own."""
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for name, column in weight_columns(rows[0], label_columns).items():
+        if column in found:
+            raise ValueError(f"weights must be in one column, got {found[column][0]!r} and {name!r}: remove one.")
+        found[column] = (name, [row.pop(name) for row in rows])
+    return found
+
+
+def _encode_weights(
+    weights: dict[str, tuple[str, list[Any]]], columns: list[str], rows: int, list_sizes: Tensor | None
+) -> dict[str, Tensor]:
+    """Return weights of rows, queries and documents by name; a column without weights weighs 1."""
+    sizes = {column: [1] * rows for column in ["", *columns]}
+    if list_sizes is not None:
+        sizes[columns[-1]] = list_sizes.tolist()
+    flat = {
+        column: torch.tensor(read_weights(values, name, sizes[column]), dtype=torch.float32)
+        for column, (name, values) in weights.items()
+    }
+    query, *documents = columns
+    found = {"row_weights": flat.get(""), "query_weights": flat.get(query)}
+    if any(column in flat for column in documents):
+        found["document_weights"] = torch.cat([flat.get(c, torch.ones(sum(sizes[c]))) for c in documents])
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _encode_ids(ids: dict[str, list[Any]], columns: list[str], list_sizes: Tensor | None) -> dict[str, Tensor]:

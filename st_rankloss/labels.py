@@ -283,6 +283,37 @@ def read_grades(value: Any, row: int, column: str) -> list[float]:
     return grades
 
 
+def read_weights(rows: Sequence[Any], column: str, sizes: Sequence[int]) -> list[float]:
+    """Read the weights of each row's inputs.
+
+    Args:
+        rows: A number per row, or a list of one per input.
+        column: Name of the column, for errors.
+        sizes: Number of inputs of each row; a single number is repeated.
+
+    Returns:
+        Weights of at least 0, of all rows one after another.
+
+    Raises:
+        ValueError: If a weight is missing, is not a number, is negative or infinite, or a row has too many or too few.
+
+    Example:
+        >>> read_weights([0.5, [1, 2]], "document_weights", [3, 2])
+        [0.5, 0.5, 0.5, 1.0, 2.0]
+    """
+    found: list[float] = []
+    for (row, value), size in zip(_plain(rows), sizes, strict=True):
+        weights = value if isinstance(value, list) else [value] * size
+        if len(weights) != size:
+            raise refusal(column, row, value, f"one weight, or {size}, one per input", "correct the list")
+        for weight in weights:
+            if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+                remedy = "use 1 for the usual weight and 0 to leave a query out; if these are inputs, rename the column"
+                raise refusal(column, row, weight, "weights: finite numbers of at least 0", remedy)
+            found.append(float(weight))
+    return found
+
+
 def refusal(column: str, row: int, value: Any, rule: str, remedy: str) -> ValueError:
     """Return an error for a value that breaks a rule; it names column, row, rule, value and remedy."""
     shown = repr(value)

@@ -7,15 +7,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from datasets import IterableDataset
+from datasets import Dataset, IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from st_rankloss._host import LOSSES_OF_PAIRS, get_losses, inner_loss
-from st_rankloss.collators import RankingCollator, Reader
-from st_rankloss.labels import holds_class_ids
+from st_rankloss.collators import RankingCollator, Reader, weight_columns
+from st_rankloss.data.lists import ListSampler, samplers_of
+from st_rankloss.labels import holds_class_ids, refusal
 from st_rankloss.losses import RankingLoss
 from st_rankloss.views import ViewsCollator
 
@@ -32,7 +33,8 @@ class RankingTrainer(SentenceTransformerTrainer):
     The collator reads and checks labels for the relevance of the loss, before they reach a GPU. A collator of ours
     passed as ``data_collator=`` is copied, and the copy inherits prompts and router mapping from the arguments if it
     has none. Each process reads streaming datasets itself, because the accelerate dispatcher truncates lists of
-    documents to the number of queries.
+    documents to the number of queries. Streams that do not declare their features get those of their first row, and a
+    row that they would change is refused. Training data from `data.lists` have other documents in every epoch.
 
     Args:
         *args: As for SentenceTransformerTrainer.
@@ -41,7 +43,8 @@ class RankingTrainer(SentenceTransformerTrainer):
     Raises:
         ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if the
             loss does not read ``label_kind``; if a loss of sentence-transformers cannot read lists or views; or if
-            ``dispatch_batches=True`` is set for a streaming dataset.
+            ``dispatch_batches=True`` is set for a streaming dataset; or if one call of `data.lists` made both training
+            and evaluation data.
 
     Example:
         ::
@@ -55,8 +58,17 @@ class RankingTrainer(SentenceTransformerTrainer):
     data_collator: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.add_callback(_EpochOfSampler())
+        super().__init__(
+            *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
+        )
+        chosen = [sampler for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)]
+        evaluated = [sampler for _, dataset in self._datasets(self.eval_dataset) for sampler in samplers_of(dataset)]
+        if any(sampler in evaluated for sampler in chosen):
+            raise ValueError(
+                "training and evaluation data must come from calls of data.lists of their own, because evaluation "
+                "keeps its documents in every epoch: split the dataset first, then call data.lists."
+            )
+        self.add_callback(_EpochOfSampler(chosen))
         if isinstance(self.data_collator, RankingCollator):
             self.data_collator = self._told(copy.copy(self.data_collator))
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
@@ -118,10 +130,10 @@ class RankingTrainer(SentenceTransformerTrainer):
                 f"{self.args.world_size} processes: one might get an extra batch, and wait for the others forever."
             )
 
-    def _datasets(self) -> list[tuple[str | None, Any]]:
-        """Return all datasets, with their names if any."""
+    def _datasets(self, *some: Any) -> list[tuple[str | None, Any]]:
+        """Return some or all datasets, with their names if any."""
         named: list[tuple[str | None, Any]] = []
-        for dataset in (self.train_dataset, self.eval_dataset):
+        for dataset in some or (self.train_dataset, self.eval_dataset):
             if dataset is not None:
                 named += dataset.items() if isinstance(dataset, dict) else [(None, dataset)]
         return named
@@ -146,6 +158,9 @@ class RankingTrainer(SentenceTransformerTrainer):
                 raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
             for features in columns:
                 _check_host_loss(loss, features, collator.valid_label_columns)
+            weights = {w for features in columns for w in weight_columns(features, collator.valid_label_columns)}
+            if weights:
+                logger.warning("%s does not read weights: it ignores %s.", type(loss).__name__, sorted(weights))
             return Reader(None, host=True)
         reads = None if loss.relevance is None else loss.relevance.reads
         if reads is not None and collator.label_kind not in ("auto", *reads):
@@ -166,19 +181,95 @@ class RankingTrainer(SentenceTransformerTrainer):
 
 
 class _EpochOfSampler(TrainerCallback):
-    """Sets the epoch of the batch sampler before any batches are skipped.
+    """Sets the epoch of the batch sampler and of `data.lists` before any batches are read or skipped.
 
     When training resumes mid-epoch on several processes, the host looks for ``set_epoch`` on the wrappers that skip and
-    shard batches, and the wrapped sampler stays in epoch 0.
+    shard batches, and the wrapped sampler stays in epoch 0. The state's epoch does not count the passes over a stream,
+    whose length is unknown, so they are counted here.
     """
+
+    def __init__(self, chosen: list[ListSampler]) -> None:
+        self.chosen, self.begun = chosen, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start counting epochs."""
+        self.begun = 0
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Pass the epoch to the innermost batch sampler."""
+        epoch = max(int(state.epoch or 0), self.begun)
+        self.begun = epoch + 1
+        for chosen in self.chosen:
+            chosen.epoch.fill_(epoch)
         sampler: Any = train_dataloader
         while hasattr(sampler, "batch_sampler"):
             sampler = sampler.batch_sampler
         if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(int(state.epoch or 0))
+            sampler.set_epoch(epoch)
+
+
+def with_features(dataset: IterableDataset) -> IterableDataset:
+    """Return a stream that declares its features: its own, or those of its first row.
+
+    Args:
+        dataset: The stream.
+
+    Returns:
+        The stream, which raises ValueError at a row whose values these features would change.
+
+    Raises:
+        ValueError: If it has no rows.
+
+    Example:
+        >>> stream = IterableDataset.from_generator(lambda: iter([{"text": "a", "label": 1}]))
+        >>> with_features(stream).column_names
+        ['text', 'label']
+    """
+    if dataset.features is not None:
+        return dataset
+    row = next(iter(dataset), None)
+    if row is None:
+        raise ValueError("a streaming dataset must have rows, got none.")
+    features = Dataset.from_list([row]).features
+    return dataset.map(_Unchanged(features), with_indices=True, features=features)
+
+
+def _declared(argument: Any) -> Any:
+    return with_features(argument) if isinstance(argument, IterableDataset) else argument
+
+
+class _Unchanged:
+    """Refuses rows that features taken from the first row would change, such as 0.5 where that had integers."""
+
+    def __init__(self, features: Any) -> None:
+        self.features = features
+
+    def __call__(self, row: dict[str, Any], number: int) -> dict[str, Any]:
+        """Return the row, or raise ValueError."""
+        if row.keys() != self.features.keys():
+            raise ValueError(f"every row must have the columns {list(self.features)}, got {list(row)} in row {number}.")
+        for name, value in row.items():
+            feature = self.features[name]
+            if not _keeps(feature, value):
+                rule = f"{feature}, as in the first row"
+                remedy = "declare the columns' types with dataset.cast(Features({...}))"
+                raise refusal(name, number, value, rule, remedy)
+        return row
+
+
+def _keeps(feature: Any, value: Any) -> bool:
+    """Return whether a feature keeps a value as it is."""
+    if value is None:
+        return True
+    inner = getattr(feature, "feature", None)
+    if inner is not None:
+        return isinstance(value, list | tuple) and all(_keeps(inner, each) for each in value)
+    if getattr(feature, "dtype", "") == "null":
+        return False
+    if not isinstance(value, str | int | float):
+        return True  # images and the like, which datasets reads itself
+    kinds = {"string": str, "int64": int, "float64": int | float, "bool": bool}
+    return isinstance(value, kinds.get(getattr(feature, "dtype", ""), object))
 
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:

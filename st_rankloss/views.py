@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.augmentations import Identity
-from st_rankloss.collators import RankingCollator, Row
+from st_rankloss.collators import RankingCollator, Row, weight_columns
 
 
 @dataclass
@@ -72,7 +72,8 @@ class ViewsCollator(RankingCollator):
         """
         if not features:
             return {}
-        columns = [name for name in features[0] if name not in [*self.valid_label_columns, "dataset_name"]]
+        others = {*self.valid_label_columns, *weight_columns(features[0], self.valid_label_columns), "dataset_name"}
+        columns = [name for name in features[0] if name not in others]
         if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
             raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")
         (column,) = columns

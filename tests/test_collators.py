@@ -440,3 +440,51 @@ def test_maximal_lengths_reach_both_columns(max_length, expected):
     routes = {"query": "query", "documents": "document"}
     calls, _ = recorded(LISTS, max_length=max_length, router_mapping=routes)
     assert [options.get("max_length") for _, options in calls] == expected
+
+
+# Weights.
+
+
+def weights_of(rows, **options):
+    label = collate(rows, **options)["label"]
+    return {name: tensor.tolist() for name, tensor in label.items() if name.endswith("weights")}
+
+
+def test_weights_of_rows_queries_and_documents_are_passed_by_name_and_never_embedded():
+    extra = [(1, 0.5, [1, 2]), (2.5, 1, [3]), (0, 2, 4.0)]
+    rows = [
+        r | {"weight": w, "query_weight": q, "document_weights": d} for r, (w, q, d) in zip(LISTS, extra, strict=True)
+    ]
+    calls, batch = recorded(rows)
+    assert [inputs for inputs, _ in calls] == [["w1", "w4", "w6"], ["w2", "w3", "w5", "w7", "w8", "w9"]]
+    assert batch["label"]["row_weights"].tolist() == [1, 2.5, 0]
+    assert batch["label"]["query_weights"].tolist() == [0.5, 1, 2]
+    assert batch["label"]["document_weights"].tolist() == [1, 2, 3, 4, 4, 4]
+
+
+def test_columns_of_single_documents_have_weights_of_their_own():
+    rows = [{"query": "w1", "document": "w2", "negative": "w3", "negative_weight": w} for w in (0.5, 2)]
+    assert weights_of(rows) == {"document_weights": [1, 1, 0.5, 2]}
+
+
+def test_a_lone_column_may_have_weights_beside_its_labels():
+    rows = [{"text": "w1", "label": "a", "weight": 0.5}, {"text": "w2", "label": "b", "weight": 2}]
+    assert weights_of(rows) == {"row_weights": [0.5, 2]}
+
+
+@pytest.mark.parametrize("value", [-1, NAN, math.inf, None, "heavy"])
+@pytest.mark.parametrize("name", ["weight", "query_weight", "document_weights"])
+def test_an_invalid_weight_is_refused_by_column_and_row(name, value):
+    rows = [LISTS[0] | {name: 1}, LISTS[1] | {name: value}]
+    with pytest.raises(ValueError, match=rf"'{name}' must hold weights: finite numbers of at least 0, got .* in row 1"):
+        collate(rows)
+
+
+def test_as_many_weights_as_documents_are_needed():
+    with pytest.raises(ValueError, match=r"'document_weights' must hold one weight, or 2, .* got \[1\] in row 0"):
+        collate([LISTS[0] | {"document_weights": [1]}])
+
+
+def test_two_columns_of_the_same_weights_are_refused():
+    with pytest.raises(ValueError, match="weights must be in one column, got 'query_weight' and 'query_weights'"):
+        collate([{"query": "w1", "document": "w2", "query_weight": 1, "query_weights": 1}])

@@ -35,6 +35,7 @@ from st_rankloss.data.images import read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
 from st_rankloss.data.listed import read_lists
+from st_rankloss.data.lists import lists, set_epoch
 from st_rankloss.data.part import COLUMNS, PARTS, Part
 from st_rankloss.data.positives import read_positives
 from st_rankloss.data.reading import read
@@ -49,6 +50,7 @@ __all__ = [
     "Part",
     "Table",
     "group_into_lists",
+    "lists",
     "read",
     "read_clicks",
     "read_collection",
@@ -63,5 +65,6 @@ __all__ = [
     "read_table",
     "read_texts_alone",
     "read_trec",
+    "set_epoch",
     "split",
 ]

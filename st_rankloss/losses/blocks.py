@@ -34,6 +34,8 @@ class BlockTask(NamedTuple):
     similarity_fct: SimilarityFn | None
     """None stands for the dot product, whose gradient needs no graph."""
     block_size: int
+    weights: Tensor | None
+    """The weight of each query, ``(Q,)``; None weights all alike."""
 
 
 class BlockwiseSums(NamedTuple):
@@ -43,6 +45,8 @@ class BlockwiseSums(NamedTuple):
     """The objective's terms, ``(terms,)``, each with its own gradient."""
     defined: Tensor
     """Number of queries with a defined loss, a scalar."""
+    weight: Tensor
+    """Sum of their weights, a scalar."""
     names: tuple[str, ...]
     """The terms' names."""
 
@@ -54,6 +58,7 @@ def sum_over_blocks(
     objective: Objective,
     similarity_fct: SimilarityFn = cos_sim,
     block_size: int | None = None,
+    weights: Tensor | None = None,
 ) -> BlockwiseSums:
     """Sum an objective over queries, in the objective's time and O(block · D + (Q + D) · dimensions) memory.
 
@@ -66,6 +71,7 @@ def sum_over_blocks(
         similarity_fct: Maps embeddings of queries and documents to ``(Q, D)``.
         block_size: Queries per block; None chooses by D. It changes neither value nor gradient; an objective that is
             not separable gets all queries.
+        weights: Weight of each query, at least 0, ``(Q,)``; None weights all alike.
 
     Returns:
         The sums.
@@ -79,7 +85,8 @@ def sum_over_blocks(
         if not objective.separable:
             block_size = len(queries)
         by_graph = None if similarity_fct in (cos_sim, dot_score) else similarity_fct
-        task = BlockTask(relevance_of, objective, by_graph, block_size)
+        weights = None if weights is None else weights.to(queries.dtype)
+        task = BlockTask(relevance_of, objective, by_graph, block_size, weights)
         return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
 
 
@@ -89,44 +96,50 @@ class _BlockwiseSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, queries: Tensor, documents: Tensor, task: BlockTask, grad_enabled: bool
-    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
         with_grad = grad_enabled and any(ctx.needs_input_grad[:2])
         queries, documents = queries.detach(), documents.detach()
         totals: dict[str, Tensor] = defaultdict(lambda: queries.new_zeros(()))
         gradients: dict[str, tuple[Tensor, Tensor]] = defaultdict(
             lambda: (torch.zeros_like(queries), torch.zeros_like(documents))
         )
-        defined = queries.new_zeros(())
+        defined, weight = queries.new_zeros(()), queries.new_zeros(())
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
             block = _Block(queries[rows], documents, task.similarity_fct, with_grad)
             relevance = task.relevance_of(rows).to(queries.dtype)
             counts = task.objective.defined(relevance)
+            weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
                 parts = task.objective.parts(block.similarity, relevance)
-                parts = {name: torch.where(counts, part, 0).sum() for name, part in parts.items()}
+                parts = {name: _sum(torch.where(counts, part, 0), weights) for name, part in parts.items()}
             for name, part in parts.items():
                 totals[name] += part.detach()
                 if with_grad:
                     of_queries, of_documents = gradients[name]
                     block.send_back(part, of_queries[rows], of_documents, last=part is [*parts.values()][-1])
             defined += counts.sum()
+            weight += counts.sum() if weights is None else weights.sum()
             del block, relevance, counts, parts, part  # free the memory before the next block
         if with_grad:
             ctx.save_for_backward(*(each for both in gradients.values() for each in both))
-        ctx.mark_non_differentiable(defined)
-        return torch.stack([*totals.values()]), defined, tuple(totals)
+        ctx.mark_non_differentiable(defined, weight)
+        return torch.stack([*totals.values()]), defined, weight, tuple(totals)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, weights: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_parts: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         # Each term keeps its own gradient, for two more matrix products per block, so that callers can weight or drop
         # terms.
         saved = ctx.saved_tensors
         of_queries, of_documents = (
-            sum(weight * each for weight, each in zip(weights, saved[place::2], strict=True)) for place in (0, 1)
+            sum(weight * each for weight, each in zip(of_parts, saved[place::2], strict=True)) for place in (0, 1)
         )
         return of_queries, of_documents, None, None
+
+
+def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:
+    return losses.sum() if weights is None else (losses * weights).sum()
 
 
 class _Block:

@@ -23,6 +23,9 @@ from st_rankloss._host import all_gather, all_gather_with_grad
 _LONGEST = 64
 """Length of the message that describes a process's batch; it limits the number of columns and labels."""
 
+_OF_DOCUMENTS = ("document_ids", "document_weights")
+"""Labels with one row per document instead of one per row."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -120,8 +123,8 @@ def gather_batch(batch: Mapping[str, Any], sizes: Sequence[int], device: torch.d
 
 
 def _by_column(name: str, tensor: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-    """Split the document ids by column if there are several, so that each column's rows stay together."""
-    return tensor.split(list(sizes[1:])) if name == "document_ids" and len(sizes) > 2 else [tensor]
+    """Split what each document has by column if there are several, so that each column's rows stay together."""
+    return tensor.split(list(sizes[1:])) if name in _OF_DOCUMENTS and len(sizes) > 2 else [tensor]
 
 
 def _describe(sizes: Sequence[int], pieces: Sequence[tuple[str, Tensor]], kind: Mapping[str, str]) -> list[int]:

@@ -16,6 +16,7 @@ from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_bloc
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
+from st_rankloss.losses.weights import Weights, pop_weights
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
 from st_rankloss.relevance.base import Labels
@@ -44,6 +45,7 @@ class Pairing(NamedTuple):
     document_labels: Labels
     shares: Shares
     """The rows of the batch that this process holds."""
+    weights: Weights
 
 
 class Batch(NamedTuple):
@@ -73,6 +75,10 @@ class RankingLoss(nn.Module):
     of the batch. With one column, every sample is a query and ranks all the others. Similarities and relevance are
     computed for one block of queries at a time: memory O(block · batch + batch · dimensions). An objective that reads
     the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²).
+
+    Queries may have weights, which `RankingCollator` reads: the loss is then their weighted mean. A weight of 0 leaves
+    a query out of the mean (its documents remain, for the others), 2 counts it twice. The one list of an objective that
+    reads the whole batch has no weights.
 
     Args:
         model: The SentenceTransformer or SparseEncoder to train.
@@ -183,7 +189,7 @@ class RankingLoss(nn.Module):
         Args:
             sentence_features: The model's inputs, one mapping per column.
             labels: The label tensor, or the mapping from `RankingCollator`: ``label``, ``list_sizes``, ``query_ids``,
-                ``document_ids``.
+                ``document_ids``, ``row_weights``, ``query_weights``, ``document_weights``.
 
         Returns:
             The loss, a scalar; for a mixture its weighted terms by name, which the trainer sums and logs.
@@ -217,8 +223,9 @@ class RankingLoss(nn.Module):
         shares = Shares([sizes])
         if self.gather_across_devices and several_processes():
             batch, shares = gather_batch(batch, sizes, device_of(self.model))
+        weights = pop_weights(batch, shares.sizes, symmetric=self.symmetric, one_list=not self.objective.separable)
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
-        return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares)
+        return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares, weights)
 
     def _compute(self, embeddings: list[Tensor], pairing: Pairing) -> Tensor | LossParts:
         if self.check_embeddings or (self.check_embeddings is None and embeddings[0].device.type == "cpu"):
@@ -231,6 +238,7 @@ class RankingLoss(nn.Module):
                 )
         relevance, shares = pairing.relevance, pairing.shares
         device = embeddings[0].device
+        weights = Weights(*(w if w is None else w.to(device, non_blocking=True) for w in pairing.weights))
         of_queries, of_documents = (
             map_labels(lambda x: x.to(device, non_blocking=True), labels)
             for labels in (pairing.query_labels, pairing.document_labels)
@@ -242,27 +250,34 @@ class RankingLoss(nn.Module):
         documents = whole[0] if alone else torch.cat(whole[1:])
 
         matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
-        directions = [self._sum(embeddings[0], documents, matrix)]
+        directions = [self._sum(embeddings[0], documents, matrix, weights.queries)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
                 backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
-                directions.append(self._sum(embeddings[place], whole[0], backwards))
+                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.documents))
                 start += size
         queries = shares.sizes[: len(directions)]
-        defined = shares.sum(torch.stack([sums.defined for sums in directions]))
+        counted = shares.sum(torch.stack([torch.stack([sums.defined, sums.weight]) for sums in directions]))
+        defined, weight = counted.unbind(1)
         self._check_defined(defined, sum(queries))
         if torch.is_grad_enabled():  # not in evaluation
             self.observed(Batch(embeddings[0].detach(), documents.detach(), matrix, sum(queries), defined.sum().long()))
-        return self._average(directions, queries, defined, processes=len(shares.rows))
+        if self.no_relevant == "zero":
+            weight = _total(queries, weights, weight)
+        return self._average(directions, weight, processes=len(shares.rows))
 
-    def _sum(self, queries: Tensor, documents: Tensor, relevance_of: RowsOfRelevance) -> BlockwiseSums:
+    def _sum(
+        self, queries: Tensor, documents: Tensor, relevance_of: RelevanceMatrix, weights: Tensor | None
+    ) -> BlockwiseSums:
+        own = None if weights is None else weights[relevance_of.first : relevance_of.first + len(queries)]
+        rows: RowsOfRelevance = relevance_of
         if self.mixup is not None and torch.is_grad_enabled():
             if self.similarity_fct is cos_sim:  # so that norms do not weight the mixtures
                 documents = F.normalize(documents, dim=-1)
-            documents, relevance_of = self.mixup.mix(documents, relevance_of)
-        return sum_over_blocks(queries, documents, relevance_of, self.objective, self.similarity_fct, self.block_size)
+            documents, rows = self.mixup.mix(documents, rows)
+        return sum_over_blocks(queries, documents, rows, self.objective, self.similarity_fct, self.block_size, own)
 
     def _check_defined(self, defined: Tensor, queries: int) -> None:
         """Raise or warn if the loss of some queries is undefined."""
@@ -279,9 +294,7 @@ class RankingLoss(nn.Module):
                 stacklevel=2,
             )
 
-    def _average(
-        self, columns: list[BlockwiseSums], queries: list[int], defined: Tensor, processes: int
-    ) -> Tensor | LossParts:
+    def _average(self, columns: list[BlockwiseSums], weight: Tensor, processes: int) -> Tensor | LossParts:
         """Average over the queries of each direction, and over directions.
 
         The trainer averages gradients over processes, so with gathered batches each process divides by its share of all
@@ -291,7 +304,8 @@ class RankingLoss(nn.Module):
         means = torch.zeros_like(columns[0].parts)
         for direction in directions:
             total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
-            count = sum(queries[direction]) if self.no_relevant == "zero" else defined[direction].sum().clamp_min(1)
+            count = weight[direction].sum()
+            count = torch.where(count > 0, count, 1)
             means = means + total * (processes / len(directions)) / count
         parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
@@ -328,6 +342,13 @@ class RankingLoss(nn.Module):
     year={2010}
 }
 """
+
+
+def _total(queries: list[int], weights: Weights, like: Tensor) -> Tensor:
+    """Return the weight of all queries of each column, whether their loss is defined or not."""
+    documents = [None] * (len(queries) - 1) if weights.documents is None else weights.documents.split(queries[1:])
+    columns = zip(queries, [weights.queries, *documents], strict=True)
+    return torch.stack([like.new_tensor(n) if each is None else each.sum().to(like.dtype) for n, each in columns])
 
 
 def _check_mixed(objective: Objective) -> None:

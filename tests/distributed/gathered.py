@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.distributed as dist
 
@@ -50,24 +52,37 @@ LOSSES = {
 }
 
 
+WEIGHTED = ("plain", "counting_all", "symmetric", "cached_symmetric", "whole_batch")
+OF_DOCUMENTS = {"document_ids", "document_weights"}
+
+
 def share_of(shape, rank):
     """Rows of each column that a process holds, as slices, and its labels as its own collator would make them."""
     rows = slice(0, FIRST_SHARE) if rank == 0 else slice(FIRST_SHARE, None)
     labels = shape.labels
     columns = [rows] * len(shape.sizes)
     if isinstance(labels, dict):
-        labels = {name: tensor[rows] for name, tensor in labels.items() if name != "document_ids"}
-        if "document_ids" in shape.labels:
-            parts = shape.labels["document_ids"].split(shape.sizes[1:])
-            labels["document_ids"] = torch.cat([part[rows] for part in parts])
+        labels = {name: tensor[rows] for name, tensor in labels.items() if name not in OF_DOCUMENTS}
         if "list_sizes" in labels:
             cut = int(shape.labels["list_sizes"][:FIRST_SHARE].sum())
             columns[1] = slice(0, cut) if rank == 0 else slice(cut, None)
-            if "label" in labels:  # no wider than its own longest list
-                labels["label"] = labels["label"][:, : labels["list_sizes"].max()]
+        for name in OF_DOCUMENTS & shape.labels.keys():
+            parts = shape.labels[name].split(shape.sizes[1:])
+            labels[name] = torch.cat([part[own] for part, own in zip(parts, columns[1:], strict=True)])
+        if "list_sizes" in labels and "label" in labels:  # no wider than its own longest list
+            labels["label"] = labels["label"][:, : labels["list_sizes"].max()]
     elif labels is not None:
         labels = labels[rows]
     return columns, labels
+
+
+def weighted(shape):
+    """A shape whose rows, queries and documents have weights."""
+    labels = shape.labels if isinstance(shape.labels, dict) else {} if shape.labels is None else {"label": shape.labels}
+    draw = torch.Generator().manual_seed(6)
+    counts = {"row_weights": shape.sizes[0], "query_weights": shape.sizes[0], "document_weights": sum(shape.sizes[1:])}
+    weights = {name: torch.rand(n, generator=draw, dtype=torch.float64) for name, n in counts.items() if n}
+    return replace(shape, labels=labels | weights)
 
 
 # Datasets whose label tensors have other columns in each process: other names, deeper paths, longer lists.
@@ -171,6 +186,8 @@ def all_deviations():
         for name, make in LOSSES.items():
             if "symmetric" not in name or len(shape.sizes) > 1:
                 found[f"{shape.name}/{name}"] = deviations(shape, make, rank)
+                if name in WEIGHTED:
+                    found[f"{shape.name}/{name}/weighted"] = deviations(weighted(shape), make, rank)
     for name, (rows, relevance, kind) in COLLATED.items():
         make = LOSSES["plain"] if name != "many_views" else many_views
         found[f"collated_{name}"] = deviations_of_collated(rows, relevance, kind, rank, make)

@@ -15,6 +15,7 @@ CASES = [
     for shape in SHAPES
     for name in gathered.LOSSES
     if "symmetric" not in name or len(shape.sizes) > 1
+    for name in ([name, f"{name}/weighted"] if name in gathered.WEIGHTED else [name])
 ] + [f"collated_{name}" for name in gathered.COLLATED]
 
 

@@ -100,6 +100,18 @@ def test_streaming_trains_as_reading_the_same_rows_from_memory(in_processes, alo
     assert deviation_of(in_processes, alone, f"streamed/{name}", f"in_order/{name}") < EXACT
 
 
+@pytest.mark.parametrize("name", ["memory", "workers", "streamed", "generated"])
+def test_lists_that_change_every_epoch_train_alike_however_they_are_read(in_processes, alone, name):
+    assert torch.equal(alone(f"chosen/{name}"), alone("chosen/memory"))
+    assert deviation_of(in_processes, alone, f"chosen/{name}") < EXACT
+    assert (alone("chosen/memory") - alone("chosen/same")).abs().max() > 1e-3
+
+
+def test_lists_that_change_every_epoch_resume_in_mid_epoch(in_processes, alone):
+    for found in (alone("chosen/resumed"), *in_processes("chosen/resumed")):
+        assert torch.equal(found["straight"], found["resumed"])
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_resuming_in_mid_epoch_changes_nothing(in_processes, alone, sampler, epoch):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -33,6 +33,7 @@ from st_rankloss import (
     RankingTrainer,
     SoftmaxCrossEntropy,
     ViewsCollator,
+    data,
     samplers,
 )
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
@@ -88,6 +89,8 @@ class Training:
     """Makes it of the model's preprocessing."""
     arguments: dict[str, Any] = field(default_factory=dict)
     streaming: bool = False
+    shaped: Callable[[Dataset], Any] = staticmethod(lambda dataset: dataset)
+    """Makes the training data of the rows."""
     several: Mapping[str, Training] = field(default_factory=dict)
     """Instead: datasets by name."""
 
@@ -211,7 +214,7 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
     def loss_of(training: Training) -> RankingLoss:
         return training.loss(model, relevance=training.relevance, **{"gather_across_devices": True} | training.options)
 
-    dataset = Dataset.from_dict(training.columns)
+    dataset = training.shaped(Dataset.from_dict(training.columns))
     several = training.several
     trainer = RankingTrainer(
         model=model,
@@ -410,7 +413,7 @@ def _runs_of_relevances(trainings: Mapping[str, Training]) -> Runs:
 
 def _runs_of_options(trainings: Mapping[str, Training]) -> Runs:
     lists = trainings["lists"]
-    return {
+    return _runs_of_chosen_lists(lists) | {
         "accumulation": functools.partial(train, lists, steps=3, gradient_accumulation_steps=2),
         "start": lambda folder: parameters_of(base_model(folder)),
         "bf16": functools.partial(train, lists, bf16=True),
@@ -423,6 +426,42 @@ def _runs_of_options(trainings: Mapping[str, Training]) -> Runs:
         "evaluated/lists": functools.partial(evaluated, lists),
         "evaluated/classes": functools.partial(evaluated, trainings["classes"]),
     }
+
+
+def _runs_of_chosen_lists(lists: Training) -> Runs:
+    """Two epochs of lists that change in every epoch, from memory and streamed."""
+    weights = {"weight": [i % 3 / 2 for i in range(ROWS)], "text_weight": [1.0 + i % 2 for i in range(ROWS)]}
+    lists = replace(lists, columns=lists.columns | weights, arguments={"batch_sampler": in_order})
+    streamed = replace(lists, arguments={"max_steps": 2 * STEPS})
+    two = functools.partial(train, steps=2 * STEPS)
+    return {
+        "chosen/memory": functools.partial(two, replace(lists, shaped=chosen), num_train_epochs=2),
+        "chosen/workers": functools.partial(
+            two, replace(lists, shaped=chosen), num_train_epochs=2, dataloader_num_workers=2,
+            dataloader_persistent_workers=True,
+        ),
+        "chosen/same": functools.partial(two, replace(lists, shaped=chosen_alike), num_train_epochs=2),
+        "chosen/streamed": functools.partial(two, replace(streamed, shaped=chosen_streamed)),
+        "chosen/generated": functools.partial(two, replace(streamed, shaped=chosen_generated)),
+        "chosen/resumed": functools.partial(resumed, replace(lists, shaped=chosen), epoch=1),
+    }  # fmt: skip
+
+
+def chosen(dataset: Any) -> Any:
+    return data.lists(dataset, most=2, seed=3)
+
+
+def chosen_alike(dataset: Any) -> Any:
+    """The lists of the first epoch in every epoch."""
+    return Dataset.from_list(list(chosen(dataset)))
+
+
+def chosen_streamed(dataset: Any) -> Any:
+    return chosen(dataset.to_iterable_dataset())
+
+
+def chosen_generated(dataset: Any) -> Any:
+    return chosen(IterableDataset.from_generator(functools.partial(iter, dataset)))
 
 
 def _runs_of_samplers(trainings: Mapping[str, Training]) -> Runs:

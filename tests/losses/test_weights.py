@@ -1,0 +1,237 @@
+"""Weights of queries: the mean over queries becomes the weighted mean, against plain loops."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
+from st_rankloss.functional import approx_ndcg
+from st_rankloss.losses import CachedANDCGLoss
+from st_rankloss.objectives import AcrossQueries, SoftSpearman
+from st_rankloss.relevance import Classes, Lists, Pairs
+from tests.models import SHAPES, Passing, cached_tolerance, columns_of, random_columns, watched
+
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=repr)
+several_columns = pytest.mark.parametrize("shape", [s for s in SHAPES if len(s.sizes) > 1], ids=repr)
+MAKERS = {"plain": ANDCGLoss, "cached": lambda model, **options: CachedANDCGLoss(model, mini_batch_size=3, **options)}
+
+
+def draw(count, seed=0):
+    """Weights of which some are 0."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = 3 * torch.rand(count, generator=generator, dtype=torch.float64)
+    return torch.where(torch.rand(count, generator=generator) < 0.3, 0, weights)
+
+
+def labelled(shape, **weights):
+    labels = shape.labels
+    batch = dict(labels) if isinstance(labels, dict) else {} if labels is None else {"label": labels}
+    return batch | weights
+
+
+def run(loss, embeddings, batch):
+    """The value and the gradients of a loss."""
+    own = [e.detach().clone().requires_grad_() for e in embeddings]
+    value = loss(columns_of(own), batch)
+    value.backward()
+    return [value.detach(), *(torch.zeros_like(e) if e.grad is None else e.grad for e in own)]
+
+
+def same(found, wanted, tolerance=1e-12):
+    return all((a - b).abs().max() <= tolerance * max(1, b.abs().max()) for a, b in zip(found, wanted, strict=True))
+
+
+def mean_by_loops(loss, embeddings, batch, weights, *, count_all=False):
+    """The weighted mean of each query's own loss."""
+    (seen,) = watch_matrix(loss, embeddings, batch)
+    total = weight = 0.0
+    relevance = seen.relevance_of(slice(0, len(embeddings[0]))).double()
+    for query, grades in enumerate(relevance.split(1)):
+        defined = bool(loss.objective.defined(grades))
+        cosine = torch.nn.functional.cosine_similarity(embeddings[0][query], torch.cat(embeddings[1:] or embeddings))
+        value = approx_ndcg(cosine[None], grades, temperature=0.05)[0]
+        if defined:
+            total = total + weights[query] * (1 - value)
+        if count_all or defined:
+            weight += weights[query]
+    return total / weight if weight else torch.zeros(())
+
+
+def watch_matrix(loss, embeddings, batch):
+    batches = watched(loss)
+    loss(columns_of(embeddings), batch)
+    return batches
+
+
+@pytest.mark.parametrize("no_relevant", ["skip", "zero"])
+@every_shape
+def test_the_loss_is_the_weighted_mean_over_queries(shape, no_relevant):
+    embeddings, weights = random_columns(shape.sizes), draw(shape.sizes[0])
+    loss = ANDCGLoss(Passing(), relevance=shape.relevance, no_relevant=no_relevant)
+    plain = ANDCGLoss(Passing(), relevance=shape.relevance, check_embeddings=False)
+    wanted = mean_by_loops(plain, embeddings, labelled(shape), weights, count_all=no_relevant == "zero")
+    assert loss(columns_of(embeddings), labelled(shape, query_weights=weights)).item() == pytest.approx(
+        wanted.item(), rel=1e-9, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@every_shape
+def test_equal_weights_change_nothing(shape, name):
+    loss, embeddings = MAKERS[name](Passing(), relevance=shape.relevance), random_columns(shape.sizes)
+    weighted = run(loss, embeddings, labelled(shape, row_weights=torch.full(shape.sizes[:1], 2.5)))
+    assert same(weighted, run(loss, embeddings, labelled(shape)))
+
+
+@every_shape
+def test_weights_of_1_are_equal_to_the_last_bit(shape):
+    loss, embeddings = ANDCGLoss(Passing(), relevance=shape.relevance), random_columns(shape.sizes)
+    weighted = run(loss, embeddings, labelled(shape, row_weights=torch.ones(shape.sizes[0])))
+    for found, wanted in zip(weighted, run(loss, embeddings, labelled(shape)), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("objective", [ApproxNDCG(), SoftmaxCrossEntropy()], ids=repr)
+def test_a_weight_of_0_leaves_the_query_out(objective):
+    queries, documents = random_columns([5, 9])
+    loss = RankingLoss(Passing(), objective=objective, relevance=lambda q, d: (q[:, None] == d).double())
+    labels = torch.tensor([0, 1, 2, 0, 1]), torch.arange(9) % 3
+    relevance = _Two(*labels)
+    loss = RankingLoss(Passing(), objective=objective, relevance=relevance)
+    found = run(loss, [queries, documents], {"query_weights": torch.tensor([1.0, 0, 1, 0, 1])})
+    relevance.queries = labels[0][::2]
+    wanted = run(loss, [queries[::2], documents], {})
+    assert torch.equal(found[1][1::2], torch.zeros_like(found[1][1::2]))
+    assert same([found[0], found[1][::2], found[2]], wanted)
+
+
+def test_a_doubled_weight_is_a_doubled_query():
+    queries, documents = random_columns([5, 9])
+    relevance = _Two(torch.tensor([0, 1, 2, 0, 1]), torch.arange(9) % 3)
+    loss = ANDCGLoss(Passing(), relevance=relevance)
+    found = run(loss, [queries, documents], {"query_weights": torch.tensor([1.0, 2, 1, 1, 1])})
+    relevance.queries = torch.tensor([0, 1, 2, 0, 1, 1])
+    wanted = run(loss, [torch.cat([queries, queries[1:2]]), documents], {})
+    twice = wanted[1][:5].clone()
+    twice[1] += wanted[1][5]
+    assert same(found, [wanted[0], twice, wanted[2]])
+
+
+class _Two(Pairs):
+    """Any number of queries and of documents, each of a class."""
+
+    def __init__(self, queries, documents):
+        super().__init__()
+        self.queries, self.documents = queries, documents
+
+    def pair(self, batch, sizes):
+        return self.queries, self.documents
+
+    def __call__(self, queries, documents):
+        return (queries[:, None] == documents).double()
+
+
+@every_shape
+def test_cached_losses_weight_alike(shape):
+    embeddings, batch = random_columns(shape.sizes), labelled(shape, query_weights=draw(shape.sizes[0]))
+    plain, cached = (run(make(Passing(), relevance=shape.relevance), embeddings, batch) for make in MAKERS.values())
+    assert same(cached, plain, max(cached_tolerance(), 1e-12))
+
+
+def test_blocks_of_queries_get_their_own_weights():
+    embeddings = random_columns([40, 40])
+    batch = {"label": torch.arange(40) % 5, "query_weights": draw(40)}
+    whole, in_blocks = (
+        run(ANDCGLoss(Passing(), relevance=Classes(), block_size=size), embeddings, batch) for size in (40, 7)
+    )
+    assert same(in_blocks, whole)
+
+
+def test_weights_of_row_and_query_multiply():
+    embeddings, rows, queries = random_columns([12, 12]), draw(12, 1), draw(12, 2)
+    loss = ANDCGLoss(Passing())
+    both = loss(columns_of(embeddings), {"row_weights": rows, "query_weights": queries})
+    assert torch.equal(both, loss(columns_of(embeddings), {"query_weights": rows * queries}))
+
+
+@several_columns
+def test_documents_weigh_as_queries_of_the_other_direction(shape):
+    embeddings, count = random_columns(shape.sizes), sum(shape.sizes[1:])
+    weights = {"query_weights": draw(shape.sizes[0]), "document_weights": draw(count, 1)}
+    there = ANDCGLoss(Passing(), relevance=shape.relevance)
+    both = ANDCGLoss(Passing(), relevance=shape.relevance, symmetric=True)
+    forth = there(columns_of(embeddings), labelled(shape, query_weights=weights["query_weights"]))
+    other = dict(weights, document_weights=torch.ones(count))
+    # The second direction is what is left, and depends on the documents' weights alone.
+    back = 2 * both(columns_of(embeddings), labelled(shape, **weights)) - forth
+    plain = 2 * both(columns_of(embeddings), labelled(shape, **other)) - forth
+    unweighted = there(columns_of(embeddings), labelled(shape))
+    assert (2 * both(columns_of(embeddings), labelled(shape)) - unweighted).item() == pytest.approx(plain.item())
+    assert plain == 0 or abs(back - plain) > 1e-6
+
+
+def test_symmetric_pairs_weigh_as_the_transposed_batch():
+    embeddings, weights = random_columns([12, 12]), draw(12)
+    there = ANDCGLoss(Passing())
+    forth = there(columns_of(embeddings), {"query_weights": weights})
+    back = there(columns_of(embeddings[::-1]), {"query_weights": draw(12, 1)})
+    both = ANDCGLoss(Passing(), symmetric=True)
+    found = both(columns_of(embeddings), {"query_weights": weights, "document_weights": draw(12, 1)})
+    assert found.item() == pytest.approx(((forth + back) / 2).item(), rel=1e-12)
+
+
+def test_the_weight_of_a_row_weighs_its_documents_too_if_symmetric():
+    embeddings, sizes = random_columns([3, 6]), torch.tensor([1, 3, 2])
+    batch = {"list_sizes": sizes, "label": torch.tensor([[1.0, 0, 0], [0, 1, 2], [1, 0, 0]])}
+    rows = torch.tensor([1.0, 0.5, 2.0])
+    loss = ANDCGLoss(Passing(), relevance=Lists(), symmetric=True)
+    found = loss(columns_of(embeddings), batch | {"row_weights": rows})
+    spread = {"query_weights": rows, "document_weights": torch.tensor([1.0, 0.5, 0.5, 0.5, 2.0, 2.0])}
+    assert torch.equal(found, loss(columns_of(embeddings), batch | spread))
+
+
+def test_gradients_of_weighted_queries_are_exact():
+    embeddings = random_columns([6, 6], dim=3)
+    batch = {"label": torch.arange(6) % 2, "query_weights": draw(6), "document_weights": draw(6, 1)}
+    loss = ANDCGLoss(Passing(), relevance=Classes(), symmetric=True, temperature=0.5)
+    assert torch.autograd.gradcheck(lambda *columns: loss(columns_of(columns), batch), embeddings)
+
+
+def test_diagnostics_count_queries_whatever_their_weights():
+    loss = ANDCGLoss(Passing(), relevance=Classes())
+    (batch,) = watch_matrix(
+        loss, random_columns([4, 4]), {"label": torch.tensor([0, 0, 1, 1]), "row_weights": torch.tensor([0.0, 5, 7, 1])}
+    )
+    assert batch.learnable == batch.total == 4
+
+
+def test_a_batch_without_weight_has_no_loss():
+    found = run(ANDCGLoss(Passing()), random_columns([4, 4]), {"row_weights": torch.zeros(4)})
+    assert not any(each.any() for each in found)
+
+
+def test_weights_of_documents_in_lists_are_reported():
+    with pytest.warns(UserWarning, match="The weights of documents have no effect"):
+        ANDCGLoss(Passing())(columns_of(random_columns([4, 4])), {"document_weights": torch.ones(4)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ANDCGLoss(Passing(), symmetric=True)(columns_of(random_columns([4, 4])), {"document_weights": torch.ones(4)})
+
+
+def test_weights_of_one_list_are_reported():
+    loss = RankingLoss(Passing(), objective=AcrossQueries(SoftSpearman()), relevance=Classes())
+    batch = {"label": torch.arange(4) % 2}
+    with pytest.warns(UserWarning, match="Weights have no effect on terms of an objective that read the whole batch"):
+        found = loss(columns_of(random_columns([4, 4])), batch | {"row_weights": torch.tensor([1.0, 2, 3, 4])})
+    assert found.item() == pytest.approx(loss(columns_of(random_columns([4, 4])), batch).item())
+
+
+@pytest.mark.parametrize(("name", "count"), [("row_weights", 3), ("query_weights", 5), ("document_weights", 4)])
+def test_weights_of_another_number_are_refused(name, count):
+    embeddings = random_columns([4, 4, 4])
+    wanted = 8 if name == "document_weights" else 4
+    with pytest.raises(ValueError, match=rf"{name} must have the shape \({wanted},\), got \({count},\)"):
+        ANDCGLoss(Passing())(columns_of(embeddings), {name: torch.ones(count)})
