@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from st_rankloss import samplers
-from st_rankloss.inspection.columns import Flat, Indices, Look, Mask
+from st_rankloss.inspection.columns import Indices, Look, Mask
 from st_rankloss.samplers.base import logger
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -70,6 +70,8 @@ def _read(look: Look, kept: Indices) -> Dataset | None:
         None if row in absent else flat.values.slice(starts[row], starts[row + 1] - starts[row]).to_pylist()
         for row in kept
     ]
+    if look.class_ids:  # as names, which no sampler mistakes for a multi-hot
+        values = [value and [str(label) for label in value] for value in values]
     return Dataset.from_dict({name: values})
 
 
@@ -127,15 +129,16 @@ def label_items(look: Look) -> tuple[Indices, Indices]:
     if look.task == "hierarchy":
         given &= place == 0
         return flat.rows[given], flat.codes[given]
-    if is_multi_hot(flat):
+    if is_multi_hot(look):
         given &= flat.numbers > 0
         return flat.rows[given], place[given]
     return flat.rows[given], flat.codes[given]
 
 
-def is_multi_hot(flat: Flat) -> bool:
-    """Return whether lists are of equal length and hold numbers in [0, 1] only."""
-    if flat.sizes is None or not flat.is_number or not len(flat):
+def is_multi_hot(look: Look) -> bool:
+    """Return whether labels are lists of equal length with numbers in [0, 1] only, and not declared as class ids."""
+    flat = look.labels
+    if flat is None or flat.sizes is None or not flat.is_number or not len(flat) or look.class_ids:
         return False
     sizes = flat.sizes[flat.sizes > 0]
     return bool(

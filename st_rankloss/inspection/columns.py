@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from st_rankloss.data.guessing import LABELS
 from st_rankloss.data.part import Part
+from st_rankloss.labels import holds_class_ids
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -169,6 +170,12 @@ class Look:
     def documents(self) -> Flat | None:
         """The documents of retrieval, one per item."""
         return self.columns.get("documents", self.columns.get("document"))
+
+    @property
+    def class_ids(self) -> bool:
+        """Whether the dataset declares its labels as lists of class ids."""
+        features = self.part.dataset.features or {}
+        return self.labels is not None and holds_class_ids(features.get(self.labels.column))
 
     def ids_of(self, column: str) -> Flat | None:
         """The ids of an input column."""

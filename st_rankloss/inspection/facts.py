@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from st_rankloss.data.guessing import LABELS
-from st_rankloss.inspection.batches import Shares, simulate
+from st_rankloss.inspection.batches import Shares, is_multi_hot, label_items, simulate
 from st_rankloss.inspection.columns import INPUTS, WEIGHTS, Flat, Look
 
 _LABEL_KINDS = {
@@ -90,7 +90,7 @@ def facts_of(look: Look) -> Facts:
         look.task,
         look.rows,
         tuple(columns),
-        {} if look.labels is None else _distribution(look.labels),
+        {} if look.labels is None else _distribution(look, look.labels),
         () if sizes is None else tuple(np.quantile(sizes, _QUANTILES).tolist()),
         simulate(look),
         len(look.part.queries),
@@ -121,7 +121,10 @@ def _kind(look: Look, flat: Flat) -> str:
     return ("texts" if flat.is_text else "not text") + (", in lists" if flat.sizes is not None else "")
 
 
-def _distribution(flat: Flat) -> dict[str, int]:
+def _distribution(look: Look, flat: Flat) -> dict[str, int]:
+    if look.task == "multi_label" and is_multi_hot(look):
+        counts = np.bincount(label_items(look)[1], minlength=1)
+        return {f"place {place}": int(counts[place]) for place in np.argsort(-counts, kind="stable")[:_MOST_VALUES]}
     given = flat.codes[~flat.missing]
     if not len(given):
         return {}

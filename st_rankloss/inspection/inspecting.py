@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from rich.console import Console, Group
 
-from st_rankloss.data.guessing import as_part, first_labels, label_column
+from st_rankloss.data.guessing import as_part
 from st_rankloss.data.part import Part
 from st_rankloss.encoding import encode_labels
 from st_rankloss.functional.checks import check_at_least
@@ -27,6 +27,8 @@ from st_rankloss.inspection.proposal import Proposal, propose
 from st_rankloss.inspection.tables import tables_of
 
 Data: TypeAlias = Part | Dataset | IterableDataset | Mapping[str, Part | Dataset | IterableDataset]
+
+_LOOKED_AT = 1_000
 
 __checks__ = (_texts, _lists, _labels)  # importing them registers their checks
 
@@ -86,7 +88,7 @@ def inspect(data: Data, *, model: Any = None, task: str | None = None, most_rows
     """Look for mistakes in data before training on it, and propose settings.
 
     Nothing is changed or downloaded. Data in memory or on disk is read in full; of a stream, the first ``most_rows``
-    rows are, in one pass.
+    rows are, in one pass with bounded memory, after a peek at the first thousand.
 
     Args:
         data: A part, its parts by name, such as "train" and "test", or datasets in the columns of a task. What occurs
@@ -152,12 +154,15 @@ _KINDS = {
 
 def _unreadable(look: Look) -> Iterator[Finding]:
     """Find labels that the collator would refuse, among the first rows."""
-    column = label_column(look.part.dataset)
-    if column is None or look.task not in _KINDS or not look.rows:
+    flat = look.labels
+    if flat is None or look.task not in _KINDS:
         return
+    rows = min(_LOOKED_AT, look.rows)
+    starts = flat.starts
+    values = flat.values.slice(0, starts[rows]).to_pylist()
+    labels = values if flat.sizes is None else [values[starts[row] : starts[row + 1]] for row in range(rows)]
     try:
-        labels = first_labels(look.part.dataset, column)
-        if labels:
-            encode_labels(labels, column, _KINDS[look.task], class_ids=False)
+        if any(label not in (None, []) for label in labels):
+            encode_labels(labels, flat.column, _KINDS[look.task], class_ids=look.class_ids)
     except ValueError as error:
-        yield Finding("unreadable labels", "error", f"The labels cannot be read: {error}", look.name, column)
+        yield Finding("unreadable labels", "error", f"The labels cannot be read: {error}", look.name, flat.column, 1)

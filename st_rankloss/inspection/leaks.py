@@ -63,6 +63,6 @@ def shared_codes(first: Flat, second: Flat) -> tuple[Indices, Indices]:
     """Number the items of two columns, so that equal ones have the same number."""
     known = pc.unique(first.values)
     places = pc.fill_null(pc.index_in(second.values, value_set=known), -1).to_numpy()
-    new = second.codes + len(known)
+    new = second.codes + 1 + len(known)  # a missing item that the first column lacks is new, too
     codes = pc.index_in(first.values, value_set=known).to_numpy()
     return codes.astype(np.int64), np.where(places < 0, new, places).astype(np.int64)
