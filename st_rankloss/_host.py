@@ -1,4 +1,4 @@
-"""The only file that touches the internals of sentence-transformers."""
+"""The only file that touches the internals of sentence-transformers and datasets."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ __all__ = [
     "inner_loss",
     "layers_are_replayed",
     "preprocess_column",
+    "steps_of",
     "trains_a_transformer",
 ]
 
@@ -183,6 +184,11 @@ def _unwrapped(model: Any) -> Any:
         if not isinstance(model, BaseModel):
             model = getattr(model, wrapper, model)
     return model
+
+
+def steps_of(stream: Any) -> Any:
+    """Return the last step of a streaming dataset, which leads to the others; None for other datasets."""
+    return getattr(stream, "_ex_iterable", None)
 
 
 def trains_a_transformer(model: Any) -> bool:

@@ -310,11 +310,15 @@ def _for_retrieval(part: Part, **settings: float) -> Recipe:
 
 
 def _for_sts(part: Part, **settings: float) -> Recipe:
-    return replace(sts(**settings), why="Each pair of texts has a score: pairs are ranked against each other by similarity.")
+    return replace(
+        sts(**settings), why="Each pair of texts has a score: pairs are ranked against each other by similarity."
+    )
 
 
 def _for_classification(part: Part, **settings: float) -> Recipe:
-    return replace(classification(**settings), why="Each row has one class: rows of the same class are relevant to each other.")
+    return replace(
+        classification(**settings), why="Each row has one class: rows of the same class are relevant to each other."
+    )
 
 
 def _for_hierarchy(part: Part, **settings: float) -> Recipe:
@@ -359,7 +363,9 @@ def _for_image_text(part: Part, **settings: float) -> Recipe:
     if isinstance(labels[0], list):
         why = "Rows have sets of labels: images are relevant to captions by the share of labels in common."
         return replace(image_text(MultiLabel("jaccard"), **settings), why=why)
-    return replace(image_text(Classes(), **settings), why="Rows have classes: images are relevant to all captions of their class.")
+    return replace(
+        image_text(Classes(), **settings), why="Rows have classes: images are relevant to all captions of their class."
+    )
 
 
 def _labels(part: Part) -> list[Any]:

@@ -7,15 +7,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from datasets import Dataset, IterableDataset
 from sentence_transformers import SentenceTransformerTrainer
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from st_rankloss._host import LOSSES_OF_PAIRS, get_losses, inner_loss
 from st_rankloss.collators import RankingCollator, Reader, weight_columns
-from st_rankloss.data.lists import ListSampler, samplers_of
+from st_rankloss.data.lists import samplers_of
 from st_rankloss.labels import holds_class_ids, refusal
 from st_rankloss.losses import RankingLoss
 from st_rankloss.views import ViewsCollator
@@ -68,9 +69,14 @@ class RankingTrainer(SentenceTransformerTrainer):
                 "training and evaluation data must come from calls of data.lists of their own, because evaluation "
                 "keeps its documents in every epoch: split the dataset first, then call data.lists."
             )
-        self.add_callback(_EpochOfSampler(chosen))
+        epochs = [sampler.epoch for sampler in chosen]
         if isinstance(self.data_collator, RankingCollator):
             self.data_collator = self._told(copy.copy(self.data_collator))
+        if isinstance(self.data_collator, ViewsCollator):
+            self.data_collator.seed = self.args.seed
+            self.data_collator.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+            epochs.append(self.data_collator.epoch)
+        self.add_callback(_Epochs(epochs))
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
             if self.accelerator.dataloader_config.dispatch_batches:
                 raise ValueError(
@@ -180,16 +186,16 @@ class RankingTrainer(SentenceTransformerTrainer):
         return Reader(loss.relevance, class_ids=True in declared)
 
 
-class _EpochOfSampler(TrainerCallback):
-    """Sets the epoch of the batch sampler and of `data.lists` before any batches are read or skipped.
+class _Epochs(TrainerCallback):
+    """Sets the epoch of the batch sampler, of `data.lists` and of views before any batches are read or skipped.
 
     When training resumes mid-epoch on several processes, the host looks for ``set_epoch`` on the wrappers that skip and
     shard batches, and the wrapped sampler stays in epoch 0. The state's epoch does not count the passes over a stream,
     whose length is unknown, so they are counted here.
     """
 
-    def __init__(self, chosen: list[ListSampler]) -> None:
-        self.chosen, self.begun = chosen, 0
+    def __init__(self, epochs: list[Tensor]) -> None:
+        self.epochs, self.begun = epochs, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start counting epochs."""
@@ -199,8 +205,8 @@ class _EpochOfSampler(TrainerCallback):
         """Pass the epoch to the innermost batch sampler."""
         epoch = max(int(state.epoch or 0), self.begun)
         self.begun = epoch + 1
-        for chosen in self.chosen:
-            chosen.epoch.fill_(epoch)
+        for each in self.epochs:
+            each.fill_(epoch)
         sampler: Any = train_dataloader
         while hasattr(sampler, "batch_sampler"):
             sampler = sampler.batch_sampler

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +20,20 @@ class ViewsCollator(RankingCollator):
     """Makes views of each row of one input column, which `Views` ranks by how much of their sample they keep.
 
     A batch of B rows becomes one column of ``len(views) · B`` inputs: all rows under the first view, then all
-    under the second, and so on. Labels, if any, are repeated with them. Every batch draws new alterations from torch's
-    global generator; with ``dataloader_num_workers``, in the workers. Time and memory: those of ``len(views)`` times
-    the rows. Evaluation batches are altered too.
+    under the second, and so on. Labels, if any, are repeated with them. Every batch draws new alterations: with
+    `RankingTrainer` from the training arguments' seed, the epoch and the batch's first row, so that resumed trainings
+    agree; elsewhere from torch's global generator. Time and memory: those of ``len(views)`` times the rows. Evaluation
+    batches are altered too.
 
-    `RankingTrainer` passes it prompts and router mapping.
+    `RankingTrainer` passes it prompts, router mapping, seed and epoch.
 
     Args:
         views: One function of a value per view, such as those of `augmentations`; at least two. Include an unaltered
             one, ``Identity()``, to compare the others with.
         keep: Share of its sample that each view keeps, in (0, 1]; None means 1 - strength, but at least 0.05, for
             augmentations, and 1 for other functions.
+        seed: Seed of the alterations; set by `RankingTrainer`.
+        epoch: The epoch, a scalar tensor in shared memory; set by `RankingTrainer`. None draws from torch's generator.
 
     Raises:
         ValueError: If there are fewer than two views, or ``keep`` has a number out of its range or another length. On a
@@ -45,6 +50,8 @@ class ViewsCollator(RankingCollator):
 
     views: Sequence[Callable[[Any], Any]] = field(default=(Identity(), Identity()))
     keep: Sequence[float] | None = None
+    seed: int = field(default=0, repr=False)
+    epoch: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,8 +84,21 @@ class ViewsCollator(RankingCollator):
         if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
             raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")
         (column,) = columns
-        rows = [row | {column: view(row[column])} for view in self.views for row in features]
+        with self._drawing(features[0][column]):
+            rows = [row | {column: view(row[column])} for view in self.views for row in features]
         return super().__call__(rows)
+
+    @contextlib.contextmanager
+    def _drawing(self, value: Any) -> Iterator[None]:
+        """Seed torch's generator by the epoch and a value of the batch, and restore it afterwards."""
+        if self.epoch is None:
+            yield
+            return
+        content = value.encode() if isinstance(value, str) else value.tobytes() if hasattr(value, "tobytes") else b""
+        key = hashlib.blake2b(f"{self.seed}/{int(self.epoch)}/".encode() + content, digest_size=8)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int.from_bytes(key.digest()) >> 1)
+            yield
 
     def _describe_rows(self, count: int) -> dict[str, Tensor]:
         """Return the sample of each view, and the share of it that the view keeps."""

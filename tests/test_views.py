@@ -195,3 +195,16 @@ def test_prompts_of_the_arguments_reach_a_collator_that_was_passed(make, tmp_pat
     RankingTrainer(args=args, data_collator=own, **options)
     with pytest.raises(ValueError, match="data_collator has other prompts than the training arguments"):
         RankingTrainer(args=args, data_collator=make(note, prompts="other: "), **options)
+
+
+def test_views_depend_on_the_epoch_and_the_batch_and_leave_the_generator_alone():
+    collator = ViewsCollator(word_model(WORDS).preprocess, views=[Identity(), DropWords(0.5)])
+    collator.epoch, rows = torch.zeros((), dtype=torch.int64), [{"text": " ".join(WORDS)}]
+    seen, before = [], torch.random.get_rng_state()
+    for epoch in (0, 1, 0):
+        collator.epoch.fill_(epoch)
+        seen.append(collator(rows)["text_input_ids"].tolist())
+    assert seen[0] == seen[2] != seen[1]
+    assert torch.equal(before, torch.random.get_rng_state())
+    collator.seed = 1
+    assert collator(rows)["text_input_ids"].tolist() != seen[2]

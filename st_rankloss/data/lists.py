@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from datasets import Dataset, IterableDataset
 
+from st_rankloss._host import steps_of
 from st_rankloss.collators import id_names, list_columns, weight_columns
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import read_id
@@ -128,7 +129,7 @@ def samplers_of(dataset: Any) -> list[ListSampler]:
     """
     if isinstance(dataset, Dataset):
         return list(_within(dataset.format["format_kwargs"].get("transform")))
-    return list(_within(getattr(dataset, "_ex_iterable", None)))
+    return list(_within(steps_of(dataset)))
 
 
 def _within(step: Any) -> Iterator[ListSampler]:

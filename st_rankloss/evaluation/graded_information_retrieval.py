@@ -91,6 +91,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
 
     Attributes:
         per_query: After a call, query id to metric ("ndcg@10") to value, for significance tests.
+        rankings: After a call, query id to document id to similarity, best first.
         queries_without_relevant: Ids of the queries that ``no_relevant`` applies to.
 
     Raises:
@@ -119,6 +120,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     """
 
     per_query: dict[str, dict[str, float]]
+    rankings: dict[str, dict[str, float]]
     queries_without_relevant: list[str]
 
     def __init__(
@@ -188,6 +190,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self.csv_file = f"{base}_results.csv"
         self.predictions_file = f"{base}_predictions.jsonl"
         self.per_query = {}
+        self.rankings = {}
 
     def __call__(
         self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
@@ -228,6 +231,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             len(self.corpus_ids),
         )
         rankings = self._search(model, similarity)
+        self.rankings = rankings
         self.per_query = self.compute_metrics(rankings)
         means = mean_metrics(self.per_query)
         for metric, value in means.items():

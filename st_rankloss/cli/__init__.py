@@ -1,0 +1,79 @@
+"""The command ``st-rankloss``: inspect data, train, mine negatives, evaluate and search.
+
+Exit codes: 0, done; 1, ``inspect`` found errors in the data; 2, the command, its data or its model are wrong, as the
+message says; 130, interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from collections.abc import Sequence
+
+import datasets
+import transformers
+from rich.console import Console
+from rich.logging import RichHandler
+
+from st_rankloss.cli import evaluate, inspect, mine, search, train
+
+COMMANDS = (inspect, train, mine, evaluate, search)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="st-rankloss", description="Train and evaluate embedding models on graded labels."
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        name = command.__name__.rsplit(".", 1)[1]
+        summary = (command.__doc__ or "").splitlines()[0]
+        own = commands.add_parser(
+            name,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_options(own)
+        own.set_defaults(run=command.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: The arguments; None means those of this process.
+
+    Returns:
+        The exit code.
+    """
+    options = make_parser().parse_args(arguments)
+    console, errors = Console(), Console(stderr=True)
+    if not options.debug:
+        _quieten(errors)
+    try:
+        return int(options.run(options, console))
+    except KeyboardInterrupt:
+        errors.print("Interrupted.", style="yellow")
+        return 130
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        if options.debug:
+            raise
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 2
+
+
+def _quieten(console: Console) -> None:
+    """Show warnings of this package in plain words, and none of the libraries below."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    ours = logging.getLogger("st_rankloss")
+    ours.setLevel(logging.WARNING)
+    ours.handlers = [RichHandler(console=console, show_time=False, show_path=False, markup=False)]
+    ours.propagate = False

@@ -1,0 +1,83 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from st_rankloss.data import COLUMNS, Part
+
+PARTS_HELP = "which part of the data to use (default: %(default)s, or the only one there is)"
+
+
+def add_data(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add the data, and how to read them."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="?" if optional else None,
+        help="a file (jsonl, csv, tsv, parquet), a folder (BEIR, TREC, train/dev/test files) or ir_datasets:ID",
+    )
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options of reading."""
+    parser.add_argument("--task", choices=list(COLUMNS), help="if the data could be read for several tasks")
+    parser.add_argument(
+        "--read",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="columns by role, such as query=question, and other options of the reader, such as separator='|'",
+    )
+    parser.add_argument("--download", action="store_true", help="allow downloading a dataset of the hub by its id")
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of reading as arguments of `st_rankloss.data.read`.
+
+    Raises:
+        ValueError: If one is not NAME=VALUE.
+    """
+    found: dict[str, Any] = {"download": True} if options.download else {}
+    for text in options.read:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier():
+            raise ValueError(f"--read takes NAME=VALUE, such as query=question, got {text!r}.")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """Read numbers, true, false and [a, b]; anything else is a text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, int | float | list) else text
+
+
+def pick(parts: Mapping[str, Part], data: str, wanted: str) -> Part:
+    """Return a part, or the only one there is.
+
+    Args:
+        parts: The parts by name.
+        data: Their source, for the error.
+        wanted: Name of the part.
+
+    Returns:
+        The part.
+
+    Raises:
+        ValueError: If there are several parts, but not the one wanted.
+    """
+    if wanted in parts:
+        return parts[wanted]
+    if len(parts) > 1:
+        raise ValueError(f"{data} has no part {wanted!r}, only {', '.join(parts)}: pass --part.")
+    return next(iter(parts.values()))

@@ -1,0 +1,64 @@
+"""Search a corpus: type a query, get the nearest documents.
+
+st-rankloss search output/model beir-folder "how to boil an egg"
+st-rankloss search output/model corpus.jsonl < queries.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from sentence_transformers import SentenceTransformer
+
+from st_rankloss.cli.options import add_reading, reading
+from st_rankloss.data import read_corpus
+from st_rankloss.encoders import kind_of, make_encoder
+from st_rankloss.evaluation.search import exact_search
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("model", metavar="MODEL", help="a folder, an id on the hub, or minilm")
+    parser.add_argument("corpus", metavar="CORPUS", type=Path, help="a table of documents, or a folder that has one")
+    parser.add_argument("queries", metavar="QUERY", nargs="*", help="default: one per line of the standard input")
+    add_reading(parser)
+    parser.add_argument("--top", type=int, default=5, help="documents per query (default: 5)")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Embed the corpus once, and answer each query."""
+    if options.top < 1:
+        raise ValueError(f"--top must be at least 1, got {options.top}.")
+    model = make_encoder(options.model)
+    corpus = read_corpus(options.corpus, **reading(options))
+    size = 32 if kind_of(model) == "transformer" else 256
+    embeddings = model.encode_document(
+        list(corpus.values()), batch_size=size, convert_to_tensor=True, show_progress_bar=console.is_terminal
+    )
+    ids = list(corpus)
+    for query in options.queries or _typed(console):
+        embedded = model.encode_query([query], convert_to_tensor=True, show_progress_bar=False)
+        scores, places = exact_search(embedded, [embeddings], options.top, _similarity(model))
+        console.print(f"\n{query}", style="bold", markup=False, highlight=False)
+        for value, place in zip(scores[0].tolist(), places[0].tolist(), strict=True):
+            text = " ".join(str(corpus[ids[place]]).split())
+            line = f"{value:.3f}  {ids[place]}  {text}"
+            console.print(line[: console.width], markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+    return 0
+
+
+def _typed(console: Console) -> Iterator[str]:
+    """Yield the lines of the standard input that are not empty."""
+    lines: Iterable[str] = sys.stdin
+    if sys.stdin.isatty():
+        console.print("Type a query; an empty line ends.", style="dim")
+        lines = iter(input, "")
+    yield from (line.strip() for line in lines if line.strip())
+
+
+def _similarity(model: SentenceTransformer) -> str:
+    return str(model.similarity_fn_name or "cosine")

@@ -1,0 +1,285 @@
+"""Scores of a model on a part: one value per query, row or pair, whose mean is the metric.
+
+==================  ==================================================================================================
+task                metrics, the main one first
+==================  ==================================================================================================
+retrieval           nDCG@10 by the grades; MRR@10 and recall@100 of the documents with a grade above 0
+sts                 Spearman and Pearson correlation of cosine and score
+classification,     nDCG@10 of each row's search among the other rows; accuracy of the vote of the ten nearest training
+hierarchy           rows, on the finest classes
+multi_label         nDCG@10 by Jaccard similarity
+regression          nDCG@10 by distance; Spearman correlation of the mean of the ten nearest training rows
+image_text          nDCG@10 of images that search captions and captions that search images
+self_supervised     nDCG@10 of shortened copies that search their originals
+==================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+from torch.nn import functional as F
+
+from st_rankloss.augmentations import DropWords
+from st_rankloss.data import Part
+from st_rankloss.encoding import encode_labels
+from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
+from st_rankloss.functional import ndcg
+from st_rankloss.labels import read_numbers
+from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance
+from st_rankloss.relevance.matrix import map_labels
+
+Floats = NDArray[np.float64]
+
+MOST_QUERIES = 2_000
+"""Rows that search among the others, evenly spaced; all rows are found."""
+
+NEIGHBOURS = 10
+
+RELEVANCE: dict[str, Relevance] = {
+    "classification": Classes(),
+    "hierarchy": Hierarchy(),
+    "multi_label": MultiLabel("jaccard"),
+    "regression": Numeric(),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values of each item by metric, and what the model found for it.
+
+    Args:
+        values: Metric to values in the order of the items, NaN where undefined; the main metric comes first.
+        items: The queries, rows or pairs, as text.
+        found: What the model found for each item, best first, as lines of text.
+    """
+
+    values: dict[str, Floats]
+    items: Sequence[str]
+    found: Sequence[Sequence[str]]
+
+    @property
+    def main(self) -> str:
+        """Name of the main metric."""
+        return next(iter(self.values))
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the items where it is defined."""
+        return {metric: float(np.nanmean(values)) for metric, values in self.values.items()}
+
+
+def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, batch_size: int = 64) -> Scores:
+    """Score a model on a part, by the table above.
+
+    Args:
+        model: The model.
+        part: The part, not streaming.
+        train: The training part, whose rows vote; None leaves the votes out.
+        batch_size: Inputs encoded at a time, at least 1.
+
+    Returns:
+        The scores. Time: one encoding of the part, and O(rows · queries · dimensions).
+
+    Raises:
+        ValueError: If no item has a defined value, such as a part of one class.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> from st_rankloss.encoders import make_encoder
+        >>> rows = Dataset.from_dict({"text": ["red rose", "red tulip", "blue sky"], "label": [0, 0, 1]})
+        >>> scores = score(make_encoder("static", rows["text"]), Part("classification", rows))
+        >>> scores.main, len(scores.items), bool(np.isnan(scores.values["ndcg@10"][2]))
+        ('ndcg@10', 3, True)
+    """
+    was_training = model.training
+    model.eval()
+    encode: Encode = lambda inputs: model.encode(  # noqa: E731 - the only options that all tasks share
+        list(inputs), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
+    )
+    if part.task == "retrieval":
+        scores = _score_retrieval(model, part, batch_size)
+    else:
+        scores = _SCORERS[part.task](encode, part, train)
+    model.train(was_training)
+    if np.isnan(scores.values[scores.main]).all():
+        raise ValueError(
+            f"{part.source or 'the data'}: {scores.main} is undefined for all {len(scores.items)} items: nothing is "
+            "relevant to anything."
+        )
+    return scores
+
+
+Encode = Callable[[Sequence[Any]], Tensor]
+
+
+def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int) -> Scores:
+    evaluator = GradedInformationRetrievalEvaluator(
+        part.queries,
+        part.corpus,
+        part.qrels,
+        relevance_level=lowest_grade(part),
+        recall_at_k=(100,),
+        batch_size=batch_size,
+        write_csv=False,
+    )
+    evaluator(model)
+    metrics = ("ndcg@10", "mrr@10", "recall@100")
+    rows = evaluator.per_query
+    values = {metric: np.array([row[metric] for row in rows.values()]) for metric in metrics}
+    found = [
+        [f"{part.qrels[query].get(d, 0):g}  {part.corpus[d]}" for d in list(evaluator.rankings[query])[:3]]
+        for query in rows
+    ]
+    return Scores(values, [str(part.queries[query]) for query in rows], found)
+
+
+def lowest_grade(part: Part) -> float:
+    """Return the lowest grade above 0, from which documents count as relevant; 1 if there is none."""
+    return min((g for judged in part.qrels.values() for g in judged.values() if g > 0), default=1)
+
+
+def _score_pairs(encode: Encode, part: Part, train: Part | None) -> Scores:
+    first, second = part.dataset["sentence1"][:], part.dataset["sentence2"][:]
+    cosines = F.cosine_similarity(encode(first), encode(second)).double().cpu().numpy()
+    truth = read_numbers(part.dataset["label"][:], "label")
+    known = ~np.isnan(truth)
+    values = {"spearman": np.full(len(truth), np.nan), "pearson": np.full(len(truth), np.nan)}
+    values["spearman"][known] = correlation_items(rankdata(cosines[known]), rankdata(truth[known]))
+    values["pearson"][known] = correlation_items(cosines[known], truth[known])
+    items = [f"{a} | {b} ({t:g})" for a, b, t in zip(first, second, truth, strict=True)]
+    return Scores(values, items, [[f"cosine {cosine:.3f}"] for cosine in cosines])
+
+
+def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
+    (column,) = part.input_columns
+    inputs, labels, relevance = part.dataset[column][:], part.dataset["label"][:], RELEVANCE[part.task]
+    embeddings = F.normalize(encode(inputs), dim=1)
+    encoded = _encoded(labels, relevance)
+    queries = _evenly(len(inputs))
+    values, nearest = [], []
+    for rows in queries.split(256):
+        similarity = (embeddings[rows] @ embeddings.T).scatter_(1, rows[:, None].to(embeddings.device), -torch.inf)
+        grades = relevance(map_labels(lambda x, rows=rows: x[rows], encoded), encoded).float()
+        grades.scatter_(1, rows[:, None], torch.nan)
+        similarity = similarity.cpu().masked_fill(grades.isnan(), -2)
+        values.append(ndcg(similarity, grades, k=10))
+        nearest += similarity.topk(min(3, len(inputs) - 1)).indices.tolist()
+    found = {"ndcg@10": torch.cat(values).double().numpy()}
+    if train is not None:
+        found |= _votes(encode, embeddings[queries.to(embeddings.device)], [labels[i] for i in queries.tolist()], train)
+    names = [f"{_shown(value)} ({_shown(label)})" for value, label in zip(inputs, labels, strict=True)]
+    return Scores(found, [names[i] for i in queries.tolist()], [[names[i] for i in row] for row in nearest])
+
+
+def _votes(encode: Encode, queries: Tensor, labels: Sequence[Any], train: Part) -> dict[str, Floats]:
+    """Predict labels by the nearest training rows: classes by their vote, numbers by their mean."""
+    if train.task not in ("classification", "hierarchy", "regression"):
+        return {}
+    (column,) = train.input_columns
+    rows = _evenly(len(train), most=20_000).tolist()
+    rows = [i for i, label in zip(rows, train.dataset[rows]["label"], strict=True) if label not in (None, [], "")]
+    known = F.normalize(encode(train.dataset[rows][column]), dim=1)
+    nearest = (queries @ known.T).topk(min(NEIGHBOURS, len(rows))).indices.cpu()
+    targets = train.dataset[rows]["label"]
+    if train.task == "regression":
+        numbers, truth = (read_numbers(x, "label") for x in (targets, labels))
+        if numbers.ndim > 1:
+            return {}
+        predicted = numbers[nearest.numpy()].mean(1)
+        defined = ~np.isnan(truth) & ~np.isnan(predicted)
+        values = np.full(len(truth), np.nan)
+        values[defined] = correlation_items(rankdata(predicted[defined]), rankdata(truth[defined]))
+        return {"spearman of neighbours": values}
+    finest = [_finest(label) for label in targets]
+    votes = [[finest[i] for i in row] for row in nearest.tolist()]
+    winners = [max(vote, key=lambda name, vote=vote: (vote.count(name), -vote.index(name))) for vote in votes]
+    hits = [np.nan if _finest(t) is None else float(w == _finest(t)) for w, t in zip(winners, labels, strict=True)]
+    return {"accuracy of neighbours": np.array(hits)}
+
+
+def _finest(label: Any) -> str | None:
+    """Return a class, or a path as one string."""
+    return None if label in (None, [], "") else "\x1f".join(map(str, label)) if isinstance(label, list) else str(label)
+
+
+def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
+    captions = part.dataset["caption"][:]
+    images = F.normalize(encode(part.dataset["image"][:]), dim=1)
+    texts = F.normalize(encode(captions), dim=1)
+    similarity = (images @ texts.T).float().cpu()
+    grades = torch.tensor([[float(a == b) for b in captions] for a in captions])
+    both = [ndcg(x, grades, k=10).double().numpy() for x in (similarity, similarity.T)]
+    best = similarity.topk(min(3, len(captions))).indices.tolist()
+    values = {"ndcg@10": (both[0] + both[1]) / 2, "image to caption": both[0], "caption to image": both[1]}
+    return Scores(values, captions, [[captions[i] for i in row] for row in best])
+
+
+def _score_copies(encode: Encode, part: Part, train: Part | None) -> Scores:
+    (column,) = part.input_columns
+    inputs = part.dataset[column][:]
+    chosen = _evenly(len(inputs)).tolist()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        copies = [DropWords(0.5)(inputs[i]) if isinstance(inputs[i], str) else inputs[i] for i in chosen]
+    embeddings = F.normalize(encode(inputs), dim=1)
+    similarity = (F.normalize(encode(copies), dim=1) @ embeddings.T).float().cpu()
+    grades = torch.tensor([[float(inputs[i] == other) for other in inputs] for i in chosen])
+    best = similarity.topk(min(3, len(inputs))).indices.tolist()
+    values = {"ndcg@10": ndcg(similarity, grades, k=10).double().numpy()}
+    return Scores(values, [_shown(copy) for copy in copies], [[_shown(inputs[i]) for i in row] for row in best])
+
+
+_SCORERS: dict[str, Callable[[Encode, Part, Part | None], Scores]] = {
+    "sts": _score_pairs,
+    **dict.fromkeys(RELEVANCE, _score_labelled),
+    "image_text": _score_captions,
+    "self_supervised": _score_copies,
+}
+
+
+def correlation_items(predicted: Floats, truth: Floats) -> Floats:
+    """Write a Pearson correlation as a mean over its pairs; 0 where one side is constant.
+
+    Each pair's value is the correlation plus its influence, z·w - r·(z² + w²) / 2, for z and w its standardised values:
+    the mean is the correlation, and resampling the values gives its error to first order.
+
+    Args:
+        predicted: Shape ``(pairs,)``.
+        truth: Shape ``(pairs,)``.
+
+    Returns:
+        Shape ``(pairs,)``.
+
+    Example:
+        >>> float(correlation_items(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])).mean().round(3))
+        0.8000
+    """
+    z, w = ((x - x.mean()) / (x.std() or 1.0) for x in (predicted, truth))
+    correlation = float((z * w).mean())
+    items: Floats = correlation + z * w - correlation * (z**2 + w**2) / 2
+    return items
+
+
+def _encoded(labels: Sequence[Any], relevance: Relevance) -> Any:
+    kind = relevance.reads[0]
+    return relevance.pair(encode_labels(labels, "label", kind), [len(labels)])[0]
+
+
+def _evenly(count: int, most: int = MOST_QUERIES) -> Tensor:
+    """Choose at most ``most`` of ``count`` places, evenly spaced."""
+    return torch.linspace(0, count - 1, min(count, most)).long()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " > ".join(map(_shown, value))
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,184 @@
+"""The command as a user types it: what it writes, prints and returns."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from datasets import load_dataset
+from rich.console import Console
+from sentence_transformers import SentenceTransformer
+
+from st_rankloss import cli
+from st_rankloss.data import read
+from st_rankloss.experiment.scores import score
+from tests.experiment.tiny import COLOURS, THINGS, beir, part
+from tests.models import word_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return beir(tmp_path_factory.mktemp("data") / "beir")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    word_model([*COLOURS, *THINGS]).save_pretrained(str(path))
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command line; return its exit code, what it prints and its errors."""
+    monkeypatch.setattr(cli, "Console", lambda **options: Console(width=200, **options))
+    monkeypatch.setattr(cli, "_quieten", lambda console: None)  # it would silence the other tests' warnings
+
+    def run_command(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
+
+
+def test_the_command_and_the_module_are_the_same():
+    found = subprocess.run([sys.executable, "-m", "st_rankloss", "--help"], capture_output=True, text=True, check=True)
+    assert all(name in found.stdout for name in ("inspect", "train", "mine", "evaluate", "search"))
+
+
+def test_train_writes_the_model_the_report_and_the_settings(run, folder, tmp_path):
+    output = tmp_path / "output"
+    code, out, _ = run("train", folder, "--epochs", 2, "--batch-size", 8, "--output", output)
+    assert code == 0
+    assert {path.name for path in output.iterdir()} == {
+        "model", "losses", "report.html", "results.json", "config.yaml", "data.json"
+    }  # fmt: skip
+    assert SentenceTransformer(str(output / "model"), device="cpu").encode("red").shape == (256,)
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert results["settings"]["epochs"] == 2
+    for name in ("before", "usual loss", "recipe", "ndcg@10", str(output)):
+        assert name in out
+    assert f"{results['before']['ndcg@10']:.4f}" in out
+
+    code, out, _ = run("train", "--config", output / "config.yaml", "--output", tmp_path / "again")
+    assert code == 0
+    again = json.loads((tmp_path / "again" / "results.json").read_text(encoding="utf-8"))
+    assert [loss["test"] for loss in again["losses"]] == [loss["test"] for loss in results["losses"]]
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(run, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("train", folder, "--batch-size", 8, "--output", tmp_path / "output", "--dry-run", "--tune", 3)
+    assert code == 0
+    assert "MultipleNegativesRankingLoss" in out
+    assert "100 steps of 8 rows" in out
+    assert "seconds" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_inspect_shows_what_is_wrong_and_says_so_by_its_code(run, folder, tmp_path):
+    code, out, _ = run("inspect", folder, "--html", tmp_path / "page.html", "--json", tmp_path / "found.json")
+    assert code == 0
+    assert "retrieval" in out
+    assert "<svg" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["proposal"]["task"] == "retrieval"
+    path = tmp_path / "constant.csv"
+    path.write_text("text,label\n" + "\n".join(f"text {i},same" for i in range(40)), encoding="utf-8")
+    code, out, _ = run("inspect", path)
+    assert code == 1
+    assert "constant labels" in out
+
+
+def test_training_on_data_with_errors_is_refused_before_any_compute(run, tmp_path):
+    path = tmp_path / "constant.csv"
+    path.write_text("text,label\n" + "\n".join(f"text {i},same" for i in range(40)), encoding="utf-8")
+    code, _, err = run("train", path, "--output", tmp_path / "output")
+    assert code == 2
+    assert "unfit for training" in err
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_mined_negatives_are_read_again(run, folder, model, tmp_path, suffix):
+    output = tmp_path / f"mined{suffix}"
+    code, out, _ = run("mine", folder, "--model", model, "--negatives", 2, "--output", output)
+    assert code == 0
+    judged = read(folder)["train"].dataset
+    mined = read(output)["train"].dataset
+    before = {
+        query: list(documents) for query, documents in zip(judged["query_id"], judged["document_ids"], strict=True)
+    }
+    for row in mined:
+        own = before[row["query_id"]]
+        assert row["document_ids"][: len(own)] == own
+        assert len(row["document_ids"]) == len(own) + 2
+        assert row["labels"][len(own) :] == [0, 0]
+    assert f"{len(mined)} queries" in out
+
+
+def test_evaluate_prints_the_scores_of_the_test_part(run, folder, model, tmp_path):
+    code, out, _ = run("evaluate", model, folder, "--output", tmp_path / "results")
+    assert code == 0
+    means = score(SentenceTransformer(model, device="cpu"), read(folder)["test"]).means
+    assert f"{means['ndcg@10']:.4f}" in out
+    (file,) = (tmp_path / "results").rglob("beir.json")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert content["scores"]["test"][0]["ndcg_at_10"] == pytest.approx(means["ndcg@10"], abs=1e-5)
+
+
+def test_search_answers_queries_from_the_command_line_and_the_input(run, folder, model, monkeypatch):
+    code, out, _ = run("search", model, folder, "red rose", "--top", 2)
+    assert code == 0
+    lines = [line for line in out.splitlines() if line.startswith(("0.", "1."))]
+    assert len(lines) == 2
+    assert "red" in lines[0]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("blue sky\n\nred rose\n"))
+    code, typed, _ = run("search", model, folder / "corpus.jsonl", "--top", 2)
+    assert code == 0
+    assert [line for line in typed.splitlines() if line.startswith(("0.", "1."))][2:] == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "DATA is missing"),
+        (["train", "FOLDER"], "--output must name a folder"),
+        (["train", "FOLDER", "--output", "x", "--epochs", "0"], "epochs must be above 0, got 0"),
+        (["train", "no-such-file.csv", "--output", "x"], "no-such-file.csv"),
+        (["train", "FOLDER", "--read", "query", "--output", "x"], "NAME=VALUE"),
+        (["train", "FOLDER", "--read", "qery=text", "--output", "x"], "query"),
+        (["train", "FOLDER", "--model", "/no/model", "--output", "x"], "static-minilm"),
+        (["mine", "FOLDER", "--model", "MODEL", "--output", "x.txt"], ".jsonl"),
+        (["evaluate", "MODEL", "FOLDER", "--part", "valid"], "only"),
+        (["evaluate", "MODEL", "STSBenchmark"], "--download"),
+        (["search", "MODEL", "FOLDER", "red", "--top", "0"], "--top must be at least 1"),
+        (["inspect", "no-such-folder"], "no-such-folder"),
+    ],
+)
+def test_a_mistake_is_named_in_one_message(run, folder, model, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*({"FOLDER": folder, "MODEL": model}.get(argument, argument) for argument in arguments))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert err.startswith("error: ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_ctrl_c_says_so(run, folder, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("st_rankloss.cli.inspect.read", interrupted)
+    code, _, err = run("inspect", folder)
+    assert (code, err) == (130, "Interrupted.\n")
+
+
+def test_a_file_written_by_mine_loads_as_a_dataset(run, folder, model, tmp_path):
+    run("mine", folder, "--model", model, "--output", tmp_path / "mined.jsonl")
+    loaded = load_dataset("json", data_files=str(tmp_path / "mined.jsonl"), split="train")
+    assert set(loaded.column_names) >= set(part("retrieval").dataset.column_names)

@@ -1,0 +1,1 @@
+"""Tests of runs from data to a saved model."""

@@ -1,0 +1,148 @@
+"""Scores of a model on a part, against the definitions in plain loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from scipy.stats import pearsonr, rankdata, spearmanr
+
+from st_rankloss.data import Part
+from st_rankloss.experiment.scores import correlation_items, score
+from tests.experiment.tiny import COLOURS, THINGS, part
+from tests.models import word_model
+
+MODEL = word_model([*COLOURS, *THINGS])
+
+
+def cosines(first, second):
+    a, b = (
+        torch.nn.functional.normalize(MODEL.encode(x, convert_to_tensor=True).double(), dim=1) for x in (first, second)
+    )
+    return (a @ b.T).tolist()
+
+
+def ndcg(similarity, grades, k=10):
+    """The definition, of distinct similarities."""
+    order = sorted(range(len(grades)), key=lambda i: -similarity[i])
+
+    def dcg(gains):
+        return sum(gain / math.log2(rank + 2) for rank, gain in enumerate(gains[:k]))
+
+    ideal = dcg(sorted(grades, reverse=True))
+    return dcg([grades[i] for i in order]) / ideal if ideal else math.nan
+
+
+@pytest.mark.parametrize(
+    ("task", "relevance"),
+    [
+        ("classification", lambda a, b: float(a == b)),
+        ("hierarchy", lambda a, b: float(a[0] == b[0]) + (a == b)),
+        ("multi_label", lambda a, b: len({*a} & {*b}) / len({*a} | {*b})),
+    ],
+)
+def test_each_row_searches_the_other_rows(task, relevance):
+    given = part(task, 24)
+    texts, labels = given.dataset["text"][:], given.dataset["label"][:]
+    assert len(set(texts)) == 24
+    similarity = cosines(texts, texts)
+    scores = score(MODEL, given)
+    for i, value in enumerate(scores.values["ndcg@10"]):
+        others = [j for j in range(24) if j != i]
+        expected = ndcg([similarity[i][j] for j in others], [relevance(labels[i], labels[j]) for j in others])
+        assert value == pytest.approx(expected, abs=1e-6)
+    best = max((j for j in range(24) if j != 0), key=lambda j: similarity[0][j])
+    assert scores.found[0][0].startswith(texts[best])
+
+
+def test_neighbours_of_the_training_part_vote():
+    train, test = part("classification", 48), part("classification", 16, seed=9)
+    similarity = cosines(test.dataset["text"][:], train.dataset["text"][:])
+    hits = []
+    for i, row in enumerate(similarity):
+        nearest = sorted(range(48), key=lambda j: -row[j])[:10]
+        votes = [train.dataset["label"][j] for j in nearest]
+        hits.append(float(max(votes, key=lambda v: (votes.count(v), -votes.index(v))) == test.dataset["label"][i]))
+    assert score(MODEL, test, train).values["accuracy of neighbours"].tolist() == hits
+    assert 0 < np.mean(hits) < 1
+
+
+def test_numbers_are_predicted_by_the_mean_of_neighbours():
+    train, test = part("regression", 48), part("regression", 16, seed=9)
+    similarity = cosines(test.dataset["text"][:], train.dataset["text"][:])
+    predicted = [
+        np.mean([train.dataset["label"][j] for j in sorted(range(48), key=lambda j: -row[j])[:10]])
+        for row in similarity
+    ]
+    expected = spearmanr(predicted, test.dataset["label"][:]).statistic
+    assert score(MODEL, test, train).means["spearman of neighbours"] == pytest.approx(expected)
+
+
+def test_correlations_of_pairs_are_those_of_scipy():
+    given = part("sts")
+    similarity = [row[i] for i, row in enumerate(cosines(given.dataset["sentence1"][:], given.dataset["sentence2"][:]))]
+    means = score(MODEL, given).means
+    truth = given.dataset["label"][:]
+    assert means["spearman"] == pytest.approx(spearmanr(similarity, truth).statistic, abs=1e-5)
+    assert means["pearson"] == pytest.approx(pearsonr(similarity, truth).statistic, abs=1e-5)
+
+
+def test_a_pair_without_a_score_is_left_out():
+    given = part("sts")
+    labels = given.dataset["label"][:]
+    some = given.dataset.remove_columns("label").add_column("label", [None, *labels[1:]])
+    rest = given.dataset.select(range(1, len(labels)))
+    with_gap = score(MODEL, Part("sts", some))
+    assert math.isnan(with_gap.values["spearman"][0])
+    assert with_gap.means["spearman"] == pytest.approx(score(MODEL, Part("sts", rest)).means["spearman"])
+
+
+def test_searches_are_scored_by_grades_and_show_what_they_found():
+    given = part("retrieval")
+    similarity = cosines(list(given.queries.values()), list(given.corpus.values()))
+    scores = score(MODEL, given)
+    assert list(scores.values) == ["ndcg@10", "mrr@10", "recall@100"]
+    assert scores.means["recall@100"] == 1  # the corpus has 40 documents
+    row, query = similarity[3], list(given.queries)[3]
+    place = scores.items.index(given.queries[query])
+    best = max(range(40), key=lambda j: row[j])
+    assert scores.found[place][0] == f"{given.qrels[query].get(f'd{best}', 0):g}  {given.corpus[f'd{best}']}"
+
+
+def test_the_lowest_grade_above_0_counts_as_relevant():
+    given = part("retrieval")
+    halved = replace(given, qrels={q: {d: g / 8 for d, g in row.items()} for q, row in given.qrels.items()})
+    assert score(MODEL, halved).means == pytest.approx(score(MODEL, given).means)
+
+
+def test_a_shortened_copy_searches_its_original():
+    scores = score(MODEL, part("self_supervised", 12))
+    assert 0 < scores.means["ndcg@10"] <= 1
+    assert all(set(copy.split()) <= {*COLOURS, *THINGS} for copy in scores.items)
+    again = score(MODEL, part("self_supervised", 12))
+    assert scores.means == again.means
+
+
+def test_a_part_with_nothing_to_rank_is_refused():
+    rows = Dataset.from_dict({"text": ["red rose", "blue sky"], "label": ["a", "b"]})
+    with pytest.raises(ValueError, match="undefined for all 2 items"):
+        score(MODEL, Part("classification", rows))
+
+
+def test_scoring_does_not_change_the_mode_of_a_model():
+    MODEL.train()
+    score(MODEL, part("sts"))
+    assert MODEL.training
+
+
+def test_a_correlation_is_the_mean_of_its_items_for_random_pairs():
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        a, b = random.normal(size=(2, random.integers(3, 30)))
+        assert correlation_items(a, b).mean() == pytest.approx(pearsonr(a, b).statistic)
+        assert correlation_items(rankdata(a), rankdata(b)).mean() == pytest.approx(spearmanr(a, b).statistic)
+    assert correlation_items(np.ones(3), np.arange(3.0)).mean() == 0

@@ -1,0 +1,96 @@
+"""One training, killed and continued."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from st_rankloss.experiment import training
+from st_rankloss.experiment.candidates import candidates
+from st_rankloss.experiment.training import COMPLETE, Plan, fit, last_checkpoint
+from tests.experiment.tiny import COLOURS, THINGS, part
+from tests.models import word_model
+
+PLAN = Plan(steps=12, batch_size=8, learning_rate=0.05, seconds_between_checkpoints=0)
+MODEL = word_model([*COLOURS, *THINGS])
+
+
+def run(candidate, rows, folder, **changes):
+    torch.manual_seed(1)
+    model = copy.deepcopy(MODEL)
+    curve = fit(
+        model,
+        candidate,
+        rows,
+        dict(candidate.defaults),
+        Plan(**{**vars(PLAN), **changes}),
+        folder,
+        evaluate=lambda trained: {"norm": float(trained[0].embedding.weight.detach().norm())},
+    )
+    return model[0].embedding.weight.detach().clone(), curve
+
+
+class Kill(TrainerCallback):
+    """Stops the process in the middle of a step, as kill -9 does: nothing is cleaned up."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("task", "step"), [("retrieval", 5), ("classification", 1), ("regression", 7), ("self_supervised", 7), ("sts", 11)]
+)
+def test_a_killed_training_ends_with_the_same_parameters(task, step, tmp_path, monkeypatch):
+    for candidate in candidates(part(task), MODEL):
+        rows = candidate.rows(part(task).dataset)
+        weights, curve = run(candidate, rows, tmp_path / "whole")
+        assert not torch.equal(weights, MODEL[0].embedding.weight)
+        original = training.RankingTrainer
+        monkeypatch.setattr(
+            training,
+            "RankingTrainer",
+            lambda *, callbacks, **options: original(callbacks=[*callbacks, Kill(step)], **options),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run(candidate, rows, tmp_path / candidate.name)
+        monkeypatch.setattr(training, "RankingTrainer", original)
+        found = last_checkpoint(tmp_path / candidate.name)
+        assert found == tmp_path / candidate.name / f"checkpoint-{step}"
+        again, curve_again = run(candidate, rows, tmp_path / candidate.name)
+        assert torch.equal(weights, again), candidate.title
+        assert curve == curve_again
+        assert not (tmp_path / candidate.name).exists()
+
+
+def test_a_half_written_checkpoint_is_not_continued(tmp_path):
+    for step, whole in ((2, True), (9, True), (10, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if whole:
+            (folder / COMPLETE).touch()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_a_curve_has_four_points_and_the_main_metric(tmp_path):
+    candidate = candidates(part("sts"), MODEL)[1]
+    weights, curve = run(candidate, part("sts").dataset, tmp_path / "x")
+    assert [step for step, _ in curve] == [3, 6, 9, 12]
+    assert curve[-1][1] == pytest.approx(float(weights.norm()))
+
+
+def test_evaluating_does_not_change_the_training(tmp_path):
+    candidate = candidates(part("self_supervised"), MODEL)[1]
+    rows = part("self_supervised").dataset
+    weights, _ = run(candidate, rows, tmp_path / "x")
+    torch.manual_seed(1)
+    model = copy.deepcopy(MODEL)
+    fit(model, candidate, rows, dict(candidate.defaults), PLAN, tmp_path / "y")
+    assert torch.equal(weights, model[0].embedding.weight)
