@@ -154,10 +154,19 @@ def conflicting_grades(look: Look) -> Iterator[Finding]:
     what = "are both relevant and irrelevant to one query"
     remedy = "Leave the irrelevant copy out: it is a false negative."
     yield from report(look, documents, both, "negatives equal to a positive", "error", what, remedy)
-    remedy = "Keep one grade: group_into_lists and the evaluator refuse two."
-    yield from report(
-        look, documents, any_ & ~both, "conflicting grades", "error", "have two grades for one query", remedy
-    )
+    remedy = "Keep one grade, and one id if they have two."
+    what = "have two grades for one query"
+    severity = "warning" if _are_copies(look, documents, any_) else "error"
+    yield from report(look, documents, any_ & ~both, "conflicting grades", severity, what, remedy)
+
+
+def _are_copies(look: Look, documents: Flat, conflict: Mask) -> bool:
+    """Return whether documents with two grades have several ids, each with one grade."""
+    ids = look.ids_of(documents.column)
+    if ids is None or len(ids) != len(documents) or look.labels is None:
+        return False
+    keys = mix(look.columns["query"].codes[documents.rows], ids.codes)[conflict]
+    return not in_conflict(keys, look.labels.numbers[conflict]).any()
 
 
 def pair_keys(look: Look) -> Keys | None:

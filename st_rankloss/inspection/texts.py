@@ -137,7 +137,7 @@ def duplicate_rows(look: Look) -> Iterator[Finding]:
     scalar = Flat(
         first.column, first.values.take(first.starts[:-1].clip(max=max(len(first) - 1, 0))), np.arange(look.rows)
     )
-    remedy = "Leave repetitions out: repeated rows are relevant to each other whatever the model does."
+    remedy = "Leave repetitions out: they count twice, and may be negatives of one another."
     what = "belong to a row that repeats an earlier one"
     yield from report(look, scalar, again, "duplicate rows", "warning", what, remedy, warn_above=0.001)
 
@@ -154,6 +154,8 @@ def ids_and_texts(look: Look) -> Iterator[Finding]:
         yield from report(
             look, flat, texts, "one id with several texts", "error", "share an id with another text", remedy
         )
+        if look.part.corpus:  # where each text is counted once, by `repeated_corpus`
+            continue
         several = in_conflict(flat.codes, ids.codes)
         remedy = "Merge their ids: a judgement of one of them does not count for the others."
         yield from report(

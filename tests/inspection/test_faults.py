@@ -316,6 +316,16 @@ def test_mistakes_in_judgements_by_id_are_found(name, change):
     assert set(findings) <= {name, "no recipe fits"}
 
 
+def test_copies_of_a_document_with_ids_and_grades_of_their_own_are_a_warning():
+    columns = best_document(2, (1.0, 3.0))(clean("retrieval"))
+    assert found(part("retrieval", columns))["conflicting grades"].severity == "warning"
+    ids, grades = columns["document_ids"], columns["labels"][2]
+    ids[2][grades.index(1.0)] = ids[2][grades.index(3.0)]
+    assert found(part("retrieval", columns))["conflicting grades"].severity == "error"
+    del columns["query_id"], columns["document_ids"]
+    assert found(part("retrieval", columns))["conflicting grades"].severity == "error"
+
+
 def test_texts_that_a_model_would_cut_are_found(tmp_path):
     model = tiny_bert(tmp_path, sentence(random.Random(0), 50).split())
     columns = clean("classification")
