@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from datasets import Dataset
 
+from st_rankloss.data.judged import Judged, Judgement
 from st_rankloss.labels import plain, read_grades
 
 
@@ -41,7 +40,7 @@ def group_into_lists(
     missing = [name for name in columns if name not in dataset.column_names]
     if missing:
         raise ValueError(f"the dataset must have the columns {columns}, got {dataset.column_names}, without {missing}.")
-    grouped: dict[str, dict[str, float]] = {}
+    judged = Judged()
     values = dataset.select_columns(columns).with_format(None)
     for row, entry in enumerate(values):
         query, document = (plain(entry[name]) for name in (query_column, document_column))
@@ -49,16 +48,12 @@ def group_into_lists(
             if not isinstance(text, str):
                 raise ValueError(f"column {name!r} must hold one text per row, got {text!r} in row {row}.")
         (grade,) = read_grades([plain(entry[label_column])], row, label_column)
-        known = grouped.setdefault(query, {}).setdefault(document, grade)
-        if known != grade and not (math.isnan(known) and math.isnan(grade)):
-            raise ValueError(
-                f"a document must have one grade per query, got {known:g} and {grade:g} in row {row} for the query "
-                f"{query!r}: keep one of them."
-            )
+        judged.add(Judgement(row, query, document, grade))
+    rows = list(judged.rows())
     return Dataset.from_dict(
         {
-            query_column: list(grouped),
-            document_column + "s": [list(documents) for documents in grouped.values()],
-            "labels": [list(documents.values()) for documents in grouped.values()],
+            query_column: [row["query"] for row in rows],
+            document_column + "s": [row["documents"] for row in rows],
+            "labels": [row["labels"] for row in rows],
         }
     )

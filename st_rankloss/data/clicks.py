@@ -1,0 +1,146 @@
+"""Click logs: clicks and impressions of documents shown for a query, into grades and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from st_rankloss.data.building import Notes
+from st_rankloss.data.columns import choose, describe, given_names
+from st_rankloss.data.judged import Judgement, collect
+from st_rankloss.data.part import Part
+from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.texts import read_text, text_id
+from st_rankloss.labels import is_missing, plain, refusal
+
+
+@dataclass
+class _Shown:
+    """A document that was shown for a query, summed over rows."""
+
+    row: int
+    query: str
+    document: str
+    query_id: Any
+    document_id: Any
+    clicks: float = 0.0
+    examined: float = 0.0
+
+
+def read_clicks(
+    source: Any,
+    *,
+    query: str | None = None,
+    document: str | None = None,
+    clicks: str | None = None,
+    impressions: str | None = None,
+    position: str | None = None,
+    query_id: str | None = None,
+    document_id: str | None = None,
+    smoothing: float = 10.0,
+    eta: float = 1.0,
+    streaming: bool = False,
+) -> Part:
+    r"""Read a click log.
+
+    Rows are summed per query and document. A user who sees position p examines it with probability p^-eta, so a
+    document was examined ``e = sum(impressions * position ** -eta)`` times. With its ``c`` clicks, the mean rate
+    ``m = sum(c) / sum(e)`` of the log and ``s = smoothing``, its grade is the smoothed click rate ``(c + s * m) / (e +
+    s)``, and its weight ``e / (e + s)``, the share of the grade that was observed.
+
+    Args:
+        source: A table, see `read_table`.
+        query: Column of the queries. Like all columns, it is found by its name if None.
+        document: Column of the documents.
+        clicks: Column of numbers of clicks, at least 0.
+        impressions: Column of numbers of impressions, at least the clicks; without one, each row is one impression.
+        position: Column of positions at which documents were shown, from 1; without one, all were examined.
+        query_id: Column of ids of queries.
+        document_id: Column of ids of documents.
+        smoothing: Examinations at the mean rate that are added to each document, above 0.
+        eta: How fast attention falls with the position, at least 0; 0 corrects nothing.
+        streaming: Whether to read the file row by row; sums are in memory all the same.
+
+    Returns:
+        A retrieval part with ``document_weights``; queries with one document only are left out.
+
+    Raises:
+        ValueError: If a column is missing or a number is invalid; the error names the source, the column and the row.
+
+    Example:
+        >>> log = {"query": ["a", "a"], "doc": ["x", "y"], "clicks": [30, 0], "impressions": [90, 90]}
+        >>> part = read_clicks(log)
+        >>> [round(grade, 4) for grade in part.dataset["labels"][0]], part.dataset["document_weights"][0]
+        ([0.3167, 0.0167], [0.9, 0.9])
+    """
+    if not smoothing > 0 or not eta >= 0:
+        raise ValueError(f"smoothing must be above 0 and eta at least 0, got {smoothing!r} and {eta!r}.")
+    given = {
+        "query": query,
+        "document": document,
+        "clicks": clicks,
+        "impressions": impressions,
+        "position": position,
+        "query_id": query_id,
+        "document_id": document_id,
+    }
+    text = given_names(query, document, query_id, document_id)
+    table = read_table(source, text=text, streaming=streaming)
+    with table.named():
+        optional = ["impressions", "position", "query_id", "document_id"]
+        columns = choose(table.names, required=["query", "document", "clicks"], optional=optional, given=given)
+        notes = Notes((*table.notes, describe(columns, table.names)))
+        shown = _sum(table, columns, eta, notes)
+        whole = Table(table.source, table.names, table.rows)
+        return collect(whole, partial(_judgements, shown, smoothing), notes, weighted=True)
+
+
+def _sum(table: Table, columns: dict[str, str], eta: float, notes: Notes) -> dict[Any, dict[Any, _Shown]]:
+    """Return the documents of each query, with sums of clicks and examinations."""
+    found: dict[Any, dict[Any, _Shown]] = {}
+    for place, row in enumerate(table.rows()):
+        query, document = (read_text(row[columns[role]], place, columns[role]) for role in ("query", "document"))
+        if query is None or document is None:
+            notes.count("rows without a query or a document are left out", f"row {place}")
+            continue
+        query_id, document_id = _id(row, columns.get("query_id"), query), _id(row, columns.get("document_id"), document)
+        shown = _Shown(place, query, document, query_id, document_id)
+        shown = found.setdefault(query_id, {}).setdefault(document_id, shown)
+        clicks = _count(row, place, columns["clicks"])
+        impressions = _count(row, place, columns["impressions"]) if "impressions" in columns else 1.0
+        if clicks > impressions:
+            rule = f"at most as many clicks as the row's {impressions:g} impressions"
+            raise refusal(columns["clicks"], place, clicks, rule, "correct the row, or name the right columns")
+        shown.clicks += clicks
+        position = _count(row, place, columns["position"], 1.0) if "position" in columns else 1.0
+        shown.examined += impressions * position**-eta
+    return found
+
+
+def _id(row: Row, column: str | None, text: str) -> Any:
+    value = None if column is None else plain(row[column])
+    return text_id(text) if is_missing(value) else value
+
+
+def _count(row: Row, place: int, column: str, least: float = 0.0) -> float:
+    value = plain(row[column])
+    if not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise refusal(column, place, value, f"numbers of at least {least:g}", "fill the row, or remove it")
+    return float(value)
+
+
+def _judgements(shown: dict[Any, dict[Any, _Shown]], smoothing: float, notes: Notes) -> Iterator[Judgement]:
+    every = [document for documents in shown.values() for document in documents.values()]
+    examined = sum(document.examined for document in every)
+    mean = sum(document.clicks for document in every) / examined if examined else 0.0
+    notes.add(f"grades are click rates, smoothed by {smoothing:g} examinations at the mean rate of {mean:.4g}")
+    for documents in shown.values():
+        if len(documents) < 2:
+            notes.count("queries with one document only are left out", f"row {next(iter(documents.values())).row}")
+            continue
+        for one in documents.values():
+            total = one.examined + smoothing
+            grade, weight = (one.clicks + smoothing * mean) / total, one.examined / total
+            yield Judgement(one.row, one.query, one.document, grade, one.query_id, one.document_id, weight)

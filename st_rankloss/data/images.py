@@ -1,0 +1,151 @@
+"""Images by path, with captions, with labels, or alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Features, Image, Value
+
+from st_rankloss._extras import require
+from st_rankloss.data.building import Notes, build
+from st_rankloss.data.columns import check_column, choose, describe, given_names
+from st_rankloss.data.label_forms import LabelForm, find_form
+from st_rankloss.data.labelled import label_of
+from st_rankloss.data.part import Part
+from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.texts import read_text
+from st_rankloss.labels import refusal
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which columns to read, and how."""
+
+    image: str
+    folder: Path
+    caption: str | None
+    labels: tuple[str, ...]
+    form: LabelForm | None
+
+
+def is_image(value: Any) -> bool:
+    """Return whether a value of a table is an image, or the path of one."""
+    if isinstance(value, Mapping):
+        return "bytes" in value or "path" in value
+    return isinstance(value, bytes) or (isinstance(value, str) and value.lower().endswith(SUFFIXES))
+
+
+def read_images(
+    source: Any,
+    *,
+    image: str | None = None,
+    caption: str | None = None,
+    label: str | Sequence[str] | None = None,
+    task: str | None = None,
+    separator: str | None = None,
+    folder: str | Path | None = None,
+    streaming: bool = False,
+) -> Part:
+    """Read images, which are decoded when a row is used.
+
+    Args:
+        source: A table, see `read_table`.
+        image: Column of paths, or of bytes. Like all columns, it is found by its name if None.
+        caption: Column of captions.
+        label: Column of labels, or several columns, coarse to fine, as in `read_labelled`.
+        task: "image_text", "classification", "hierarchy", "multi_label", "regression" or "self_supervised"; None
+            decides by the columns: "image_text" with captions, else by the labels, else "self_supervised".
+        separator: As in `read_labelled`.
+        folder: The folder to which paths are relative; None means that of the file, or the working directory.
+        streaming: Whether to read the file each time.
+
+    Returns:
+        A part with the columns "image" and "caption" or "label".
+
+    Raises:
+        ValueError: If a column is missing, there is no such file, or a label is invalid; the error names the source,
+            the column and the row.
+        ImportError: If pillow is missing.
+    """
+    require("PIL.Image", "image", purpose="images")
+    levels = [label] if isinstance(label, str) else list(label or ())
+    table = read_table(source, text=given_names(image, caption), streaming=streaming)
+    with table.named():
+        for name in levels:
+            check_column(name, table.names, "label")
+        given = {"image": image, "caption": caption, "label": levels[0] if levels else None}
+        if task not in (None, "image_text") and caption is None:
+            given.pop("caption")
+        optional = [role for role in ("label", "caption") if role in given]
+        names = choose(table.names, required=["image"], optional=optional, given=given)
+        plan = _plan(table, names, levels, task, separator, Path(folder or table.folder or "."))
+        return _part(table, plan, task, Notes((*table.notes, describe(names, table.names))))
+
+
+def _plan(
+    table: Table, names: dict[str, str], levels: list[str], task: str | None, separator: str | None, folder: Path
+) -> _Plan:
+    caption = names.get("caption")
+    labels = tuple(levels or given_names(names.get("label")))
+    if task == "self_supervised":
+        return _Plan(names["image"], folder, None, (), None)
+    if not labels:
+        return _Plan(names["image"], folder, caption, (), None)
+    wanted = None if task == "image_text" else task
+    if len(labels) > 1:
+        form = LabelForm(wanted or "hierarchy")
+    else:
+        form = find_form(table.column(labels[0]), labels[0], task=wanted, separator=separator)
+    return _Plan(names["image"], folder, caption, labels, form)
+
+
+def _part(table: Table, plan: _Plan, task: str | None, notes: Notes) -> Part:
+    features: dict[str, Any] = {"image": Image()}
+    if plan.caption is not None:
+        features["caption"] = Value("string")
+    if plan.form is not None:
+        features["label"] = plan.form.feature
+        notes.add(f"labels are read as {plan.form.task}")
+    found = "image_text" if plan.caption else plan.form.task if plan.form else "self_supervised"
+    if task is not None and task != found:
+        raise ValueError(
+            f"the table must have a column for {task} of images, got {table.names}: pass caption= or label=."
+        )
+    dataset = build(partial(_rows, table, plan, notes), Features(features), streaming=table.streaming)
+    return Part(found, dataset, notes=notes.all(), source=table.source)
+
+
+def _rows(table: Table, plan: _Plan, notes: Notes) -> Iterator[Row]:
+    with table.named():
+        for place, row in enumerate(table.rows()):
+            found: Row = {"image": _image(row[plan.image], place, plan)}
+            if plan.caption is not None:
+                found["caption"] = read_text(row[plan.caption], place, plan.caption)
+                if found["caption"] is None:
+                    notes.count("images without a caption are left out", f"row {place}")
+                    continue
+            if plan.form is not None:
+                found["label"] = label_of(row, place, plan.labels, plan.form)
+            yield found
+
+
+def _image(value: Any, place: int, plan: _Plan) -> dict[str, Any]:
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    if isinstance(value, Mapping):
+        if value.get("bytes"):
+            return {"bytes": value["bytes"], "path": value.get("path")}
+        value = value.get("path")
+    if not isinstance(value, str) or not value.strip():
+        raise refusal(plan.image, place, value, "paths of images", "fill the row, or remove it")
+    path = plan.folder / value.strip()
+    if not path.is_file():
+        remedy = "download it first" if "://" in value else f"paths are relative to {plan.folder}, or pass folder="
+        raise refusal(plan.image, place, value, "paths of images that exist", remedy)
+    return {"bytes": None, "path": str(path)}

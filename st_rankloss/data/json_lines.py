@@ -1,0 +1,87 @@
+"""Tables of JSON: an object per line, a list of objects, or an object of columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from st_rankloss.data.tables import HEAD, Row, Table, naming, of_arrow, open_text, reading, rows_to_arrow
+
+
+def read(path: Path, streaming: bool = False, encoding: str | None = None) -> Table:
+    """Read a file of JSON; see `read_table`."""
+    if _starts_with_line(path, encoding):
+        rows = partial(_lines, path, encoding)
+        if streaming:
+            names = list(dict.fromkeys(name for row in islice(rows(), HEAD) for name in row))
+            return Table(str(path), names, partial(_filled, rows, names), streaming=True, folder=path.parent)
+        with naming(str(path)):
+            return of_arrow(rows_to_arrow(rows(), "line", 1), str(path), folder=path.parent)
+    with naming(str(path)):
+        return of_arrow(rows_to_arrow(_rows_of(_whole(path, encoding)), "row"), str(path), folder=path.parent)
+
+
+def _starts_with_line(path: Path, encoding: str | None) -> bool:
+    """Return whether the first line is an object of its own."""
+    with open_text(path, encoding) as file:
+        first = next((line for line in file if line.strip()), "{}")
+    try:
+        found = json.loads(first)
+    except json.JSONDecodeError:
+        return path.name.removesuffix(".gz").endswith("l") or ".ndjson" in path.name
+    return isinstance(found, dict) and not all(isinstance(value, list) and value for value in found.values())
+
+
+def _lines(path: Path, encoding: str | None) -> Iterator[Row]:
+    with reading(path), open_text(path, encoding) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _object(line, f"{path}: line {number}")
+
+
+def _object(line: str, where: str) -> Row:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{where}: each line must hold one JSON object, got {line.strip()!r:.80} ({error.msg} at character "
+            f"{error.pos}): correct or delete the line."
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: each line must hold one JSON object, got {line.strip()!r:.80}.")
+    return found
+
+
+def _filled(rows: Any, names: list[str]) -> Iterator[Row]:
+    """Yield rows with the columns of the first ones."""
+    for row in rows():
+        yield {name: row.get(name) for name in names}
+
+
+def _whole(path: Path, encoding: str | None) -> Any:
+    with open_text(path, encoding) as file:
+        text = file.read()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: the file is not valid JSON: {error.msg}.") from error
+
+
+def _rows_of(found: Any) -> Any:
+    """Return the rows of a list of objects, of columns, or of one of these under a single name."""
+    if isinstance(found, dict) and len(found) == 1:
+        (inner,) = found.values()
+        is_wrapped = isinstance(inner, dict) or (isinstance(inner, list) and bool(inner) and isinstance(inner[0], dict))
+        found = inner if is_wrapped else found
+    if isinstance(found, list):
+        return found
+    if isinstance(found, dict) and all(isinstance(column, list) for column in found.values()):
+        lengths = {name: len(column) for name, column in found.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns must have the same length, got {lengths}.")
+        return (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+    raise ValueError("the file must hold a list of objects, or an object of columns; write one object per line.")

@@ -1,0 +1,139 @@
+"""Single texts with a label: a class, a path of classes, a set of labels or a number, or with none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from datasets import Features, Value
+
+from st_rankloss.data.building import Notes, build
+from st_rankloss.data.columns import check_column, choose, describe, given_names
+from st_rankloss.data.label_forms import LabelForm, find_form
+from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import read_weight
+from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.texts import read_text
+from st_rankloss.labels import is_missing, plain
+
+
+def read_labelled(
+    source: Any,
+    *,
+    text: str | None = None,
+    label: str | Sequence[str] | None = None,
+    task: str | None = None,
+    separator: str | None = None,
+    weight: str | None = None,
+    streaming: bool = False,
+) -> Part:
+    """Read texts with a label each.
+
+    Args:
+        source: A table, see `read_table`.
+        text: Column of the texts. Like all columns, it is found by its name if None.
+        label: Column of the labels, or several columns, coarse to fine. A missing label leaves its row unlabelled.
+        task: "classification", "hierarchy", "multi_label" or "regression"; None decides by the labels: strings with
+            " > " are paths, strings with "|" are sets, other strings are classes, and so are integers of which
+            most repeat; other numbers are numbers.
+        separator: What separates levels or labels in a string; None finds out.
+        weight: Column of weights of rows.
+        streaming: Whether to read the file each time; the first 1,000 rows decide what labels are.
+
+    Returns:
+        A part of the task; its notes say what labels were treated as.
+
+    Raises:
+        ValueError: If a column is missing, or a text or label is invalid; the error names the source, the column and
+            the row.
+
+    Example:
+        >>> part = read_labelled({"text": ["a", "b"], "category": ["Food > Fruit", "Food"]})
+        >>> part.task, part.dataset["label"][:]
+        ('hierarchy', [['Food', 'Fruit'], ['Food']])
+    """
+    table = read_table(source, text=given_names(text), streaming=streaming)
+    levels = [label] if isinstance(label, str) else list(label or [])
+    with table.named():
+        for name in levels:
+            check_column(name, table.names, "label")
+        given = {"text": text, "label": levels[0] if levels else None, "weight": weight}
+        names = choose(table.names, required=["text", "label"], optional=["weight"], given=given)
+        levels = levels or [names["label"]]
+        form = _form(table, levels, task, separator)
+        notes = Notes(table.notes)
+        described = {"text": names["text"]} | {f"label {place}": name for place, name in enumerate(levels, 1)}
+        cut = f", separated by {form.separator!r}" if form.separator else ""
+        notes.add(f"{describe(described, table.names)}; labels are read as {form.task}{cut}")
+        features = {"text": Value("string"), "label": form.feature}
+        if "weight" in names:
+            features["weight"] = Value("float64")
+        rows = partial(_rows, table, names, levels, form, notes)
+        dataset = build(rows, Features(features), streaming=table.streaming)
+        return Part(form.task, dataset, notes=notes.all(), source=table.source)
+
+
+def _form(table: Table, levels: list[str], task: str | None, separator: str | None) -> LabelForm:
+    if len(levels) > 1:
+        columns = [table.column(name) for name in levels]
+        values = [value for column in columns for value in column if not is_missing(plain(value))]
+        return LabelForm(task or "hierarchy", None, numbers=not any(isinstance(value, str) for value in values))
+    return find_form(table.column(levels[0]), levels[0], task=task, separator=separator)
+
+
+def _rows(table: Table, names: dict[str, str], levels: list[str], form: LabelForm, notes: Notes) -> Iterator[Row]:
+    with table.named():
+        for place, row in enumerate(table.rows()):
+            text = read_text(row[names["text"]], place, names["text"])
+            if text is None:
+                notes.count("rows without a text are left out", f"row {place}")
+                continue
+            found = label_of(row, place, levels, form)
+            if found is None:
+                notes.count("rows without a label are kept, unlabelled", f"row {place}")
+            weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}
+            yield {"text": text, "label": found} | weight
+
+
+def label_of(row: Row, place: int, levels: Sequence[str], form: LabelForm) -> Any:
+    """Return the label of a row, of one column or of several, coarse to fine."""
+    if len(levels) == 1:
+        return form.read(row[levels[0]], place, levels[0])
+    values = [plain(row[name]) for name in levels]
+    if all(is_missing(value) for value in values):
+        return None
+    return form.read(values, place, " > ".join(levels))
+
+
+def read_texts_alone(source: Any, *, text: str | None = None, streaming: bool = False) -> Part:
+    """Read texts without labels.
+
+    Args:
+        source: A table, see `read_table`.
+        text: Column of the texts; found by its name if None.
+        streaming: Whether to read the file each time.
+
+    Returns:
+        A self_supervised part.
+
+    Example:
+        >>> read_texts_alone({"sentence": ["a", "b"]}).dataset["text"][:]
+        ['a', 'b']
+    """
+    table = read_table(source, text=given_names(text), streaming=streaming)
+    with table.named():
+        name = choose(table.names, required=["text"], given={"text": text})["text"]
+        notes = Notes((*table.notes, describe({"text": name}, table.names)))
+        rows = partial(_texts, table, name, notes)
+        dataset = build(rows, Features({"text": Value("string")}), streaming=table.streaming)
+        return Part("self_supervised", dataset, notes=notes.all(), source=table.source)
+
+
+def _texts(table: Table, name: str, notes: Notes) -> Iterator[Row]:
+    with table.named():
+        for place, row in enumerate(table.rows()):
+            if (text := read_text(row[name], place, name)) is None:
+                notes.count("rows without a text are left out", f"row {place}")
+            else:
+                yield {"text": text}

@@ -1,0 +1,293 @@
+"""Read whatever the user has: find out its form, and hand it to its reader."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
+
+from st_rankloss.data.clicks import read_clicks
+from st_rankloss.data.collection import find_files, read_collection
+from st_rankloss.data.columns import TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.images import is_image, read_images
+from st_rankloss.data.ir_collections import read_ir_datasets
+from st_rankloss.data.labelled import read_labelled, read_texts_alone
+from st_rankloss.data.listed import read_lists
+from st_rankloss.data.part import COLUMNS, Part
+from st_rankloss.data.positives import read_positives
+from st_rankloss.data.rows import read_rows
+from st_rankloss.data.scored_pairs import read_scored_pairs
+from st_rankloss.data.splits import by_part, part_of
+from st_rankloss.data.tables import HEAD, Table, read_table
+from st_rankloss.functional.checks import check_choice
+from st_rankloss.labels import is_missing
+
+_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of tables.
+
+    Args:
+        name: What people call it.
+        tasks: The tasks that its parts may have.
+        roles: Roles that must have a column.
+        reader: Its reader.
+        matches: Whether a table is of this form, beyond having those columns.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    roles: tuple[str, ...]
+    reader: Callable[..., Part]
+    matches: Callable[[Table, Mapping[str, str]], bool] = lambda table, columns: True
+
+    def missing(self, columns: Mapping[str, str]) -> list[str]:
+        """Return the roles that have no column."""
+        return [role for role in self.roles if role not in columns]
+
+
+def _values(table: Table, name: str) -> list[Any]:
+    """Return the first values of a column that are not missing."""
+    return [value for row in islice(table.rows(), HEAD) if not is_missing(value := row[name])][:10]
+
+
+def _has_lists(table: Table, columns: Mapping[str, str]) -> bool:
+    return any(isinstance(value, list) for value in _values(table, columns["document"]))
+
+
+def _has_images(table: Table, columns: Mapping[str, str]) -> bool:
+    return any(map(is_image, _values(table, columns["image"])))
+
+
+def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
+    """Return whether documents are relevant by their column: it has negatives beside it, and no grades or numbers."""
+    if find("negative", table.names, taken=columns.values()) or numbered_negatives(table.names):
+        return True
+    others = [name for name in table.names if name not in columns.values() and not stays_text(name)]
+    if find("grade", others) is not None or find("label", others) is not None:
+        return False
+    return not any(isinstance(value, int | float) for name in others for value in _values(table, name))
+
+
+def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:
+    """Return whether a table has single texts, rather than a query and a document whose grade is named otherwise."""
+    query, document = (find(role, table.names) for role in ("query", "document"))
+    return query is None or document is None
+
+
+FORMS: list[Form] = [
+    Form(
+        "images",
+        ("image_text", "classification", "hierarchy", "multi_label", "regression", "self_supervised"),
+        ("image",),
+        read_images,
+        _has_images,
+    ),
+    Form("a click log", ("retrieval",), ("query", "document", "clicks"), read_clicks),
+    Form(
+        "queries with positive documents",
+        ("retrieval",),
+        ("query", "positive"),
+        read_positives,
+        _says_what_is_relevant,
+    ),
+    Form("lists of documents and grades", ("retrieval",), ("query", "document", "grade"), read_lists, _has_lists),
+    Form("pairs of sentences with a score", ("sts",), ("sentence1", "sentence2", "score"), read_scored_pairs),
+    Form("rows of query, document and grade", ("retrieval",), ("query", "document", "grade"), read_rows),
+    Form(
+        "texts with a label",
+        ("classification", "hierarchy", "multi_label", "regression"),
+        ("text", "label"),
+        read_labelled,
+    ),
+    Form("texts", ("self_supervised",), ("text",), read_texts_alone, _is_alone),
+]
+"""Forms of tables, the first that fits wins."""
+
+
+def read(
+    source: Any,
+    *,
+    task: str | None = None,
+    streaming: bool = False,
+    download: bool = False,
+    **columns: Any,
+) -> dict[str, Part]:
+    """Read data of any form.
+
+    Args:
+        source: A file; a folder of BEIR, of TREC, of files named after train, dev and test, or of
+            ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; ``"ir_datasets:ID"``; with
+            ``download``, the id of a dataset of the hub, or ``"hub:ID"``.
+        task: One of `COLUMNS`, if the form could be read for more than one.
+        streaming: Whether to read rows each time they are iterated, rather than into memory.
+        download: Whether data may be downloaded from the hub.
+        **columns: Columns by role, such as ``query="frage"``, and other options of the form's reader.
+
+    Returns:
+        Parts by name: "train", "dev" and "test" as far as there are any; a single table is the train part. Their notes
+        say what was detected, assumed and left out.
+
+    Raises:
+        ValueError: If there is no such source, no form fits, or a value is invalid; the error names the source, the row
+            and the column, what was expected, and a remedy.
+
+    Example:
+        >>> parts = read(Dataset.from_dict({"question": ["a", "a"], "passage": ["x", "y"], "rel": [1, 0]}))
+        >>> parts["train"].task, parts["train"].dataset["documents"][0]
+        ('retrieval', ['x', 'y'])
+    """
+    if task is not None:
+        check_choice(task, tuple(COLUMNS), "task")
+    options: dict[str, Any] = {"task": task, "streaming": streaming, "columns": columns}
+    if isinstance(source, DatasetDict | IterableDatasetDict):
+        return _splits(source, options)
+    if not isinstance(source, str | Path):
+        return {"train": read_form(source, **options)}
+    if (path := Path(source)).is_dir():
+        return _read_folder(path, options)
+    if path.is_file() or _is_file_name(path):
+        return {"train": read_form(path, **options)}
+    return _read_remote(str(source), download, options)
+
+
+def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mapping[str, Any]) -> Part:
+    """Read one table with the reader of its form; see `read`."""
+    files = {name: columns[name] for name in ("delimiter", "encoding") if name in columns}
+    text = [name for role in TEXT_ROLES for name in _as_list(columns.get(role))]
+    table = read_table(source, text=text, streaming=streaming, **files)
+    given = {name: value for name, value in columns.items() if name not in files}
+    with table.named():
+        form = _find_form(table, task, given)
+        if task is not None and "task" in inspect.signature(form.reader).parameters:
+            given["task"] = task
+        part = form.reader(table, **given)
+    if streaming and isinstance(part.dataset, Dataset):
+        part = _as_streaming(part)
+    return replace(part, notes=(f"read as {form.name}", *part.notes))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form:
+    forms = [form for form in FORMS if task is None or task in form.tasks]
+    options = sorted({option for form in forms for option in _options(form)})
+    for name in given:
+        _check_option(name, "a reader", options)
+    for form in forms:
+        columns = _columns(table, form, given)
+        if not form.missing(columns) and given.keys() <= _options(form) and form.matches(table, columns):
+            return form
+    raise ValueError(_no_form(table, forms, given))
+
+
+def _no_form(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str:
+    """Return the message for a table of no form; it names what the nearest form lacks."""
+    start = f"the table must have the columns of a known form, got {table.names}"
+    found = {form.name: _columns(table, form, given) for form in forms}
+    partial = [form for form in reversed(forms) if found[form.name] and form.missing(found[form.name])]
+    if partial:
+        nearest = max(partial, key=lambda form: len(found[form.name]) / len(form.roles))
+        missing = nearest.missing(found[nearest.name])
+        free = [name for name in table.names if name not in found[nearest.name].values()]
+        remedy = ", ".join(f"{role}={name!r}" for role, name in zip(missing, free or ["NAME"], strict=False))
+        return f"{start}: {nearest.name} need a column for {' and '.join(missing)}, such as {remedy}."
+    known = "; ".join(f"{form.name}: {', '.join(form.roles)}" for form in forms)
+    return f"{start}: name its columns, such as query='...'. Forms and their columns are {known}."
+
+
+def _options(form: Form) -> set[str]:
+    return set(inspect.signature(form.reader).parameters) - {"source", "streaming", "task"}
+
+
+def _columns(table: Table, form: Form, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of the roles that a form needs, as far as the table has them."""
+    found: dict[str, str] = {role: name for role in form.roles if isinstance(name := given.get(role), str)}
+    for role in form.roles:
+        if given.get(role) is None and (name := find(role, table.names, taken=found.values())) is not None:
+            found[role] = name
+        elif given.get(role) is not None:
+            found.setdefault(role, str(given[role]))
+    return found
+
+
+def _check_option(name: str, form: str, accepted: list[str]) -> None:
+    if name not in accepted:
+        near = difflib.get_close_matches(name, accepted, 1, 0)
+        raise ValueError(f"{name}= must be an option of {form}, which are {accepted}; the nearest is {near[0]!r}.")
+
+
+def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Part]:
+    """Read the splits of a dataset dict; those of other names are left out and noted."""
+    named = {name: part_of(name) for name in source}
+    unknown = [name for name, part in named.items() if part is None]
+    if len(unknown) == len(source):
+        if len(source) > 1:
+            raise ValueError(f"splits must be named after train, dev or test, got {list(source)}: pass one of them.")
+        named, unknown = dict.fromkeys(source, "train"), []
+    parts = {part: read_form(source[name], **options) for name, part in named.items() if part is not None}
+    note = (f"splits that are left out: {', '.join(unknown)}",) if unknown else ()
+    return {name: replace(part, notes=part.notes + note) for name, part in parts.items()}
+
+
+def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        found = load_from_disk(str(folder))
+        return _splits(found, options) if isinstance(found, DatasetDict) else {"train": read_form(found, **options)}
+    if find_files(folder) is not None:
+        if options["task"] not in (None, "retrieval"):
+            raise ValueError(f"{folder}: a folder of queries, corpus and judgements is for retrieval, got "
+                             f"task={options['task']!r}.")  # fmt: skip
+        accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
+        for name in options["columns"]:
+            _check_option(name, "a folder of queries, corpus and judgements", accepted)
+        parts = read_collection(folder, **options["columns"])
+        return {name: _as_streaming(part) for name, part in parts.items()} if options["streaming"] else parts
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_file_name(path)]
+    if not files:
+        raise ValueError(f"{folder}: the folder must hold tables ({', '.join(_TABLES)}), or corpus, queries and qrels, "
+                         f"got {sorted(path.name for path in folder.iterdir())[:10]}.")  # fmt: skip
+    if len(files) > 1:
+        files = [path for path in files if part_of(path.name)] or files
+    try:
+        named = by_part(files)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    return {name: read_form(path, **options) for name, path in named.items()}
+
+
+def _as_streaming(part: Part) -> Part:
+    """Return a part whose rows stream from memory: a corpus must be looked up, so it stays there."""
+    note = "streaming: rows are read from memory, where the corpus is"
+    return replace(part, dataset=part.dataset.to_iterable_dataset(), notes=(*part.notes, note))
+
+
+def _is_file_name(path: Path) -> bool:
+    return Path(path.name.removesuffix(".gz")).suffix.lower() in _TABLES
+
+
+def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[str, Part]:
+    if source.startswith("ir_datasets:"):
+        if not download:
+            raise ValueError(f"{source}: ir_datasets downloads what it has not got: pass download=True.")
+        name = source.removeprefix("ir_datasets:")
+        part = read_ir_datasets(name, **options["columns"])
+        return {part_of(name) or "train": _as_streaming(part) if options["streaming"] else part}
+    if "/" not in source and not source.startswith("hub:"):
+        raise ValueError(f"{source}: there is no such file or folder.")
+    if not download:
+        raise ValueError(
+            f"{source}: there is no such file or folder; if it is a dataset of the hub, pass download=True."
+        )
+    found = load_dataset(source.removeprefix("hub:"), streaming=options["streaming"])
+    return _splits(found, options)

@@ -1,0 +1,116 @@
+"""Scores of any sign into grades of at least 0, if the caller says how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from st_rankloss.labels import is_missing, plain, read_grades, refusal
+
+Scale = tuple[float, float] | str | None
+
+
+def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
+    """Map a score, or a list of scores, to grades.
+
+    Args:
+        value: The score; missing scores stay missing.
+        scale: None leaves scores as they are; ``(low, high)`` maps them linearly to 0 to 1, such as ``(-1, 1)`` for
+            cosines; ``"sigmoid"`` maps logits, such as those of cross-encoders, to 0 to 1.
+        row: Number of the row, for errors.
+        column: Name of the column, for errors.
+
+    Returns:
+        The grade or grades.
+
+    Raises:
+        ValueError: If the scale is unknown, or a score is negative without one, not a number, or outside of it.
+
+    Example:
+        >>> rescale([-1, 0.5, None], (-1, 1), 0, "score"), rescale(0.0, "sigmoid", 0, "score")
+        ([0.0, 0.75, None], 0.5)
+    """
+    value = plain(value)
+    if isinstance(value, list):
+        return [rescale(item, scale, row, column) for item in value]
+    if is_missing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _not_number(value, scale, row, column)
+    if scale is None:
+        if value < 0:
+            remedy = "pass scale=(lowest, highest) of the scores, or scale='sigmoid' for logits"
+            raise refusal(column, row, value, "grades of at least 0", remedy)
+        return value
+    low, high = _bounds(scale)
+    if scale == "sigmoid":
+        return 1 / (1 + math.exp(-max(min(value, 700), -700)))
+    if not low <= value <= high:
+        raise refusal(column, row, value, f"scores from {low:g} to {high:g}", "pass a wider scale=")
+    return (value - low) / (high - low)
+
+
+def read_scaled(value: Any, scale: Scale, row: int, column: str) -> float:
+    """Read one grade, after mapping it; see `rescale`.
+
+    Args:
+        value: The score.
+        scale: How to map it.
+        row: Number of the row, for errors.
+        column: Name of the column, for errors.
+
+    Returns:
+        The grade, of at least 0; NaN if it is missing.
+
+    Raises:
+        ValueError: If it is not a grade.
+
+    Example:
+        >>> read_scaled(3, None, 0, "grade"), read_scaled(None, None, 0, "grade")
+        (3.0, nan)
+    """
+    if scale is None and type(value) in (int, float) and 0 <= value < math.inf:  # almost always
+        return float(value)
+    (grade,) = read_grades([rescale(value, scale, row, column)], row, column)
+    return grade
+
+
+def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:
+    """Read the weight of a row.
+
+    Args:
+        row: The row.
+        place: Its number, for errors.
+        column: Column of the weights; None means that all weigh 1.
+
+    Returns:
+        The weight.
+
+    Raises:
+        ValueError: If it is missing, negative or not a number.
+
+    Example:
+        >>> read_weight({"weight": 2}, 0, "weight"), read_weight({}, 0, None)
+        (2.0, 1.0)
+    """
+    if column is None:
+        return 1.0
+    weight = plain(row[column])
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise refusal(column, place, weight, "weights of at least 0", "fill the row, or remove it")
+    return float(weight)
+
+
+def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
+    if scale == "sigmoid":
+        return -math.inf, math.inf
+    if isinstance(scale, Sequence) and not isinstance(scale, str) and len(scale) == 2 and scale[0] < scale[1]:
+        return float(scale[0]), float(scale[1])
+    raise ValueError(f"scale must be (low, high), 'sigmoid' or None, got {scale!r}.")
+
+
+def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
+    if isinstance(value, bool) and scale is None:
+        return int(value)
+    raise refusal(column, row, value, "numbers", "correct the value, or name the column of the scores")

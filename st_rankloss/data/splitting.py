@@ -1,0 +1,161 @@
+"""Split a part into train, dev and test, so that nothing that belongs together is torn apart."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from datasets import IterableDataset
+
+from st_rankloss.data.part import PARTS, Part
+
+_MOST_CONNECTED = 0.5
+"""Above this share of pairs in one chain of shared sentences, pairs are split one by one."""
+
+
+def split(
+    parts: Mapping[str, Part], *, seed: int = 0, shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> dict[str, Part]:
+    """Return parts train, dev and test; those that are missing are taken from the train part.
+
+    Queries stay whole, and so do all rows of one text or image. Sentences of pairs stay in one part, with all that they
+    are paired with, unless most pairs hang together. Texts are compared in lower case, without runs of white space.
+    Every class and every label keeps a row in the train part.
+
+    Args:
+        parts: Parts by name, as from `read`; given ones stay as they are.
+        seed: Seed of the choice.
+        shares: Shares of train, dev and test, above 0; those of dev and test are shares of the train part that is
+            given.
+
+    Returns:
+        The three parts, each with the whole corpus; their notes say what was taken from where.
+
+    Raises:
+        ValueError: If a part is missing and the train part is missing, streaming or too small to give it.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> rows = Dataset.from_dict({"text": [f"text {i}" for i in range(20)], "label": ["a", "b"] * 10})
+        >>> {name: len(part) for name, part in split({"train": Part("classification", rows)}).items()}
+        {'train': 16, 'dev': 2, 'test': 2}
+    """
+    if len(shares) != 3 or min(shares) <= 0:
+        raise ValueError(f"shares must be three numbers above 0, of train, dev and test, got {shares!r}.")
+    missing = [name for name in PARTS[1:] if name not in parts]
+    if not missing:
+        return dict(parts)
+    train = _train(parts, missing)
+    wanted = {name: max(1, round(len(train) * shares[PARTS.index(name)] / sum(shares))) for name in missing}
+    groups, note = _groups(train)
+    taken = _choose(groups, _labels(train), wanted, seed)
+    if empty := [name for name in missing if not taken[name]]:
+        raise ValueError(
+            f"{train.source or 'the train part'}: it must have enough rows to split off {' and '.join(empty)}, got "
+            f"{len(train)} rows that make {len(set(groups))} groups: read a {empty[0]} part from another file."
+        )
+    used = {row for rows in taken.values() for row in rows}
+    chosen = {"train": [row for row in range(len(train)) if row not in used], **taken}
+    notes = (f"split at random, with seed {seed}, from {len(train):,} rows", *note)
+    found = {name: _select(train, rows, notes) for name, rows in chosen.items()}
+    return {name: found.get(name) or parts[name] for name in PARTS}
+
+
+def _train(parts: Mapping[str, Part], missing: list[str]) -> Part:
+    if "train" not in parts:
+        raise ValueError(f"{' and '.join(missing)} must be taken from a train part, got only {sorted(parts)}.")
+    if isinstance(parts["train"].dataset, IterableDataset):
+        raise ValueError(
+            f"a streaming part cannot be split: give files for {' and '.join(missing)}, or read into memory."
+        )
+    return parts["train"]
+
+
+def _columns(part: Part, names: Sequence[str]) -> list[list[Any]]:
+    """Return columns as they are stored, so that images are not decoded."""
+    table = part.dataset.select_columns(list(names)).with_format("arrow")[:]
+    return [table[name].to_pylist() for name in names]
+
+
+def _key(value: Any) -> Hashable:
+    """Return what tells a text or an image from others."""
+    if isinstance(value, Mapping):
+        return value.get("bytes") or value.get("path")
+    return " ".join(value.lower().split()) if isinstance(value, str) else value
+
+
+def _groups(part: Part) -> tuple[list[Hashable], tuple[str, ...]]:
+    """Return the group of each row, all of whose rows go into the same part, and a note."""
+    if part.task == "sts":
+        return _connected(*([_key(text) for text in column] for column in _columns(part, ("sentence1", "sentence2"))))
+    (column,) = _columns(part, part.input_columns[:1])
+    return [_key(value) for value in column], ()
+
+
+def _connected(first: list[Hashable], second: list[Hashable]) -> tuple[list[Hashable], tuple[str, ...]]:
+    """Return the groups of pairs that share sentences, also through other pairs."""
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(text: Hashable) -> Hashable:
+        parent.setdefault(text, text)
+        while parent[text] != text:
+            parent[text] = text = parent[parent[text]]
+        return text
+
+    for one, other in zip(first, second, strict=True):
+        parent[root(one)] = root(other)
+    groups = [root(text) for text in first]
+    if groups and max(Counter(groups).values()) > _MOST_CONNECTED * len(groups):
+        pairs: list[Hashable] = [frozenset(pair) for pair in zip(first, second, strict=True)]
+        return pairs, ("most pairs are connected by sentences they share, so a sentence may be in two parts",)
+    return groups, ()
+
+
+def _labels(part: Part) -> list[list[Hashable]]:
+    """Return the labels of each row that must not leave the train part altogether."""
+    if part.task not in ("classification", "hierarchy", "multi_label"):
+        return [[]] * len(part)
+    (column,) = _columns(part, ("label",))
+    if part.task == "multi_label":
+        return [list(value or ()) for value in column]
+    return [[] if value is None else [tuple(value) if isinstance(value, list) else value] for value in column]
+
+
+def _choose(
+    groups: Sequence[Hashable], labels: Sequence[Sequence[Hashable]], wanted: Mapping[str, int], seed: int
+) -> dict[str, list[int]]:
+    """Return the rows of each wanted part; the train part keeps a group, and a row of each label."""
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    order = list(members)
+    random.Random(seed).shuffle(order)
+    left = Counter(label for row in labels for label in row)
+    taken: dict[str, list[int]] = {name: [] for name in wanted}
+    for group in order[1:]:  # one stays
+        name = max(wanted, key=lambda name: wanted[name] - len(taken[name]))
+        rows = members[group]
+        room = wanted[name] - len(taken[name])
+        leaving = Counter(label for row in rows for label in labels[row])
+        if room <= 0 or (len(rows) > room and taken[name]) or any(left[label] == leaving[label] for label in leaving):
+            continue
+        left -= leaving
+        taken[name] += rows
+    return {name: sorted(rows) for name, rows in taken.items()}
+
+
+def _select(part: Part, rows: list[int], notes: tuple[str, ...]) -> Part:
+    dataset = part.dataset.select(rows)
+    if part.task != "retrieval":
+        return replace(part, dataset=dataset, notes=part.notes + notes)
+    ids = dataset["query_id"][:]
+    return replace(
+        part,
+        dataset=dataset,
+        queries={query: part.queries[query] for query in ids},
+        qrels={query: part.qrels[query] for query in ids if query in part.qrels},
+        notes=part.notes + notes,
+    )

@@ -1,0 +1,267 @@
+"""One table, from a file, a dataset in memory or rows: what every reader starts from."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, IterableDataset, List
+
+Row = dict[str, Any]
+
+HEAD = 1000
+"""Rows that decide on types while streaming."""
+
+BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with named columns, which can be read again and again.
+
+    Args:
+        source: Where the rows come from, for messages.
+        names: The columns.
+        rows: A function that yields every row as a dict; each call starts over.
+        streaming: Whether rows are read from the file each time, rather than held in memory.
+        folder: The folder of the file, to which paths in it are relative.
+        notes: What was converted or assumed.
+    """
+
+    source: str
+    names: list[str]
+    rows: Callable[[], Iterator[Row]] = field(repr=False)
+    streaming: bool = False
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def column(self, name: str) -> list[Any]:
+        """Return the values of a column; of its first `HEAD` rows if streaming."""
+        rows = islice(self.rows(), HEAD) if self.streaming else self.rows()
+        return [row[name] for row in rows]
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the source in any ValueError that is raised inside."""
+        with naming(self.source):
+            yield
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Name a source in any ValueError that is raised inside, unless it is named already."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(f"{source}: "):
+            raise
+        raise ValueError(f"{source}: {error}") from error
+
+
+def read_table(
+    source: Any,
+    *,
+    text: Collection[str] = (),
+    streaming: bool = False,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Table:
+    """Read one table.
+
+    Args:
+        source: A file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also ``.gz``), a `Dataset`,
+            an `IterableDataset`, a list of dicts, a dict of lists or a `Table`. Columns of csv files that hold only
+            numbers and gaps become numbers; others, and those that are named like ids or texts, stay as they are.
+        text: Other columns of a csv file that stay text.
+        streaming: Whether to read the file row by row, each time it is iterated; types are decided on the first 1,000
+            rows.
+        delimiter: What separates the fields of a csv file; None finds out.
+        encoding: Encoding of a text file; None means UTF-8, or UTF-16 if the file starts with its mark.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If the file is missing, of another form, or broken; the error names file and line.
+
+    Example:
+        >>> table = read_table({"text": ["a", "b"], "label": [1, None]})
+        >>> table.names, list(table.rows())
+        (['text', 'label'], [{'text': 'a', 'label': 1}, {'text': 'b', 'label': None}])
+    """
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, str | Path):
+        return _read_file(Path(source), text, streaming, delimiter, encoding)
+    if isinstance(source, IterableDataset):
+        return _of_streaming(source)
+    if isinstance(source, Dataset):
+        return _of_dataset(source)
+    if isinstance(source, list):
+        return of_arrow(rows_to_arrow(source, "row"), "the list")
+    if isinstance(source, dict):
+        return of_arrow(pa.table(source), "the dict")
+    raise ValueError(f"a table must be a file, a dataset or rows, got {type(source).__name__}.")
+
+
+def of_arrow(table: pa.Table, source: str, **fields: Any) -> Table:
+    """Return a table whose rows are held by pyarrow."""
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise ValueError(f"{source}: columns must have different names, got {names}.")
+    return Table(source, names, partial(_rows_of_arrow, table), **fields)
+
+
+def _rows_of_arrow(table: pa.Table) -> Iterator[Row]:
+    for batch in table.to_batches(BATCH):
+        yield from batch.to_pylist()
+
+
+def rows_to_arrow(rows: Any, place: str, first: int = 0) -> pa.Table:
+    """Return rows as a pyarrow table; the error names the first row of another type.
+
+    Args:
+        rows: An iterable of dicts; a missing key is None.
+        place: The word for the number of a row, such as "line".
+        first: Number of the first row.
+
+    Returns:
+        The table.
+    """
+    rows, tables, start = iter(rows), [], first
+    while batch := list(islice(rows, BATCH)):
+        for number, row in enumerate(batch, start):
+            if not isinstance(row, dict):
+                raise ValueError(f"{place} {number}: every row must be an object with named fields, got {row!r:.80}.")
+        names = dict.fromkeys(name for row in batch for name in row)
+        tables.append(pa.table({name: _array([row.get(name) for row in batch], name, place, start) for name in names}))
+        start += len(batch)
+    try:
+        return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"a column must hold values of one type: {error}.") from error
+
+
+def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        kinds: dict[type, int] = {}
+        for number, value in enumerate(values, start):
+            if value is not None:
+                kinds.setdefault(type(value), number)
+        seen = " and ".join(f"{kind.__name__} in {place} {number}" for kind, number in kinds.items())
+        raise ValueError(
+            f"column {name!r} must hold values of one type, got {seen if len(kinds) > 1 else error}: convert one."
+        ) from error
+
+
+def _of_dataset(dataset: Dataset) -> Table:
+    return _by_name(of_arrow(dataset.with_format("arrow")[:], "the dataset"), dataset.features)
+
+
+def _of_streaming(dataset: IterableDataset) -> Table:
+    dataset = dataset.with_format(None).decode(False) if dataset.features else dataset.with_format(None)
+    names = dataset.column_names or list(next(iter(dataset), {}))
+    table = Table("the dataset", list(names), partial(iter, dataset), streaming=True)
+    return _by_name(table, dataset.features or {})
+
+
+def _by_name(table: Table, features: Mapping[str, Any]) -> Table:
+    """Return a table of a dataset with the names of its classes instead of their numbers."""
+    named = {name: inner for name, feature in features.items() if (inner := _class_label(feature))}
+    notes = tuple(f"column {name!r}: classes are read by name" for name in named)
+    return replace(table, rows=partial(_with_names, table.rows, named), notes=notes) if named else table
+
+
+def _class_label(feature: Any) -> ClassLabel | None:
+    inner = feature.feature if isinstance(feature, List) else feature
+    return inner if isinstance(inner, ClassLabel) else None
+
+
+def _with_names(rows: Callable[[], Iterator[Row]], named: dict[str, ClassLabel]) -> Iterator[Row]:
+    for row in rows():
+        yield row | {name: _class_name(row[name], label) for name, label in named.items()}
+
+
+def _class_name(value: Any, label: ClassLabel) -> Any:
+    if isinstance(value, list):
+        return [_class_name(item, label) for item in value]
+    return None if value is None or value < 0 else label.int2str(value)
+
+
+def suffix_of(path: Path) -> str:
+    """Return what the name of a file ends in, without ``.gz``."""
+    return Path(path.name.removesuffix(".gz")).suffix.lower()
+
+
+def open_text(path: Path, encoding: str | None = None) -> io.TextIOBase:
+    """Open a text file, which may be compressed and may start with a byte order mark."""
+    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    return io.TextIOWrapper(opener(path, "rb"), encoding or encoding_of(path), newline="")
+
+
+def encoding_of(path: Path) -> str:
+    """Return UTF-16 if a file starts with its mark, or UTF-8."""
+    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    with opener(path, "rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn errors of decoding and of compression into a ValueError that names the remedy."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: a text file must be in {error.encoding}, got the byte {error.object[error.start]:#x}: pass "
+            "encoding=, such as 'cp1252', or save it as UTF-8."
+        ) from error
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path}: the file cannot be read: {error}.") from error
+
+
+def _read_file(
+    path: Path, text: Collection[str], streaming: bool, delimiter: str | None, encoding: str | None
+) -> Table:
+    from st_rankloss.data import delimited, json_lines
+
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*") if p.stem.split(".")[0] == path.stem.split(".")[0])
+        remedy = f"; there is {', '.join(near[:3])}" if near else ""
+        raise ValueError(f"{path}: there is no such file{remedy}.")
+    kind = suffix_of(path)
+    with reading(path):
+        if kind in (".jsonl", ".ndjson", ".json"):
+            return json_lines.read(path, streaming, encoding)
+        if kind in (".csv", ".tsv", ".txt", ".tab"):
+            return delimited.read(path, text, streaming, delimiter, encoding)
+        if kind in (".parquet", ".pq"):
+            return _read_parquet(path, streaming)
+    raise ValueError(f"{path}: a table must be a file .jsonl, .json, .csv, .tsv or .parquet, also .gz.")
+
+
+def _read_parquet(path: Path, streaming: bool) -> Table:
+    try:
+        if not streaming:
+            return of_arrow(pq.read_table(path), str(path), folder=path.parent)
+        names = pq.read_schema(path).names
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: the file is not valid parquet: {error}.") from error
+    return Table(str(path), names, partial(_stream_parquet, path), streaming=True, folder=path.parent)
+
+
+def _stream_parquet(path: Path) -> Iterator[Row]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH):
+            yield from batch.to_pylist()

@@ -1,0 +1,125 @@
+"""Tables from files: what becomes a number, what stays text, what is refused, and that streaming reads the same."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from st_rankloss.data import read_table
+
+TEXTS = ["x", 'with "quotes"', "two\nlines", "a,b", "a;b", "NA", "", "007", "1984", "a|b", "tab\there", "ünï"]
+
+
+def cell(draw):
+    return draw.choice(["1", "2", "", "2.5", "-3", "1e3"])
+
+
+def as_csv(rows, delimiter):
+    file = io.StringIO()
+    writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_csv_of_any_delimiter_gives_back_its_texts_and_numbers(seed, tmp_path):
+    draw = random.Random(seed)
+    rows = [{"id": f"{i:03}", "text": draw.choice(TEXTS), "score": cell(draw)} for i in range(draw.randint(1, 30))]
+    rows[0]["score"] = "1"
+    path = tmp_path / "rows.csv"
+    path.write_bytes(
+        as_csv(rows, delimiter := draw.choice(",;\t|")).encode(draw.choice(["utf-8", "utf-8-sig", "utf-16"]))
+    )
+    expected = [row | {"score": float(row["score"]) if row["score"] else None} for row in rows]
+    assert list(read_table(path, delimiter=delimiter).rows()) == expected
+    assert list(read_table(path, delimiter=delimiter, streaming=True).rows()) == expected
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(delimiter, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        as_csv([{"id": "1", "text": "a, b", "grade": "2"}, {"id": "2", "text": "c; d", "grade": "1"}], delimiter)
+    )
+    assert list(read_table(path).rows())[1] == {"id": "2", "text": "c; d", "grade": 1}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet", "csv.gz"])
+def test_every_kind_of_file_gives_the_same_rows(kind, streaming, tmp_path):
+    rows = [{"text": "x", "grade": 1}, {"text": "y", "grade": None}]
+    path = tmp_path / f"rows.{kind}"
+    opener = gzip.open if kind.endswith("gz") else open
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with opener(path, "wt") as file:
+            file.write("text,grade\nx,1\ny,\n" if "csv" in kind else "".join(json.dumps(row) + "\n" for row in rows))
+    assert list(read_table(path, streaming=streaming).rows()) == rows
+
+
+@pytest.mark.parametrize(
+    "content", [[{"text": "x"}, {"text": "y"}], {"text": ["x", "y"]}, {"data": [{"text": "x"}, {"text": "y"}]}]
+)
+def test_json_holds_a_list_of_objects_or_columns(content, tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(content, indent=random.Random(0).choice([None, 2])))
+    assert [row["text"] for row in read_table(path).rows()] == ["x", "y"]
+
+
+def test_a_missing_key_and_a_number_that_is_whole_in_some_rows_are_read():
+    rows = read_table([{"text": "x", "grade": 1}, {"text": "y", "grade": 0.5}, {"text": "z"}]).rows()
+    assert [row["grade"] for row in rows] == [1.0, 0.5, None]
+
+
+def test_a_dataset_that_was_filtered_keeps_its_rows():
+    dataset = Dataset.from_dict({"text": ["x", "y", "z"]}).select([2, 0])
+    assert [row["text"] for row in read_table(dataset).rows()] == ["z", "x"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b'query,grade\nx,1\n"y\nz",1,2\n', r"a.csv: line 4: every row must have the 2 fields .* got 3"),
+        ("a.csv", b"text,text\nx,1\n", r"a.csv: line 1 must name the columns, each differently"),
+        ("a.csv", "text,label\ncafé,1\n".encode("latin-1"), r"a.csv: .* got the byte 0xe9: pass encoding="),
+        ("a.jsonl", b'{"a": 1}\n{"a": 2,}\n', r"a.jsonl: line 2: each line must hold one JSON object"),
+        ("a.jsonl", b'{"a": 1}\n[1]\n', r"a.jsonl: line 2: each line must hold one JSON object"),
+        ("a.parquet", b"PAR0", r"a.parquet: the file is not valid parquet"),
+        ("a.jsonl.gz", b"no gzip", r"a.jsonl.gz: the file cannot be read"),
+        ("a.docx", b"", r"a.docx: a table must be a file .jsonl"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_name_and_line(name, content, message, streaming, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        list(read_table(tmp_path / name, streaming=streaming).rows())
+
+
+def test_types_that_differ_are_named_with_their_lines(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"grade": 1}\n{"grade": "2"}\n')
+    with pytest.raises(ValueError, match=r"column 'grade' .* got int in line 1 and str in line 2"):
+        read_table(tmp_path / "a.jsonl")
+
+
+def test_a_streaming_column_that_stops_holding_numbers_is_refused_with_its_row(tmp_path):
+    (tmp_path / "a.csv").write_text("text,grade\n" + "x,1\n" * 1500 + "x,good\n")
+    rows = read_table(tmp_path / "a.csv", streaming=True).rows()
+    with pytest.raises(ValueError, match=r"a.csv: column 'grade' must hold numbers.*got 'good' in row 1500"):
+        list(rows)
+    assert list(read_table(tmp_path / "a.csv").rows())[1500]["grade"] == "good"
+
+
+def test_an_encoding_can_be_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("text,label\ncafé,1\n".encode("cp1252"))
+    assert list(read_table(tmp_path / "a.csv", encoding="cp1252").rows()) == [{"text": "café", "label": 1}]
