@@ -27,6 +27,7 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from st_rankloss import ApproxNDCG, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Classes
 
 LOSSES = {
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.query, "label": entry.package})
     data = shared.number_classes(data, "label")
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     losses = {
         name: (make, {"batch_sampler": samplers.classes(per_class=8)} | settings)
         for name, (make, settings) in LOSSES.items()

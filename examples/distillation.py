@@ -24,6 +24,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.losses import MSELoss
 
 from st_rankloss import ANDCGLoss
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Vectors
 from st_rankloss.teachers import add_embeddings
 
@@ -51,11 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     )
     del options.columns["teacher"]
     data = shared.read(options, lambda entry: {"text": entry.query})
-    teacher = shared.make_model(options.teacher_column, [])
+    teacher = make_encoder(options.teacher_column)
     for split in {"train", options.split}:
         data[split] = add_embeddings(data[split], teacher, ["text"], batch_size=64)
     size = len(data["train"]["label"][0])
-    model = shared.make_model(options.model, data["train"]["text"][:], dimensions=size)
+    model = make_encoder(
+        options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY, dimensions=size
+    )
     plain = SentenceTransformerDataCollator(model.preprocess)  # MSELoss reads a plain tensor of labels
     return shared.compare(
         f"{len(data['train'])} texts to learn from, {len(data[options.split])} to rank",

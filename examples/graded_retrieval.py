@@ -27,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, samplers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.judgements import Judgements, collect_qrels, read_inputs, read_qrels
 from st_rankloss.relevance import Qrels
 
@@ -119,7 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     train, test = found["train"], found[options.split]
     lists = train.rows(MOST)
     pairs = lists.map(lambda row: {"document": row["documents"][0]}, remove_columns=lists.column_names[1:])
-    model = shared.make_model(options.model, [*train.queries.values(), *train.corpus.values()])
+    model = make_encoder(
+        options.model,
+        [*train.queries.values(), *train.corpus.values()],
+        seed=options.seed,
+        vocabulary=shared.VOCABULARY,
+    )
     return shared.compare(
         f"{len(test.queries)} queries, {len(test.corpus)} documents",
         model,

