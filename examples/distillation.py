@@ -1,6 +1,6 @@
 """A small fast model that ranks as a large slow one does: distillation by the order of similarities.
 
-    python examples/distillation.py [--data FILE-OR-HUB-ID --text-column text] [--teacher minilm] [--model static]
+    python examples/distillation.py [--data DATA --text-column text] [--teacher minilm] [--model static]
 
 Without ``--data``: first sentences of docstrings. The teacher, all-MiniLM-L6-v2, embeds them once; its embeddings are
 the labels. A text's relevance for another is the teacher's cosine, cut off below a threshold. Scores, on modules never
@@ -46,13 +46,12 @@ def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"text": "text", "teacher": "minilm"}
+    columns = {"text": "text", "teacher": "teacher"}
     options = shared.parse_options(
         __doc__, arguments, columns=columns, losses=["MSE", "A-NDCG"], limit=4_000, epochs=10.0
     )
-    del options.columns["teacher"]
-    data = shared.read(options, lambda entry: {"text": entry.query})
-    teacher = make_encoder(options.teacher_column)
+    teacher = make_encoder(str(options.columns.pop("teacher", "minilm")))
+    data = shared.read(options, "self_supervised", lambda entry: {"text": entry.query})
     for split in {"train", options.split}:
         data[split] = add_embeddings(data[split], teacher, ["text"], batch_size=64)
     size = len(data["train"]["label"][0])

@@ -1,6 +1,6 @@
 """Embeddings from texts without any label: views of a text are ranked by what they have left of it.
 
-    python examples/self_supervised.py [--data FILE-OR-HUB-ID --text-column text] [--model minilm]
+    python examples/self_supervised.py [--data DATA --text-column text] [--model minilm]
 
 Without ``--data``: documents of the installed packages' documentation (name, signature, docstring). Each batch has
 views of its texts with a part of the words left out; another view of a text is as relevant as it is complete, other
@@ -56,9 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     options = shared.parse_options(__doc__, arguments, columns={"text": "text"}, losses=list(LOSSES))
     if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-        train = data["train"].select_columns("text")
-        halves = {str(i): text.split() for i, text in enumerate(data[options.split]["text"]) if len(text.split()) > 1}
+        data = shared.read_parts(options, "self_supervised")
+        train = data["train"].dataset
+        halves = {
+            str(i): text.split() for i, text in enumerate(data[options.split].dataset["text"]) if len(text.split()) > 1
+        }
         queries = {i: " ".join(words[: len(words) // 2]) for i, words in halves.items()}
         corpus = {i: " ".join(words[len(words) // 2 :]) for i, words in halves.items()}
         qrels = {i: {i: 1} for i in halves}
