@@ -1,6 +1,6 @@
 """Embeddings in which samples of one class are near each other, from text + class.
 
-    python examples/classification.py [--data FILE-OR-HUB-ID --text-column text --label-column label] [--model minilm]
+    python examples/classification.py [--data DATA --text-column text --label-column label] [--model minilm]
 
 Without ``--data``: which of the installed packages is this first sentence of a docstring from? Test sentences are from
 modules never trained on. Scores: accuracy and macro F1 of the 10 nearest training texts' vote, and nDCG@100 of the
@@ -27,6 +27,7 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from st_rankloss import ApproxNDCG, RankingLoss, SoftmaxCrossEntropy, samplers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Classes
 
 LOSSES = {
@@ -64,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     columns = {"text": "text", "label": "label"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    data = shared.read(options, lambda entry: {"text": entry.query, "label": entry.package})
-    data = shared.number_classes(data, "label")
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    data = shared.read(options, "classification", lambda entry: {"text": entry.query, "label": entry.package})
+    data = shared.number_classes(data)
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     losses = {
         name: (make, {"batch_sampler": samplers.classes(per_class=8)} | settings)
         for name, (make, settings) in LOSSES.items()

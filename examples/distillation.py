@@ -1,6 +1,6 @@
 """A small fast model that ranks as a large slow one does: distillation by the order of similarities.
 
-    python examples/distillation.py [--data FILE-OR-HUB-ID --text-column text] [--teacher minilm] [--model static]
+    python examples/distillation.py [--data DATA --text-column text] [--teacher minilm] [--model static]
 
 Without ``--data``: first sentences of docstrings. The teacher, all-MiniLM-L6-v2, embeds them once; its embeddings are
 the labels. A text's relevance for another is the teacher's cosine, cut off below a threshold. Scores, on modules never
@@ -24,6 +24,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.losses import MSELoss
 
 from st_rankloss import ANDCGLoss
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Vectors
 from st_rankloss.teachers import add_embeddings
 
@@ -45,17 +46,18 @@ def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"text": "text", "teacher": "minilm"}
+    columns = {"text": "text", "teacher": "teacher"}
     options = shared.parse_options(
         __doc__, arguments, columns=columns, losses=["MSE", "A-NDCG"], limit=4_000, epochs=10.0
     )
-    del options.columns["teacher"]
-    data = shared.read(options, lambda entry: {"text": entry.query})
-    teacher = shared.make_model(options.teacher_column, [])
+    teacher = make_encoder(str(options.columns.pop("teacher", "minilm")))
+    data = shared.read(options, "self_supervised", lambda entry: {"text": entry.query})
     for split in {"train", options.split}:
         data[split] = add_embeddings(data[split], teacher, ["text"], batch_size=64)
     size = len(data["train"]["label"][0])
-    model = shared.make_model(options.model, data["train"]["text"][:], dimensions=size)
+    model = make_encoder(
+        options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY, dimensions=size
+    )
     plain = SentenceTransformerDataCollator(model.preprocess)  # MSELoss reads a plain tensor of labels
     return shared.compare(
         f"{len(data['train'])} texts to learn from, {len(data[options.split])} to rank",

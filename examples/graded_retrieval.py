@@ -1,12 +1,12 @@
 """A search model from queries with graded documents, and judgements by id, so that no document is a false negative.
 
-    python examples/graded_retrieval.py [--data FOLDER-OR-HUB-ID] [--model minilm]
+    python examples/graded_retrieval.py [--data DATA] [--model minilm]
 
 Without ``--data``: the first sentence of a docstring is the query, name, signature and the rest of it the document;
-the object itself has grade 3, others of its class 2, of its module 1. ``--data`` is a folder with ``corpus``, and
-``queries_SPLIT`` and ``qrels_SPLIT`` for each of train, dev and test, in parquet, jsonl, csv or tsv, or a set on the
-hub with the configurations corpus, queries and default, as those of MTEB. Scores, on queries never trained on: graded
-nDCG@10, MRR@10 and recall@100. The usual loss is MultipleNegativesRankingLoss on pairs of query and best document.
+the object itself has grade 3, others of its class 2, of its module 1. ``--data`` is whatever `st_rankloss.data.read`
+reads as queries and documents: a folder of BEIR or TREC, a table of graded rows, triplets, clicks. Scores, on queries
+never trained on: graded nDCG@10, MRR@10 and recall@100. The usual loss is MultipleNegativesRankingLoss on pairs of
+query and best document.
 
 Test, seed 0 (12,000 objects, 3 epochs; learning rates and temperatures tuned on dev, sixteen trials for MNRL, ten for
 A-NDCG): nDCG@10 .669 with MNRL, .678 with A-NDCG; MRR@10 .866, .877; recall@100 .826, .826. A row of A-NDCG has up to
@@ -18,16 +18,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import documentation
 import shared
-from datasets import Dataset, get_dataset_config_names, load_dataset
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, samplers
-from st_rankloss.judgements import Judgements, collect_qrels, read_inputs, read_qrels
+from st_rankloss.encoders import make_encoder
+from st_rankloss.judgements import Judgements, read_qrels
 from st_rankloss.relevance import Qrels
 
 MOST = 4
@@ -68,28 +68,15 @@ def from_documentation(options: argparse.Namespace) -> dict[str, Collection]:
     }
 
 
-def from_tables(options: argparse.Namespace) -> dict[str, Collection]:
-    """Read a collection's tables from a folder or from the hub."""
-
-    def read(table: str, split: str) -> Dataset:
-        if not Path(options.data).is_dir():
-            config = "default" if table == "qrels" and "qrels" not in get_dataset_config_names(options.data) else table
-            return load_dataset(options.data, config, split=split if table == "qrels" else table)
-        stem = table if table == "corpus" else f"{table}_{split}"
-        return shared.read_file(next(Path(options.data).glob(f"{stem}.*")))
-
-    column = options.columns
-    corpus = read_inputs({row[column["document-id"]]: row[column["text"]] for row in read("corpus", "")}, "corpus")
-    keys = [column[key] for key in ("judged-query", "judged-document", "grade")]
+def from_data(options: argparse.Namespace) -> dict[str, Collection]:
+    """Read a collection of any form; queries without a relevant document are left out."""
     found = {}
-    for split in ("train", options.split):
-        queries = read_inputs(
-            {row[column["query-id"]]: row[column["query"]] for row in read("queries", split)}, "queries"
-        )
-        judged = collect_qrels((i, *(row[key] for key in keys)) for i, row in enumerate(read("qrels", split)))
-        judged = read_qrels(judged, queries=queries, corpus=corpus)
-        relevant = [query for query, grades in judged.items() if any(grades.values())][: options.limit]
-        found[split] = Collection({q: queries[q] for q in relevant}, corpus, {q: judged[q] for q in relevant})
+    for split, part in shared.read_parts(options, "retrieval").items():
+        ids = part.dataset["query_id"][:]
+        relevant = [query for query in ids if any(part.qrels.get(query, {}).values())]
+        queries = {query: part.queries[query] for query in relevant}
+        qrels = {query: part.qrels[query] for query in relevant}
+        found[split] = Collection(queries, dict(part.corpus), qrels)
     return found
 
 
@@ -110,16 +97,21 @@ def evaluate(model: SentenceTransformer, collection: Collection) -> shared.Score
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"query-id": "query_id", "query": "title", "document-id": "doc_id", "text": "text"}
-    columns |= {"judged-query": "query_id", "judged-document": "doc_id", "grade": "relevance"}
+    columns = {"query": "query", "document": "document", "grade": "grade"}
+    columns |= {"query-id": "query_id", "document-id": "document_id"}
     options = shared.parse_options(
         __doc__, arguments, columns=columns, losses=["MNRL", "A-NDCG"], batch_size=128, limit=12_000
     )
-    found = (from_tables if options.data else from_documentation)(options)
+    found = (from_data if options.data else from_documentation)(options)
     train, test = found["train"], found[options.split]
     lists = train.rows(MOST)
     pairs = lists.map(lambda row: {"document": row["documents"][0]}, remove_columns=lists.column_names[1:])
-    model = shared.make_model(options.model, [*train.queries.values(), *train.corpus.values()])
+    model = make_encoder(
+        options.model,
+        [*train.queries.values(), *train.corpus.values()],
+        seed=options.seed,
+        vocabulary=shared.VOCABULARY,
+    )
     return shared.compare(
         f"{len(test.queries)} queries, {len(test.corpus)} documents",
         model,

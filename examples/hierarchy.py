@@ -1,6 +1,6 @@
 """Embeddings that know how far classes are from each other, from text + [coarse, ..., fine].
 
-    python examples/hierarchy.py [--data FILE-OR-HUB-ID --text-column text --coarse-column domain --fine-column intent]
+    python examples/hierarchy.py [--data DATA --text-column text --coarse-column domain --fine-column intent]
 
 Without ``--data``: first sentences of docstrings with their place, [package, module]. Two texts of one module have
 relevance 2, of one package 1. Scores, on modules never trained on: graded nDCG@100 of the test texts ranked for each
@@ -24,7 +24,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, SoftmaxCrossEntropy, samplers
-from st_rankloss.labels import read_classes
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Hierarchy
 
 LOSSES = {
@@ -48,7 +48,7 @@ LOSSES = {
 def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
     """Rank the test texts for each other."""
     embeddings = torch.nn.functional.normalize(shared.embed(model, test["text"]), dim=1)
-    names = [[path[0] for path in test["label"]], ["/".join(path) for path in test["label"]]]
+    names = [[str(path[0]) for path in test["label"]], ["/".join(map(str, path)) for path in test["label"]]]
     levels = torch.stack([torch.from_numpy(np.unique(level, return_inverse=True)[1]) for level in names], dim=1)
     nearest = (embeddings @ embeddings.T).fill_diagonal_(-2).argmax(1)
     fine, coarse = (levels[nearest] == levels).float().mean(0).flip(0).tolist()
@@ -61,13 +61,12 @@ def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"text": "text", "coarse": "domain", "fine": "intent"}
+    columns = {"text": "text", "coarse": "label", "fine": "label"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    data = shared.read(options, lambda entry: {"text": entry.query, "coarse": entry.package, "fine": entry.module})
-    for level in ("coarse", "fine"):
-        data = shared.read_labels(data, level, read_classes)
-    data = data.map(lambda row: {"label": [str(row["coarse"]), str(row["fine"])]}, remove_columns=["coarse", "fine"])
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    data = shared.read(
+        options, "hierarchy", lambda entry: {"text": entry.query, "label": [entry.package, entry.module]}
+    )
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     collator = RankingCollator(model.preprocess, label_kind="path")  # paths of names, not sets of labels
     batches = {"batch_sampler": samplers.hierarchy(per_level=(2, 4)), "data_collator": collator}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}

@@ -1,6 +1,6 @@
 """Images and captions in one space, from image + caption + label: captions for images, and images for captions.
 
-    python examples/image_text.py [--data FILE-OR-HUB-ID --image-column image --caption-column name --label-column kind]
+    python examples/image_text.py [--data DATA --image-column image --caption-column name --label-column kind]
 
 Without ``--data``: scikit-learn's handwritten digits as images, with captions such as "a handwritten three"; the label
 is the digit. A small CLIP is trained from scratch. Any two of one digit belong together, not only an image and its own
@@ -14,6 +14,7 @@ a digit are right for its images, which CLIP's loss takes for wrong.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -30,6 +31,7 @@ from tokenizers import processors
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 
 from st_rankloss import ANDCGLoss
+from st_rankloss.encoders import make_encoder, train_tokenizer
 from st_rankloss.functional import ndcg
 from st_rankloss.relevance import Classes
 
@@ -60,10 +62,18 @@ def read_digits() -> DatasetDict:
     return DatasetDict({"train": parts["train"], "dev": halves["train"], "test": halves["test"]})
 
 
+def read_images(options: argparse.Namespace) -> DatasetDict:
+    """Read images and captions; without labels, images of the same caption belong together."""
+    data = DatasetDict({name: part.dataset for name, part in shared.read_parts(options, "image_text").items()})
+    if "label" not in data["train"].column_names:
+        return DatasetDict({name: part.add_column("label", part["caption"][:]) for name, part in data.items()})
+    return shared.labelled(data)
+
+
 def make_clip(captions: Sequence[str], *, size: int = 16, width: int = 64) -> SentenceTransformer:
     """Make a small CLIP with random weights, and a tokenizer trained on the captions."""
     marks = ["[PAD]", "[BOS]", "[EOS]"]
-    tokenizer = shared.make_tokenizer(captions, 1_000, marks)
+    tokenizer = train_tokenizer(captions, 1_000, marks)
     pad, begin, end = (tokenizer.token_to_id(mark) for mark in marks)
     tokenizer.post_processor = processors.TemplateProcessing("[BOS] $A [EOS]", None, [("[BOS]", begin), ("[EOS]", end)])
     fast = PreTrainedTokenizerFast(
@@ -101,14 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"image": "image", "caption": "caption", "label": "label"}
     defaults = {"model": "clip", "epochs": 20.0, "batch_size": 64}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES), **defaults)
-    if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit).cast_column("image", Image())
-    else:
-        data = read_digits()
-    data = shared.number_classes(data, "label")
+    data = read_images(options) if options.data else read_digits()
+    data = shared.number_classes(data)
     captions = data["train"]["caption"][:]
     size = 16 if not options.data else 32
-    model = make_clip(captions, size=size) if options.model == "clip" else SentenceTransformer(options.model)
+    model = make_clip(captions, size=size) if options.model == "clip" else make_encoder(options.model)
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
         f"{len(data[options.split])} images with captions", model, LOSSES, data["train"], evaluated, options

@@ -1,6 +1,6 @@
 """Batches of thousands on a machine for dozens, by gradient caching; and the same on several machines.
 
-    python examples/large_batch.py [--data FILE-OR-HUB-ID --query-column query --document-column document]
+    python examples/large_batch.py [--data DATA --query-column query --document-column document]
     torchrun --nproc_per_node=8 examples/large_batch.py
 
 Without ``--data``: first sentences of docstrings and the documents they begin, in a batch of 512 pairs; a small BERT
@@ -20,13 +20,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import shared
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from st_rankloss import ANDCGLoss, CachedANDCGLoss, GradedInformationRetrievalEvaluator
+from st_rankloss.data import Part
+from st_rankloss.encoders import make_encoder, train_tokenizer
 
 MINI_BATCH = 64
 
@@ -50,7 +52,7 @@ LOSSES = {
 
 def make_bert(texts: Sequence[str], *, width: int = 64, layers: int = 1) -> SentenceTransformer:
     """Make a small BERT with random weights, and a tokenizer trained on the texts."""
-    tokenizer = shared.make_tokenizer(texts, 4_000, ["[PAD]"])
+    tokenizer = train_tokenizer(texts, 4_000, ["[PAD]"])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", model_max_length=32)
     config = BertConfig(
         vocab_size=len(fast),
@@ -67,6 +69,14 @@ def make_bert(texts: Sequence[str], *, width: int = 64, layers: int = 1) -> Sent
     return SentenceTransformer(modules=[transformer, Pooling(width)])
 
 
+def best_pairs(part: Part) -> Dataset:
+    """Pair each query with the document of its highest grade; leave out queries without a relevant one."""
+    rows = part.dataset.select_columns(["query", "documents", "labels"])
+    rows = rows.filter(lambda row: max(grade or 0 for grade in row["labels"]) > 0)
+    best = [row["documents"][max(range(len(row["labels"])), key=lambda i: row["labels"][i] or 0)] for row in rows]
+    return Dataset.from_dict({"query": rows["query"][:], "document": best})
+
+
 def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
     """Search the test documents."""
     queries, corpus = ({str(i): text for i, text in enumerate(test[name])} for name in ("query", "document"))
@@ -78,12 +88,21 @@ def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"query": "query", "document": "document"}
+    columns = {"query": "query", "document": "positive"}
     defaults = {"model": "bert", "limit": 6_000, "epochs": 6.0, "batch_size": 512}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES), **defaults)
-    data = shared.read(options, lambda entry: {"query": entry.query, "document": entry.document})
+    if options.data:
+        data = DatasetDict({name: best_pairs(part) for name, part in shared.read_parts(options, "retrieval").items()})
+    else:
+        data = shared.read_documentation(
+            options.limit, lambda entry: {"query": entry.query, "document": entry.document}
+        )
     texts = data["train"]["query"][:] + data["train"]["document"][:]
-    model = make_bert(texts) if options.model == "bert" else shared.make_model(options.model, texts)
+    model = (
+        make_bert(texts)
+        if options.model == "bert"
+        else make_encoder(options.model, texts, seed=options.seed, vocabulary=shared.VOCABULARY)
+    )
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(
         f"{len(data['train'])} pairs, {len(data[options.split])} queries",

@@ -1,6 +1,6 @@
 """Embeddings in which texts with similar sets of labels are near each other, from text + [labels].
 
-    python examples/multi_label.py [--data FILE-OR-HUB-ID --text-column text --labels-column labels] [--model minilm]
+    python examples/multi_label.py [--data DATA --text-column text --labels-column labels] [--model minilm]
 
 Without ``--data``: first sentences of functions' docstrings, labelled with the names of the parameters that the
 docstring mentions, if they are names of at least 20 functions. Relevance is the Jaccard index of two sets. Scores, on
@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import shared
 import torch
@@ -27,7 +26,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import label_ranking_average_precision_score
 
 from st_rankloss import ANDCGLoss, RankingLoss, SoftmaxCrossEntropy, samplers
-from st_rankloss.labels import read_sets
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import MultiLabel
 
 LEAST = 20
@@ -53,25 +52,20 @@ LOSSES = {
 }
 
 
-def read_names(rows: Sequence[Any], column: str) -> list[list[str] | None]:
-    """Read sets of labels as lists of names; of a multi-hot, the places of its ones."""
-    return [None if labels is None else [str(name) for name in labels] for labels in read_sets(rows, column)]
-
-
 def keep_frequent(data: DatasetDict) -> DatasetDict:
     """Leave out labels with fewer than `LEAST` training texts, and texts without labels."""
-    counts = Counter(name for names in data["train"]["labels"] for name in names)
-    data = data.map(lambda row: {"labels": [name for name in row["labels"] if counts[name] >= LEAST]})
-    return data.filter(lambda row: bool(row["labels"]))
+    counts = Counter(name for names in data["train"]["label"] for name in names)
+    data = data.map(lambda row: {"label": [name for name in row["label"] if counts[name] >= LEAST]})
+    return data.filter(lambda row: bool(row["label"]))
 
 
 def evaluate(model: SentenceTransformer, train: Dataset, test: Dataset) -> shared.Scores:
     """Rank the test texts for each other, and labels for each by its nearest training texts."""
-    place = {name: i for i, name in enumerate(sorted({name for names in train["labels"] for name in names}))}
+    place = {name: i for i, name in enumerate(sorted({name for names in train["label"] for name in names}))}
     known, new = (torch.nn.functional.normalize(shared.embed(model, part["text"]), dim=1) for part in (train, test))
     hot = [torch.zeros(len(part), len(place)) for part in (train, test)]
     for flags, part in zip(hot, (train, test), strict=True):
-        for row, names in enumerate(part["labels"]):
+        for row, names in enumerate(part["label"]):
             flags[row, [place[name] for name in names]] = 1
     similarity, nearest = (new @ known.T).topk(min(20, len(known)), dim=1)
     votes = (hot[0][nearest] * similarity.clamp_min(0)[..., None]).sum(1)
@@ -83,13 +77,13 @@ def evaluate(model: SentenceTransformer, train: Dataset, test: Dataset) -> share
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"text": "text", "labels": "labels"}
+    columns = {"text": "text", "labels": "label"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    data = shared.read(options, lambda entry: {"text": entry.query, "labels": list(entry.parameters)})
-    data = keep_frequent(shared.read_labels(data, "labels", read_names))
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    data = shared.read(options, "multi_label", lambda entry: {"text": entry.query, "label": list(entry.parameters)})
+    data = keep_frequent(data)
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     batches = {"batch_sampler": samplers.multi_label(per_label=4)}
-    names = {name for names in data["train"]["labels"] for name in names}
+    names = {name for names in data["train"]["label"] for name in names}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}
     evaluated = partial(evaluate, train=data["train"], test=data[options.split])
     return shared.compare(

@@ -25,6 +25,7 @@ from typing import Any
 
 import bm25s
 import documentation
+import shared
 from datasets import Dataset
 from documentation import Entry
 from matplotlib.figure import Figure
@@ -33,11 +34,11 @@ from rich.table import Table
 from search import DOCUMENTS, search
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from shared import make_model
 from torch import nn
-from transformers import ProgressCallback, set_seed
+from transformers import ProgressCallback
 
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, relevance
+from st_rankloss.encoders import make_encoder
 from st_rankloss.evaluation import mean_metrics
 
 LOSSES: dict[str, Callable[[SentenceTransformer], nn.Module]] = {
@@ -45,9 +46,11 @@ LOSSES: dict[str, Callable[[SentenceTransformer], nn.Module]] = {
     "A-NDCG": lambda model: ANDCGLoss(model, relevance=relevance.Hierarchy(), temperature=0.06),
 }
 SETTINGS = {
-    "static": {"epochs": 6, "batch_size": 512, "learning_rate": 0.1},
-    "pretrained": {"epochs": 1, "batch_size": 64, "learning_rate": 2e-5},
+    "static": {"epochs": 6, "batch_size": 512},
+    "pretrained": {"epochs": 1, "batch_size": 64},
 }
+LEARNING_RATE = 0.1
+"""For a static model from scratch."""
 GRADES = {1: "same module", 2: "same class", 3: "the object"}
 QUESTIONS = (
     "read a csv file in pieces that fit into memory",
@@ -179,16 +182,19 @@ def plot(curves: Mapping[str, Sequence[float]], rows: Mapping[str, Mapping[str, 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="static", help="static (from scratch), minilm, or a hub id or path")
+    parser.add_argument(
+        "--model", default="static", help="static (from scratch), static-minilm, minilm, or a hub id or path"
+    )
     parser.add_argument("--output", type=Path, default=Path("output/quickstart"), help="folder for model and plot")
     parser.add_argument("--limit", type=int, default=25_000, help="documented objects at most")
     parser.add_argument("--packages", nargs="+", default=documentation.PACKAGES, help="packages to read, if installed")
     parser.add_argument("--seed", type=int, default=0, help="of the model and of the order of the pairs")
     parser.add_argument("--epochs", type=float, help="default: 6 for static, else 1")
     parser.add_argument("--batch-size", type=int, help="default: 512 for static, else 64")
-    parser.add_argument("--learning-rate", type=float, help="default: 0.1 for static, else 2e-5")
+    parser.add_argument("--learning-rate", type=float, help="default: 0.1 for static, else that of the kind of model")
     options = parser.parse_args(arguments)
-    for name, value in SETTINGS["static" if options.model == "static" else "pretrained"].items():
+    options.own_model = options.model == "static"
+    for name, value in SETTINGS["static" if options.own_model else "pretrained"].items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     return options
@@ -206,9 +212,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     start = time.perf_counter()
     rows = {"BM25": {**test.score_bm25(), "seconds": time.perf_counter() - start}}
-    set_seed(options.seed)
     texts = dataset["query"][:] + dataset["document"][:]
-    untrained = make_model(options.model, texts, dimensions=1_024)
+    vocabulary = shared.VOCABULARY
+    untrained = make_encoder(options.model, texts, seed=options.seed, dimensions=1_024, vocabulary=vocabulary)
+    options.learning_rate = shared.learning_rate(untrained, options, LEARNING_RATE)
     rows["before"] = {**test.score_model(untrained), "seconds": 0}
     curves = {}
     for name, make_loss in LOSSES.items():

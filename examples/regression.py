@@ -1,6 +1,6 @@
 """Embeddings in which texts with similar numbers are near each other, from text + number.
 
-    python examples/regression.py [--data FILE-OR-HUB-ID --text-column text --number-column valence] [--model minilm]
+    python examples/regression.py [--data DATA --text-column text --number-column valence] [--model minilm]
 
 Without ``--data``: how long is the function that this text documents (name, signature, docstring)? The number is the
 logarithm of its body's lines. Relevance falls with the distance of two numbers. Scores, on modules never trained on:
@@ -27,7 +27,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
 from st_rankloss import ANDCGLoss, samplers
-from st_rankloss.labels import read_numbers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Numeric
 
 
@@ -65,11 +65,12 @@ def evaluate(model: SentenceTransformer, train: Dataset, test: Dataset) -> share
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
-    columns = {"text": "text", "number": "valence"}
+    columns = {"text": "text", "number": "label"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
-    data = shared.read(options, lambda entry: {"text": entry.document, "number": math.log(1 + entry.lines)})
-    data = shared.read_labels(data, "number", read_numbers).rename_column("number", "label")
-    model = shared.make_model(options.model, data["train"]["text"][:])
+    data = shared.read(
+        options, "regression", lambda entry: {"text": entry.document, "label": math.log(1 + entry.lines)}
+    )
+    model = make_encoder(options.model, data["train"]["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     batches = {"batch_sampler": samplers.numeric()}
     losses = {name: (make, batches | settings) for name, (make, settings) in LOSSES.items()}
     evaluated = partial(evaluate, train=data["train"], test=data[options.split])

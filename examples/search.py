@@ -16,8 +16,8 @@ from pathlib import Path
 
 import documentation
 from sentence_transformers import SentenceTransformer
-from shared import make_model
 
+from st_rankloss.encoders import make_encoder
 from st_rankloss.evaluation.search import exact_search, faiss_search
 
 DOCUMENTS = "documents.json"
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("questions", nargs="+", help="what to search for")
     parser.add_argument("--top", type=int, default=10, help="number of answers")
     options = parser.parse_args(arguments)
-    model, documents = make_model(options.model, []), load_documents(options.model)
+    model, documents = make_encoder(options.model), load_documents(options.model)
     answers = search(model, options.questions, documents, top=options.top)
     for question, found in zip(options.questions, answers, strict=True):
         print(question)

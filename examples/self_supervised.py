@@ -1,6 +1,6 @@
 """Embeddings from texts without any label: views of a text are ranked by what they have left of it.
 
-    python examples/self_supervised.py [--data FILE-OR-HUB-ID --text-column text] [--model minilm]
+    python examples/self_supervised.py [--data DATA --text-column text] [--model minilm]
 
 Without ``--data``: documents of the installed packages' documentation (name, signature, docstring). Each batch has
 views of its texts with a part of the words left out; another view of a text is as relevant as it is complete, other
@@ -28,6 +28,7 @@ from sentence_transformers import SentenceTransformer
 
 from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
 from st_rankloss.augmentations import CropWords, DropWords, Identity
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Views
 
 VIEWS = {
@@ -55,9 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     """Compare the losses."""
     options = shared.parse_options(__doc__, arguments, columns={"text": "text"}, losses=list(LOSSES))
     if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
-        train = data["train"].select_columns("text")
-        halves = {str(i): text.split() for i, text in enumerate(data[options.split]["text"]) if len(text.split()) > 1}
+        data = shared.read_parts(options, "self_supervised")
+        train = data["train"].dataset
+        halves = {
+            str(i): text.split() for i, text in enumerate(data[options.split].dataset["text"]) if len(text.split()) > 1
+        }
         queries = {i: " ".join(words[: len(words) // 2]) for i, words in halves.items()}
         corpus = {i: " ".join(words[len(words) // 2 :]) for i, words in halves.items()}
         qrels = {i: {i: 1} for i in halves}
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
         queries = {entry.id: entry.query for entry in parts[options.split]}
         corpus = {entry.id: entry.document for entry in parts[options.split]}
         qrels = documentation.qrels(parts[options.split], parts[options.split])
-    model = shared.make_model(options.model, train["text"][:])
+    model = make_encoder(options.model, train["text"][:], seed=options.seed, vocabulary=shared.VOCABULARY)
     losses = {
         name: (make, {"learning_rate": 0.2, "data_collator": ViewsCollator(model.preprocess, views=VIEWS[name])})
         for name, make in LOSSES.items()

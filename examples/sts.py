@@ -1,6 +1,6 @@
 """A similarity model from scored pairs of texts.
 
-    python examples/sts.py [--data FILE-OR-HUB-ID --first-column sentence1 --second-column sentence2]
+    python examples/sts.py [--data DATA --first-column sentence1 --second-column sentence2]
 
 Without ``--data``: pairs of first sentences of docstrings; the score says how near the two objects are: 3 in one class,
 2 in one module, 1 in one package, 0 elsewhere. Scores, on modules never trained on: Spearman and Pearson correlation of
@@ -27,7 +27,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
 from st_rankloss import ANDCGLoss
-from st_rankloss.labels import read_numbers
+from st_rankloss.encoders import make_encoder
 from st_rankloss.relevance import Pairs
 
 LOSSES = {
@@ -53,17 +53,17 @@ def pair_up(entries: Sequence[documentation.Entry]) -> Dataset:
         other = draw.choice(members[near][levels[near](entry)])
         if other is not entry:
             score = sum(place(entry) == place(other) for place in levels[1:])
-            rows.append({"first": entry.query, "second": other.query, "score": float(score)})
+            rows.append({"sentence1": entry.query, "sentence2": other.query, "label": float(score)})
     return Dataset.from_list(rows)
 
 
 def evaluate(model: SentenceTransformer, test: Dataset) -> shared.Scores:
     """Correlate cosines with scores."""
-    first, second = (shared.embed(model, test[name]) for name in ("first", "second"))
+    first, second = (shared.embed(model, test[name]) for name in ("sentence1", "sentence2"))
     cosine = torch.cosine_similarity(first, second)
     return {
-        "Spearman": float(spearmanr(cosine, test["score"][:]).statistic),
-        "Pearson": float(pearsonr(cosine, test["score"][:]).statistic),
+        "Spearman": float(spearmanr(cosine, test["label"][:]).statistic),
+        "Pearson": float(pearsonr(cosine, test["label"][:]).statistic),
     }
 
 
@@ -72,12 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, shared.Scores]:
     columns = {"first": "sentence1", "second": "sentence2", "score": "score"}
     options = shared.parse_options(__doc__, arguments, columns=columns, losses=list(LOSSES))
     if options.data:
-        data = shared.read_splits(options.data, options.columns, options.limit)
+        data = DatasetDict({name: part.dataset for name, part in shared.read_parts(options, "sts").items()})
     else:
         parts = documentation.split(documentation.load(options.limit))
         data = DatasetDict({name: pair_up(part) for name, part in parts.items()})
-    data = shared.read_labels(data, "score", read_numbers)
-    model = shared.make_model(options.model, data["train"]["first"][:] + data["train"]["second"][:])
+    model = make_encoder(
+        options.model,
+        data["train"]["sentence1"][:] + data["train"]["sentence2"][:],
+        seed=options.seed,
+        vocabulary=shared.VOCABULARY,
+    )
     evaluated = partial(evaluate, test=data[options.split])
     return shared.compare(f"{len(data[options.split])} pairs", model, LOSSES, data["train"], evaluated, options)
 

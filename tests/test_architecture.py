@@ -39,6 +39,7 @@ APART = {
 # Where the host library may be imported: everything else is plain torch.
 KNOW_THE_HOST = {
     "_host.py",
+    "cli",
     "collators.py",
     "data",
     "diagnostics.py",

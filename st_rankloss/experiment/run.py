@@ -7,10 +7,13 @@ import hashlib
 import json
 import logging
 import math
+import platform
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +247,6 @@ def _claim(folder: Path, prepared: Prepared, overwrite: bool) -> None:
 
 def _delete_run(folder: Path) -> None:
     """Delete what a run writes, and nothing else."""
-    import shutil
-
     for name in ("losses", "model"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("config.yaml", "data.json", "results.json", "report.html"):
@@ -383,14 +384,6 @@ def _summary(result: Result) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions and the hardware that a figure depends on."""
-    import platform
-
-    import sentence_transformers
-    import transformers
-
-    import st_rankloss
-
-    modules = (st_rankloss, sentence_transformers, transformers, torch)
-    found = {module.__name__: str(module.__version__) for module in modules}
+    packages = ("st_rankloss", "sentence-transformers", "transformers", "torch")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {"python": platform.python_version(), **found, "device": device}
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}, "device": device}

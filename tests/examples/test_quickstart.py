@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from st_rankloss.encoders import RATES, make_encoder
+
 TINY = ["--packages", "stdlib", "--limit", "900", "--epochs", "2", "--batch-size", "64"]
 
 
@@ -44,11 +46,16 @@ def test_training_beats_no_training_the_seed_fixes_it_and_the_saved_model_answer
     assert similarities[0] > 0
 
 
-@pytest.mark.parametrize("model", ["static", "minilm"])
-def test_settings_left_out_are_those_of_the_kind_of_model(model):
+@pytest.mark.parametrize(
+    ("model", "kind"), [("static", None), ("static-minilm", "static-minilm"), ("minilm", "transformer")]
+)
+def test_settings_left_out_are_those_of_the_kind_of_model(model, kind):
     import quickstart
+    import shared
 
     options = quickstart.parse_options(["--model", model, "--epochs", "2"])
-    expected = quickstart.SETTINGS["static" if model == "static" else "pretrained"]
     assert options.epochs == 2
-    assert (options.batch_size, options.learning_rate) == (expected["batch_size"], expected["learning_rate"])
+    assert options.batch_size == (512 if model == "static" else 64)
+    encoder = make_encoder(model, ["red roses"])
+    rate = shared.learning_rate(encoder, options, quickstart.LEARNING_RATE)
+    assert rate == (0.1 if kind is None else RATES[kind])
