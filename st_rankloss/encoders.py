@@ -111,7 +111,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, special_tokens: Itera
 
 
 def kind_of(model: Any) -> str:
-    """Return the kind of an encoder, a key of `RATES`: static models that start from words are like static-minilm.
+    """Return the kind of an encoder.
+
+    Args:
+        model: A SentenceTransformer.
+
+    Returns:
+        A key of `RATES`; static models whose word embeddings are not freshly drawn count as ``static-minilm``.
 
     Example:
         >>> kind_of(make_encoder("static", ["red"], dimensions=4))

@@ -263,7 +263,7 @@ def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, 
     return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
 
 
-def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **settings: float) -> Recipe:
+def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **settings: Any) -> Recipe:
     """Choose the recipe for data, and say why.
 
     Args:
@@ -294,7 +294,7 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
     return replace(recipe, why=why)
 
 
-def _for_retrieval(part: Part, **settings: float) -> Recipe:
+def _for_retrieval(part: Part, **settings: Any) -> Recipe:
     columns = part.dataset.column_names or list(next(iter(part.dataset), {}))
     if "documents" not in columns:
         raise ValueError(
@@ -309,19 +309,19 @@ def _for_retrieval(part: Part, **settings: float) -> Recipe:
     return replace(retrieval(**settings), why=f"{why} Documents of other queries in the batch count as irrelevant.")
 
 
-def _for_sts(part: Part, **settings: float) -> Recipe:
+def _for_sts(part: Part, **settings: Any) -> Recipe:
     return replace(
         sts(**settings), why="Each pair of texts has a score: pairs are ranked against each other by similarity."
     )
 
 
-def _for_classification(part: Part, **settings: float) -> Recipe:
+def _for_classification(part: Part, **settings: Any) -> Recipe:
     return replace(
         classification(**settings), why="Each row has one class: rows of the same class are relevant to each other."
     )
 
 
-def _for_hierarchy(part: Part, **settings: float) -> Recipe:
+def _for_hierarchy(part: Part, **settings: Any) -> Recipe:
     lengths = {len(path) for path in _labels(part) if isinstance(path, list) and path}
     levels = max(lengths, default=2)
     recipe = hierarchy(levels, **settings)
@@ -335,14 +335,14 @@ def _for_hierarchy(part: Part, **settings: float) -> Recipe:
     return replace(recipe, why=why)
 
 
-def _for_multi_label(part: Part, **settings: float) -> Recipe:
+def _for_multi_label(part: Part, **settings: Any) -> Recipe:
     why = (
         "Each row has a set of labels: rows are relevant to each other by the share of labels that they have in common."
     )
     return replace(multi_label(**settings), why=why)
 
 
-def _for_regression(part: Part, **settings: float) -> Recipe:
+def _for_regression(part: Part, **settings: Any) -> Recipe:
     why = "Labels are numbers: the closer two numbers, the more relevant their rows are to each other."
     if any(isinstance(label, list) for label in _labels(part)):
         why += " There are several per row, so that batches hold random rows."
@@ -350,12 +350,12 @@ def _for_regression(part: Part, **settings: float) -> Recipe:
     return replace(regression(**settings), why=why)
 
 
-def _for_self_supervised(part: Part, **settings: float) -> Recipe:
+def _for_self_supervised(part: Part, **settings: Any) -> Recipe:
     why = "There are no labels: two altered views of a row are relevant to each other. Training needs a ViewsCollator."
     return replace(self_supervised(**settings), why=why)
 
 
-def _for_image_text(part: Part, **settings: float) -> Recipe:
+def _for_image_text(part: Part, **settings: Any) -> Recipe:
     labels = _labels(part)
     if not labels or any(isinstance(label, float) for label in labels):
         why = "Each image belongs to its caption, and is ranked against the others in the batch, in both directions."

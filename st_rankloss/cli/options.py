@@ -39,11 +39,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of reading as arguments of `st_rankloss.data.read`.
-
-    Raises:
-        ValueError: If one is not NAME=VALUE.
-    """
+    """Return the options of reading as arguments of `st_rankloss.data.read`, or raise ValueError."""
     found: dict[str, Any] = {"download": True} if options.download else {}
     for text in options.read:
         name, sign, value = text.partition("=")

@@ -138,6 +138,7 @@ def _existing(path: Path) -> Path:
 
 
 def corpus_file(path: Path) -> Path:
+    """Return a file, or the file named corpus of a folder; raise ValueError if there is none."""
     if not path.is_dir():
         return _existing(path)
     found = _named(sorted(path.iterdir()), _CORPUS)

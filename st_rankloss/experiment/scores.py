@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
     values, nearest = [], []
     for rows in queries.split(256):
         similarity = (embeddings[rows] @ embeddings.T).scatter_(1, rows[:, None].to(embeddings.device), -torch.inf)
-        grades = relevance(map_labels(lambda x, rows=rows: x[rows], encoded), encoded).float()
+        grades = relevance(map_labels(partial(_rows, rows=rows), encoded), encoded).float()
         grades.scatter_(1, rows[:, None], torch.nan)
         similarity = similarity.cpu().masked_fill(grades.isnan(), -2)
         values.append(ndcg(similarity, grades, k=10))
@@ -201,7 +202,7 @@ def _votes(encode: Encode, queries: Tensor, labels: Sequence[Any], train: Part) 
         return {"spearman of neighbours": values}
     finest = [_finest(label) for label in targets]
     votes = [[finest[i] for i in row] for row in nearest.tolist()]
-    winners = [max(vote, key=lambda name, vote=vote: (vote.count(name), -vote.index(name))) for vote in votes]
+    winners = [max(dict.fromkeys(vote), key=vote.count) for vote in votes]
     hits = [np.nan if _finest(t) is None else float(w == _finest(t)) for w, t in zip(winners, labels, strict=True)]
     return {"accuracy of neighbours": np.array(hits)}
 
@@ -272,6 +273,10 @@ def correlation_items(predicted: Floats, truth: Floats) -> Floats:
 def _encoded(labels: Sequence[Any], relevance: Relevance) -> Any:
     kind = relevance.reads[0]
     return relevance.pair(encode_labels(labels, "label", kind), [len(labels)])[0]
+
+
+def _rows(labels: Tensor, rows: Tensor) -> Tensor:
+    return labels[rows]
 
 
 def _evenly(count: int, most: int = MOST_QUERIES) -> Tensor:

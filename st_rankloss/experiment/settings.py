@@ -73,6 +73,13 @@ class Settings:
     def load(cls, path: Path, **changes: Any) -> Settings:
         """Read a configuration file, and change some settings.
 
+        Args:
+            path: The file.
+            **changes: Settings that win over the file's.
+
+        Returns:
+            The settings.
+
         Raises:
             ValueError: If the file is missing or is not a mapping of settings; unknown names get the closest known one.
         """

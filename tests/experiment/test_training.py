@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
+from st_rankloss import RankingTrainer
 from st_rankloss.experiment import training
 from st_rankloss.experiment.candidates import candidates
 from st_rankloss.experiment.training import COMPLETE, Plan, fit, last_checkpoint
@@ -44,6 +46,10 @@ class Kill(TrainerCallback):
             raise KeyboardInterrupt
 
 
+def killed_trainer(step, *, callbacks, **options):
+    return RankingTrainer(callbacks=[*callbacks, Kill(step)], **options)
+
+
 @pytest.mark.parametrize(
     ("task", "step"), [("retrieval", 5), ("classification", 1), ("regression", 7), ("self_supervised", 7), ("sts", 11)]
 )
@@ -52,15 +58,10 @@ def test_a_killed_training_ends_with_the_same_parameters(task, step, tmp_path, m
         rows = candidate.rows(part(task).dataset)
         weights, curve = run(candidate, rows, tmp_path / "whole")
         assert not torch.equal(weights, MODEL[0].embedding.weight)
-        original = training.RankingTrainer
-        monkeypatch.setattr(
-            training,
-            "RankingTrainer",
-            lambda *, callbacks, **options: original(callbacks=[*callbacks, Kill(step)], **options),
-        )
-        with pytest.raises(KeyboardInterrupt):
-            run(candidate, rows, tmp_path / candidate.name)
-        monkeypatch.setattr(training, "RankingTrainer", original)
+        with monkeypatch.context() as patched:
+            patched.setattr(training, "RankingTrainer", partial(killed_trainer, step))
+            with pytest.raises(KeyboardInterrupt):
+                run(candidate, rows, tmp_path / candidate.name)
         found = last_checkpoint(tmp_path / candidate.name)
         assert found == tmp_path / candidate.name / f"checkpoint-{step}"
         again, curve_again = run(candidate, rows, tmp_path / candidate.name)
