@@ -142,7 +142,8 @@ def prepare(settings: Settings, *, seconds_between_checkpoints: float = 30.0) ->
     errors = [f"- {finding.message}" for finding in inspection.findings if finding.severity == "error"]
     if errors:
         raise ValueError(f"{settings.data} is unfit for training:\n" + "\n".join(errors))
-    batch_size = settings.batch_size or propose_batch_size(len(train), kind_of(model))[0]
+    documents = settings.documents if train.task == "retrieval" else 1
+    batch_size = settings.batch_size or propose_batch_size(len(train), kind_of(model), documents)[0]
     plan = Plan(
         steps=_count_steps(len(train), batch_size, settings.epochs),
         batch_size=batch_size,

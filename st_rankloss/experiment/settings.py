@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from st_rankloss.inspection.proposal import DOCUMENTS
+
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -49,7 +51,7 @@ class Settings:
     epochs: float | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
-    documents: int = 4
+    documents: int = DOCUMENTS
     tune: str | None = None
     limit: int | None = None
     seed: int = 0

@@ -11,6 +11,9 @@ from st_rankloss.encoders import RATES, kind_of
 from st_rankloss.inspection.columns import Look
 
 _USUAL = {"static": 512, "static-minilm": 512, "transformer": 32}
+DOCUMENTS = 4
+"""Documents of a list to train on at a time, see `st_rankloss.data.lists`."""
+
 _SMALLEST = 8
 """Samplers of classes need two groups of four rows."""
 
@@ -53,7 +56,8 @@ def propose(look: Look, model: Any = None) -> Proposal:
     recipe = recipes.for_dataset(look.part, model)
     kind = None if model is None else kind_of(model)
     queries = look.columns.get("query")
-    batch_size, why = propose_batch_size(look.rows if queries is None else queries.distinct, kind)
+    documents = DOCUMENTS if look.task == "retrieval" else 1
+    batch_size, why = propose_batch_size(look.rows if queries is None else queries.distinct, kind, documents)
     rates = RATES if kind is None else {kind: RATES[kind]}
     rate = "Learning rates were the best on the dev splits of this package's comparison: tune them, they matter most."
     return Proposal(
@@ -61,12 +65,13 @@ def propose(look: Look, model: Any = None) -> Proposal:
     )
 
 
-def propose_batch_size(rows: int, kind: str | None = None) -> tuple[int, str]:
+def propose_batch_size(rows: int, kind: str | None = None, documents: int = 1) -> tuple[int, str]:
     """Propose a batch size: a power of two, and the reason.
 
     Args:
         rows: Number of rows, or of different queries; at least 1.
         kind: Kind of encoder, a key of `RATES`; None if not known yet.
+        documents: Documents per row, at least 1: the usual size counts them.
 
     Returns:
         The batch size, and why: the usual size for the encoder, at most a quarter of the rows, and at least 8 (all
@@ -78,10 +83,14 @@ def propose_batch_size(rows: int, kind: str | None = None) -> tuple[int, str]:
     Example:
         >>> propose_batch_size(100_000, "static")[0], propose_batch_size(400, "static")[0]
         (512, 64)
+        >>> propose_batch_size(100_000, "static", documents=4)[0]
+        128
     """
     if kind is not None and kind not in _USUAL:
         raise ValueError(f"kind must be one of {', '.join(map(repr, _USUAL))}, got {kind!r}.")
     usual = 64 if kind is None else _USUAL[kind]
+    while documents > 1 and usual > _SMALLEST:
+        usual, documents = usual // 2, documents // 2
     size = usual
     while size > max(_SMALLEST, rows / 4):
         size //= 2
