@@ -12,6 +12,14 @@ from st_rankloss.data import COLUMNS, Part
 
 PARTS_HELP = "which part of the data to use (default: %(default)s, or the only one there is)"
 
+_OWN = {
+    "source": "it is DATA",
+    "task": "pass --task",
+    "streaming": "pass --streaming to the command inspect",
+    "download": "pass --download",
+}
+"""Arguments of `read` that the command line has elsewhere."""
+
 
 def add_data(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the data, and how to read them."""
@@ -45,7 +53,9 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign or not name.isidentifier():
             raise ValueError(f"--read takes NAME=VALUE, such as query=question, got {text!r}.")
-        found[name] = _value(value)
+        if name in _OWN:
+            raise ValueError(f"--read must not hold {name}=: {_OWN[name]}.")
+        found[name] = value if name == "delimiter" else _value(value)
     return found
 
 
