@@ -33,8 +33,14 @@ def add_data(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the options of reading."""
+    """Add the options of reading, also of a dataset that is downloaded."""
     parser.add_argument("--task", choices=list(COLUMNS), help="if the data could be read for several tasks")
+    add_columns(parser)
+    parser.add_argument("--download", action="store_true", help="allow downloading a dataset of the hub by its id")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names columns."""
     parser.add_argument(
         "--read",
         nargs="+",
@@ -43,12 +49,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="columns by role, such as query=question, and other options of the reader, such as separator='|'",
     )
-    parser.add_argument("--download", action="store_true", help="allow downloading a dataset of the hub by its id")
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of reading as arguments of `st_rankloss.data.read`, or raise ValueError."""
-    found: dict[str, Any] = {"download": True} if options.download else {}
+    found: dict[str, Any] = {"download": True} if getattr(options, "download", False) else {}
     for text in options.read:
         name, sign, value = text.partition("=")
         if not sign or not name.isidentifier():
