@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, lo
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import find_files, lacking, read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.hub import collection_configurations, read_hub_collection
 from st_rankloss.data.images import is_image, read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
@@ -127,7 +128,8 @@ def read(
     Args:
         source: A file; a folder of BEIR, of TREC, of files named after train, dev and test, or of
             ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; ``"ir_datasets:ID"``; with
-            ``download``, the id of a dataset of the hub, or ``"hub:ID"``.
+            ``download``, the id of a dataset of the hub, or ``"hub:ID"``: a table, or a collection in MTEB's
+            configurations corpus, queries and default or qrels.
         task: One of `COLUMNS`, if the form could be read for more than one.
         streaming: Whether to read rows each time they are iterated, rather than into memory.
         download: Whether data may be downloaded from the hub.
@@ -282,14 +284,7 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
         found = _load_from_disk(folder)
         return _splits(found, options) if isinstance(found, DatasetDict) else {"train": read_form(found, **options)}
     if find_files(folder) is not None:
-        if options["task"] not in (None, "retrieval"):
-            raise ValueError(f"{folder}: a folder of queries, corpus and judgements is for retrieval, got "
-                             f"task={options['task']!r}.")  # fmt: skip
-        accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
-        for name in options["columns"]:
-            _check_option(name, "a folder of queries, corpus and judgements", accepted)
-        parts = read_collection(folder, **options["columns"])
-        return {name: _as_streaming(part) for name, part in parts.items()} if options["streaming"] else parts
+        return _streamed(read_collection(folder, **_collection_options(options, folder)), options)
     if (word := lacking(folder)) is not None:
         raise ValueError(f"{folder}: a folder of queries, corpus and qrels must have all three, got no {word}: add a "
                          f"file named {word}, or pass one file.")  # fmt: skip
@@ -338,5 +333,24 @@ def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[s
         raise ValueError(
             f"{source}: there is no such file or folder; if it is a dataset of the hub, pass download=True."
         )
-    found = load_dataset(source.removeprefix("hub:"), streaming=options["streaming"])
-    return _splits(found, options)
+    name = source.removeprefix("hub:")
+    if (configurations := collection_configurations(name)) is not None:
+        accepted = _collection_options(options, source)
+        return _streamed(read_hub_collection(name, configurations, **accepted), options)
+    return _splits(load_dataset(name, streaming=options["streaming"]), options)
+
+
+def _collection_options(options: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Return the options of reading a collection, or raise ValueError for others."""
+    if options["task"] not in (None, "retrieval"):
+        raise ValueError(
+            f"{source}: queries, a corpus and judgements are for retrieval, got task={options['task']!r}: leave it out."
+        )
+    accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
+    for name in options["columns"]:
+        _check_option(name, "queries, corpus and judgements", accepted)
+    return dict(options["columns"])
+
+
+def _streamed(parts: dict[str, Part], options: Mapping[str, Any]) -> dict[str, Part]:
+    return {name: _as_streaming(part) for name, part in parts.items()} if options["streaming"] else parts
