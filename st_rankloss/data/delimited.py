@@ -160,6 +160,8 @@ def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.T
             notes.append(f"column {name!r}: {found.gaps} gaps are missing numbers")
         if found.commas:
             notes.append(f"column {name!r}: decimal commas are read as points")
+        if found.grouped:
+            notes.append(f"column {name!r}: commas between thousands are left out")
     return table, tuple(notes)
 
 
