@@ -65,7 +65,8 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Read numbers, true, false and [a, b]; anything else is a text."""
+    """Read numbers, true, false, [a, b] and (a, b); anything else is a text."""
+    text = f"[{text[1:-1]}]" if text.startswith("(") and text.endswith(")") and "," in text else text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -212,3 +212,14 @@ def test_data_of_a_test_part_only_are_refused_by_name(run, folder, tmp_path):
     code, _, err = run("train", only, "--output", tmp_path / "output")
     assert code == 2
     assert "test.tsv: the data must have a train part to train on" in " ".join(err.split())
+
+
+def test_a_scale_is_given_as_the_message_writes_it(run, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("query,document,grade\nred,roses,-1\nred,skies,1\nred,boats,0\n", encoding="utf-8")
+    code, _, err = run("inspect", path)
+    assert code == 2
+    assert "pass scale=(lowest, highest)" in " ".join(err.split())
+    code, out, _ = run("inspect", path, "--read", "scale=(-1, 1)")
+    assert code != 2
+    assert "0.5" in out
