@@ -71,9 +71,10 @@ def make_encoder(
         return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=words.copy())], **options)
     try:
         return SentenceTransformer(_minilm_folder() if name == "minilm" else name, **options)
-    except OSError as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"model must be one of {BUILT_IN}, a folder or an id on the hub, got {name!r}: {str(error).splitlines()[0]}"
+            f"model must be one of {BUILT_IN}, the folder of a model or an id on the hub, got {name!r}: "
+            f"{str(error).splitlines()[0]}"
         ) from error
 
 
@@ -105,7 +106,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, special_tokens: Itera
     )
     texts = list(texts)
     if not texts:
-        raise ValueError("a tokenizer needs texts to learn from, got none: pass the texts of the training part.")
+        raise ValueError(
+            "a tokenizer needs texts to learn from, got none: pass the texts of the training part, or name a trained "
+            "model instead of 'static'."
+        )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 

@@ -332,6 +332,9 @@ def _for_hierarchy(part: Part, **settings: Any) -> Recipe:
     if len(lengths) > 1 or any(None in path or -1 in path for path in _labels(part) if isinstance(path, list)):
         recipe = replace(recipe, relevance=Hierarchy())  # a batch may have only short paths
         why += " Some paths end early, and share only the levels that they have."
+    if len({path[0] for path in _labels(part) if isinstance(path, list) and path}) == 1:
+        recipe = replace(recipe, batch_sampler="batch_sampler")  # the sampler deals several coarsest classes
+        why += " All paths start alike, so batches hold random rows."
     return replace(recipe, why=why)
 
 

@@ -293,3 +293,10 @@ def test_columns_of_no_task_are_refused_by_name():
         recipes.for_dataset(Dataset.from_dict({"title": ["a"], "body": ["b"]}))
     with pytest.raises(TypeError, match="got dict"):
         recipes.for_dataset({"text": ["a"]})
+
+
+def test_paths_that_all_start_alike_are_batched_at_random():
+    part = Part("hierarchy", Dataset.from_dict({"text": ["a", "b"], "label": [["shop", "food"], ["shop", "toys"]]}))
+    recipe = recipes.for_dataset(part)
+    assert recipe.batch_sampler == "batch_sampler"
+    assert "All paths start alike" in recipe.why

@@ -63,8 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, ImportError, OSError) as error:
         if options.debug:
             raise
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        errors.print(f"error: {_message(error)}", style="red", markup=False, highlight=False)
         return 2
+
+
+def _message(error: Exception) -> str:
+    """Return what an error says; of a file that cannot be opened or written, its name first."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}: name another file or folder."
+    return str(error)
 
 
 def _quieten(console: Console) -> None:

@@ -38,6 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Score, and show a table per set."""
+    if options.batch_size is not None and options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     model = make_encoder(options.model)
     size = options.batch_size or (32 if kind_of(model) == "transformer" else 256)
     tasks = []

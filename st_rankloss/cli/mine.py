@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from datasets import Dataset
 from rich.console import Console
 
 from st_rankloss.cli.options import PARTS_HELP, add_data, pick, reading
@@ -35,6 +36,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Mine, and write the rows."""
     if options.output.suffix not in FORMATS:
         raise ValueError(f"--output must end in one of {', '.join(FORMATS)}, got {options.output.name!r}.")
+    if (data := Path(options.data).resolve()) in (options.output.resolve(), *options.output.resolve().parents):
+        raise ValueError(f"--output must not be among the data, got {options.output}: choose a file outside {data}.")
     parts = read(options.data, task=options.task, **reading(options))
     part = pick(parts, options.data, options.part)
     if part.task != "retrieval":
@@ -52,8 +55,22 @@ def run(options: argparse.Namespace, console: Console) -> int:
         show_progress_bar=console.is_terminal,
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    writer = {".jsonl": mined.to_json, ".parquet": mined.to_parquet, ".csv": mined.to_csv}[options.output.suffix]
+    writer = {".jsonl": mined.to_json, ".parquet": mined.to_parquet, ".csv": _judgements(mined).to_csv}[
+        options.output.suffix
+    ]
     writer(str(options.output))
     documents = sum(map(len, mined["documents"]))
     console.print(f"{len(mined)} queries with {documents} documents in {options.output}", highlight=False)
     return 0
+
+
+def _judgements(mined: Dataset) -> Dataset:
+    """Return one row per judgement, since a field of a csv file cannot hold a list."""
+    names = {"documents": "document", "labels": "grade", "document_ids": "document_id"}
+    queries = [name for name in mined.column_names if name not in names]
+    rows = [
+        {query: row[query] for query in queries} | dict(zip(names.values(), judged, strict=True))
+        for row in mined.with_format(None)
+        for judged in zip(*(row[name] for name in names), strict=True)
+    ]
+    return Dataset.from_list(rows)

@@ -12,6 +12,14 @@ from st_rankloss.data import COLUMNS, Part
 
 PARTS_HELP = "which part of the data to use (default: %(default)s, or the only one there is)"
 
+_OWN = {
+    "source": "it is DATA",
+    "task": "pass --task",
+    "streaming": "pass --streaming to the command inspect",
+    "download": "pass --download",
+}
+"""Arguments of `read` that the command line has elsewhere."""
+
 
 def add_data(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the data, and how to read them."""
@@ -25,8 +33,14 @@ def add_data(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the options of reading."""
+    """Add the options of reading, also of a dataset that is downloaded."""
     parser.add_argument("--task", choices=list(COLUMNS), help="if the data could be read for several tasks")
+    add_columns(parser)
+    parser.add_argument("--download", action="store_true", help="allow downloading a dataset of the hub by its id")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names columns."""
     parser.add_argument(
         "--read",
         nargs="+",
@@ -35,22 +49,24 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="columns by role, such as query=question, and other options of the reader, such as separator='|'",
     )
-    parser.add_argument("--download", action="store_true", help="allow downloading a dataset of the hub by its id")
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of reading as arguments of `st_rankloss.data.read`, or raise ValueError."""
-    found: dict[str, Any] = {"download": True} if options.download else {}
+    found: dict[str, Any] = {"download": True} if getattr(options, "download", False) else {}
     for text in options.read:
         name, sign, value = text.partition("=")
         if not sign or not name.isidentifier():
             raise ValueError(f"--read takes NAME=VALUE, such as query=question, got {text!r}.")
-        found[name] = _value(value)
+        if name in _OWN:
+            raise ValueError(f"--read must not hold {name}=: {_OWN[name]}.")
+        found[name] = value if name == "delimiter" else _value(value)
     return found
 
 
 def _value(text: str) -> Any:
-    """Read numbers, true, false and [a, b]; anything else is a text."""
+    """Read numbers, true, false, [a, b] and (a, b); anything else is a text."""
+    text = f"[{text[1:-1]}]" if text.startswith("(") and text.endswith(")") and "," in text else text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -7,14 +7,16 @@ st-rankloss search output/model corpus.jsonl < queries.txt
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
-from st_rankloss.cli.options import add_reading, reading
+from st_rankloss.cli.options import add_columns, reading
 from st_rankloss.data import read_corpus
 from st_rankloss.encoders import kind_of, make_encoder
 from st_rankloss.evaluation.search import exact_search
@@ -25,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a folder, an id on the hub, or minilm")
     parser.add_argument("corpus", metavar="CORPUS", type=Path, help="a table of documents, or a folder that has one")
     parser.add_argument("queries", metavar="QUERY", nargs="*", help="default: one per line of the standard input")
-    add_reading(parser)
+    add_columns(parser)
     parser.add_argument("--top", type=int, default=5, help="documents per query (default: 5)")
 
 
@@ -33,8 +35,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Embed the corpus once, and answer each query."""
     if options.top < 1:
         raise ValueError(f"--top must be at least 1, got {options.top}.")
+    corpus = read_corpus(options.corpus, **_columns(options))
     model = make_encoder(options.model)
-    corpus = read_corpus(options.corpus, **reading(options))
     size = 32 if kind_of(model) == "transformer" else 256
     embeddings = model.encode_document(
         list(corpus.values()), batch_size=size, convert_to_tensor=True, show_progress_bar=console.is_terminal
@@ -49,6 +51,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
             line = f"{value:.3f}  {ids[place]}  {text}"
             console.print(line[: console.width], markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
     return 0
+
+
+def _columns(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the columns of the corpus, or raise ValueError for another option."""
+    found, roles = reading(options), inspect.signature(read_corpus).parameters.keys() - {"source"}
+    if unknown := found.keys() - roles:
+        raise ValueError(f"--read takes {', '.join(sorted(roles))} of a corpus, got {', '.join(sorted(unknown))}.")
+    return found
 
 
 def _typed(console: Console) -> Iterator[str]:

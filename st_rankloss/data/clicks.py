@@ -11,6 +11,7 @@ from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import check_numbers
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text, text_id
 from st_rankloss.labels import is_missing, plain, refusal
@@ -91,6 +92,8 @@ def read_clicks(
     with table.named():
         optional = ["impressions", "position", "query_id", "document_id"]
         columns = choose(table.names, required=["query", "document", "clicks"], optional=optional, given=given)
+        for role in columns.keys() & {"clicks", "impressions", "position"}:
+            check_numbers(table, columns[role])
         notes = Notes((*table.notes, describe(columns, table.names)))
         shown = _sum(table, columns, eta, notes)
         whole = Table(table.source, table.names, table.rows)

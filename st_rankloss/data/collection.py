@@ -51,6 +51,21 @@ def find_files(folder: Path) -> Files | None:
     return Files(corpus[0], queries, by_part(qrels))
 
 
+def lacking(folder: Path) -> str | None:
+    """Return what a collection lacks: ``corpus``, ``queries`` or ``qrels``.
+
+    Args:
+        folder: A folder.
+
+    Returns:
+        The word; None if nothing is missing, or there are fewer than two of the three.
+    """
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    found = {words[0]: _named(files, words) for words in (_CORPUS, _QUERIES, _QRELS)}
+    missing = [word for word, paths in found.items() if not paths]
+    return missing[0] if len(missing) == 1 else None
+
+
 def _named(files: list[Path], words: tuple[str, ...]) -> list[Path]:
     return [path for path in files if set(normal(path.name).split("_")) & set(words)]
 

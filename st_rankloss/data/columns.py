@@ -60,7 +60,7 @@ TEXT_ROLES = (
 )  # fmt: skip
 """Roles whose columns stay text, even if every value looks like a number."""
 
-_OPTIONS = {"topic": "query", "id": "query_id= or document_id"}  # what callers call the columns of a collection
+_OPTIONS = {"topic": "query", "id": "document_id"}  # what callers call the columns of a collection
 _NUMBERED_NEGATIVE = re.compile(r"(hard_)?neg(ative)?_?\d+")
 _STAY_TEXT = {name for role in TEXT_ROLES for name in ROLES[role]}
 

@@ -62,12 +62,16 @@ def read(
 
 
 def _layout(path: Path, delimiter: str | None, encoding: str) -> _Layout:
+    if delimiter is not None and len(delimiter) != 1:
+        raise ValueError(f"{path}: delimiter= must be one character, such as ';', got {delimiter!r}.")
     delimiter = delimiter or _sniff(path, encoding)
     layout = _Layout(path, delimiter, encoding, delimiter != "\t" or _closes_quotes(path, encoding))
     with open_text(path, encoding) as file:
         names = [name.strip() for name in next((row for row in layout.fields(file) if row), [])]
     names = [name or f"column {place}" for place, name in enumerate(names)]
-    if len(set(names)) < len(names) or not names:
+    if not names:
+        raise ValueError(f"{path}: the file must have rows, got an empty file.")
+    if len(set(names)) < len(names):
         raise ValueError(f"{path}: line 1 must name the columns, each differently, got {names}.")
     return _Layout(path, delimiter, encoding, layout.quoted, tuple(names))
 
@@ -127,15 +131,22 @@ def _rows(layout: _Layout) -> Iterator[dict[str, str]]:
     with reading(layout.path), open_text(layout.path, layout.encoding) as file:
         reader = layout.fields(file)
         next((row for row in reader if row), None)
+        line = reader.line_num
         for fields in reader:
             if fields and len(fields) != len(layout.names):
-                raise ValueError(
-                    f"{layout.path}: line {reader.line_num}: every row must have the {len(layout.names)} fields of the "
-                    f"header, got {len(fields)}: {layout.delimiter.join(fields)!r:.80}: quote fields that hold "
-                    f"{layout.delimiter!r}."
-                )
+                raise ValueError(_wrong_length(layout, fields, line, reader.line_num))
+            line = reader.line_num
             if fields:
                 yield dict(zip(layout.names, fields, strict=True))
+
+
+def _wrong_length(layout: _Layout, fields: list[str], before: int, last: int) -> str:
+    """Return the message for a row of too few or too many fields, which follows line ``before``."""
+    start = f"{layout.path}: line {last}: every row must have the {len(layout.names)} fields of the header, got "
+    shown = f"{len(fields)}: {layout.delimiter.join(fields)!r:.80}"
+    if last > before + 2 and any(field.count("\n") > 1 for field in fields):
+        return f"{start}{shown}: the row starts in line {before + 1}, whose quote may not be closed."
+    return f"{start}{shown}: quote fields that hold {layout.delimiter!r}."
 
 
 def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.Table, tuple[str, ...]]:
@@ -149,6 +160,8 @@ def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.T
             notes.append(f"column {name!r}: {found.gaps} gaps are missing numbers")
         if found.commas:
             notes.append(f"column {name!r}: decimal commas are read as points")
+        if found.grouped:
+            notes.append(f"column {name!r}: commas between thousands are left out")
     return table, tuple(notes)
 
 

@@ -28,7 +28,9 @@ def read(path: Path, streaming: bool = False, encoding: str | None = None) -> Ta
 def _starts_with_line(path: Path, encoding: str | None) -> bool:
     """Return whether the first line is an object of its own."""
     with open_text(path, encoding) as file:
-        first = next((line for line in file if line.strip()), "{}")
+        first = next((line for line in file if line.strip()), None)
+    if first is None:
+        raise ValueError(f"{path}: the file must have rows, got an empty file.")
     try:
         found = json.loads(first)
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Columns of strings into numbers, as people write them: gaps, decimal commas, leading zeros that belong to an id."""
+"""Strings into numbers as people write them: gaps, commas in decimals and thousands, but no ids with leading zeros."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ GAPS = ("", "NA", "N/A", "n/a", "nan", "NaN", "null", "NULL", "None")
 """Strings that stand for a missing number."""
 
 _NUMBER = r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?"
+_GROUPED = r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?"  # 1,569.81, where a comma is never a decimal point
 _COMMA = r"[-+]?(0|[1-9][0-9]*),[0-9]+"
 _SOME_DIGIT = r"^[-+.]*[0-9]"  # RE2 and re agree on it; rules out "", "." and "e5"
 
@@ -22,6 +23,7 @@ class Numbers(NamedTuple):
     column: pa.ChunkedArray
     gaps: int
     commas: bool
+    grouped: bool = False
 
 
 def read_number(text: str, *, commas: bool = False) -> float | int | None:
@@ -29,7 +31,7 @@ def read_number(text: str, *, commas: bool = False) -> float | int | None:
 
     Args:
         text: The string; white space around it is ignored.
-        commas: Whether a decimal comma is allowed.
+        commas: Whether a comma is a decimal point; else it may stand between thousands.
 
     Returns:
         An integer or a float; None for one of `GAPS`.
@@ -46,6 +48,8 @@ def read_number(text: str, *, commas: bool = False) -> float | int | None:
         return None
     if commas and re.fullmatch(_COMMA, text):
         text = text.replace(",", ".")
+    if not commas and re.fullmatch(_GROUPED, text):
+        text = text.replace(",", "")
     if not (re.fullmatch(_NUMBER, text) and re.match(_SOME_DIGIT, text)):
         raise ValueError(f"not a number: {text!r}")
     return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else float(text)
@@ -56,7 +60,7 @@ def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
 
     Args:
         column: A pyarrow array of strings.
-        commas: Whether decimal commas are allowed: not where commas separate the fields.
+        commas: Whether a comma is a decimal point; else it may stand between thousands.
 
     Returns:
         The column as int64 or float64, with None for gaps; None if it holds other texts, numbers with leading zeros
@@ -77,6 +81,10 @@ def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
     any_comma = bool(commas and pc.any(with_comma).as_py())
     if any_comma:
         texts = pc.if_else(with_comma, pc.replace_substring(texts, ",", "."), texts)
+    grouped = None if commas else pc.match_substring_regex(texts, f"^{_GROUPED}$")
+    any_grouped = bool(not commas and pc.any(grouped).as_py())
+    if any_grouped:
+        texts = pc.if_else(grouped, pc.replace_substring(texts, ",", ""), texts)
     numeric = pc.and_(pc.match_substring_regex(texts, f"^{_NUMBER}$"), pc.match_substring_regex(texts, _SOME_DIGIT))
     if not pc.all(numeric).as_py():
         return None
@@ -84,7 +92,7 @@ def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
     texts = pc.replace_substring_regex(texts, r"^\+", "")
     numbers = texts.cast(pa.int64() if whole else pa.float64())
     gaps = pc.sum(gap).as_py()
-    return Numbers(_spread(numbers, gap) if gaps else numbers, gaps, any_comma)
+    return Numbers(_spread(numbers, gap) if gaps else numbers, gaps, any_comma, any_grouped)
 
 
 def _spread(numbers: pa.ChunkedArray, gap: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -13,8 +13,9 @@ from typing import Any
 from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
 
 from st_rankloss.data.clicks import read_clicks
-from st_rankloss.data.collection import find_files, read_collection
-from st_rankloss.data.columns import TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.collection import find_files, lacking, read_collection
+from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.hub import collection_configurations, read_hub_collection
 from st_rankloss.data.images import is_image, read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
@@ -26,6 +27,7 @@ from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_part, part_of
 from st_rankloss.data.tables import HEAD, Table, read_table
 from st_rankloss.functional.checks import check_choice
+from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing
 
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
@@ -126,7 +128,8 @@ def read(
     Args:
         source: A file; a folder of BEIR, of TREC, of files named after train, dev and test, or of
             ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; ``"ir_datasets:ID"``; with
-            ``download``, the id of a dataset of the hub, or ``"hub:ID"``.
+            ``download``, the id of a dataset of the hub, or ``"hub:ID"``: a table, or a collection in MTEB's
+            configurations corpus, queries and default or qrels.
         task: One of `COLUMNS`, if the form could be read for more than one.
         streaming: Whether to read rows each time they are iterated, rather than into memory.
         download: Whether data may be downloaded from the hub.
@@ -152,6 +155,8 @@ def read(
         return _splits(source, options)
     if not isinstance(source, str | Path):
         return {"train": read_form(source, **options)}
+    if not str(source):
+        raise ValueError("the source must name a file, a folder or a dataset, got an empty name.")
     if (path := Path(source)).is_dir():
         return _read_folder(path, options)
     if path.is_file() or _is_file_name(path):
@@ -166,6 +171,8 @@ def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mappin
     table = read_table(source, text=text, streaming=streaming, **files)
     given = {name: value for name, value in columns.items() if name not in files}
     with table.named():
+        _check_rows(table)
+        _check_names(given)
         form = _find_form(table, task, given)
         if task is not None and "task" in inspect.signature(form.reader).parameters:
             given["task"] = task
@@ -173,6 +180,23 @@ def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mappin
     if streaming and isinstance(part.dataset, Dataset):
         part = _as_streaming(part)
     return replace(part, notes=(f"read as {form.name}", *part.notes))
+
+
+def _check_rows(table: Table) -> None:
+    if next(iter(table.rows()), None) is None:
+        raise ValueError(f"a table must have rows, got none, and the columns {table.names}: is the file complete?")
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless the columns that the caller names are texts, or lists of texts, each for one role."""
+    roles = {role: value for role, value in given.items() if role in ROLES and value is not None}
+    for role, value in roles.items():
+        if not all(isinstance(name, str) for name in _as_list(value)):
+            raise ValueError(f"{role}= must be the name of a column, got {value!r}: pass a text.")
+    names = [name for role in roles for name in _as_list(roles[role])]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        both = " and ".join(f"{role}=" for role, value in roles.items() if twice in _as_list(value))
+        raise ValueError(f"a column must have one role, got {twice!r} for {both}: pass different columns.")
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -193,7 +217,9 @@ def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form
 
 def _no_form(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str:
     """Return the message for a table of no form; it names what the nearest form lacks."""
-    start = f"the table must have the columns of a known form, got {table.names}"
+    start = f"the table must have the columns of a known form, got {few(table.names)}"
+    if unused := _unused_options(table, forms, given):
+        return unused
     found = {form.name: _columns(table, form, given) for form in forms}
     partial = [form for form in reversed(forms) if found[form.name] and form.missing(found[form.name])]
     if partial:
@@ -201,9 +227,22 @@ def _no_form(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str:
         missing = nearest.missing(found[nearest.name])
         free = [name for name in table.names if name not in found[nearest.name].values()]
         remedy = ", ".join(f"{role}={name!r}" for role, name in zip(missing, free or ["NAME"], strict=False))
-        return f"{start}: {nearest.name} need a column for {' and '.join(missing)}, such as {remedy}."
+        return f"{start}: to read {nearest.name}, name the column for {' and '.join(missing)}, such as {remedy}."
     known = "; ".join(f"{form.name}: {', '.join(form.roles)}" for form in forms)
-    return f"{start}: name its columns, such as query='...'. Forms and their columns are {known}."
+    return (
+        f"{start}: name its columns, such as query='...', or, if these are no names, write a first line of names. "
+        f"Forms and their columns are {known}."
+    )
+
+
+def _unused_options(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str | None:
+    """Return the message for options that the form of the columns does not have; None if no form fits the columns."""
+    for form in forms:
+        columns = _columns(table, form, given)
+        if not form.missing(columns) and set(columns.values()) <= set(table.names) and form.matches(table, columns):
+            names = " and ".join(f"{name}=" for name in given if name not in _options(form))
+            return f"{form.name} have no option {names}, only {sorted(_options(form))}: leave it out."
+    return None
 
 
 def _options(form: Form) -> set[str]:
@@ -242,17 +281,13 @@ def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Par
 
 def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        found = load_from_disk(str(folder))
+        found = _load_from_disk(folder)
         return _splits(found, options) if isinstance(found, DatasetDict) else {"train": read_form(found, **options)}
     if find_files(folder) is not None:
-        if options["task"] not in (None, "retrieval"):
-            raise ValueError(f"{folder}: a folder of queries, corpus and judgements is for retrieval, got "
-                             f"task={options['task']!r}.")  # fmt: skip
-        accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
-        for name in options["columns"]:
-            _check_option(name, "a folder of queries, corpus and judgements", accepted)
-        parts = read_collection(folder, **options["columns"])
-        return {name: _as_streaming(part) for name, part in parts.items()} if options["streaming"] else parts
+        return _streamed(read_collection(folder, **_collection_options(options, folder)), options)
+    if (word := lacking(folder)) is not None:
+        raise ValueError(f"{folder}: a folder of queries, corpus and qrels must have all three, got no {word}: add a "
+                         f"file named {word}, or pass one file.")  # fmt: skip
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_file_name(path)]
     if not files:
         raise ValueError(f"{folder}: the folder must hold tables ({', '.join(_TABLES)}), or corpus, queries and qrels, "
@@ -264,6 +299,15 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     return {name: read_form(path, **options) for name, path in named.items()}
+
+
+def _load_from_disk(folder: Path) -> Dataset | DatasetDict:
+    try:
+        return load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder}: the folder must be whole as save_to_disk wrote it, got {error}: save it again."
+        ) from error
 
 
 def _as_streaming(part: Part) -> Part:
@@ -289,5 +333,24 @@ def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[s
         raise ValueError(
             f"{source}: there is no such file or folder; if it is a dataset of the hub, pass download=True."
         )
-    found = load_dataset(source.removeprefix("hub:"), streaming=options["streaming"])
-    return _splits(found, options)
+    name = source.removeprefix("hub:")
+    if (configurations := collection_configurations(name)) is not None:
+        accepted = _collection_options(options, source)
+        return _streamed(read_hub_collection(name, configurations, **accepted), options)
+    return _splits(load_dataset(name, streaming=options["streaming"]), options)
+
+
+def _collection_options(options: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Return the options of reading a collection, or raise ValueError for others."""
+    if options["task"] not in (None, "retrieval"):
+        raise ValueError(
+            f"{source}: queries, a corpus and judgements are for retrieval, got task={options['task']!r}: leave it out."
+        )
+    accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
+    for name in options["columns"]:
+        _check_option(name, "queries, corpus and judgements", accepted)
+    return dict(options["columns"])
+
+
+def _streamed(parts: dict[str, Part], options: Mapping[str, Any]) -> dict[str, Part]:
+    return {name: _as_streaming(part) for name, part in parts.items()} if options["streaming"] else parts

@@ -10,7 +10,7 @@ from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.part import Part
-from st_rankloss.data.scaling import Scale, read_scaled, read_weight
+from st_rankloss.data.scaling import Scale, check_numbers, read_scaled, read_weight
 from st_rankloss.data.tables import Table, read_table
 from st_rankloss.data.texts import join_title, read_text
 
@@ -67,6 +67,7 @@ def read_rows(
     with table.named():
         optional = ["query_id", "document_id", "weight", "title"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
+        check_numbers(table, columns["grade"])
         notes = Notes((*table.notes, describe(columns, table.names)))
         return collect(table, partial(_judgements, table, columns, scale), notes, weighted="weight" in columns)
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+from st_rankloss.data.numbers import read_number
+from st_rankloss.data.tables import Table
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
+
+_REMEDY = "correct the value, or name the column of the scores"
 
 Scale = tuple[float, float] | str | None
 
@@ -76,6 +81,36 @@ def read_scaled(value: Any, scale: Scale, row: int, column: str) -> float:
     return grade
 
 
+def check_numbers(table: Table, column: str) -> None:
+    """Raise a ValueError that names the first value that is not a number, if the column holds texts.
+
+    A column of a csv file stays text if one of its values is not a number, so that the others are texts as well.
+
+    Args:
+        table: The table.
+        column: Name of the column; lists of numbers are checked elsewhere.
+
+    Raises:
+        ValueError: If the column holds texts; the error names the row.
+
+    Example:
+        >>> from st_rankloss.data.tables import read_table
+        >>> check_numbers(read_table({"grade": ["1", "good"]}), "grade")
+        Traceback (most recent call last):
+        ValueError: column 'grade' must hold numbers, got 'good' in row 1: correct the value, or name the column of the scores.
+    """  # noqa: E501
+    known = ((row, values[column]) for row, values in enumerate(table.rows()) if not is_missing(values[column]))
+    first = next(known, None)
+    if first is None or not isinstance(first[1], str):
+        return
+    for row, value in chain([first], known):
+        try:
+            read_number(value)
+        except ValueError:
+            raise refusal(column, row, value, "numbers", _REMEDY) from None
+    raise refusal(column, *first, "numbers", "write numbers without quotes, or name the column of the scores")
+
+
 def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:
     """Read the weight of a row.
 
@@ -113,4 +148,4 @@ def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
 def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
     if isinstance(value, bool) and scale is None:
         return int(value)
-    raise refusal(column, row, value, "numbers", "correct the value, or name the column of the scores")
+    raise refusal(column, row, value, "numbers", _REMEDY)

@@ -11,7 +11,7 @@ from datasets import Features, Value
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.part import Part
-from st_rankloss.data.scaling import Scale, read_weight, rescale
+from st_rankloss.data.scaling import Scale, check_numbers, read_weight, rescale
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing
@@ -54,6 +54,7 @@ def read_scored_pairs(
     table = read_table(source, text=given_names(sentence1, sentence2), streaming=streaming)
     with table.named():
         names = choose(table.names, required=["sentence1", "sentence2", "score"], optional=["weight"], given=given)
+        check_numbers(table, names["score"])
         notes = Notes((*table.notes, describe(names, table.names)))
         features = Features(_FEATURES | {"weight": Value("float64")}) if "weight" in names else _FEATURES
         dataset = build(partial(_rows, table, names, scale, notes), features, streaming=table.streaming)

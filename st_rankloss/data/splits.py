@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from st_rankloss.judgements import few
+
 _WORDS = {
     "train": ("train", "training", "trn"),
     "dev": ("dev", "development", "val", "valid", "validation", "trial"),
@@ -48,7 +50,8 @@ def by_part(paths: list[Path]) -> dict[str, Path]:
         if part is None or part in found:
             names = sorted(path.name for path in paths)
             raise ValueError(
-                f"files must be named after train, dev or test, one each, got {names}: rename {path.name}."
+                f"files must be named after train, dev or test, one each, got {few(names)}: rename {path.name}, or "
+                "pass one file."
             )
         found[part] = path
     return dict(sorted(found.items(), key=lambda item: list(_WORDS).index(item[0])))

@@ -66,7 +66,10 @@ def split(
 
 def _train(parts: Mapping[str, Part], missing: list[str]) -> Part:
     if "train" not in parts:
-        raise ValueError(f"{' and '.join(missing)} must be taken from a train part, got only {sorted(parts)}.")
+        raise ValueError(
+            f"{next((part.source for part in parts.values()), '')}: the data must have a train part to train on and to "
+            f"take {' and '.join(missing)} from, got only {', '.join(parts)}: name the part train."
+        )
     if isinstance(parts["train"].dataset, IterableDataset):
         raise ValueError(
             f"a streaming part cannot be split: give files for {' and '.join(missing)}, or read into memory."

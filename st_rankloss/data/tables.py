@@ -227,6 +227,8 @@ def reading(path: Path) -> Iterator[None]:
             f"{path}: a text file must be in {error.encoding}, got the byte {error.object[error.start]:#x}: pass "
             "encoding=, such as 'cp1252', or save it as UTF-8."
         ) from error
+    except LookupError as error:
+        raise ValueError(f"{path}: encoding= must be one that Python knows, such as 'cp1252', got {error}.") from error
     except (OSError, EOFError) as error:
         raise ValueError(f"{path}: the file cannot be read: {error}.") from error
 

@@ -39,11 +39,33 @@ def read_qrels_file(path: Path, notes: Notes, *, negative: str = "refuse", **giv
     check_choice(negative, ("refuse", "zero"), "negative")
     with naming(str(path)):
         rows = _table_rows(path, given) if _is_table(path) else _lines(path)
-        graded = (
-            (place, query, document, read_grade(value, place, negative, notes))
-            for place, query, document, value in rows
-        )
-        return collect_qrels(graded)
+        return _graded(rows, negative, notes)
+
+
+def read_qrels_table(source: Any, notes: Notes, *, negative: str = "refuse", **given: str | None) -> Judgements:
+    """Read judgements from any table, see `read_qrels_file`.
+
+    Args:
+        source: A table, see `read_table`.
+        notes: Notes of the reader.
+        negative: What to do about negative grades: "refuse" or "zero".
+        **given: Columns by role.
+
+    Returns:
+        Grades by query id and document id.
+
+    Example:
+        >>> read_qrels_table([{"query-id": "q1", "corpus-id": "d1", "score": 2}], Notes())
+        {'q1': {'d1': 2.0}}
+    """
+    check_choice(negative, ("refuse", "zero"), "negative")
+    return _graded(_table_rows(source, given), negative, notes)
+
+
+def _graded(rows: Iterator[tuple[int, Any, Any, Any]], negative: str, notes: Notes) -> Judgements:
+    return collect_qrels(
+        (place, query, document, read_grade(value, place, negative, notes)) for place, query, document, value in rows
+    )
 
 
 def _is_table(path: Path) -> bool:
@@ -59,8 +81,8 @@ def _first_line(path: Path) -> str:
         return next((line for line in file if line.strip()), "")
 
 
-def _table_rows(path: Path, given: dict[str, str | None]) -> Iterator[tuple[int, Any, Any, Any]]:
-    table = read_table(path)
+def _table_rows(source: Any, given: dict[str, str | None]) -> Iterator[tuple[int, Any, Any, Any]]:
+    table = read_table(source)
     names = choose(table.names, required=["query_id", "document_id", "grade"], given=given)
     for place, row in enumerate(table.rows()):
         yield place, row[names["query_id"]], row[names["document_id"]], row[names["grade"]]
@@ -136,19 +158,40 @@ def read_texts(path: Path, what: str, notes: Notes, **given: str | None) -> dict
             fields = first.rstrip("\r\n").split("\t")
             if len(fields) == 2 and find("id", fields) is None:
                 return _by_id(_two_fields(path), what, notes)
-        return _by_id(_table_texts(path, what, given, notes), what, notes)
+        return _by_id(_table_texts(path, path.name, what, given, notes), what, notes)
+
+
+def read_texts_table(source: Any, name: str, what: str, notes: Notes, **given: str | None) -> dict[str, str]:
+    """Read texts by id from any table, see `read_texts`.
+
+    Args:
+        source: A table, see `read_table`.
+        name: Its name, for notes and errors.
+        what: "query" or "document".
+        notes: Notes of the reader.
+        **given: Columns by role: the text under the name of ``what``, ``id`` and ``title``.
+
+    Returns:
+        Texts by id.
+
+    Example:
+        >>> read_texts_table([{"_id": "d1", "title": "Roses", "text": "are red"}], "corpus", "document", Notes())
+        {'d1': 'Roses are red'}
+    """
+    with naming(name):
+        return _by_id(_table_texts(source, name, what, given, notes), what, notes)
 
 
 def _table_texts(
-    path: Path, what: str, given: dict[str, str | None], notes: Notes
+    source: Any, name: str, what: str, given: dict[str, str | None], notes: Notes
 ) -> Iterator[tuple[int, Any, str | None]]:
-    table = read_table(path, text=given_names(*given.values()))
+    table = read_table(source, text=given_names(*given.values()))
     role = "topic" if what == "query" else "document"
-    given = {role if name == what else name: column for name, column in given.items()}
+    given = {role if key == what else key: column for key, column in given.items()}
     names = choose(table.names, required=["id", role], optional=["title"] if what == "document" else (), given=given)
     for note in table.notes:
         notes.add(note)
-    notes.add(f"{path.name}: {describe(names, table.names)}")
+    notes.add(f"{name}: {describe(names, table.names)}")
     for place, row in enumerate(table.rows()):
         text = read_text(row[names[role]], place, names[role])
         title = read_text(row[names["title"]], place, names["title"]) if "title" in names else None

@@ -137,6 +137,11 @@ def prepare(settings: Settings, *, seconds_between_checkpoints: float = 30.0) ->
     parts = {name: _cut(parts[name], settings.limit) for name in PARTS}
     train = parts["train"]
     model = make_encoder(settings.model, train.texts() if settings.model == "static" else (), seed=settings.seed)
+    if "image" in train.input_columns and "image" not in model.modalities:
+        raise ValueError(
+            f"{settings.data} holds images, and the model {settings.model!r} reads only {', '.join(model.modalities)}: "
+            "name a model of images, such as sentence-transformers/clip-ViT-B-32."
+        )
     model.model_card_data.generate_widget_examples = False  # they take seconds
     inspection = inspect(parts, model=model)
     errors = [f"- {finding.message}" for finding in inspection.findings if finding.severity == "error"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -228,10 +228,20 @@ def _load(dataset: Any) -> tuple[pa.Table, tuple[str, ...], bool]:
 
 
 def _stream(dataset: Any, most_rows: int) -> tuple[pa.Table, tuple[str, ...], bool]:
+    size = min(10_000, most_rows + 1)
+    try:
+        return _merge(dataset.with_format("arrow").iter(size), most_rows)
+    except pa.ArrowInvalid:  # datasets guesses types row by row, so that None and a number differ
+        plain = dataset.with_format(None)
+        plain = plain.decode(False) if dataset.features else plain
+        return _merge(map(pa.table, plain.iter(size)), most_rows)
+
+
+def _merge(found: Iterator[pa.Table], most_rows: int) -> tuple[pa.Table, tuple[str, ...], bool]:
     tables: list[pa.Table] = []
     others: tuple[str, ...] = ()
     rows = 0
-    for table in dataset.with_format("arrow").iter(min(10_000, most_rows + 1)):
+    for table in found:
         table, others = _readable(table)
         tables.append(table.slice(0, max(0, most_rows - rows)))
         rows += len(table)

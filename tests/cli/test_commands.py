@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -102,7 +103,7 @@ def test_training_on_data_with_errors_is_refused_before_any_compute(run, tmp_pat
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
 def test_mined_negatives_are_read_again(run, folder, model, tmp_path, suffix):
     output = tmp_path / f"mined{suffix}"
     code, out, _ = run("mine", folder, "--model", model, "--negatives", 2, "--output", output)
@@ -157,11 +158,19 @@ def test_search_answers_queries_from_the_command_line_and_the_input(run, folder,
         (["evaluate", "MODEL", "STSBenchmark"], "--download"),
         (["search", "MODEL", "FOLDER", "red", "--top", "0"], "--top must be at least 1"),
         (["inspect", "no-such-folder"], "no-such-folder"),
+        (["inspect", "FOLDER", "--read", "task=sts"], "--read must not hold task=: pass --task"),
+        (["inspect", "FOLDER", "--json", "no/such.json"], "no/such.json: no such file or directory: name another"),
+        (["train", "FOLDER", "--output", "x", "--model", "FOLDER"], "the folder of a model or an id on the hub"),
+        (["mine", "FOLDER", "--model", "MODEL", "--output", "INSIDE"], "--output must not be among the data"),
+        (["evaluate", "MODEL", "FOLDER", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["evaluate", "static", "FOLDER"], "name a trained model instead of 'static'"),
+        (["search", "MODEL", "FOLDER", "red", "--read", "foo=x"], "document, document_id, title of a corpus, got foo"),
     ],
 )
 def test_a_mistake_is_named_in_one_message(run, folder, model, arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _, err = run(*({"FOLDER": folder, "MODEL": model}.get(argument, argument) for argument in arguments))
+    names = {"FOLDER": folder, "MODEL": model, "INSIDE": folder / "corpus.jsonl"}
+    code, _, err = run(*(names.get(argument, argument) for argument in arguments))
     assert code == 2
     assert message in err
     assert "Traceback" not in err
@@ -182,3 +191,35 @@ def test_a_file_written_by_mine_loads_as_a_dataset(run, folder, model, tmp_path)
     run("mine", folder, "--model", model, "--output", tmp_path / "mined.jsonl")
     loaded = load_dataset("json", data_files=str(tmp_path / "mined.jsonl"), split="train")
     assert set(loaded.column_names) >= set(part("retrieval").dataset.column_names)
+
+
+def test_images_need_a_model_that_reads_them(run, tmp_path):
+    rows = ["image,caption"]
+    for place, row in enumerate(part("image_text").dataset):
+        row["image"].save(tmp_path / f"{place}.png")
+        rows.append(f"{place}.png,{row['caption']}")
+    (tmp_path / "rows.csv").write_text("\n".join(rows), encoding="utf-8")
+    code, _, err = run("train", tmp_path / "rows.csv", "--output", tmp_path / "output")
+    assert code == 2
+    assert "holds images, and the model 'static' reads only text: name a model of images" in " ".join(err.split())
+
+
+def test_data_of_a_test_part_only_are_refused_by_name(run, folder, tmp_path):
+    only = tmp_path / "only"
+    shutil.copytree(folder, only)
+    for name in ("train", "dev"):
+        (only / "qrels" / f"{name}.tsv").unlink()
+    code, _, err = run("train", only, "--output", tmp_path / "output")
+    assert code == 2
+    assert "test.tsv: the data must have a train part to train on" in " ".join(err.split())
+
+
+def test_a_scale_is_given_as_the_message_writes_it(run, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("query,document,grade\nred,roses,-1\nred,skies,1\nred,boats,0\n", encoding="utf-8")
+    code, _, err = run("inspect", path)
+    assert code == 2
+    assert "pass scale=(lowest, highest)" in " ".join(err.split())
+    code, out, _ = run("inspect", path, "--read", "scale=(-1, 1)")
+    assert code != 2
+    assert "0.5" in out

@@ -470,5 +470,66 @@ def test_the_hub_is_asked_only_with_download(monkeypatch):
         return DatasetDict({"train": Dataset.from_dict({"text": ["x"], "label": ["a"]})})
 
     monkeypatch.setattr("st_rankloss.data.reading.load_dataset", load)
+    monkeypatch.setattr("st_rankloss.data.hub.get_dataset_config_names", lambda name: ["default"])
     assert read("hub:owner/name", download=True)["train"].dataset["text"][:] == ["x"]
     assert asked == [("owner/name", False)]
+
+
+def hub_of(monkeypatch, configurations):
+    """Stand in for a dataset of the hub: configurations, their splits and columns."""
+
+    def load(name, configuration):
+        splits = configurations[configuration].items()
+        return DatasetDict({split: Dataset.from_dict(columns) for split, columns in splits})
+
+    monkeypatch.setattr("st_rankloss.data.hub.get_dataset_config_names", lambda name: list(configurations))
+    monkeypatch.setattr("st_rankloss.data.hub.load_dataset", load)
+
+
+CONFIGURATIONS = {
+    "corpus": {"corpus": {"_id": ["d1", "d2"], "title": ["Roses", ""], "text": ["are red", "blue skies"]}},
+    "queries": {"queries": {"_id": ["1", "2"], "text": ["red", "blue"]}},
+    "default": {
+        "test": {"query-id": ["2", "2"], "corpus-id": ["d2", "d9"], "score": [2, 1]},
+        "train": {"query-id": ["1", "1"], "corpus-id": ["d1", "d2"], "score": [1.0, 0.0]},
+    },
+}
+
+
+@pytest.mark.parametrize("qrels", ["default", "qrels"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_collection_of_the_hub_in_configurations_of_mteb_is_read_for_retrieval(qrels, streaming, monkeypatch):
+    renamed = {qrels if name == "default" else name: splits for name, splits in CONFIGURATIONS.items()}
+    hub_of(monkeypatch, renamed)
+    parts = read("owner/name", download=True, streaming=streaming)
+    assert list(parts) == ["train", "test"]
+    assert parts["train"].qrels == {"1": {"d1": 1.0, "d2": 0.0}}
+    assert parts["test"].qrels == {"2": {"d2": 2.0}}
+    assert dict(parts["test"].corpus) == {"d1": "Roses are red", "d2": "blue skies"}
+    (row,) = parts["test"].dataset
+    assert (row["query"], row["documents"], row["labels"]) == ("blue", ["blue skies"], [2.0])
+    assert any("documents that the corpus lacks" in note and "d9" in note for note in parts["test"].notes)
+    with pytest.raises(ValueError, match="pass download=True"):
+        read("owner/name")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"default": None}, {}, r"hub:owner/name: .* judgements in a configuration default or qrels, got \['corpus'"),
+        ({"default": {"a": {}, "b": {}}}, {}, r"hub:owner/name: splits of judgements must be named .* \['a', 'b'\]"),
+        (
+            {"default": {"train": {"query-id": ["1"], "corpus-id": ["d1"], "score": [-1]}}},
+            {},
+            r"hub:owner/name default/train: row 0: .*got -1: pass negative=",
+        ),
+        ({"queries": {"queries": {"_id": ["1"], "t": ["red"]}}}, {}, r"hub:owner/name queries/queries: .*query='t'"),
+        ({}, {"task": "sts"}, r"owner/name: queries, a corpus and judgements are for retrieval, got task='sts'"),
+        ({}, {"gade": "score"}, r"gade= must be an option of queries, corpus and judgements.*nearest is 'grade'"),
+    ],
+)
+def test_a_collection_of_the_hub_that_is_not_whole_is_refused_by_name(change, options, message, monkeypatch):
+    changed = CONFIGURATIONS | change
+    hub_of(monkeypatch, {name: splits for name, splits in changed.items() if splits is not None})
+    with pytest.raises(ValueError, match=message):
+        read("owner/name", download=True, **options)

@@ -67,8 +67,8 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ({"query": ["a"], "document": ["x"], "note": [1]}, {}, r"need a column for grade, such as grade='note'"),
-        ({"frage": ["a"], "antwort": ["x"]}, {}, r"got \['frage', 'antwort'\]: name its columns"),
+        ({"query": ["a"], "document": ["x"], "note": [1]}, {}, r"name the column for grade, such as grade='note'"),
+        ({"frage": ["a"], "antwort": ["x"]}, {}, r"got 'frage', 'antwort': name its columns"),
         (
             {"query": ["a"], "document": ["x"], "grade": [1]},
             {"quer": "x"},
@@ -117,3 +117,88 @@ def test_rows_without_a_text_are_left_out_and_counted():
     part = read(rows)["train"]
     assert part.dataset["query"][:] == ["a"]
     assert any("rows without a query are left out: 2, the first in row 1" in note for note in part.notes)
+
+
+ROWS = "query,passage,grade\nred,roses,1\nred,skies,0\nblue,skies,2\n"
+
+
+def write(folder, **files):
+    """Write files by name, in which "__" stands for a dot."""
+    for name, text in files.items():
+        path = folder / name.replace("__", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"query": 7}, r"query= must be the name of a column, got 7"),
+        ({"query": "query", "document": "query"}, r"one role, got 'query' for query= and document="),
+        ({"encoding": "klingon"}, r"rows.csv: encoding= must be one that Python knows.*klingon"),
+        ({"delimiter": "ab"}, r"rows.csv: delimiter= must be one character, such as ';', got 'ab'"),
+        ({"negative": "zero"}, r"rows of query, document and grade have no option negative=, only .*'scale'"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_by_name(options, message, tmp_path):
+    path = write(tmp_path, rows__csv=ROWS) / "rows.csv"
+    with pytest.raises(ValueError, match=message):
+        read(path, **options)
+
+
+@pytest.mark.parametrize("lacking", ["corpus", "queries", "qrels"])
+def test_a_folder_that_lacks_a_file_of_a_collection_is_not_read_as_texts(lacking, tmp_path):
+    files = {
+        "corpus": ("corpus.jsonl", '{"_id": "d", "text": "roses"}\n'),
+        "queries": ("queries.jsonl", '{"_id": "q", "text": "red"}\n'),
+        "qrels": ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n"),
+    }
+    write(tmp_path, **dict(content for word, content in files.items() if word != lacking))
+    with pytest.raises(ValueError, match=f"must have all three, got no {lacking}: add a file named {lacking}"):
+        read(tmp_path)
+
+
+def test_the_value_that_makes_a_column_text_is_the_one_that_is_named(tmp_path):
+    path = write(tmp_path, rows__csv=ROWS + "blue,roses,good\n") / "rows.csv"
+    with pytest.raises(ValueError, match=r"column 'grade' must hold numbers, got 'good' in row 3"):
+        read(path)
+    with pytest.raises(ValueError, match=r"got '1' in row 0: write numbers without quotes"):
+        read([{"query": "red", "document": "roses", "grade": "1"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", r"a.csv: the file must have rows, got an empty file"),
+        ("a.jsonl", "\n", r"a.jsonl: the file must have rows, got an empty file"),
+        ("a.csv", "query,document,grade\n", r"a.csv: a table must have rows, got none, and the columns \['query'"),
+        ("a.json", "[]", r"a.json: a table must have rows, got none"),
+    ],
+)
+def test_a_table_without_rows_is_refused_as_such(name, content, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read(write(tmp_path, **{name: content}) / name)
+
+
+def test_a_quote_that_is_never_closed_is_found_by_the_line_it_starts_in(tmp_path):
+    path = write(tmp_path, rows__csv=ROWS + '"blue,roses,1\n' + "blue,boats,1\n" * 5) / "rows.csv"
+    with pytest.raises(ValueError, match=r"the row starts in line 5, whose quote may not be closed"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["dataset_dict.json", "state.json"])
+def test_a_damaged_folder_of_save_to_disk_is_refused_by_name(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"{tmp_path}: the folder must be whole as save_to_disk wrote it"):
+        read(write(tmp_path, **{name: "{"}))
+
+
+def test_an_empty_name_is_not_the_working_directory():
+    with pytest.raises(ValueError, match="got an empty name"):
+        read("")
+
+
+def test_a_file_that_is_no_image_is_refused_with_its_row(tmp_path):
+    write(tmp_path, rows__csv="image,caption\nfake.png,a cat\n", fake__png="no image")
+    with pytest.raises(ValueError, match=r"column 'image' must hold paths of images that can be read.*in row 0"):
+        read(tmp_path / "rows.csv")

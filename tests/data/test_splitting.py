@@ -106,7 +106,7 @@ def test_given_parts_stay_and_only_missing_ones_are_taken():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"test": plain_part()}, "must be taken from a train part, got only"),
+        ({"test": plain_part()}, "must have a train part to train on and to take .* from, got only"),
         ({"train": plain_part(2)}, "must have enough rows to split off"),
     ],
 )

@@ -134,3 +134,18 @@ def test_an_open_quote_in_a_tsv_is_part_of_its_text_and_swallows_no_line(streami
     assert any("quotes are part of the texts" in note for note in table.notes)
     path.write_text('id\ttext\n1\t"two\nlines"\n2\t"all\tright"\n')
     assert [row["text"] for row in read_table(path, streaming=streaming).rows()] == ["two\nlines", "all\tright"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_quoted_comma_between_thousands_is_left_out_and_noted(streaming, tmp_path):
+    (tmp_path / "a.csv").write_text('item,price\nx,"1,569.81"\ny,n/a\nz,7\nw,"12,000"\n', encoding="utf-8")
+    table = read_table(tmp_path / "a.csv", streaming=streaming)
+    assert [row["price"] for row in table.rows()] == [1569.81, None, 7, 12000]
+    assert "column 'price': commas between thousands are left out" in table.notes
+
+
+@pytest.mark.parametrize("values", [["1,2", "3,4"], ["1,23", "5"], ["0,123", "5"], ["1,234,5", "5"]])
+def test_other_lists_of_digits_stay_text(values, tmp_path):
+    lines = "".join(f'x,"{value}"\n' for value in values)
+    (tmp_path / "a.csv").write_text("item,price\n" + lines, encoding="utf-8")
+    assert [row["price"] for row in read_table(tmp_path / "a.csv").rows()] == values

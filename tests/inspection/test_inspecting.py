@@ -14,7 +14,7 @@ from PIL import Image as Pictures
 
 import st_rankloss
 from st_rankloss import inspect
-from st_rankloss.data import Part
+from st_rankloss.data import Part, read
 from st_rankloss.data.part import COLUMNS
 from st_rankloss.encoders import make_encoder
 from st_rankloss.inspection import Column, propose_batch_size
@@ -239,3 +239,12 @@ def test_fast_counts_equal_plain_loops(seed):
     both = [*words[0], *words[1]]
     codes = [*first.tolist(), *second.tolist()]
     assert all((codes[i] == codes[j]) == (both[i] == both[j]) for i in range(18) for j in range(18))
+
+
+def test_a_stream_with_gaps_among_numbers_is_inspected(tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("item,price\n" + "".join(f"thing {i},{i + 0.5 if i % 3 else ''}\n" for i in range(30)))
+    parts = read(path, text="item", label="price", streaming=True)
+    (facts,) = inspect(parts).facts
+    found = {column.name: column for column in facts.columns}
+    assert (found["label"].missing, found["label"].distinct) == (10, 20)
