@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from st_rankloss.data.numbers import read_number
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
 Scale = tuple[float, float] | str | None
@@ -113,4 +114,17 @@ def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
 def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
     if isinstance(value, bool) and scale is None:
         return int(value)
-    raise refusal(column, row, value, "numbers", "correct the value, or name the column of the scores")
+    raise refusal(column, row, value, "numbers", _remedy(str(value)))
+
+
+def _remedy(text: str) -> str:
+    """Return what to do about a text in the place of a number."""
+    try:
+        read_number(text, commas=True)
+    except ValueError:
+        return "correct the value, or name the column of the scores"
+    if "," in text:
+        return "it has a decimal comma: write a point, or separate the fields of the file by ';'"
+    return (
+        "it is a text, as all values are if a single one is not a number, such as a repeated header: correct that row"
+    )

@@ -233,7 +233,8 @@ def _stream(dataset: Any, most_rows: int) -> tuple[pa.Table, tuple[str, ...], bo
     rows = 0
     for table in dataset.with_format("arrow").iter(min(10_000, most_rows + 1)):
         table, others = _readable(table)
-        tables.append(table.slice(0, max(0, most_rows - rows)))
+        # A chunk per row, as streams have, would cost more time than all checks.
+        tables.append(table.slice(0, max(0, most_rows - rows)).combine_chunks())
         rows += len(table)
         if rows > most_rows:
             break

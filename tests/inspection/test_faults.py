@@ -231,13 +231,14 @@ FAULTS = [
         for task, name in [
             ("classification", "Cat "),
             ("classification", "CAT"),
+            ("classification", "cat."),
             ("multi_label", "Red"),
             ("hierarchy", "animal "),
         ]
     ),
     *(
         ("unsplit labels", "classification", each("label", lambda name, s=s: f"animal{s}{name}"))
-        for s in ("|", " > ", "; ")
+        for s in ("|", " > ", "; ", "/")
     ),
     (
         "unsplit labels",
