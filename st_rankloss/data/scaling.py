@@ -11,8 +11,6 @@ from st_rankloss.data.numbers import read_number
 from st_rankloss.data.tables import Table
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
-_REMEDY = "correct the value, or name the column of the scores"
-
 Scale = tuple[float, float] | str | None
 
 
@@ -107,7 +105,7 @@ def check_numbers(table: Table, column: str) -> None:
         try:
             read_number(value)
         except ValueError:
-            raise refusal(column, row, value, "numbers", _REMEDY) from None
+            raise refusal(column, row, value, "numbers", _remedy(str(value))) from None
     raise refusal(column, *first, "numbers", "write numbers without quotes, or name the column of the scores")
 
 
@@ -148,4 +146,17 @@ def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
 def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
     if isinstance(value, bool) and scale is None:
         return int(value)
-    raise refusal(column, row, value, "numbers", _REMEDY)
+    raise refusal(column, row, value, "numbers", _remedy(str(value)))
+
+
+def _remedy(text: str) -> str:
+    """Return what to do about a text in the place of a number."""
+    try:
+        read_number(text, commas=True)
+    except ValueError:
+        return "correct the value, or name the column of the scores"
+    if "," in text:
+        return "it has a decimal comma: write a point, or separate the fields of the file by ';'"
+    return (
+        "it is a text, as all values are if a single one is not a number, such as a repeated header: correct that row"
+    )

@@ -243,7 +243,8 @@ def _merge(found: Iterator[pa.Table], most_rows: int) -> tuple[pa.Table, tuple[s
     rows = 0
     for table in found:
         table, others = _readable(table)
-        tables.append(table.slice(0, max(0, most_rows - rows)))
+        # A chunk per row, as streams have, would cost more time than all checks.
+        tables.append(table.slice(0, max(0, most_rows - rows)).combine_chunks())
         rows += len(table)
         if rows > most_rows:
             break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,27 @@ from st_rankloss.inspection.columns import Flat, Look, Mask
 
 SEVERITIES = ("error", "warning", "note")
 
+RARE = 0.01
+"""Share of items below which an error becomes a warning: real data are never perfect."""
+
+FATAL = frozenset(
+    {
+        "decimal commas",
+        "empty lists",
+        "grades as text",
+        "infinite numbers",
+        "invalid weights",
+        "misaligned lists",
+        "missing texts",
+        "negative grades",
+        "numbers as text",
+        "unknown documents",
+        "unknown queries",
+        "unreadable labels",
+    }
+)
+"""Findings on which training or evaluation fails, however few items they concern."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -19,8 +40,9 @@ class Finding:
 
     Attributes:
         name: The kind of finding.
-        severity: "error": training fails or learns something wrong; "warning": probably a mistake; "note": good to
-            know.
+        severity: "error": training fails or learns something wrong, so `st-rankloss train` refuses the data; "warning":
+            probably a mistake; "note": good to know. An error in less than 1% of the items is a warning, unless
+            training or evaluation fails on a single one, see `FATAL`. A leak is an error from 20% of the later part.
         message: What was found, how often, an example, and a remedy.
         part: Name of the part.
         column: Name of the column, if it is one column.
@@ -75,21 +97,62 @@ def report(
         flat: The column.
         mask: The items concerned.
         name: Name of the finding.
-        severity: Its severity; "warning" becomes "note" for a share of at most ``warn_above``.
+        severity: Its severity at most, see `severity_of`.
         what: Completes "3 of 100 items in 'text' ...".
         remedy: What to do.
-        warn_above: See ``severity``.
+        warn_above: See `severity_of`.
     """
     count = int(mask.sum())
     if not count:
         return
-    if severity == "warning" and count <= warn_above * len(mask):
-        severity = "note"
+    severity = severity_of(name, severity, count / len(mask), warn_above)
     item = int(mask.argmax())
     row, value = int(flat.rows[item]), shorten(flat.example(item))
     share = f"{count:,} of {len(mask):,} values in {flat.column!r} {what}"
     message = f"{share}, such as {value!r} in row {row}. {remedy}"
     yield Finding(name, severity, message, look.name, flat.column, count, row, value)
+
+
+def severity_of(name: str, severity: str, share: float, warn_above: float = 0.0) -> str:
+    """Return the severity of a finding that concerns a share of the items.
+
+    Args:
+        name: Name of the finding.
+        severity: Its severity at most: "error" becomes "warning" below a share of `RARE`, unless the finding is in
+            `FATAL`; "warning" becomes "note" up to ``warn_above``.
+        share: Share of the items, above 0 and at most 1.
+        warn_above: A share from 0 to 1.
+
+    Returns:
+        "error", "warning" or "note".
+
+    Example:
+        >>> severity_of("header rows", "error", 0.001), severity_of("negative grades", "error", 0.001)
+        ('warning', 'error')
+    """
+    if severity == "error" and share < RARE and name not in FATAL:
+        return "warning"
+    return "note" if severity == "warning" and share <= warn_above else severity
+
+
+def merged(findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
+    """Return findings with their parts, those that are the same in several parts, such as of a shared corpus, once.
+
+    Args:
+        findings: The findings.
+
+    Returns:
+        The first of each, in order, and the names of its parts.
+
+    Example:
+        >>> found = [Finding("no rows", "error", "There are 0 rows.", part) for part in ("dev", "test")]
+        >>> [(finding.name, parts) for finding, parts in merged(found)]
+        [('no rows', 'dev, test')]
+    """
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.severity, finding.name, finding.message), []).append(finding)
+    return [(same[0], ", ".join(finding.part for finding in same)) for same in alike.values()]
 
 
 def shorten(value: Any) -> Any:

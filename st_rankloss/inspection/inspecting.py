@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
-from rich.console import Console, Group
+from rich.console import Console, RenderableType
 
 from st_rankloss.data.guessing import as_part
 from st_rankloss.data.part import Part
@@ -52,11 +52,11 @@ class Inspection:
         """Whether there are neither errors nor warnings."""
         return all(finding.severity == "note" for finding in self.findings)
 
-    def __rich__(self) -> Group:
+    def __rich__(self) -> RenderableType:
         return tables_of(self)
 
     def __str__(self) -> str:
-        console = Console(width=120, color_system=None)
+        console = Console(width=100, color_system=None)
         with console.capture() as capture:
             console.print(self)
         return capture.get()

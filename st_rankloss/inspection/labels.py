@@ -16,7 +16,7 @@ from st_rankloss.inspection.texts import SENTINELS
 
 NAMED = ("classification", "hierarchy", "multi_label")
 NUMBERED = ("retrieval", "sts", "regression")
-_SEPARATORS = ("|", " > ", ">", ";", " / ", "::", ",")
+_SEPARATORS = ("|", " > ", ">", ";", " / ", "::", ",", "/")
 _SENTINEL_NUMBERS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0)
 
 
@@ -178,7 +178,7 @@ def class_sizes(look: Look) -> Iterator[Finding]:
 
 @check(*NAMED)
 def class_names(look: Look) -> Iterator[Finding]:
-    """Find names of classes that differ only in case, white space or hyphens, or hold several classes."""
+    """Find names of classes that differ only in case, white space or punctuation, or hold several classes."""
     flat = look.labels
     if flat is None or not flat.is_text:
         return
@@ -192,14 +192,14 @@ def class_names(look: Look) -> Iterator[Finding]:
 def _near_equal(look: Look, flat: Flat, items: np.ndarray, names: list[str]) -> Iterator[Finding]:
     alike = defaultdict(list)
     for place, name in enumerate(names):
-        alike[re.sub(r"[\s_-]+", " ", name).strip().casefold()].append(place)
+        alike[re.sub(r"[\s_.,;:!?-]+", " ", name).strip().casefold()].append(place)
     groups = [places for places in alike.values() if len(places) > 1]
     if groups:
         row = int(flat.rows[items[groups[0][1]]])
         pair = " and ".join(repr(names[place]) for place in groups[0][:2])
         message = (
-            f"{len(groups):,} classes have names that differ only in case, white space or hyphens, such as {pair} (row "
-            f"{row}). Write them in one way: they are different classes now."
+            f"{len(groups):,} classes have names that differ only in case, white space or punctuation, such as {pair} "
+            f"(row {row}). Write them in one way: they are different classes now."
         )
         yield Finding(
             "near-equal class names", "warning", message, look.name, flat.column, len(groups), row, names[groups[0][1]]

@@ -8,8 +8,11 @@ from itertools import combinations
 import numpy as np
 import pyarrow.compute as pc
 
-from st_rankloss.inspection.columns import Flat, Indices, Keys, Look, mix
+from st_rankloss.inspection.columns import Flat, Indices, Keys, Look, Mask, mix
 from st_rankloss.inspection.findings import Finding, report
+
+LEAKY = 0.2
+"""Share of the later part from which a leak is an error: its scores then say little about new data."""
 
 
 def leaks(looks: Mapping[str, Look]) -> Iterator[Finding]:
@@ -25,7 +28,7 @@ def leaks(looks: Mapping[str, Look]) -> Iterator[Finding]:
             continue
         name = "leaked pairs" if len(columns) > 1 else "leaked texts"
         one, other = _keys(first, second, columns)
-        yield from report(second, second.columns[columns[0]], np.isin(other, one), name, "warning", where, remedy)
+        yield from _leak(second, second.columns[columns[0]], np.isin(other, one), name, where, remedy)
 
 
 def _compared(first: Look, second: Look) -> list[str]:
@@ -40,7 +43,7 @@ def _leaked_queries(first: Look, second: Look, columns: list[str], where: str, r
         return
     one, other = shared_codes(first.columns["query"], second.columns["query"])
     leaked = np.isin(other, one)
-    yield from report(second, second.columns["query"], leaked, "leaked queries", "warning", where, remedy)
+    yield from _leak(second, second.columns["query"], leaked, "leaked queries", where, remedy)
     if leaked.any() and len(columns) > 1:
         keys = []
         documents = shared_codes(first.columns[columns[1]], second.columns[columns[1]])
@@ -48,7 +51,12 @@ def _leaked_queries(first: Look, second: Look, columns: list[str], where: str, r
             keys.append(mix(queries[look.columns[columns[1]].rows], codes))
         what = f"are judged for the same query in {first.name!r}"
         flat = second.columns[columns[1]]
-        yield from report(second, flat, np.isin(keys[1], keys[0]), "leaked pairs", "error", what, remedy)
+        yield from _leak(second, flat, np.isin(keys[1], keys[0]), "leaked pairs", what, remedy)
+
+
+def _leak(look: Look, flat: Flat, mask: Mask, name: str, what: str, remedy: str) -> Iterator[Finding]:
+    severity = "error" if mask.sum() >= LEAKY * len(mask) else "warning"
+    yield from report(look, flat, mask, name, severity, what, remedy)
 
 
 def _keys(first: Look, second: Look, columns: list[str]) -> tuple[Keys, Keys]:

@@ -153,7 +153,8 @@ def conflicting_grades(look: Look) -> Iterator[Finding]:
     any_[judged] = in_conflict(keys[judged], numbers[judged])
     what = "are both relevant and irrelevant to one query"
     remedy = "Leave the irrelevant copy out: it is a false negative."
-    yield from report(look, documents, both, "negatives equal to a positive", "error", what, remedy)
+    severity = "warning" if _are_copies(look, documents, both) else "error"
+    yield from report(look, documents, both, "negatives equal to a positive", severity, what, remedy)
     remedy = "Keep one grade, and one id if they have two."
     what = "have two grades for one query"
     severity = "warning" if _are_copies(look, documents, any_) else "error"

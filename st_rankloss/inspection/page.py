@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from st_rankloss._extras import require
 from st_rankloss.inspection.facts import Facts
+from st_rankloss.inspection.findings import merged
+from st_rankloss.inspection.tables import title_of
 
 if TYPE_CHECKING:
     from st_rankloss.inspection.inspecting import Inspection
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 def write_page(inspection: Inspection, path: Path) -> Path:
     """Write the page, and return its path."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["html"]))
-    plots = [_plots(facts) for facts in inspection.facts]
+    parts = [(title_of(facts), facts, _plots(facts)) for facts in inspection.facts]
     text = environment.get_template("page.html").render(
-        parts=list(zip(inspection.facts, plots, strict=True)),
-        findings=inspection.findings,
+        parts=parts,
+        findings=merged(inspection.findings),
         proposal=inspection.proposal,
     )
     path.write_text(text, encoding="utf-8")

@@ -49,8 +49,10 @@ def empty_texts(look: Look) -> Iterator[Finding]:
     """Find texts that are missing, empty or only white space."""
     remedy = "Leave these rows out with dataset.filter, or fill them."
     for flat in look.texts:
-        blank = flat.where(lambda values: pc.equal(pc.binary_length(pc.utf8_trim_whitespace(values)), 0), null=True)
-        yield from report(look, flat, blank, "empty texts", "error", "are missing, empty or white space", remedy)
+        missing = flat.where(pc.is_null)
+        yield from report(look, flat, missing, "missing texts", "error", "are missing", remedy)
+        blank = flat.where(lambda values: pc.equal(pc.binary_length(pc.utf8_trim_whitespace(values)), 0))
+        yield from report(look, flat, blank, "empty texts", "error", "are empty or white space", remedy)
 
 
 @check()

@@ -150,7 +150,8 @@ def header(task):
 
 
 FAULTS = [
-    *(("empty texts", task, set_first(TEXT_OF[task], value)) for task in COLUMNS for value in ("", "  \n", None)),
+    *(("empty texts", task, set_first(TEXT_OF[task], value)) for task in COLUMNS for value in ("", "  \n")),
+    *(("missing texts", task, set_first(TEXT_OF[task], None)) for task in COLUMNS),
     *(("sentinel texts", task, set_first(TEXT_OF[task], value)) for task in COLUMNS for value in ("N/A", "null")),
     *(("HTML in texts", task, set_first(TEXT_OF[task], "<p>some &amp; text</p>", 2)) for task in COLUMNS),
     *(("broken characters", task, set_first(TEXT_OF[task], "cafÃ© crÃ¨me", 2)) for task in COLUMNS),
@@ -230,13 +231,14 @@ FAULTS = [
         for task, name in [
             ("classification", "Cat "),
             ("classification", "CAT"),
+            ("classification", "cat."),
             ("multi_label", "Red"),
             ("hierarchy", "animal "),
         ]
     ),
     *(
         ("unsplit labels", "classification", each("label", lambda name, s=s: f"animal{s}{name}"))
-        for s in ("|", " > ", "; ")
+        for s in ("|", " > ", "; ", "/")
     ),
     (
         "unsplit labels",
@@ -316,14 +318,63 @@ def test_mistakes_in_judgements_by_id_are_found(name, change):
     assert set(findings) <= {name, "no recipe fits"}
 
 
-def test_copies_of_a_document_with_ids_and_grades_of_their_own_are_a_warning():
-    columns = best_document(2, (1.0, 3.0))(clean("retrieval"))
-    assert found(part("retrieval", columns))["conflicting grades"].severity == "warning"
-    ids, grades = columns["document_ids"], columns["labels"][2]
-    ids[2][grades.index(1.0)] = ids[2][grades.index(3.0)]
-    assert found(part("retrieval", columns))["conflicting grades"].severity == "error"
+@pytest.mark.parametrize(("grades", "name"), [((1.0, 3.0), "conflicting grades"),
+                                               ((0.0, 3.0), "negatives equal to a positive")])  # fmt: skip
+def test_copies_of_a_document_with_ids_and_grades_of_their_own_are_a_warning(grades, name):
+    columns = clean("retrieval")
+    for row in range(10):
+        columns = best_document(row, grades)(columns)
+    assert found(part("retrieval", columns))[name].severity == "warning"
+    for ids, labels in zip(columns["document_ids"][:10], columns["labels"], strict=False):
+        ids[labels.index(grades[0])] = ids[labels.index(grades[1])]
+    assert found(part("retrieval", columns))[name].severity == "error"
     del columns["query_id"], columns["document_ids"]
-    assert found(part("retrieval", columns))["conflicting grades"].severity == "error"
+    assert found(part("retrieval", columns))[name].severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "column", "value"),
+    [("empty texts", "classification", "text", " "), ("header rows", "self_supervised", "text", "text")],
+)
+def test_an_error_in_less_than_one_percent_of_the_rows_is_a_warning(name, task, column, value):
+    for count, severity in ((1, "warning"), (2, "error")):
+        columns = set_first(column, value, count)(clean(task))
+        assert found(part(task, columns))[name].severity == severity
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "plant"),
+    [
+        ("missing texts", "retrieval", with_document(3, 1, None)),
+        ("negative grades", "retrieval", set_first("labels", -2.0)),
+        ("infinite numbers", "regression", set_first("label", math.inf)),
+        ("invalid weights", "sts", lambda columns: columns | {"weight": [math.nan] + [1.0] * (ROWS - 1)}),
+        ("misaligned lists", "retrieval", lambda columns: columns | {"labels": [[1.0], *columns["labels"][1:]]}),
+        ("empty lists", "retrieval", lambda columns: columns | {"documents": [[], *columns["documents"][1:]]}),
+    ],
+)
+def test_what_stops_training_is_an_error_in_a_single_row(name, task, plant):
+    finding = found(part(task, plant(clean(task))))[name]
+    assert (finding.severity, finding.count) == ("error", 1)
+
+
+@pytest.mark.parametrize("name", ["unknown queries", "unknown documents"])
+def test_a_single_unknown_id_in_judgements_is_an_error(name):
+    columns = clean("retrieval")
+    by_id = judged(columns)
+    by_id["qrels"].update({"nobody": {"d0-1": 1.0}} if name == "unknown queries" else {"q0-1": {"D7": 1.0}})
+    assert found(part("retrieval", columns, **by_id))[name].severity == "error"
+
+
+@pytest.mark.parametrize(("count", "severity"), [(1, "warning"), (23, "warning"), (24, "error"), (ROWS, "error")])
+@pytest.mark.parametrize("task", ["sts", "classification", "self_supervised", "retrieval"])
+def test_a_leak_is_an_error_from_a_fifth_of_the_later_part(task, count, severity):
+    train, test = clean(task, 0), clean(task, 1)
+    for name in COLUMNS[task][: 1 + (task in ("sts", "retrieval"))]:
+        test[name] = [*train[name][:count], *test[name][count:]]
+    leaks = [finding for name, finding in found({"train": part(task, train), "test": part(task, test)}).items()
+             if name.startswith("leaked")]  # fmt: skip
+    assert {finding.severity for finding in leaks} == {severity}
 
 
 def test_texts_that_a_model_would_cut_are_found(tmp_path):
@@ -356,6 +407,6 @@ def test_rows_without_text_have_findings_too():
     empty = Dataset.from_dict({"text": [], "label": []})
     assert "no rows" in found(empty)
     nothing = Dataset.from_dict({"text": [None, None], "label": [None, None]})
-    assert {"empty texts", "missing labels"} <= set(found(nothing, task="classification"))
+    assert {"missing texts", "missing labels"} <= set(found(nothing, task="classification"))
     numbers = Dataset.from_dict({"text": [1, 2], "label": ["a", "b"]})
     assert "inputs that are not text" in found(numbers, task="classification")

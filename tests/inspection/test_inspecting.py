@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, List, Value
 from PIL import Image as Pictures
+from rich.console import Console
 
 import st_rankloss
 from st_rankloss import inspect
@@ -198,10 +199,41 @@ def test_a_proposed_batch_is_at_most_a_quarter_of_the_rows_but_holds_two_classes
 
 def test_findings_are_in_the_order_of_their_severity():
     columns = clean("classification")
-    columns["text"] = ["", "N/A", *columns["text"][2:]]
+    columns["text"] = ["", " ", "N/A", *columns["text"][3:]]
     inspection = inspect(part("classification", columns), most_rows=3)
     assert [finding.severity for finding in inspection.findings] == ["error", "warning"]
     assert not inspection.ok
+
+
+def test_a_finding_of_several_parts_is_shown_once(tmp_path):
+    columns = clean("retrieval") | {"source": ["web"] * ROWS}
+    data = {name: part("retrieval", columns | {"query": [f"{name} {query}" for query in columns["query"]]})
+            for name in ("train", "dev", "test")}  # fmt: skip
+    inspection = inspect(data)
+    assert [finding.part for finding in inspection.findings] == ["train", "dev", "test"]
+    text = " ".join(str(inspection).split())
+    assert text.count("unknown columns") == 1
+    assert "warning train, dev, test: unknown columns. The column 'source' is not an input" in text
+    page = inspection.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("unknown columns") == 1
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_what_is_printed_is_at_most_100_columns_wide(width):
+    columns = clean("retrieval")
+    columns["query"][0] = "a long query about nothing " * 20 + "N/A <p>"
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(inspect(part("retrieval", columns | {"uid": columns["query_id"]})))
+    assert "ids as text" in capture.get()
+    assert max(map(len, capture.get().splitlines())) <= min(width, 100)
+
+
+def test_shares_are_shown_in_full_only_where_some_rows_have_nothing_to_rank():
+    columns = clean("retrieval")
+    assert "All rows have something to rank in batches of 16 to 64 rows." in str(inspect(part("retrieval", columns)))
+    columns["labels"] = [[0.0] * 4] * 30 + columns["labels"][30:]
+    assert re.search(r"lists +75% +75% +75%", str(inspect(part("retrieval", columns))))
 
 
 def test_what_is_no_data_is_refused():
