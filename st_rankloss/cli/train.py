@@ -66,8 +66,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
         report=lambda text: console.print(text, highlight=False, markup=False),
     )
     write_report(result, options.output / "report.html")
-    for finding in result.inspection.findings:
-        console.print(f"{finding.severity}: {finding.message}", highlight=False, markup=False)
     console.print(make_table(result))
     best = next(trained.title for trained in result.losses if trained.name == result.best)
     console.print(f"Better on dev: {best}. Saved in {options.output}:", highlight=False, markup=False)

@@ -15,6 +15,7 @@ from st_rankloss._extras import require
 from st_rankloss.experiment.files import write
 from st_rankloss.experiment.run import Result, versions
 from st_rankloss.experiment.table import lines
+from st_rankloss.inspection.findings import merged
 
 EXAMPLES = 5
 
@@ -85,6 +86,7 @@ def write_report(result: Result, path: Path) -> None:
             curves=_draw_curves(result),
             groups=[("Queries that got better", better), ("Queries that got worse", worse)],
             config=yaml.safe_dump(yaml.safe_load(yaml.safe_dump(vars(result.settings))), sort_keys=False),
+            findings=merged(result.inspection.findings),
             versions=versions(),
         ),
     )

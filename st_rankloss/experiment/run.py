@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from transformers import set_seed
 
 from st_rankloss.data import PARTS, Part, lists, read, split
@@ -31,6 +32,7 @@ from st_rankloss.experiment.scores import Scores, score
 from st_rankloss.experiment.settings import Settings
 from st_rankloss.experiment.training import Plan, fit
 from st_rankloss.inspection import Inspection, inspect, propose_batch_size
+from st_rankloss.inspection.findings import merged
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ def prepare(settings: Settings, *, seconds_between_checkpoints: float = 30.0) ->
             f"{settings.data} holds images, and the model {settings.model!r} reads only {', '.join(model.modalities)}: "
             "name a model of images, such as sentence-transformers/clip-ViT-B-32."
         )
-    model.model_card_data.generate_widget_examples = False  # they take seconds
+    model.model_card_data.set_widget_examples = lambda dataset: None  # they take seconds, and print
     inspection = inspect(parts, model=model)
     errors = [f"- {finding.message}" for finding in inspection.findings if finding.severity == "error"]
     if errors:
@@ -208,6 +210,9 @@ def train(
     folder = Path(output)
     prepared = prepare(settings, seconds_between_checkpoints=seconds_between_checkpoints)
     _claim(folder, prepared, overwrite)
+    for finding, names in merged(prepared.inspection.findings):
+        if finding.severity == "warning":
+            report(f"warning ({names}): {finding.message}")
     parts, model = prepared.parts, prepared.model
     report(f"Scoring the model before training on {len(parts['test'])} rows.")
     before = _score(model, parts["test"], parts["train"])
@@ -334,9 +339,18 @@ def _train_one(prepared: Prepared, candidate: Candidate, folder: Path, report: R
         _score(model, dev, known).means,
         _score(model, prepared.parts["test"], known),
     )
+    model.model_card_data.set_evaluation_metrics(HeldOutTest(), trained.test.means)
     save_model(model, own / "model")
     _write_trained(done, trained)
     return trained
+
+
+class HeldOutTest(SentenceEvaluator):
+    """Names the scores on the test part in the model card."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "test"
 
 
 def _try(

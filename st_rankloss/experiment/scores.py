@@ -16,7 +16,8 @@ self_supervised     nDCG@10 of shortened copies that search their originals
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -107,7 +108,8 @@ def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, 
         list(inputs), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
     )
     if part.task == "retrieval":
-        scores = _score_retrieval(model, part, batch_size)
+        with _card_unchanged(model):
+            scores = _score_retrieval(model, part, batch_size)
     else:
         scores = _SCORERS[part.task](encode, part, train)
     model.train(was_training)
@@ -141,6 +143,15 @@ def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int) ->
         for query in rows
     ]
     return Scores(values, [str(part.queries[query]) for query in rows], found)
+
+
+@contextlib.contextmanager
+def _card_unchanged(model: SentenceTransformer) -> Iterator[None]:
+    """Keep the scores of every evaluation out of the model card."""
+    card = model.model_card_data
+    kept = dict(card.eval_results_dict), list(card.training_logs)
+    yield
+    card.eval_results_dict, card.training_logs = kept
 
 
 def lowest_grade(part: Part) -> float:
