@@ -48,10 +48,10 @@ def test_the_saved_model_is_the_better_one_on_dev(finished):
     best = max(result.losses, key=lambda trained: trained.dev["ndcg@10"])
     assert result.best in {t.name for t in result.losses if t.dev["ndcg@10"] == best.dev["ndcg@10"]}
     assert torch.equal(weights(output / "model"), weights(output / "losses" / result.best / "model"))
-    assert (
-        "st_rankloss" in (output / "model" / "README.md").read_text(encoding="utf-8")
-        or (output / "model" / "README.md").exists()
-    )
+    card = (output / "model" / "README.md").read_text(encoding="utf-8")
+    assert card.count("      value: ") == len(result.before.values)  # the scores on test, and no others
+    for value in next(t for t in result.losses if t.name == result.best).test.means.values():
+        assert f"value: {value}" in card
 
 
 def test_a_finished_run_is_read_and_not_repeated(finished):
