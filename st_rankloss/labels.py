@@ -30,6 +30,9 @@ NO_CODE = -1
 
 LABEL_KINDS = ("class", "path", "multi_label", "numbers", "grades")
 
+LABEL_COLUMNS = ("label", "labels", "score", "scores")
+"""Names of label columns, as in sentence-transformers."""
+
 Code = str | int
 
 

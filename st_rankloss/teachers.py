@@ -26,8 +26,8 @@ from torch.nn import functional as F
 from st_rankloss._host import check_encoder
 from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
 from st_rankloss.judgements import check_inputs
+from st_rankloss.labels import LABEL_COLUMNS
 
-LABEL_COLUMNS = ("label", "labels", "score", "scores")
 _PAIRS_AT_ONCE = 2**16  # pairs of embeddings per cosine computation
 
 

@@ -8,10 +8,7 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 
 from st_rankloss.data.part import COLUMNS, Part
-from st_rankloss.labels import holds_class_ids, is_missing, is_multi_hot, plain
-
-LABELS = ("label", "labels", "score", "scores")
-"""Names of label columns, as in sentence-transformers."""
+from st_rankloss.labels import LABEL_COLUMNS, holds_class_ids, is_missing, is_multi_hot, plain
 
 _LOOKED_AT = 1_000
 
@@ -62,7 +59,7 @@ def guess_task(data: Dataset | IterableDataset) -> str:
 def label_column(data: Dataset | IterableDataset) -> str | None:
     """Return the name of the label column, or None."""
     columns = data.column_names or list(next(iter(data), {}))
-    return next((name for name in LABELS if name in columns), None)
+    return next((name for name in LABEL_COLUMNS if name in columns), None)
 
 
 def first_labels(data: Dataset | IterableDataset, column: str) -> list[Any]:

@@ -17,12 +17,9 @@ from st_rankloss._host import steps_of
 from st_rankloss.collators import id_names, list_columns, weight_columns
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import read_id
-from st_rankloss.labels import plain, read_grades
+from st_rankloss.labels import LABEL_COLUMNS, plain, read_grades
 
 logger = logging.getLogger(__name__)
-
-LABELS = ("label", "labels", "score", "scores")
-"""The names of the label column that sentence-transformers knows."""
 
 Negatives = Mapping[Any, Sequence[Sequence[Any]]]
 """Mined documents by query id, or query text: (document id, text) or (document id, text, grade)."""
@@ -298,10 +295,10 @@ def _columns_of(dataset: Dataset | IterableDataset) -> _Columns:
     row = next(iter(plain_rows), None)
     if row is None:
         raise ValueError("dataset must have rows, got none.")
-    labels = next((name for name in LABELS if name in row), None)
-    weights = {column: name for name, column in weight_columns(row, LABELS).items()}
+    labels = next((name for name in LABEL_COLUMNS if name in row), None)
+    weights = {column: name for name, column in weight_columns(row, LABEL_COLUMNS).items()}
     ids = {column: name for column in row for name in id_names(column) if name in row}
-    inputs = [n for n in row if n not in (*LABELS, *weights.values(), *ids.values(), "dataset_name")]
+    inputs = [n for n in row if n not in (*LABEL_COLUMNS, *weights.values(), *ids.values(), "dataset_name")]
     documents = list_columns([{name: row[name] for name in inputs}])
     if len(documents) != 1 or len(inputs) != 2:
         raise ValueError(

@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 from datasets import IterableDataset
 from numpy.typing import NDArray
 
-from st_rankloss.data.guessing import LABELS
 from st_rankloss.data.part import Part
-from st_rankloss.labels import holds_class_ids
+from st_rankloss.labels import LABEL_COLUMNS, holds_class_ids
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -164,7 +163,7 @@ class Look:
     @property
     def labels(self) -> Flat | None:
         """The label column."""
-        return next((self.columns[name] for name in LABELS if name in self.columns), None)
+        return next((self.columns[name] for name in LABEL_COLUMNS if name in self.columns), None)
 
     @property
     def documents(self) -> Flat | None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from st_rankloss.data.guessing import LABELS
 from st_rankloss.inspection.batches import Shares, is_multi_hot, label_items, simulate
 from st_rankloss.inspection.columns import INPUTS, WEIGHTS, Flat, Look
+from st_rankloss.labels import LABEL_COLUMNS
 
 _LABEL_KINDS = {
     "retrieval": "grades",
@@ -110,7 +110,7 @@ def _column(look: Look, flat: Flat) -> Column:
 
 
 def _kind(look: Look, flat: Flat) -> str:
-    if flat.column in LABELS:
+    if flat.column in LABEL_COLUMNS:
         return _LABEL_KINDS[look.task]
     if flat.column in WEIGHTS:
         return "weights"

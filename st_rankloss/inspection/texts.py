@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from st_rankloss.data.guessing import LABELS
 from st_rankloss.inspection.columns import INPUTS, WEIGHTS, Flat, Look, mix
 from st_rankloss.inspection.findings import Finding, check, in_conflict, repeated, report
+from st_rankloss.labels import LABEL_COLUMNS
 
 SENTINELS = (
     "N/A",
@@ -88,7 +88,9 @@ def mojibake(look: Look) -> Iterator[Finding]:
 @check()
 def header_rows(look: Look) -> Iterator[Finding]:
     """Find the header of a file among its rows."""
-    headers = pa.array([*INPUTS, *LABELS, "sentence", "passage", "title", "category", "review"], pa.large_string())
+    headers = pa.array(
+        [*INPUTS, *LABEL_COLUMNS, "sentence", "passage", "title", "category", "review"], pa.large_string()
+    )
     labels = [flat for flat in (look.labels,) if flat is not None and flat.is_text and flat.sizes is None]
     flats = [*look.texts, *labels]
     if not look.texts:
@@ -122,7 +124,7 @@ def ids_as_text(look: Look) -> Iterator[Finding]:
 
 def _belongs(name: str) -> bool:
     ids = {f"{column.removesuffix(end)}{id_}" for column in INPUTS for end in ("", "s") for id_ in ("_id", "_ids")}
-    return name in (*LABELS, *WEIGHTS, "dataset_name") or name in ids
+    return name in (*LABEL_COLUMNS, *WEIGHTS, "dataset_name") or name in ids
 
 
 @check()
