@@ -25,6 +25,9 @@ from st_rankloss.trainer import RankingTrainer
 COMPLETE = "complete"
 """File that marks a whole checkpoint: a process may be killed while it writes one."""
 
+SHARE = 20
+"""A training waits at least so many times as long as a checkpoint takes before it saves the next one."""
+
 CURVE = 4
 """Points of a learning curve."""
 
@@ -136,13 +139,14 @@ class _Checkpoints(TrainerCallback):
     """Saves a checkpoint from time to time, with the loss's own parameters, and marks it when it is whole."""
 
     def __init__(self, loss: nn.Module, folder: Path, seconds: float) -> None:
-        self.loss, self.folder, self.seconds = loss, folder, seconds
-        self.saved = time.monotonic()
+        self.loss, self.folder, self.seconds, self.share = loss, folder, seconds, SHARE if seconds else 0.0
+        self.saved = self.asked = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint if the last one is old."""
         if time.monotonic() - self.saved >= self.seconds and state.global_step < state.max_steps:
             control.should_save = True
+            self.asked = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add the loss's own parameters, and mark the checkpoint."""
@@ -152,6 +156,7 @@ class _Checkpoints(TrainerCallback):
             save_file({name: x.contiguous() for name, x in own.items()}, folder / "loss.safetensors")
         (folder / COMPLETE).touch()
         self.saved = time.monotonic()
+        self.seconds = max(self.seconds, self.share * (self.saved - self.asked))
 
 
 class _ProgressBar(ProgressCallback):

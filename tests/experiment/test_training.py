@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,6 +79,18 @@ def test_a_half_written_checkpoint_is_not_continued(tmp_path):
             (folder / COMPLETE).touch()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
     assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_checkpoints_of_a_large_model_are_rarer(tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 5))  # a checkpoint takes five seconds
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    callback = training._Checkpoints(torch.nn.Linear(1, 1), tmp_path, 1.0)
+    state = SimpleNamespace(global_step=3, max_steps=9)
+    (tmp_path / "checkpoint-3").mkdir()
+    callback.on_step_end(None, state, SimpleNamespace())
+    callback.on_save(None, state, None)
+    assert callback.seconds == 20 * 5
+    assert (tmp_path / "checkpoint-3" / COMPLETE).exists()
 
 
 def test_a_curve_has_four_points_and_the_main_metric(tmp_path):
