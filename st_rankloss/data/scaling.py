@@ -105,7 +105,8 @@ def check_numbers(table: Table, column: str) -> None:
         try:
             read_number(value)
         except ValueError:
-            raise refusal(column, row, value, "numbers", _remedy(str(value))) from None
+            remedy = "the header is repeated: remove that row" if value == column else _remedy(str(value))
+            raise refusal(column, row, value, "numbers", remedy) from None
     raise refusal(column, *first, "numbers", "write numbers without quotes, or name the column of the scores")
 
 

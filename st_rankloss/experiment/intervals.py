@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2_000
+AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def estimate_mean(values: Floats, seed: int = 0) -> Estimate:
     """
     values = values[~np.isnan(values)]
     random, count = np.random.default_rng(seed), len(values)
-    means = np.array([values[random.integers(count, size=count)].mean() for _ in range(RESAMPLES)])
+    draws = (random.integers(count, size=(AT_ONCE, count)) for _ in range(RESAMPLES // AT_ONCE))
+    means = np.concatenate([values[places].mean(axis=1) for places in draws])
     low, high = np.quantile(means, (0.025, 0.975))
     return Estimate(float(values.mean()), float(low), float(high))
 

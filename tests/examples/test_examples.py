@@ -131,6 +131,7 @@ def test_a_folder_has_a_file_for_each_part(run, tmp_path):
 def test_a_set_on_the_hub_is_read_by_its_parts(run, monkeypatch):
     reading = importlib.import_module("st_rankloss.data.reading")
     rows = Dataset.from_dict({"text": table(120), "label": [i % 5 for i in range(120)]})
+    monkeypatch.setattr("st_rankloss.data.hub.get_dataset_config_names", lambda name: ["default"])
     asked, parts = [], DatasetDict({"train": rows, "validation": rows})
     monkeypatch.setattr(reading, "load_dataset", lambda name, streaming: asked.append(name) or parts)
     scores = run("classification", "--data", "someone/something", "--loss", MIXED, "--limit", "80")

@@ -127,7 +127,7 @@ def test_a_limit_keeps_the_first_rows_and_says_so(tmp_path):
     assert any("first 10 of 24" in note for note in train_part.notes)
 
 
-KILLS = int(os.environ.get("RANKLOSS_KILLS", "3"))
+KILLS = int(os.environ.get("RANKLOSS_KILLS", "2"))
 EPOCHS = 20 * KILLS
 
 SCRIPT = """

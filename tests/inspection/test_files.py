@@ -16,7 +16,7 @@ def scored(scores):
     ("text", "words"),
     [
         (scored(['"2,5"', '"3,5"']), "got '2,5' in row 0: it has a decimal comma"),
-        (scored([2.5, "score", 3]), "got '2.5' in row 0: it is a text.*such as a repeated header"),
+        (scored([2.5, "score", 3]), "got 'score' in row 1: the header is repeated"),
         (scored(["good", "bad"]), "got 'good' in row 0: correct the value"),
     ],
 )
