@@ -135,6 +135,20 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
+def own_parameters(loss: nn.Module, model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a loss that are not those of its model.
+
+    Args:
+        loss: The loss.
+        model: Its model.
+
+    Returns:
+        Parameters by name.
+    """
+    of_model = {id(parameter) for parameter in model.parameters()}
+    return {name: x for name, x in loss.named_parameters() if id(x) not in of_model}
+
+
 class _Checkpoints(TrainerCallback):
     """Saves a checkpoint from time to time, with the loss's own parameters, and marks it when it is whole."""
 
@@ -142,16 +156,20 @@ class _Checkpoints(TrainerCallback):
         self.loss, self.folder, self.seconds, self.share = loss, folder, seconds, SHARE if seconds else 0.0
         self.saved = self.asked = time.monotonic()
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget old gradients: transformers 5.0 forgets those of the model alone, not those of the loss."""
+        self.loss.zero_grad()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint if the last one is old."""
         if time.monotonic() - self.saved >= self.seconds and state.global_step < state.max_steps:
             control.should_save = True
             self.asked = time.monotonic()
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Add the loss's own parameters, and mark the checkpoint."""
         folder = self.folder / f"checkpoint-{state.global_step}"
-        own = {name: x for name, x in self.loss.state_dict().items() if not name.startswith("model.")}
+        own = {name: x.detach() for name, x in own_parameters(self.loss, model).items()}
         if own:
             save_file({name: x.contiguous() for name, x in own.items()}, folder / "loss.safetensors")
         (folder / COMPLETE).touch()

@@ -88,7 +88,8 @@ def test_checkpoints_of_a_large_model_are_rarer(tmp_path, monkeypatch):
     state = SimpleNamespace(global_step=3, max_steps=9)
     (tmp_path / "checkpoint-3").mkdir()
     callback.on_step_end(None, state, SimpleNamespace())
-    callback.on_save(None, state, None)
+    callback.on_save(None, state, None, model=torch.nn.Linear(1, 1))
+    assert (tmp_path / "checkpoint-3" / "loss.safetensors").exists()
     assert callback.seconds == 20 * 5
     assert (tmp_path / "checkpoint-3" / COMPLETE).exists()
 
