@@ -29,7 +29,8 @@ class Settings:
         batch_size: Rows per step, at least 2; None chooses by encoder and rows.
         learning_rate: Above 0; None chooses by encoder.
         documents: Most documents per query and step, drawn again in each epoch; at least 2.
-        tune: None for the default settings; a time such as ``"10m"`` or a number of trials for each loss.
+        tune: None for the default settings; a time such as ``"10m"`` or a number of trials for each loss. How many
+            trials fit into a time depends on the machine; a number of trials repeats exactly.
         limit: Most rows or queries per part; None reads all.
         seed: Seed of the split, the weights, the order and the tuning.
         report_to: Loggers of the trainer, such as ``"tensorboard"``.

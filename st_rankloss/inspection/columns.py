@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -233,7 +234,8 @@ def _stream(dataset: Any, most_rows: int) -> tuple[pa.Table, tuple[str, ...], bo
     except pa.ArrowInvalid:  # datasets guesses types row by row, so that None and a number differ
         plain = dataset.with_format(None)
         plain = plain.decode(False) if dataset.features else plain
-        return _merge(map(pa.table, plain.iter(size)), most_rows)
+        rows = iter(plain)
+        return _merge(map(pa.Table.from_pylist, iter(lambda: list(islice(rows, size)), [])), most_rows)
 
 
 def _merge(found: Iterator[pa.Table], most_rows: int) -> tuple[pa.Table, tuple[str, ...], bool]:
