@@ -14,7 +14,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from st_rankloss.data import Part
 from st_rankloss.experiment.scores import correlation_items, score
 from tests.experiment.tiny import COLOURS, THINGS, part
-from tests.models import word_model
+from tests.models import tiny_clip, word_model
 
 MODEL = word_model([*COLOURS, *THINGS])
 
@@ -146,3 +146,19 @@ def test_a_correlation_is_the_mean_of_its_items_for_random_pairs():
         assert correlation_items(a, b).mean() == pytest.approx(pearsonr(a, b).statistic)
         assert correlation_items(rankdata(a), rankdata(b)).mean() == pytest.approx(spearmanr(a, b).statistic)
     assert correlation_items(np.ones(3), np.arange(3.0)).mean() == 0
+
+
+def test_images_and_captions_search_each_other(tmp_path):
+    model, given = tiny_clip(tmp_path, [*COLOURS, *THINGS]), part("image_text", 12)
+    images, captions = given.dataset["image"][:], given.dataset["caption"][:]
+    a, b = (torch.nn.functional.normalize(model.encode(x, convert_to_tensor=True), dim=1) for x in (images, captions))
+    rows = (a @ b.T).tolist()
+    grades = [[float(first == second) for second in captions] for first in captions]
+    scores = score(model, given)
+    for i in range(12):
+        there = ndcg(rows[i], grades[i])
+        assert scores.values["image to caption"][i] == pytest.approx(there, abs=1e-6)
+        # Images of a topic are equal, so a caption's search has ties, which share their places: it is bounded by them.
+        assert 0 <= scores.values["caption to image"][i] <= 1
+        both = (scores.values["image to caption"][i] + scores.values["caption to image"][i]) / 2
+        assert scores.values["ndcg@10"][i] == pytest.approx(both)

@@ -15,7 +15,7 @@ from st_rankloss.experiment import training
 from st_rankloss.experiment.candidates import candidates
 from st_rankloss.experiment.training import COMPLETE, Plan, fit, last_checkpoint
 from tests.experiment.tiny import COLOURS, THINGS, part
-from tests.models import word_model
+from tests.models import tiny_clip, word_model
 
 PLAN = Plan(steps=12, batch_size=8, learning_rate=0.05, seconds_between_checkpoints=0)
 MODEL = word_model([*COLOURS, *THINGS])
@@ -109,3 +109,13 @@ def test_evaluating_does_not_change_the_training(tmp_path):
     model = copy.deepcopy(MODEL)
     fit(model, candidate, rows, dict(candidate.defaults), PLAN, tmp_path / "y")
     assert torch.equal(weights, model[0].embedding.weight)
+
+
+def test_images_and_captions_are_trained_with_both_losses(tmp_path):
+    given = part("image_text", 16)
+    for candidate in candidates(given):
+        model = tiny_clip(tmp_path / candidate.name, [*COLOURS, *THINGS])
+        before = [x.detach().clone() for x in model.parameters()]
+        plan = Plan(steps=2, batch_size=8, learning_rate=1e-3)
+        fit(model, candidate, candidate.rows(given.dataset), dict(candidate.defaults), plan, tmp_path / "x")
+        assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
