@@ -132,6 +132,22 @@ def kind_of(model: Any) -> str:
     return "static" if type(model[0]) is StaticEmbedding and _is_random(model[0]) else "static-minilm"
 
 
+def encoding_batch(model: Any) -> int:
+    """Return how many inputs to encode at a time: fewer with a transformer than with a static model.
+
+    Args:
+        model: A SentenceTransformer.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> encoding_batch(make_encoder("static", ["red"], dimensions=4))
+        256
+    """
+    return 32 if kind_of(model) == "transformer" else 256
+
+
 def _is_random(module: StaticEmbedding) -> bool:
     """Return whether word embeddings look freshly drawn: torch draws them with unit variance."""
     weight = module.embedding.weight.detach()

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from eval.tasks.data import Collection, Data, Samples, ScoredPairs
-from eval.tasks.values import evenly
+from st_rankloss.experiment.scores import evenly
 from st_rankloss.functional import ndcg
 
 MOST_QUERIES = 200

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, rankdata
+from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eval.names import check_name
 from eval.tasks.records import Record
+from st_rankloss.experiment.scores import correlation_items
 from st_rankloss.functional import ndcg
 
 NEIGHBOURS = {"accuracy": 10, "lrap": 20}
@@ -23,16 +24,6 @@ Values = dict[str, np.ndarray]
 """Values by metric."""
 
 Numbers = Sequence[float] | np.ndarray
-
-
-def evenly(count: int, most: int) -> Tensor:
-    """Choose at most ``most`` of ``count`` places, evenly spaced.
-
-    Example:
-        >>> evenly(10, 3).tolist()
-        [0, 4, 9]
-    """
-    return torch.linspace(0, count - 1, min(count, most)).long() if count else torch.empty(0, dtype=torch.long)
 
 
 def ranking_values(record: Record, embeddings: Tensor, labels: Tensor, chosen: Tensor) -> Values:
@@ -99,15 +90,3 @@ def spearman_items(predicted: Numbers, truth: Numbers) -> np.ndarray:
         0.8000
     """
     return correlation_items(rankdata(predicted), rankdata(truth))
-
-
-def correlation_items(predicted: Numbers, truth: Numbers) -> np.ndarray:
-    """Write a Pearson correlation as a mean over its samples; 0 where one side is constant.
-
-    Each sample's value is the correlation plus its influence, z·w - r·(z² + w²) / 2, for z and w its standardised
-    values: the mean is the correlation, and resampling the values gives its error to first order.
-    """
-    z, w = ((x - x.mean()) / (x.std() or 1.0) for x in map(np.asarray, (predicted, truth)))
-    correlation = float(pearsonr(predicted, truth).statistic) if z.any() and w.any() else 0.0
-    items: np.ndarray = correlation + z * w - correlation * (z**2 + w**2) / 2
-    return items

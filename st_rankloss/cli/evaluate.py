@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from st_rankloss._extras import require
 from st_rankloss.cli.options import PARTS_HELP, add_reading, pick, reading
 from st_rankloss.data import read
-from st_rankloss.encoders import kind_of, make_encoder
+from st_rankloss.encoders import encoding_batch, make_encoder
 from st_rankloss.experiment.intervals import estimate_mean
 from st_rankloss.experiment.scores import lowest_grade, score
 from st_rankloss.mteb_tasks import mteb_task, named
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     model = make_encoder(options.model)
-    size = options.batch_size or (32 if kind_of(model) == "transformer" else 256)
+    size = options.batch_size or encoding_batch(model)
     tasks = []
     for data in options.data:
         if not Path(data).exists() and (task := _standard_task(data, options.download)) is not None:

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from st_rankloss.cli.options import add_columns, reading
 from st_rankloss.data import read_corpus
-from st_rankloss.encoders import kind_of, make_encoder
+from st_rankloss.encoders import encoding_batch, make_encoder
 from st_rankloss.evaluation.search import exact_search
 
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise ValueError(f"--top must be at least 1, got {options.top}.")
     corpus = read_corpus(options.corpus, **_columns(options))
     model = make_encoder(options.model)
-    size = 32 if kind_of(model) == "transformer" else 256
+    size = encoding_batch(model)
     embeddings = model.encode_document(
         list(corpus.values()), batch_size=size, convert_to_tensor=True, show_progress_bar=console.is_terminal
     )

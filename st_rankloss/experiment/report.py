@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from st_rankloss.experiment.files import write
 from st_rankloss.experiment.run import Result, versions
 from st_rankloss.experiment.table import lines
 from st_rankloss.inspection.findings import merged
+from st_rankloss.inspection.page import to_svg
 
 EXAMPLES = 5
 
@@ -102,6 +102,4 @@ def _draw_curves(result: Result) -> str:
             axes.plot(steps, values, "o-", label=trained.title)
     axes.set(xlabel="step", ylabel=f"{result.before.main}, dev")
     axes.legend()
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+    return to_svg(figure)

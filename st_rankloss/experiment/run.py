@@ -24,7 +24,7 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 from transformers import set_seed
 
 from st_rankloss.data import PARTS, Part, lists, read, split
-from st_rankloss.encoders import RATES, kind_of, make_encoder
+from st_rankloss.encoders import RATES, encoding_batch, kind_of, make_encoder
 from st_rankloss.experiment import tuning
 from st_rankloss.experiment.candidates import Candidate, Setting, candidates
 from st_rankloss.experiment.files import save_model, write, write_json
@@ -286,8 +286,7 @@ def training_rows(prepared: Prepared, candidate: Candidate) -> Any:
 
 
 def _score(model: SentenceTransformer, part: Part, known: Part | None = None) -> Scores:
-    size = 32 if kind_of(model) == "transformer" else 256
-    return score(model, part, known, batch_size=size)
+    return score(model, part, known, batch_size=encoding_batch(model))
 
 
 def _train_one(prepared: Prepared, candidate: Candidate, folder: Path, report: Report) -> Trained:
@@ -299,7 +298,7 @@ def _train_one(prepared: Prepared, candidate: Candidate, folder: Path, report: R
         return _read_trained(done)
     own.mkdir(parents=True, exist_ok=True)
     plan, dev, known = prepared.plan, prepared.parts["dev"], prepared.parts["train"]
-    rows = training_rows(prepared, candidate)
+    rows, few = training_rows(prepared, candidate), _cut(dev, MOST_CURVE)
     setting, trials = dict(candidate.defaults), 0
     if prepared.settings.tune is not None:
         report(f"{candidate.title}: tuning ({prepared.settings.tune}).")
@@ -323,7 +322,7 @@ def _train_one(prepared: Prepared, candidate: Candidate, folder: Path, report: R
         setting,
         plan,
         own / "checkpoints",
-        evaluate=lambda trained: _score(trained, _cut(dev, MOST_CURVE)).means,
+        evaluate=lambda trained: _score(trained, few).means,
         name=f"{folder.name}-{candidate.name}",
     )
     seconds = time.monotonic() - start

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import pearsonr, rankdata
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,10 +36,11 @@ from st_rankloss.encoding import encode_labels
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.functional import ndcg
 from st_rankloss.labels import read_numbers
-from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance
+from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance, encode_ids
 from st_rankloss.relevance.matrix import map_labels
 
 Floats = NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[Any]
 
 MOST_QUERIES = 2_000
 """Rows that search among the others, evenly spaced; all rows are found."""
@@ -176,7 +177,7 @@ def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
     inputs, labels, relevance = part.dataset[column][:], part.dataset["label"][:], RELEVANCE[part.task]
     embeddings = F.normalize(encode(inputs), dim=1)
     encoded = _encoded(labels, relevance)
-    queries = _evenly(len(inputs))
+    queries = evenly(len(inputs), MOST_QUERIES)
     values, nearest = [], []
     for rows in queries.split(256):
         similarity = (embeddings[rows] @ embeddings.T).scatter_(1, rows[:, None].to(embeddings.device), -torch.inf)
@@ -197,7 +198,7 @@ def _votes(encode: Encode, queries: Tensor, labels: Sequence[Any], train: Part) 
     if train.task not in ("classification", "hierarchy", "regression"):
         return {}
     (column,) = train.input_columns
-    rows = _evenly(len(train), most=20_000).tolist()
+    rows = evenly(len(train), 20_000).tolist()
     rows = [i for i, label in zip(rows, train.dataset[rows]["label"], strict=True) if label not in (None, [], "")]
     known = F.normalize(encode(train.dataset[rows][column]), dim=1)
     nearest = (queries @ known.T).topk(min(NEIGHBOURS, len(rows))).indices.cpu()
@@ -228,7 +229,8 @@ def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
     images = F.normalize(encode(part.dataset["image"][:]), dim=1)
     texts = F.normalize(encode(captions), dim=1)
     similarity = (images @ texts.T).float().cpu()
-    grades = torch.tensor([[float(a == b) for b in captions] for a in captions])
+    codes = encode_ids(captions)
+    grades = (codes[:, None] == codes).float()
     both = [ndcg(x, grades, k=10).double().numpy() for x in (similarity, similarity.T)]
     best = similarity.topk(min(3, len(captions))).indices.tolist()
     values = {"ndcg@10": (both[0] + both[1]) / 2, "image to caption": both[0], "caption to image": both[1]}
@@ -238,7 +240,7 @@ def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
 def _score_copies(encode: Encode, part: Part, train: Part | None) -> Scores:
     (column,) = part.input_columns
     inputs = part.dataset[column][:]
-    chosen = _evenly(len(inputs)).tolist()
+    chosen = evenly(len(inputs), MOST_QUERIES).tolist()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         copies = [DropWords(0.5)(inputs[i]) if isinstance(inputs[i], str) else inputs[i] for i in chosen]
@@ -258,7 +260,7 @@ _SCORERS: dict[str, Callable[[Encode, Part, Part | None], Scores]] = {
 }
 
 
-def correlation_items(predicted: Floats, truth: Floats) -> Floats:
+def correlation_items(predicted: Numbers, truth: Numbers) -> Floats:
     """Write a Pearson correlation as a mean over its pairs; 0 where one side is constant.
 
     Each pair's value is the correlation plus its influence, z·w - r·(z² + w²) / 2, for z and w its standardised values:
@@ -275,8 +277,8 @@ def correlation_items(predicted: Floats, truth: Floats) -> Floats:
         >>> float(correlation_items(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])).mean().round(3))
         0.8000
     """
-    z, w = ((x - x.mean()) / (x.std() or 1.0) for x in (predicted, truth))
-    correlation = float((z * w).mean())
+    z, w = ((x - x.mean()) / (x.std() or 1.0) for x in map(np.asarray, (predicted, truth)))
+    correlation = float(pearsonr(predicted, truth).statistic) if z.any() and w.any() else 0.0
     items: Floats = correlation + z * w - correlation * (z**2 + w**2) / 2
     return items
 
@@ -290,9 +292,21 @@ def _rows(labels: Tensor, rows: Tensor) -> Tensor:
     return labels[rows]
 
 
-def _evenly(count: int, most: int = MOST_QUERIES) -> Tensor:
-    """Choose at most ``most`` of ``count`` places, evenly spaced."""
-    return torch.linspace(0, count - 1, min(count, most)).long()
+def evenly(count: int, most: int) -> Tensor:
+    """Choose at most ``most`` of ``count`` places, evenly spaced.
+
+    Args:
+        count: Number of places.
+        most: Number of places to choose, at least 1.
+
+    Returns:
+        The places in ascending order, int64.
+
+    Example:
+        >>> evenly(10, 3).tolist()
+        [0, 4, 9]
+    """
+    return torch.linspace(0, count - 1, min(count, most)).long() if count else torch.empty(0, dtype=torch.long)
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,6 @@ class Settings:
         """Return the settings that differ, with both values."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
         return {name: (own, theirs) for name, (own, theirs) in pairs.items() if own != theirs}
-
-    def with_(self, **changes: Any) -> Settings:
-        """Return a copy with other settings."""
-        return replace(self, **changes)
 
 
 def read_budget(text: str) -> tuple[float | None, int | None]:

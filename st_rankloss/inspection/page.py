@@ -56,7 +56,7 @@ def _bars(values: Mapping[str, float], title: str, unit: str) -> str:
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.invert_yaxis()
     axes.set(title=title, xlabel=unit)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def _lines(shares: Mapping[str, Mapping[int, float]]) -> str:
@@ -67,12 +67,12 @@ def _lines(shares: Mapping[str, Mapping[int, float]]) -> str:
     axes.set_xscale("log", base=2)
     axes.set(title="Rows with something to rank", xlabel="batch size", ylabel="share", ylim=(-0.02, 1.02))
     axes.legend()
-    return _svg(figure)
+    return to_svg(figure)
 
 
-def _svg(figure: Any) -> str:
+def to_svg(figure: Any) -> str:
     """Draw a figure as an svg element, without the header of a file."""
     drawn = StringIO()
-    figure.savefig(drawn, format="svg")
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
     text = drawn.getvalue()
     return text[text.index("<svg") :]

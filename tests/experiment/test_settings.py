@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from st_rankloss.experiment.settings import Settings, read_budget
@@ -11,8 +13,8 @@ def test_a_configuration_file_repeats_the_settings(tmp_path):
     given = Settings("my.csv", "minilm", read={"query": "frage"}, epochs=2, tune="5m", seed=3)
     given.save(tmp_path / "config.yaml")
     assert Settings.load(tmp_path / "config.yaml") == given
-    assert Settings.load(tmp_path / "config.yaml", seed=4) == given.with_(seed=4)
-    assert given.differences(given.with_(seed=4)) == {"seed": (3, 4)}
+    assert Settings.load(tmp_path / "config.yaml", seed=4) == replace(given, seed=4)
+    assert given.differences(replace(given, seed=4)) == {"seed": (3, 4)}
 
 
 @pytest.mark.parametrize(

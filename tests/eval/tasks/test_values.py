@@ -12,7 +12,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from eval.tasks.records import Record
-from eval.tasks.values import evenly, mean_items, probe_values, ranking_values, spearman_items
+from eval.tasks.values import mean_items, probe_values, ranking_values, spearman_items
+from st_rankloss.experiment.scores import evenly
 from tests import oracle
 from tests.eval.tiny import path_relevance
 
