@@ -13,8 +13,7 @@ from transformers import TrainerCallback
 from st_rankloss._host import trains_a_transformer
 from st_rankloss.functional.diagnostics import effective_rank, random_ndcg, vanishing_share
 from st_rankloss.functional.ranks import upcast
-from st_rankloss.losses import RankingLoss
-from st_rankloss.losses.ranking import Batch
+from st_rankloss.losses.base import Batch, GradedLoss
 from st_rankloss.objectives import Mixture, Objective
 from st_rankloss.objectives.wrappers import OneList
 
@@ -88,7 +87,7 @@ class RankingDiagnostics(TrainerCallback):
         name: Prefix of the logged names, to distinguish several losses.
 
     Raises:
-        TypeError: If ``loss`` is not a `RankingLoss`.
+        TypeError: If ``loss`` is not one of our losses.
 
     Example:
         ::
@@ -96,8 +95,8 @@ class RankingDiagnostics(TrainerCallback):
             trainer = SentenceTransformerTrainer(..., loss=loss, callbacks=[RankingDiagnostics(loss)])
     """
 
-    def __init__(self, loss: RankingLoss, name: str = "") -> None:
-        if not isinstance(loss, RankingLoss):
+    def __init__(self, loss: GradedLoss, name: str = "") -> None:
+        if not isinstance(loss, GradedLoss):
             raise TypeError(f"loss must be a RankingLoss, got {type(loss).__name__}.")
         loss.observed.register_forward_pre_hook(self._see)
         self.loss = loss
@@ -146,15 +145,19 @@ class RankingDiagnostics(TrainerCallback):
 
     @torch.no_grad()
     def _look_at(self, batch: Batch) -> dict[str, Tensor]:
-        devices = [batch.queries.device] if batch.queries.device.type == "cuda" else []
+        device = batch.learnable.device
         # Measuring must not change the random numbers that objectives draw in training.
-        with torch.autocast(batch.queries.device.type, enabled=False), torch.random.fork_rng(devices):
-            rows = slice(0, min(_QUERIES, len(batch.queries)) if self.loss.objective.separable else len(batch.queries))
-            queries, documents = upcast(batch.queries[rows]), upcast(batch.documents)
-            relevance = batch.relevance_of(rows).to(queries.dtype)
-            similarity = upcast(self.loss.similarity_fct(queries, documents))
+        with (
+            torch.autocast(device.type, enabled=False),
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+        ):
+            rows = slice(0, min(_QUERIES, batch.queries) if self.loss.objective.separable else batch.queries)
+            similarity = batch.similarity_of(rows)
+            relevance = batch.relevance_of(rows).to(similarity.dtype)
             found = measure(similarity, relevance, self.loss.objective)
-            return {**found, "effective_rank": effective_rank(F.normalize(queries, dim=-1))}
+            if batch.vectors is not None:
+                found["effective_rank"] = effective_rank(F.normalize(upcast(batch.vectors[rows]), dim=-1))
+            return found
 
 
 def measure(similarity: Tensor, relevance: Tensor, objective: Objective) -> dict[str, Tensor]:

@@ -109,7 +109,7 @@ def test_a_hook_sees_every_batch_that_a_gradient_is_computed_for():
         loss(columns_of(random_columns([4, 4])), labels)
     (batch,) = batches
     assert (batch.total, batch.learnable.item()) == (4, 1)
-    assert not any(tensor.requires_grad for tensor in (batch.queries, batch.documents, batch.learnable))
+    assert not any(tensor.requires_grad for tensor in (batch.vectors, batch.learnable))
 
 
 # What is found in the embeddings, and the warnings.

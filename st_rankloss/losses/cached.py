@@ -20,9 +20,10 @@ from st_rankloss._host import (
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.settings import check_count
+from st_rankloss.losses.base import Pairing
 from st_rankloss.losses.gathering import largest, several_processes
 from st_rankloss.losses.parts import LossParts
-from st_rankloss.losses.ranking import Pairing, RankingLoss, RankingOptions
+from st_rankloss.losses.ranking import RankingLoss, RankingOptions
 from st_rankloss.objectives import ApproxNDCG, Objective
 from st_rankloss.relevance import Relevance
 
@@ -117,7 +118,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
                 f"backward, after they have restored the model's layers. Use {name.removeprefix('Cached')} there."
             )
         features = list(sentence_features)
-        pairing = self._pair([count_rows(column) for column in features], labels)  # raises before the model runs
+        pairing = self._paired([count_rows(column) for column in features], labels)  # raises before the model runs
         if embeds_in_step(self.model) and several_processes():
             features = self._keep_step(features)
         loss: Tensor = super().forward_cached(features, pairing)
@@ -166,7 +167,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             The loss, a scalar.
         """
         embeddings = [torch.cat(column) for column in reps]
-        pairing = labels if isinstance(labels, Pairing) else self._pair([len(e) for e in embeddings], labels)
+        pairing = labels if isinstance(labels, Pairing) else self._paired([len(e) for e in embeddings], labels)
         loss = self._compute(embeddings, pairing)
         total = loss.total() if isinstance(loss, LossParts) else loss
         if with_backward:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss._host import EMBEDDERS, check_encoder, cos_sim, count_rows, device_of, embed
-from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
+from st_rankloss._host import EMBEDDERS, cos_sim, count_rows, embed
+from st_rankloss.functional.checks import check_at_least, check_finite
+from st_rankloss.functional.ranks import upcast
+from st_rankloss.losses.base import Batch, GradedLoss, Pairing
 from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
-from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
+from st_rankloss.losses.gathering import Shares
 from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
-from st_rankloss.losses.weights import Weights, pop_weights
-from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
-from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
-from st_rankloss.relevance.base import Labels
-from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance, map_labels
-
-NO_RELEVANT = ("skip", "zero", "error")
+from st_rankloss.objectives import Objective
+from st_rankloss.relevance import Relevance
+from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance
 
 
 class RankingOptions(TypedDict, total=False):
@@ -37,38 +34,7 @@ class RankingOptions(TypedDict, total=False):
     mixup: EmbeddingMixup | None
 
 
-class Pairing(NamedTuple):
-    """The relevance between queries and documents of a batch, or of all processes' batches if gathered."""
-
-    relevance: Relevance
-    query_labels: Labels
-    document_labels: Labels
-    shares: Shares
-    """The rows of the batch that this process holds."""
-    weights: Weights
-
-
-class Batch(NamedTuple):
-    """A training batch, as `RankingDiagnostics` reads it."""
-
-    queries: Tensor
-    """Embeddings, detached."""
-    documents: Tensor
-    relevance_of: RowsOfRelevance
-    total: int
-    """Number of queries: over all processes if gathered, in both directions if symmetric."""
-    learnable: Tensor
-    """Number of queries with a defined loss, as a scalar tensor to avoid waiting for the device."""
-
-
-class Observed(nn.Module):
-    """Called with each training `Batch`, so that a forward hook can read it."""
-
-    def forward(self, batch: Batch) -> None:
-        """Do nothing."""
-
-
-class RankingLoss(nn.Module):
+class RankingLoss(GradedLoss):
     """Make the order of similarities match the order of relevance, as a ranking objective measures it.
 
     The first input column holds queries, the others documents; every query of the batch ranks every document
@@ -157,27 +123,26 @@ class RankingLoss(nn.Module):
         gather_across_devices: bool = False,
         mixup: EmbeddingMixup | None = None,
     ) -> None:
-        super().__init__()
-        check_encoder(model, EMBEDDERS, type(self).__name__)
+        super().__init__(
+            model,
+            objective=objective,
+            relevance=relevance,
+            kinds=EMBEDDERS,
+            no_relevant=no_relevant,
+            gather_across_devices=gather_across_devices,
+        )
         check_at_least(block_size, 1, "block_size")
-        check_choice(no_relevant, NO_RELEVANT, "no_relevant")
         if not callable(similarity_fct):
             raise TypeError(f"similarity_fct must be a function of two embeddings, got {similarity_fct!r}.")
         if not isinstance(mixup, EmbeddingMixup | None):
             raise TypeError(f"mixup must be an EmbeddingMixup or None, got {mixup!r}.")
-        self.model = model
-        self.objective = ApproxNDCG() if objective is None else as_objective(objective)
         if mixup is not None:
             _check_mixed(self.objective)
-        self.relevance = None if relevance is None else as_relevance(relevance)
         self.similarity_fct = similarity_fct
         self.symmetric = symmetric
         self.block_size = block_size
-        self.no_relevant = no_relevant
         self.check_embeddings = check_embeddings
-        self.gather_across_devices = gather_across_devices
         self.mixup = mixup
-        self.observed = Observed()
 
     def forward(
         self,
@@ -195,7 +160,7 @@ class RankingLoss(nn.Module):
             The loss, a scalar; for a mixture its weighted terms by name, which the trainer sums and logs.
         """
         features = list(sentence_features)
-        pairing = self._pair([count_rows(column) for column in features], labels)
+        pairing = self._paired([count_rows(column) for column in features], labels)
         return self._compute([embed(self.model, column) for column in features], pairing)
 
     def compute_loss_from_embeddings(
@@ -210,22 +175,10 @@ class RankingLoss(nn.Module):
         Returns:
             As in `forward`.
         """
-        return self._compute(embeddings, self._pair([len(column) for column in embeddings], labels))
+        return self._compute(embeddings, self._paired([len(column) for column in embeddings], labels))
 
-    def _pair(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
-        """Compute the relevance between queries and documents, before the model runs."""
-        if not sizes or 0 in sizes:
-            raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
-        if self.symmetric and len(sizes) == 1:
-            raise ValueError("symmetric=True needs a column of queries and one of documents, got one column.")
-        batch = dict(labels) if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
-        self.objective.check_columns(sizes, lists="list_sizes" in batch, mixed=self.mixup is not None)
-        shares = Shares([sizes])
-        if self.gather_across_devices and several_processes():
-            batch, shares = gather_batch(batch, sizes, device_of(self.model))
-        weights = pop_weights(batch, shares.sizes, symmetric=self.symmetric, one_list=not self.objective.separable)
-        relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
-        return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares, weights)
+    def _paired(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
+        return self._pair(sizes, labels, symmetric=self.symmetric, mixed=self.mixup is not None)
 
     def _compute(self, embeddings: list[Tensor], pairing: Pairing) -> Tensor | LossParts:
         if self.check_embeddings or (self.check_embeddings is None and embeddings[0].device.type == "cpu"):
@@ -236,13 +189,8 @@ class RankingLoss(nn.Module):
                     "The learning rate may be too high, or float16 may have overflowed: lower it, warm up, or "
                     "train in bf16.",
                 )
-        relevance, shares = pairing.relevance, pairing.shares
-        device = embeddings[0].device
-        weights = Weights(*(w if w is None else w.to(device, non_blocking=True) for w in pairing.weights))
-        of_queries, of_documents = (
-            map_labels(lambda x: x.to(device, non_blocking=True), labels)
-            for labels in (pairing.query_labels, pairing.document_labels)
-        )
+        pairing = pairing.to(embeddings[0].device)
+        relevance, of_queries, of_documents, shares, weights = pairing
         whole = shares.gather(embeddings)
         if not self.objective.separable:  # every process computes the loss of all queries
             embeddings, shares = whole, Shares([shares.sizes])
@@ -258,15 +206,17 @@ class RankingLoss(nn.Module):
                 backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
                 directions.append(self._sum(embeddings[place], whole[0], backwards, weights.documents))
                 start += size
-        queries = shares.sizes[: len(directions)]
-        counted = shares.sum(torch.stack([torch.stack([sums.defined, sums.weight]) for sums in directions]))
-        defined, weight = counted.unbind(1)
-        self._check_defined(defined, sum(queries))
-        if torch.is_grad_enabled():  # not in evaluation
-            self.observed(Batch(embeddings[0].detach(), documents.detach(), matrix, sum(queries), defined.sum().long()))
-        if self.no_relevant == "zero":
-            weight = _total(queries, weights, weight)
-        return self._average(directions, weight, processes=len(shares.rows))
+        queries, documents = embeddings[0].detach(), documents.detach()
+
+        def similarity_of(rows: slice) -> Tensor:
+            return upcast(self.similarity_fct(upcast(queries[rows]), upcast(documents)))
+
+        return self._mean(
+            directions,
+            shares,
+            weights,
+            lambda total, learnable: Batch(similarity_of, matrix, len(queries), queries, total, learnable),
+        )
 
     def _sum(
         self, queries: Tensor, documents: Tensor, relevance_of: RelevanceMatrix, weights: Tensor | None
@@ -279,76 +229,14 @@ class RankingLoss(nn.Module):
             documents, rows = self.mixup.mix(documents, rows)
         return sum_over_blocks(queries, documents, rows, self.objective, self.similarity_fct, self.block_size, own)
 
-    def _check_defined(self, defined: Tensor, queries: int) -> None:
-        """Raise or warn if the loss of some queries is undefined."""
-        if self.no_relevant == "error" and (missing := queries - int(defined.sum())):
-            raise ValueError(
-                "every query needs a relevant document and an irrelevant or less relevant one to compare it with (by "
-                f"{self.objective!r}), under no_relevant='error', got {missing} of {queries} without."
-            )
-        if defined.device.type == "cpu" and not defined.any():
-            warnings.warn(
-                "No query of this batch has a relevant document and one to compare it with (by "
-                f"{self.objective!r}): the loss is 0 and has no gradient. Choose a batch sampler that "
-                "groups related samples, or a larger batch.",
-                stacklevel=2,
-            )
-
-    def _average(self, columns: list[BlockwiseSums], weight: Tensor, processes: int) -> Tensor | LossParts:
-        """Average over the queries of each direction, and over directions.
-
-        The trainer averages gradients over processes, so with gathered batches each process divides by its share of all
-        queries.
-        """
-        directions = [slice(0, 1), slice(1, None)][: 1 + self.symmetric]
-        means = torch.zeros_like(columns[0].parts)
-        for direction in directions:
-            total = torch.stack([sums.parts for sums in columns[direction]]).sum(0)
-            count = weight[direction].sum()
-            count = torch.where(count > 0, count, 1)
-            means = means + total * (processes / len(directions)) / count
-        parts = LossParts(zip(columns[0].names, means.unbind(), strict=True))
-        return parts if isinstance(self.objective, Mixture) else parts.total()
-
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""
         return {
-            "objective": repr(self.objective),
-            "relevance": "chosen by columns and labels" if self.relevance is None else repr(self.relevance),
+            **super().get_config_dict(),
             "similarity_fct": getattr(self.similarity_fct, "__name__", repr(self.similarity_fct)),
             "symmetric": self.symmetric,
-            "no_relevant": self.no_relevant,
-            "gather_across_devices": self.gather_across_devices,
             **({} if self.mixup is None else {"mixup": repr(self.mixup)}),
         }
-
-    @property
-    def citation(self) -> str:
-        """BibTeX for the model card."""
-        return """
-@article{gu2021representation,
-    title={Representation Learning by Ranking across multiple tasks},
-    author={Gu, Lifeng},
-    journal={arXiv preprint arXiv:2103.15093},
-    year={2021}
-}
-@article{qin2010general,
-    title={A general approximation framework for direct optimization of information retrieval measures},
-    author={Qin, Tao and Liu, Tie-Yan and Li, Hang},
-    journal={Information Retrieval},
-    volume={13},
-    number={4},
-    pages={375--397},
-    year={2010}
-}
-"""
-
-
-def _total(queries: list[int], weights: Weights, like: Tensor) -> Tensor:
-    """Return the weight of all queries of each column, whether their loss is defined or not."""
-    documents = [None] * (len(queries) - 1) if weights.documents is None else weights.documents.split(queries[1:])
-    columns = zip(queries, [weights.queries, *documents], strict=True)
-    return torch.stack([like.new_tensor(n) if each is None else each.sum().to(like.dtype) for n, each in columns])
 
 
 def _check_mixed(objective: Objective) -> None:

@@ -1,0 +1,232 @@
+"""What all losses share: reading labels before the model runs, and the mean over the queries of all processes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from st_rankloss._host import check_encoder, device_of
+from st_rankloss.functional.checks import check_choice
+from st_rankloss.losses.blocks import BlockwiseSums
+from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
+from st_rankloss.losses.parts import LossParts
+from st_rankloss.losses.weights import Weights, pop_weights
+from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
+from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
+from st_rankloss.relevance.base import Labels
+from st_rankloss.relevance.matrix import RowsOfRelevance, map_labels
+
+NO_RELEVANT = ("skip", "zero", "error")
+
+
+class Pairing(NamedTuple):
+    """The relevance between queries and documents of a batch, or of all processes' batches if gathered."""
+
+    relevance: Relevance
+    query_labels: Labels
+    document_labels: Labels
+    shares: Shares
+    """The rows of the batch that this process holds."""
+    weights: Weights
+
+    def to(self, device: torch.device) -> Pairing:
+        """Move the labels and weights to a device, without waiting for it."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        labels = (map_labels(move, self.query_labels), map_labels(move, self.document_labels))
+        weights = Weights(*(w if w is None else move(w) for w in self.weights))
+        return Pairing(self.relevance, *labels, self.shares, weights)
+
+
+class Batch(NamedTuple):
+    """A training batch, as `RankingDiagnostics` reads it."""
+
+    similarity_of: Callable[[slice], Tensor]
+    """Maps a slice of this process's queries to their similarities, ``(block, D)``; detached."""
+    relevance_of: RowsOfRelevance
+    queries: int
+    """Number of this process's queries."""
+    vectors: Tensor | None
+    """One vector per query, ``(queries, dimensions)``, detached; None if the model makes none."""
+    total: int
+    """Number of queries: over all processes if gathered, in both directions if symmetric."""
+    learnable: Tensor
+    """Number of queries with a defined loss, as a scalar tensor to avoid waiting for the device."""
+
+
+class Observed(nn.Module):
+    """Called with each training `Batch`, so that a forward hook can read it."""
+
+    def forward(self, batch: Batch) -> None:
+        """Do nothing."""
+
+
+class GradedLoss(nn.Module):
+    """The part of a loss that does not depend on the kind of model.
+
+    Args:
+        model: The model to train.
+        objective: As in `RankingLoss`.
+        relevance: As in `RankingLoss`.
+        kinds: The classes of models that the loss can train.
+        remedy: What to use for other models, for the error.
+        no_relevant: As in `RankingLoss`.
+        gather_across_devices: Whether to rank the queries of all processes together.
+
+    Raises:
+        TypeError: If ``model`` is of another kind, or ``objective`` or ``relevance`` is not callable.
+        ValueError: If ``no_relevant`` is unknown.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        objective: Objective | Callable[[Tensor, Tensor], Tensor] | None,
+        relevance: Relevance | Callable[[Any, Any], Tensor] | None,
+        kinds: tuple[type, ...],
+        remedy: str = "",
+        no_relevant: str = "skip",
+        gather_across_devices: bool = False,
+    ) -> None:
+        super().__init__()
+        check_encoder(model, kinds, type(self).__name__, remedy)
+        check_choice(no_relevant, NO_RELEVANT, "no_relevant")
+        self.model = model
+        self.objective = ApproxNDCG() if objective is None else as_objective(objective)
+        self.relevance = None if relevance is None else as_relevance(relevance)
+        self.no_relevant = no_relevant
+        self.gather_across_devices = gather_across_devices
+        self.observed = Observed()
+
+    def _pair(
+        self,
+        sizes: list[int],
+        labels: Tensor | Mapping[str, Any] | None,
+        *,
+        symmetric: bool = False,
+        mixed: bool = False,
+    ) -> Pairing:
+        """Compute the relevance between queries and documents, before the model runs.
+
+        Args:
+            sizes: Rows of each input column.
+            labels: As `RankingLoss.forward` gets them.
+            symmetric: Whether documents also rank the queries.
+            mixed: Whether mixed documents are added.
+
+        Returns:
+            The relevance and labels, of all processes if gathered.
+
+        Raises:
+            ValueError: If the labels do not fit the columns, the relevance or the objective.
+        """
+        if not sizes or 0 in sizes:
+            raise ValueError(f"a batch needs at least one input in each column, got columns of {sizes} rows.")
+        if symmetric and len(sizes) == 1:
+            raise ValueError("symmetric=True needs a column of queries and one of documents, got one column.")
+        batch = dict(labels) if isinstance(labels, Mapping) else {"label": labels} if labels is not None else {}
+        self.objective.check_columns(sizes, lists="list_sizes" in batch, mixed=mixed)
+        shares = Shares([sizes])
+        if self.gather_across_devices and several_processes():
+            batch, shares = gather_batch(batch, sizes, device_of(self.model))
+        weights = pop_weights(batch, shares.sizes, symmetric=symmetric, one_list=not self.objective.separable)
+        relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
+        return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares, weights)
+
+    def _mean(
+        self,
+        directions: Sequence[BlockwiseSums],
+        shares: Shares,
+        weights: Weights,
+        see: Callable[[int, Tensor], Batch],
+    ) -> Tensor | LossParts:
+        """Average over the queries of all processes, in each direction, and over directions.
+
+        The trainer averages gradients over processes, so with gathered batches each process divides by its share of all
+        queries.
+
+        Args:
+            directions: The sums over the queries, then over the rows of each column of documents if symmetric.
+            shares: The rows that this process summed over.
+            weights: The weights of queries.
+            see: Makes the `Batch` to observe from its ``total`` and ``learnable``; called only in training.
+
+        Returns:
+            The loss, or its terms for a mixture.
+        """
+        queries = shares.sizes[: len(directions)]
+        counted = shares.sum(torch.stack([torch.stack([sums.defined, sums.weight]) for sums in directions]))
+        defined, weight = counted.unbind(1)
+        self._check_defined(defined, sum(queries))
+        if torch.is_grad_enabled():  # not in evaluation
+            self.observed(see(sum(queries), defined.sum().long()))
+        if self.no_relevant == "zero":
+            weight = _total(queries, weights, weight)
+        ways = [slice(0, 1), slice(1, None)][: len(directions)]
+        means = torch.zeros_like(directions[0].parts)
+        for way in ways:
+            total = torch.stack([sums.parts for sums in directions[way]]).sum(0)
+            count = weight[way].sum()
+            count = torch.where(count > 0, count, 1)
+            means = means + total * (len(shares.rows) / len(ways)) / count
+        parts = LossParts(zip(directions[0].names, means.unbind(), strict=True))
+        return parts if isinstance(self.objective, Mixture) else parts.total()
+
+    def _check_defined(self, defined: Tensor, queries: int) -> None:
+        """Raise or warn if the loss of some queries is undefined."""
+        if self.no_relevant == "error" and (missing := queries - int(defined.sum())):
+            raise ValueError(
+                "every query needs a relevant document and an irrelevant or less relevant one to compare it with (by "
+                f"{self.objective!r}), under no_relevant='error', got {missing} of {queries} without."
+            )
+        if defined.device.type == "cpu" and not defined.any():
+            warnings.warn(
+                "No query of this batch has a relevant document and one to compare it with (by "
+                f"{self.objective!r}): the loss is 0 and has no gradient. Choose a batch sampler that "
+                "groups related samples, or a larger batch.",
+                stacklevel=2,
+            )
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings for the model card."""
+        return {
+            "objective": repr(self.objective),
+            "relevance": "chosen by columns and labels" if self.relevance is None else repr(self.relevance),
+            "no_relevant": self.no_relevant,
+            "gather_across_devices": self.gather_across_devices,
+        }
+
+    @property
+    def citation(self) -> str:
+        """BibTeX for the model card."""
+        return """
+@article{gu2021representation,
+    title={Representation Learning by Ranking across multiple tasks},
+    author={Gu, Lifeng},
+    journal={arXiv preprint arXiv:2103.15093},
+    year={2021}
+}
+@article{qin2010general,
+    title={A general approximation framework for direct optimization of information retrieval measures},
+    author={Qin, Tao and Liu, Tie-Yan and Li, Hang},
+    journal={Information Retrieval},
+    volume={13},
+    number={4},
+    pages={375--397},
+    year={2010}
+}
+"""
+
+
+def _total(queries: Sequence[int], weights: Weights, like: Tensor) -> Tensor:
+    """Return the weight of all queries of each column, whether their loss is defined or not."""
+    documents = [None] * (len(queries) - 1) if weights.documents is None else weights.documents.split(queries[1:])
+    columns = zip(queries, [weights.queries, *documents], strict=True)
+    return torch.stack([like.new_tensor(n) if each is None else each.sum().to(like.dtype) for n, each in columns])
