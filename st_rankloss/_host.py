@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.distributed.nn  # used by sentence-transformers for gathering, but not imported by every version of torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
-from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
+from sentence_transformers.base.losses.gradcache import (
+    RandContext,
+    _create_minibatch,
+    _get_batch_size,
+    _minibatch_ranges,
+)
+from sentence_transformers.base.losses.merged_forward import embed_columns, embed_columns_padded
 from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.model_card import get_losses
+from sentence_transformers.multi_vector_encoder.scoring import colbert_scores, mean_colbert_scores
 from sentence_transformers.sentence_transformer.losses import (
     CachedGISTEmbedLoss,
     CachedMultipleNegativesRankingLoss,
@@ -25,7 +33,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
-from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score
+from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score, similarity_fct_name
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -37,26 +45,34 @@ __all__ = [
     "all_gather_with_grad",
     "builds_evaluation",
     "check_encoder",
+    "colbert_scores",
     "cos_sim",
     "count_minibatches",
     "count_rows",
     "device_of",
     "dot_score",
     "embed",
+    "embed_minibatch",
     "embeds_in_step",
+    "embeds_tokens",
     "get_losses",
     "has_static_embedding_input",
     "infer_modality",
     "is_message_dict",
     "inner_loss",
     "layers_are_replayed",
+    "mean_colbert_scores",
     "preprocess_column",
+    "scores_pairs",
+    "similarity_fct_name",
+    "similarity_of",
     "steps_of",
     "trains_a_transformer",
+    "with_tasks",
 ]
 
-EMBEDDERS = (SentenceTransformer, SparseEncoder)
-"""The kinds of models that produce one vector per input."""
+EMBEDDERS = (SentenceTransformer, SparseEncoder, MultiVectorEncoder)
+"""The kinds of models that embed inputs one by one: as one vector, or as one per token."""
 
 LOSSES_OF_PAIRS = (
     CachedGISTEmbedLoss,
@@ -74,7 +90,7 @@ LOSSES_OF_PAIRS = (
 def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
     """Raise TypeError for a model of an unsupported kind, before it fails with an obscure error.
 
-    Objects from outside sentence-transformers, such as a stand-in with the same methods, pass.
+    Other objects with the methods of a model pass, but not models of transformers.
 
     Args:
         model: The user's model; wrappers of compiled or distributed models are removed.
@@ -83,10 +99,13 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         remedy: The end of the message, with an alternative.
     """
     model = _unwrapped(model)
-    if isinstance(model, str | type) or (isinstance(model, BaseModel) and not isinstance(model, kinds)):
+    unsupported = isinstance(model, BaseModel | PreTrainedModel) and not isinstance(model, kinds)
+    if isinstance(model, str | type) or unsupported:
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
+        *others, last = (f"a {kind.__name__}" for kind in kinds)
+        names = f"{', '.join(others)} or {last}" if others else last
         remedy = f"; {remedy}" if remedy else ""
-        raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}{remedy}.")
+        raise TypeError(f"{purpose} needs {names}, got {got}{remedy}.")
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
@@ -117,14 +136,89 @@ def count_rows(features: Mapping[str, Any]) -> int:
     return int(_get_batch_size(dict(features)))
 
 
-def embed(model: Any, features: Mapping[str, Any]) -> Tensor:
-    """Embed one column: shape ``(rows, dimensions)``.
+def scores_pairs(model: Any) -> bool:
+    """Return whether a model scores pairs of inputs."""
+    return isinstance(_unwrapped(model), CrossEncoder)
+
+
+def embeds_tokens(model: Any) -> bool:
+    """Return whether a model embeds each token of an input, rather than the input as a whole."""
+    return isinstance(_unwrapped(model), MultiVectorEncoder)
+
+
+def similarity_of(model: Any) -> Callable[..., Tensor]:
+    """Return the similarity that the losses of sentence-transformers use for a kind of model.
+
+    For token embeddings this is MaxSim per query token, which orders documents as MaxSim does, in the units of a
+    cosine.
+    """
+    similarity: Callable[..., Tensor] = cos_sim
+    if embeds_tokens(model):
+        similarity = mean_colbert_scores
+    elif isinstance(_unwrapped(model), SparseEncoder):
+        similarity = dot_score
+    return similarity
+
+
+def embed(model: Any, columns: Sequence[Mapping[str, Any]]) -> list[tuple[Tensor, Tensor | None]]:
+    """Embed the columns of a batch, those of documents in one pass if they can share one.
 
     The model gets the original features, not a copy, and writes to them: AdaptiveLayerLoss calls a loss once per layer
     with the same features, and reads the embeddings of the layers from them.
+
+    Args:
+        model: The model.
+        columns: The features of each column, those of queries first.
+
+    Returns:
+        One vector per row and None; or embeddings ``(rows, tokens, dimensions)`` and which tokens count, ``(rows,
+        tokens)``.
     """
-    embeddings: Tensor = model(features)["sentence_embedding"]
-    return embeddings
+    if not embeds_tokens(model):
+        return [(vectors, None) for vectors in embed_columns(model, [*columns])]
+    query, *documents = with_tasks(columns)
+    embedded: list[tuple[Tensor, Tensor | None]] = [_embed_tokens(model, query)]
+    if documents:
+        embedded += zip(*embed_columns_padded(model, documents, task_default="document"), strict=True)
+    return embedded
+
+
+def with_tasks(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Name the task of columns that do not: queries first, then documents, as the losses for token embeddings do."""
+    return [{"task": "document" if place else "query", **column} for place, column in enumerate(columns)]
+
+
+def embed_minibatch(
+    model: Any,
+    features: Mapping[str, Any],
+    rows: slice,
+    *,
+    with_grad: bool,
+    copy_random_state: bool,
+    random_state: RandContext | None,
+) -> tuple[Tensor, Tensor, RandContext | None]:
+    """Embed the tokens of some rows of a column, as `CachedLossMixin` embeds single vectors.
+
+    Args:
+        model: The MultiVectorEncoder.
+        features: The features of the column.
+        rows: The rows.
+        with_grad: Whether to embed with gradient.
+        copy_random_state: Whether to return the random state.
+        random_state: The state to embed with, from the pass without gradient.
+
+    Returns:
+        Embeddings, which tokens count, and the random state.
+    """
+    part = _create_minibatch(dict(features), rows.start, rows.stop)
+    with random_state or nullcontext(), torch.set_grad_enabled(with_grad):
+        state = RandContext(*(x for x in part.values() if isinstance(x, Tensor))) if copy_random_state else None
+        return *_embed_tokens(model, part), state
+
+
+def _embed_tokens(model: Any, features: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    output = model(features, task=features["task"])
+    return output["token_embeddings"], output["attention_mask"].bool()
 
 
 def preprocess_column(collator: Any, batch: dict[str, Any], column: str, inputs: list[Any]) -> dict[str, Any]:

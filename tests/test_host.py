@@ -205,12 +205,20 @@ def test_the_model_card_tells_of_a_cached_loss(tmp_path):
 
 
 @pytest.mark.parametrize("make", [RankingLoss, ANDCGLoss, CachedRankingLoss, CachedANDCGLoss])
-def test_encoders_without_one_vector_per_input_are_refused_by_name(make, tmp_path):
-    for model in (*without_one_vector(tmp_path, WORDS), "all-MiniLM-L6-v2", SentenceTransformer):
-        got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
+def test_models_of_other_kinds_are_refused_with_the_kinds_that_work(make, tmp_path):
+    cross_encoder = without_one_vector(tmp_path, WORDS)[0]
+    remedy = "; train a CrossEncoder with CrossEncoderRankingLoss"
+    refused = {
+        "'all-MiniLM-L6-v2'": "all-MiniLM-L6-v2",
+        repr(SentenceTransformer): SentenceTransformer,
+        "a BertModel": tiny_bert(tmp_path, WORDS)[0].auto_model,
+        f"a CrossEncoder{remedy}": cross_encoder,
+    }
+    for got, model in refused.items():
         with pytest.raises(TypeError) as error:
             make(model)
-        assert str(error.value) == f"{make.__name__} needs a SentenceTransformer or a SparseEncoder, got {got}."
+        kinds = "a SentenceTransformer, a SparseEncoder or a MultiVectorEncoder"
+        assert str(error.value) == f"{make.__name__} needs {kinds}, got {got}."
 
 
 def test_the_check_looks_through_compiled_and_distributed_models(tmp_path):
@@ -219,9 +227,11 @@ def test_the_check_looks_through_compiled_and_distributed_models(tmp_path):
             super().__init__()
             self.module = module
 
-    other = without_one_vector(tmp_path, WORDS)[1]
+    other = without_one_vector(tmp_path, WORDS)[0]
     for wrap in (Distributed, torch.compile, lambda m: Distributed(torch.compile(m))):
-        with pytest.raises(TypeError, match="Mining needs a SentenceTransformer or a SparseEncoder, got a MultiVector"):
+        with pytest.raises(
+            TypeError, match="Mining needs a SentenceTransformer, a .* or a MultiVectorEncoder, got a CrossEncoder"
+        ):
             check_encoder(wrap(other), EMBEDDERS, "Mining")
         check_encoder(wrap(word_model(WORDS)), EMBEDDERS, "Mining")
     check_encoder(Passing(), EMBEDDERS, "Mining")

@@ -7,20 +7,16 @@ freed before the next one begins.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from st_rankloss._host import cos_sim, dot_score
-from st_rankloss.functional.ranks import upcast
+from st_rankloss._host import cos_sim
+from st_rankloss.losses.comparisons import Comparison, SimilarityFn, compare_by
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance.matrix import RowsOfRelevance
-
-SimilarityFn = Callable[[Tensor, Tensor], Tensor]
 
 _ENTRIES_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
 
@@ -31,8 +27,9 @@ class BlockTask(NamedTuple):
     relevance_of: RowsOfRelevance
     """Relevance of all documents for a block of queries, ``(block, D)``."""
     objective: Objective
-    similarity_fct: SimilarityFn | None
-    """None stands for the dot product, whose gradient needs no graph."""
+    comparison: Comparison
+    backwards: bool
+    """Whether the rows are documents, for which queries are ranked."""
     block_size: int
     weights: Tensor | None
     """The weight of each query, ``(Q,)``; None weights all alike."""
@@ -59,34 +56,36 @@ def sum_over_blocks(
     similarity_fct: SimilarityFn = cos_sim,
     block_size: int | None = None,
     weights: Tensor | None = None,
+    *,
+    backwards: bool = False,
 ) -> BlockwiseSums:
     """Sum an objective over queries, in the objective's time and O(block · D + (Q + D) · dimensions) memory.
 
     Args:
-        queries: Embeddings, shape ``(Q, dimensions)``; float16 and bfloat16 are computed in float32, also
-            under autocast.
-        documents: Embeddings, shape ``(D, dimensions)``.
+        queries: Embeddings, shape ``(Q, dimensions)``, or packed tokens, ``(Q, tokens, dimensions + 1)``; float16 and
+            bfloat16 are computed in float32, also under autocast.
+        documents: Embeddings of the same kind.
         relevance_of: Maps a slice of queries to their relevance, ``(block, D)``.
         objective: What to sum.
         similarity_fct: Maps embeddings of queries and documents to ``(Q, D)``.
         block_size: Queries per block; None chooses by D. It changes neither value nor gradient; an objective that is
             not separable gets all queries.
         weights: Weight of each query, at least 0, ``(Q,)``; None weights all alike.
+        backwards: Whether ``similarity_fct`` takes ``documents`` first: they are queries that each row ranks.
 
     Returns:
         The sums.
     """
     with torch.autocast(queries.device.type, enabled=False):
-        queries, documents = upcast(queries), upcast(documents)
-        if similarity_fct is cos_sim:
-            queries, documents = F.normalize(queries, dim=-1), F.normalize(documents, dim=-1)
+        comparison = compare_by(similarity_fct, tokens=queries.dim() == 3)
+        queries, documents = comparison.prepare(queries), comparison.prepare(documents)
         if block_size is None:
-            block_size = max(16, _ENTRIES_AT_ONCE.get(queries.device.type, 2**22) // max(len(documents), 1))
+            limit = _ENTRIES_AT_ONCE.get(queries.device.type, 2**22)
+            block_size = max(16, limit // max(comparison.entries(queries, documents), 1))
         if not objective.separable:
             block_size = len(queries)
-        by_graph = None if similarity_fct in (cos_sim, dot_score) else similarity_fct
         weights = None if weights is None else weights.to(queries.dtype)
-        task = BlockTask(relevance_of, objective, by_graph, block_size, weights)
+        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights)
         return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
 
 
@@ -106,7 +105,7 @@ class _BlockwiseSum(torch.autograd.Function):
         defined, weight = queries.new_zeros(()), queries.new_zeros(())
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
-            block = _Block(queries[rows], documents, task.similarity_fct, with_grad)
+            block = task.comparison.block(queries[rows], documents, backwards=task.backwards, with_grad=with_grad)
             relevance = task.relevance_of(rows).to(queries.dtype)
             counts = task.objective.defined(relevance)
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
@@ -140,29 +139,3 @@ class _BlockwiseSum(torch.autograd.Function):
 
 def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:
     return losses.sum() if weights is None else (losses * weights).sum()
-
-
-class _Block:
-    """The similarities of one block, and the backward pass from them to the embeddings."""
-
-    def __init__(
-        self, queries: Tensor, documents: Tensor, similarity_fct: SimilarityFn | None, with_grad: bool
-    ) -> None:
-        self.queries, self.documents, self.by_graph = queries, documents, similarity_fct is not None
-        if similarity_fct is None:
-            self.similarity = (queries @ documents.T).requires_grad_(with_grad)
-            return
-        with torch.set_grad_enabled(with_grad):
-            self.queries, self.documents = (x.detach().requires_grad_(with_grad) for x in (queries, documents))
-            self.similarity = upcast(similarity_fct(self.queries, self.documents))
-
-    def send_back(self, part: Tensor, grad_queries: Tensor, grad_documents: Tensor, *, last: bool) -> None:
-        """Add a term's gradient to those of its queries and all documents; the ``last`` term frees the graph."""
-        inputs = (self.queries, self.documents) if self.by_graph else (self.similarity,)
-        grads = torch.autograd.grad(part, inputs, retain_graph=not last)
-        if self.by_graph:
-            grad_queries.add_(grads[0])
-            grad_documents.add_(grads[1])
-        else:
-            grad_queries.addmm_(grads[0], self.documents)
-            grad_documents.addmm_(grads[0].T, self.queries)

@@ -13,9 +13,12 @@ from st_rankloss._host import (
     count_minibatches,
     count_rows,
     device_of,
+    embed_minibatch,
     embeds_in_step,
+    embeds_tokens,
     has_static_embedding_input,
     layers_are_replayed,
+    with_tasks,
 )
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
@@ -24,6 +27,7 @@ from st_rankloss.losses.base import Pairing
 from st_rankloss.losses.gathering import largest, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss, RankingOptions
+from st_rankloss.losses.tokens import concatenate, pack_tokens
 from st_rankloss.objectives import ApproxNDCG, Objective
 from st_rankloss.relevance import Relevance
 
@@ -119,6 +123,8 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             )
         features = list(sentence_features)
         pairing = self._paired([count_rows(column) for column in features], labels)  # raises before the model runs
+        if embeds_tokens(self.model):
+            features = [*with_tasks(features)]
         if embeds_in_step(self.model) and several_processes():
             features = self._keep_step(features)
         loss: Tensor = super().forward_cached(features, pairing)
@@ -129,6 +135,44 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         own = [count_minibatches(column, self.mini_batch_size, self.mini_batch_num_tokens) for column in features]
         most = largest(own, device_of(self.model))
         return [_Column(column, more - count) for column, more, count in zip(features, most, own, strict=True)]
+
+    def embed_minibatch(
+        self,
+        sentence_feature: Any,
+        begin: int,
+        end: int,
+        with_grad: bool,
+        copy_random_state: bool,
+        random_state: Any = None,
+    ) -> tuple[Tensor, Any]:
+        """Embed a mini-batch; see sentence-transformers.
+
+        Args:
+            sentence_feature: The features of the column.
+            begin: The first row.
+            end: The row after the last.
+            with_grad: Whether to embed with gradient.
+            copy_random_state: Whether to return the random state.
+            random_state: The state to embed with.
+
+        Returns:
+            One vector per row, or packed tokens; and the random state.
+        """
+        if not embeds_tokens(self.model):
+            parent: Any = super()
+            found: tuple[Tensor, Any] = parent.embed_minibatch(
+                sentence_feature, begin, end, with_grad, copy_random_state, random_state
+            )
+            return found
+        vectors, mask, state = embed_minibatch(
+            self.model,
+            sentence_feature,
+            slice(begin, end),
+            with_grad=with_grad,
+            copy_random_state=copy_random_state,
+            random_state=random_state,
+        )
+        return pack_tokens(vectors, mask), state
 
     def embed_minibatch_iter(self, sentence_feature: Any, with_grad: bool, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Embed every mini-batch of a column; see sentence-transformers.
@@ -144,7 +188,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         """
         parent: Any = super()
         for _ in range(getattr(sentence_feature, "missing", 0)):
-            embeddings, _ = parent.embed_minibatch(sentence_feature, 0, 1, with_grad, copy_random_state=False)
+            embeddings, _ = self.embed_minibatch(sentence_feature, 0, 1, with_grad, copy_random_state=False)
             if with_grad:
                 torch.autograd.backward(embeddings, torch.zeros_like(embeddings))
         yield from parent.embed_minibatch_iter(sentence_feature, with_grad, *args, **kwargs)
@@ -166,7 +210,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         Returns:
             The loss, a scalar.
         """
-        embeddings = [torch.cat(column) for column in reps]
+        embeddings = [concatenate(column) for column in reps]
         pairing = labels if isinstance(labels, Pairing) else self._paired([len(e) for e in embeddings], labels)
         loss = self._compute(embeddings, pairing)
         total = loss.total() if isinstance(loss, LossParts) else loss

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from st_rankloss._host import all_gather, all_gather_with_grad
+from st_rankloss.losses.tokens import widen
 
 _LONGEST = 64
 """Length of the message that describes a process's batch; it limits the number of columns and labels."""
@@ -45,9 +46,12 @@ class Shares:
         return sum(rows[column] for rows in self.rows[: self.rank])
 
     def gather(self, embeddings: Sequence[Tensor]) -> list[Tensor]:
-        """Gather each column's embeddings with gradient: ``(rows, dimensions)`` to ``(all rows, dimensions)``."""
+        """Gather each column's embeddings with gradient: ``(rows, ...)`` to ``(all rows, ...)``."""
         if len(self.rows) == 1:
             return list(embeddings)
+        if embeddings[0].dim() == 3:
+            most = largest([column.shape[1] for column in embeddings], embeddings[0].device)
+            embeddings = [widen(column, tokens) for column, tokens in zip(embeddings, most, strict=True)]
         return [_gather(e, [rows[c] for rows in self.rows], with_grad=True) for c, e in enumerate(embeddings)]
 
     def sum(self, numbers: Tensor) -> Tensor:

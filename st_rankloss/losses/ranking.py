@@ -9,14 +9,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss._host import EMBEDDERS, cos_sim, count_rows, embed
+from st_rankloss._host import (
+    EMBEDDERS,
+    cos_sim,
+    count_rows,
+    dot_score,
+    embed,
+    embeds_tokens,
+    scores_pairs,
+    similarity_fct_name,
+    similarity_of,
+)
 from st_rankloss.functional.checks import check_at_least, check_finite
-from st_rankloss.functional.ranks import upcast
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
-from st_rankloss.losses.blocks import BlockwiseSums, SimilarityFn, sum_over_blocks
+from st_rankloss.losses.blocks import BlockwiseSums, sum_over_blocks
+from st_rankloss.losses.comparisons import MAXSIMS, ByFunction, SimilarityFn, compare_by
 from st_rankloss.losses.gathering import Shares
 from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
+from st_rankloss.losses.tokens import concatenate, pack_tokens
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance
@@ -25,7 +36,7 @@ from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance
 class RankingOptions(TypedDict, total=False):
     """Settings that all losses share; see `RankingLoss`."""
 
-    similarity_fct: SimilarityFn
+    similarity_fct: SimilarityFn | None
     symmetric: bool
     block_size: int | None
     no_relevant: str
@@ -115,7 +126,7 @@ class RankingLoss(GradedLoss):
         *,
         objective: Objective | Callable[[Tensor, Tensor], Tensor] | None = None,
         relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
-        similarity_fct: SimilarityFn = cos_sim,
+        similarity_fct: SimilarityFn | None = None,
         symmetric: bool = False,
         block_size: int | None = None,
         no_relevant: str = "skip",
@@ -128,17 +139,19 @@ class RankingLoss(GradedLoss):
             objective=objective,
             relevance=relevance,
             kinds=EMBEDDERS,
+            remedy="train a CrossEncoder with CrossEncoderRankingLoss" if scores_pairs(model) else "",
             no_relevant=no_relevant,
             gather_across_devices=gather_across_devices,
         )
         check_at_least(block_size, 1, "block_size")
-        if not callable(similarity_fct):
-            raise TypeError(f"similarity_fct must be a function of two embeddings, got {similarity_fct!r}.")
         if not isinstance(mixup, EmbeddingMixup | None):
             raise TypeError(f"mixup must be an EmbeddingMixup or None, got {mixup!r}.")
         if mixup is not None:
             _check_mixed(self.objective)
-        self.similarity_fct = similarity_fct
+            if embeds_tokens(model):
+                raise ValueError("mixup mixes one vector per document, got a model that embeds tokens: leave it out.")
+        self.similarity_fct = similarity_of(model) if similarity_fct is None else similarity_fct
+        _check_similarity(self.similarity_fct, tokens=embeds_tokens(model))
         self.symmetric = symmetric
         self.block_size = block_size
         self.check_embeddings = check_embeddings
@@ -161,7 +174,8 @@ class RankingLoss(GradedLoss):
         """
         features = list(sentence_features)
         pairing = self._paired([count_rows(column) for column in features], labels)
-        return self._compute([embed(self.model, column) for column in features], pairing)
+        columns = embed(self.model, features)
+        return self._compute([x if mask is None else pack_tokens(x, mask) for x, mask in columns], pairing)
 
     def compute_loss_from_embeddings(
         self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Any] | None = None
@@ -169,7 +183,8 @@ class RankingLoss(GradedLoss):
         """Compute the loss from the columns' embeddings; see `forward`.
 
         Args:
-            embeddings: One tensor per column, shape ``(rows, dimensions)``.
+            embeddings: One tensor per column, shape ``(rows, dimensions)``; for token embeddings as `pack_tokens`
+                returns them.
             labels: As in `forward`.
 
         Returns:
@@ -189,13 +204,14 @@ class RankingLoss(GradedLoss):
                     "The learning rate may be too high, or float16 may have overflowed: lower it, warm up, or "
                     "train in bf16.",
                 )
+        self._check_dimensions(embeddings)
         pairing = pairing.to(embeddings[0].device)
         relevance, of_queries, of_documents, shares, weights = pairing
         whole = shares.gather(embeddings)
         if not self.objective.separable:  # every process computes the loss of all queries
             embeddings, shares = whole, Shares([shares.sizes])
         alone = len(whole) == 1
-        documents = whole[0] if alone else torch.cat(whole[1:])
+        documents = whole[0] if alone else concatenate(whole[1:])
 
         matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
         directions = [self._sum(embeddings[0], documents, matrix, weights.queries)]
@@ -207,16 +223,30 @@ class RankingLoss(GradedLoss):
                 directions.append(self._sum(embeddings[place], whole[0], backwards, weights.documents))
                 start += size
         queries, documents = embeddings[0].detach(), documents.detach()
+        comparison = compare_by(self.similarity_fct, tokens=queries.dim() == 3)
 
         def similarity_of(rows: slice) -> Tensor:
-            return upcast(self.similarity_fct(upcast(queries[rows]), upcast(documents)))
+            own, all_documents = comparison.prepare(queries[rows]), comparison.prepare(documents)
+            return comparison.block(own, all_documents, backwards=False, with_grad=False).similarity
 
+        vectors = queries if queries.dim() == 2 else None
         return self._mean(
             directions,
             shares,
             weights,
-            lambda total, learnable: Batch(similarity_of, matrix, len(queries), queries, total, learnable),
+            lambda total, learnable: Batch(similarity_of, matrix, len(queries), vectors, total, learnable),
         )
+
+    def _check_dimensions(self, embeddings: list[Tensor]) -> None:
+        """Raise ValueError if embeddings that are compared or concatenated differ in size."""
+        sizes = [column.shape[-1] - (column.dim() == 3) for column in embeddings]
+        free = isinstance(compare_by(self.similarity_fct), ByFunction)
+        compared = sizes[1:] if free else sizes
+        if len(set(compared)) > 1:
+            raise ValueError(
+                f"queries and documents must have embeddings of one size, got {sizes} dimensions by column: project "
+                "one of them with a Dense module in the model, or pass a similarity_fct that compares them."
+            )
 
     def _sum(
         self, queries: Tensor, documents: Tensor, relevance_of: RelevanceMatrix, weights: Tensor | None
@@ -227,16 +257,40 @@ class RankingLoss(GradedLoss):
             if self.similarity_fct is cos_sim:  # so that norms do not weight the mixtures
                 documents = F.normalize(documents, dim=-1)
             documents, rows = self.mixup.mix(documents, rows)
-        return sum_over_blocks(queries, documents, rows, self.objective, self.similarity_fct, self.block_size, own)
+        return sum_over_blocks(
+            queries,
+            documents,
+            rows,
+            self.objective,
+            self.similarity_fct,
+            self.block_size,
+            own,
+            backwards=relevance_of.backwards,
+        )
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""
         return {
             **super().get_config_dict(),
-            "similarity_fct": getattr(self.similarity_fct, "__name__", repr(self.similarity_fct)),
+            "similarity_fct": similarity_fct_name(self.similarity_fct),
             "symmetric": self.symmetric,
             **({} if self.mixup is None else {"mixup": repr(self.mixup)}),
         }
+
+
+def _check_similarity(similarity_fct: SimilarityFn, *, tokens: bool) -> None:
+    """Raise TypeError or ValueError for a similarity that cannot compare the embeddings."""
+    if not callable(similarity_fct):
+        raise TypeError(f"similarity_fct must be a function of two embeddings, got {similarity_fct!r}.")
+    if tokens and similarity_fct in (cos_sim, dot_score):
+        raise ValueError(
+            "similarity_fct must compare token embeddings, as mean_colbert_scores and colbert_scores of "
+            f"sentence_transformers.multi_vector_encoder.scoring do, got {similarity_fct.__name__}."
+        )
+    if not tokens and similarity_fct in MAXSIMS:
+        raise ValueError(
+            f"similarity_fct must compare one vector per input, as cos_sim does, got {similarity_fct.__name__}."
+        )
 
 
 def _check_mixed(objective: Objective) -> None:

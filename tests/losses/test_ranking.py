@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 import torch
+from sentence_transformers.base.losses import column_merging_disabled
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from sentence_transformers.util import cos_sim, dot_score, euclidean_sim
 from torch import Tensor
@@ -560,14 +561,17 @@ def test_gradients_of_several_batches_accumulate():
     torch.testing.assert_close(embeddings[0].grad, 2 * once)
 
 
-def test_each_column_is_embedded_once_and_the_model_writes_into_its_features():
+def test_columns_of_documents_share_one_pass_and_alone_the_model_writes_into_their_features():
     embeddings = random_columns([4, 4, 4])
     features, model = columns_of(embeddings), Passing()
     loss = ANDCGLoss(model)
-    first = loss(features)
-    assert model.calls == 3
+    merged = loss(features)
+    assert model.calls == 2
+    with column_merging_disabled():
+        alone = loss(features)
+    assert model.calls == 5
     assert [set(column) for column in features] == [{"input_ids", "sentence_embedding"}] * 3
-    assert loss(features).item() == first.item()
+    assert alone.item() == merged.item() == loss(features).item()
 
 
 def test_embeddings_alone_give_the_same_loss():
