@@ -8,6 +8,7 @@ from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss
 from st_rankloss.losses.similarity import angle_sim
+from st_rankloss.losses.tokens import pack_tokens
 
 __all__ = [
     "ANDCGLoss",
@@ -17,4 +18,5 @@ __all__ = [
     "LossParts",
     "RankingLoss",
     "angle_sim",
+    "pack_tokens",
 ]
