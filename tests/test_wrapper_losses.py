@@ -124,6 +124,8 @@ def features_of(model):
 def ours(name, wrapper, model):
     make, _, arguments = LOSSES[name]
     options = {"mini_batch_size": 3} if make in CACHED else {}
+    if make in (ANDCGLoss, CachedANDCGLoss):
+        options["temperature"] = 0.05
     return (
         make(model, **arguments(wrapper), similarity_fct=dot_score, **options)
         if wrapper in SPARSE

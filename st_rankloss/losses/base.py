@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from st_rankloss._host import check_encoder, device_of
+from st_rankloss._host import check_encoder, device_of, dot_score, scores_pairs, similarity_of
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.losses.blocks import BlockwiseSums
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
@@ -21,6 +21,23 @@ from st_rankloss.relevance.base import Labels
 from st_rankloss.relevance.matrix import RowsOfRelevance, map_labels
 
 NO_RELEVANT = ("skip", "zero", "error")
+
+
+def usual_temperature(model: Any) -> float | str:
+    """Return the temperature of `ApproxNDCG` for a model's similarities.
+
+    Args:
+        model: The model.
+
+    Returns:
+        0.05 for similarities between -1 and 1; ``"auto"`` for dot products of sparse embeddings and for scores of
+        pairs, whose scale depends on the model.
+
+    Example:
+        >>> usual_temperature(nn.Identity())
+        0.0500
+    """
+    return "auto" if scores_pairs(model) or similarity_of(model) is dot_score else 0.05
 
 
 class Pairing(NamedTuple):
@@ -99,7 +116,7 @@ class GradedLoss(nn.Module):
         check_encoder(model, kinds, type(self).__name__, remedy)
         check_choice(no_relevant, NO_RELEVANT, "no_relevant")
         self.model = model
-        self.objective = ApproxNDCG() if objective is None else as_objective(objective)
+        self.objective = ApproxNDCG(usual_temperature(model)) if objective is None else as_objective(objective)
         self.relevance = None if relevance is None else as_relevance(relevance)
         self.no_relevant = no_relevant
         self.gather_across_devices = gather_across_devices

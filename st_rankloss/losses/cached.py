@@ -23,7 +23,7 @@ from st_rankloss._host import (
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.settings import check_count
-from st_rankloss.losses.base import Pairing
+from st_rankloss.losses.base import Pairing, usual_temperature
 from st_rankloss.losses.gathering import largest, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss, RankingOptions
@@ -49,8 +49,8 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
     mini-batch, plus the embeddings, plus O(block · batch) for the loss.
 
     Args:
-        model: The SentenceTransformer or SparseEncoder to train; not one that starts with a StaticEmbedding, whose
-            inputs are one flat list of tokens.
+        model: The SentenceTransformer, SparseEncoder or MultiVectorEncoder to train; not one that starts with a
+            StaticEmbedding, whose inputs are one flat list of tokens.
         objective: As in `RankingLoss`; a mixture returns the sum of its terms.
         relevance: As in `RankingLoss`.
         mini_batch_size: Inputs embedded at once, at least 1: as many as fit in memory.
@@ -232,7 +232,8 @@ class CachedANDCGLoss(CachedRankingLoss):
     """`ANDCGLoss` in the memory of a mini-batch, whatever the batch size; see `CachedRankingLoss`.
 
     Args:
-        model: The SentenceTransformer or SparseEncoder to train; not one that starts with a StaticEmbedding.
+        model: The SentenceTransformer, SparseEncoder or MultiVectorEncoder to train; not one that starts with a
+            StaticEmbedding.
         relevance: As in `RankingLoss`.
         temperature: As in `ANDCGLoss`.
         gain: As in `ANDCGLoss`.
@@ -259,7 +260,7 @@ class CachedANDCGLoss(CachedRankingLoss):
         model: Any,
         *,
         relevance: Relevance | Callable[[Any, Any], Tensor] | None = None,
-        temperature: float | str = 0.05,
+        temperature: float | str | None = None,
         gain: Gain = "linear",
         k: int | None = None,
         mini_batch_size: int = 32,
@@ -267,9 +268,10 @@ class CachedANDCGLoss(CachedRankingLoss):
         show_progress_bar: bool = False,
         **options: Unpack[RankingOptions],
     ) -> None:
+        chosen = usual_temperature(model) if temperature is None else temperature
         super().__init__(
             model,
-            objective=ApproxNDCG(temperature=temperature, gain=gain, k=k),
+            objective=ApproxNDCG(temperature=chosen, gain=gain, k=k),
             relevance=relevance,
             mini_batch_size=mini_batch_size,
             mini_batch_num_tokens=mini_batch_num_tokens,

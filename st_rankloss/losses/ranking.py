@@ -51,19 +51,27 @@ class RankingLoss(GradedLoss):
     The first input column holds queries, the others documents; every query of the batch ranks every document
     of the batch. With one column, every sample is a query and ranks all the others. Similarities and relevance are
     computed for one block of queries at a time: memory O(block · batch + batch · dimensions). An objective that reads
-    the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²).
+    the whole batch, such as `OverPairs`, gets it at once, from all processes if gathered: O(batch²). Columns of
+    documents share a forward pass if they can, as in the losses of sentence-transformers.
+
+    Token embeddings of a MultiVectorEncoder are compared by MaxSim, also in blocks. Time: one matrix product of all
+    tokens; memory: the maxima of a block, O(block · batch · query tokens).
 
     Queries may have weights, which `RankingCollator` reads: the loss is then their weighted mean. A weight of 0 leaves
     a query out of the mean (its documents remain, for the others), 2 counts it twice. The one list of an objective that
     reads the whole batch has no weights.
 
     Args:
-        model: The SentenceTransformer or SparseEncoder to train.
+        model: The SentenceTransformer, SparseEncoder or MultiVectorEncoder to train.
         objective: An `Objective`, a mixture such as ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``, or any
-            function of (similarity, relevance) that returns one loss per query.
+            function of (similarity, relevance) that returns one loss per query. None means `ApproxNDCG`, as in
+            `ANDCGLoss`.
         relevance: How to read the labels: a `Relevance`, or any function of (query_labels, document_labels)
             that returns ``(Q, D)``. None chooses by the table below.
-        similarity_fct: Similarity of query and document embeddings, ``(Q, D)``; temperatures use its units.
+        similarity_fct: Similarity of query and document embeddings, ``(Q, D)``; temperatures use its units. For a
+            MultiVectorEncoder, a scoring function of sentence-transformers such as ``colbert_scores`` or
+            ``XTRScores()``. None means the cosine; the dot product for a SparseEncoder; and for a MultiVectorEncoder
+            the mean MaxSim, ``mean_colbert_scores``: MaxSim per query token, which orders documents as MaxSim does.
         symmetric: Also rank the queries for each document, as is usual for images and captions; the loss is the mean of
             both directions.
         block_size: Queries processed at once, at least 1; None chooses by batch size. It changes neither value
@@ -74,13 +82,14 @@ class RankingLoss(GradedLoss):
             True also checks on a GPU, which synchronises the device.
         gather_across_devices: Rank each process's queries against the documents of all processes; gradients match those
             of one process with the whole batch. Start training with ``torchrun --nproc_per_node=8``.
-        mixup: Also rank mixtures of documents, see `EmbeddingMixup`.
+        mixup: Also rank mixtures of documents, see `EmbeddingMixup`; not for a MultiVectorEncoder.
 
     Raises:
         TypeError: If ``model`` is not supported, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown or ``objective`` cannot use ``mixup``. In
-            `forward`, before the model runs, if labels are missing or do not fit the relevance, or
-            ``relevance=None`` is ambiguous.
+        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup`` or
+            ``similarity_fct`` cannot compare the model's embeddings. In `forward`, before the model runs, if labels are
+            missing or do not fit the relevance, or ``relevance=None`` is ambiguous; after it, if embeddings of queries
+            and documents differ in size, unless ``similarity_fct`` is your own.
 
     Inputs:
         +-------------------------------+-----------------------------------+---------------------------+
@@ -107,7 +116,9 @@ class RankingLoss(GradedLoss):
 
     Relations:
         - `ANDCGLoss` is this loss with the `ApproxNDCG` objective.
-        - MultipleNegativesRankingLoss is this loss with `SoftmaxCrossEntropy` and Pairs().
+        - MultipleNegativesRankingLoss is this loss with `SoftmaxCrossEntropy` and Pairs(), as are the losses of that
+          name for sparse and, with ``similarity_fct=colbert_scores``, multi-vector encoders.
+        - `CrossEncoderRankingLoss` is this loss for a CrossEncoder.
 
     Example:
         ::
