@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from st_rankloss.evaluation.graded_information_retrieval import GradedInformationRetrievalEvaluator
+from st_rankloss.evaluation.graded_reranking import GradedRerankingEvaluator
 from st_rankloss.evaluation.metrics import mean_metrics
 
-__all__ = ["GradedInformationRetrievalEvaluator", "mean_metrics"]
+__all__ = ["GradedInformationRetrievalEvaluator", "GradedRerankingEvaluator", "mean_metrics"]
