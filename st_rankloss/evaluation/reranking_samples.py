@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,7 +138,7 @@ def _read_rows(samples: Any) -> list[Row]:
     samples = list(samples.values()) if isinstance(samples, Mapping) else samples
     rows = list(samples) if isinstance(samples, Iterable) and not isinstance(samples, str | bytes) else []
     if not rows:
-        kind = f"an empty {type(samples).__name__}" if isinstance(samples, Sequence) else type(samples).__name__
+        kind = "an empty " * (isinstance(samples, Sized) and not len(samples)) + type(samples).__name__
         raise ValueError(f"samples must be a dataset or a non-empty list of dicts, one per query, got {kind}.")
     for place, row in enumerate(rows):
         if not isinstance(row, Mapping):

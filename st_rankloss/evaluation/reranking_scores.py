@@ -75,9 +75,9 @@ def _check_modality(model: Any, samples: Mapping[str, Sample]) -> None:
     """Raise ValueError for an input that a text model cannot encode."""
     if list(model.modalities) == ["text"]:
         queries = ((query_id, sample.query) for query_id, sample in samples.items())
-        documents = (pair for sample in samples.values() for pair in sample.documents.items())
+        documents = ((query_id, value) for query_id, sample in samples.items() for value in sample.documents.values())
         check_inputs(queries, "query", "id", text_only=True)
-        check_inputs(documents, "documents", "id", text_only=True)
+        check_inputs(documents, "documents", "query", text_only=True)
 
 
 def _score_pairs(
