@@ -20,7 +20,7 @@ from st_rankloss.evaluation.graded_information_retrieval import (
     _append_csv,
     _when,
 )
-from st_rankloss.judgements import collect_qrels
+from st_rankloss.judgements import collect_qrels, read_id
 from st_rankloss.labels import plain
 
 logger = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class GradedNanoBEIREvaluator(SentenceEvaluator):
         ending = "" if self.truncate_dim is None else f"_{self.truncate_dim}"
         self.name = f"NanoBEIR_{aggregate_key}{ending}"
         self.csv_file = f"Graded-NanoBEIR_evaluation_{aggregate_key}_results.csv"
-        made = {"queries": None, "corpus": None, "qrels": None, "name": "", "query_prompt": "", "corpus_prompt": ""}
-        inspect.signature(GradedInformationRetrievalEvaluator).bind(**made, **options)  # before anything is loaded
+        ours = {"name": self.name, "query_prompt": None, "corpus_prompt": None}
+        inspect.signature(GradedInformationRetrievalEvaluator).bind({}, {}, {}, **ours, **options)  # before loading
         self.evaluators = [
             GradedInformationRetrievalEvaluator(
                 *_load_set(dataset_id, split),
@@ -182,7 +182,7 @@ def _load_set(dataset_id: str, split: str) -> tuple[dict[str, str], dict[str, st
     try:
         qrels = collect_qrels(_judgements(qrels_rows))
     except ValueError as error:
-        raise ValueError(f"subset 'qrels', split {split!r} of {dataset_id!r}: {error}") from error
+        raise ValueError(f"{_where(dataset_id, 'qrels', split)}: {error}") from error
     judged = {document for grades in qrels.values() for document in grades}
     queries = _texts(dataset_id, "queries", split, keep=qrels.keys())
     return queries, _texts(dataset_id, "corpus", split, keep=judged), qrels
@@ -190,11 +190,17 @@ def _load_set(dataset_id: str, split: str) -> tuple[dict[str, str], dict[str, st
 
 def _texts(dataset_id: str, subset: str, split: str, keep: Any) -> dict[str, str]:
     """Return the texts of a subset by id, without empty ones, unless they are to be kept."""
-    rows = _load(dataset_id, subset, split, ("_id", "text"))
-    found = {row["_id"]: row["text"] for row in rows if row["text"] or row["_id"] in keep}
-    if len(found) < len(rows):
-        text = "%d rows without text, or with the id of another, are left out of subset %r, split %r"
-        logger.warning(text, len(rows) - len(found), subset, split)
+    found: dict[str, str] = {}
+    empty = 0
+    for row in _load(dataset_id, subset, split, ("_id", "text")):
+        name = read_id(row["_id"], f"an id in {_where(dataset_id, subset, split)}")
+        if found.setdefault(name, row["text"]) != row["text"]:
+            raise ValueError(f"{_where(dataset_id, subset, split)} must have one text per id, got two for {name!r}.")
+        if not row["text"] and name not in keep:
+            empty += 1
+            del found[name]
+    if empty:
+        logger.warning("%d empty texts are left out of %s.", empty, _where(dataset_id, subset, split))
     return found
 
 
@@ -212,7 +218,7 @@ def _judgements(rows: Dataset) -> Iterator[tuple[int, Any, Any, Any]]:
 
 def _load(dataset_id: str, subset: str, split: str, columns: Sequence[str]) -> Dataset:
     """Load a split of a subset, and check its columns."""
-    where = f"subset {subset!r}, split {split!r} of {dataset_id!r}"
+    where = _where(dataset_id, subset, split)
     try:
         dataset = load_dataset(dataset_id, subset, split=split)
     except Exception as error:  # the hub client raises whatever its transport raises
@@ -223,6 +229,10 @@ def _load(dataset_id: str, subset: str, split: str, columns: Sequence[str]) -> D
     if missing := [column for column in columns if column not in dataset.column_names]:
         raise ValueError(f"{where} must have the columns {list(columns)}, got none of {missing}.")
     return dataset
+
+
+def _where(dataset_id: str, subset: str, split: str) -> str:
+    return f"subset {subset!r}, split {split!r} of {dataset_id!r}"
 
 
 def _csv_name(metric: str) -> str:

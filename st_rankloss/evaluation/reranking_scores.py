@@ -54,10 +54,14 @@ def rank_documents(
     if unknown := [name for name in chosen if name not in _OPTIONS[kind]]:
         raise ValueError(f"a {kind.__name__} takes the options {', '.join(_OPTIONS[kind])}, got {', '.join(unknown)}.")
     _check_modality(model, samples)
-    encoding = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
-    score = _score_pairs if kind is CrossEncoder else _score_embeddings
-    scores = score(model, list(samples.values()), chosen, encoding)
-    return {query_id: _rank(query_id, samples[query_id], row) for query_id, row in zip(samples, scores, strict=True)}
+    rankings: dict[str, dict[str, float]] = {query_id: {} for query_id in samples}
+    filled = {query_id: sample for query_id, sample in samples.items() if sample.documents}
+    if filled:
+        encoding = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
+        score = _score_pairs if kind is CrossEncoder else _score_embeddings
+        scores = score(model, list(filled.values()), chosen, encoding)
+        rankings |= {name: _rank(name, sample, next(scores)) for name, sample in filled.items()}
+    return rankings
 
 
 def _kind_of(model: Any) -> type:

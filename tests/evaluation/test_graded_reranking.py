@@ -334,12 +334,15 @@ def test_reranking_the_whole_corpus_equals_retrieval(steps):
     assert evaluator.rankings == first.rankings
 
 
-def test_queries_without_a_ranking_score_zero(steps, caplog):
-    queries, corpus = {"q": "w0", "r": "w1", "s": "w2"}, {"a": STEPS[0]}
-    qrels = {"q": {"a": 1}, "r": {"a": 1}}
-    metrics = GradedRerankingEvaluator.from_rankings(queries, corpus, qrels, {"q": ["a"], "z": ["a"], "s": []})(steps)
+@pytest.mark.parametrize("kind", KINDS)
+def test_queries_without_a_ranking_score_zero(encoders, kind, caplog):
+    task = {"q": "w0", "r": "w1", "s": "w2"}, {"a": "w3"}, {"q": {"a": 1}, "r": {"a": 1}}
+    evaluator = GradedRerankingEvaluator.from_rankings(*task, {"q": ["a"], "z": ["a"], "s": []})
+    metrics = evaluator(encoders[kind])
     assert metrics["ndcg@10"] == metrics["base_map"] == 1 / 2
+    assert evaluator.rankings["r"] == {}
     assert "1 judged queries have no ranking and score 0: 'r'" in caplog.text
+    assert GradedRerankingEvaluator.from_rankings(*task, {"q": []})(encoders[kind])["ndcg@10"] == 0
 
 
 @pytest.mark.parametrize(
