@@ -321,6 +321,14 @@ def test_the_first_stage_is_reranked_to_its_depth(steps):
     assert metrics == pytest.approx(expected, abs=1e-12)
 
 
+def test_ties_are_not_broken_by_the_first_stage(steps):
+    corpus = {"a": "w5", "b": "w5", "c": "w5"}
+    evaluator = GradedRerankingEvaluator.from_rankings({"q": "w0"}, corpus, {"q": {"a": 1}}, {"q": ["a", "c", "b"]})
+    metrics = evaluator(steps)
+    assert list(evaluator.rankings["q"]) == ["c", "b", "a"]
+    assert (metrics["mrr@10"], metrics["base_mrr@10"]) == (pytest.approx(1 / 3), 1)
+
+
 def test_reranking_the_whole_corpus_equals_retrieval(steps):
     draw = random.Random(5)
     queries, corpus = {f"q{i}": text(draw) for i in range(8)}, {f"d{i}": text(draw) for i in range(30)}
