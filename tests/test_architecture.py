@@ -20,8 +20,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"kernels", "labels", "judgements", "_extras", "_host"},
     {"functional"},
-    {"objectives", "relevance", "evaluation"},
-    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations", "data"},
+    {"objectives", "relevance"},
+    {"losses", "encoding", "collators", "samplers", "mining", "teachers", "augmentations", "data", "evaluation"},
     {"views", "recipes", "encoders", "mteb_tasks"},
     {"trainer", "diagnostics", "inspection"},
     {"experiment"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from st_rankloss.evaluation.graded_information_retrieval import GradedInformationRetrievalEvaluator
+from st_rankloss.evaluation.graded_nano_beir import GradedNanoBEIREvaluator
+from st_rankloss.evaluation.graded_reranking import GradedRerankingEvaluator
 from st_rankloss.evaluation.metrics import mean_metrics
 
-__all__ = ["GradedInformationRetrievalEvaluator", "mean_metrics"]
+__all__ = ["GradedInformationRetrievalEvaluator", "GradedNanoBEIREvaluator", "GradedRerankingEvaluator", "mean_metrics"]
