@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed.nn  # used by sentence-transformers for gathering, but not imported by every version of torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
 from sentence_transformers.base.modality import infer_modality, is_message_dict
@@ -49,14 +49,15 @@ __all__ = [
     "infer_modality",
     "is_message_dict",
     "inner_loss",
+    "kind_of",
     "layers_are_replayed",
     "preprocess_column",
     "steps_of",
     "trains_a_transformer",
 ]
 
-EMBEDDERS = (SentenceTransformer, SparseEncoder)
-"""The kinds of models that produce one vector per input."""
+EMBEDDERS = (SentenceTransformer, SparseEncoder, MultiVectorEncoder)
+"""The kinds of models that embed each input by itself."""
 
 LOSSES_OF_PAIRS = (
     CachedGISTEmbedLoss,
@@ -87,6 +88,12 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
         remedy = f"; {remedy}" if remedy else ""
         raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}{remedy}.")
+
+
+def kind_of(model: Any) -> type:
+    """Return the kind of a model, one of `EMBEDDERS`; a stand-in from elsewhere counts as a SentenceTransformer."""
+    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(_unwrapped(model), kind)]
+    return kinds[0] if kinds else SentenceTransformer
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
