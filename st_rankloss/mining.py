@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
 from st_rankloss._host import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder, count, take
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
-from st_rankloss.teachers import Teacher, as_teacher
+from st_rankloss.teachers import Model, Teacher, as_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def mine_graded_negatives(
     model: SentenceTransformer | SparseEncoder | MultiVectorEncoder,
     *,
     num_negatives: int = 3,
-    unjudged: float | Teacher | CrossEncoder | SentenceTransformer = 0.0,
+    unjudged: float | Teacher | Model = 0.0,
     range_min: int = 0,
     range_max: int | None = None,
     min_score: float | None = None,
@@ -369,9 +369,7 @@ def _grader(unjudged: Any) -> Callable[[Sequence[Any], Sequence[Any]], list[floa
         try:
             return as_teacher(unjudged).grade
         except TypeError as error:
-            raise TypeError(
-                f"unjudged must be a number, a Teacher, a CrossEncoder or a SentenceTransformer, got {unjudged!r}."
-            ) from error
+            raise TypeError(f"unjudged must be a number or a Teacher; as a Teacher, {error}") from error
     value = float(unjudged)
     if value < 0 or math.isinf(value):
         raise ValueError(f"unjudged must be at least 0 and finite, or NaN, got {unjudged!r}.")

@@ -523,7 +523,10 @@ def test_an_index_for_another_kind_is_refused(make, tmp_path):
 
 
 def test_what_is_no_teacher_is_refused():
-    with pytest.raises(TypeError, match="unjudged must be a number, a Teacher, a CrossEncoder or .* got 'zero'"):
+    with pytest.raises(
+        TypeError,
+        match="unjudged must be a number or a Teacher; as a Teacher, model must be a CrossEncoder or .* got 'zero'",
+    ):
         mine(unjudged="zero")
 
 
