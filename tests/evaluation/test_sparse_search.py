@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array, random_array
+from scipy.sparse import csr_array
 
 from st_rankloss.evaluation import search, sparse
 from st_rankloss.evaluation.search import SIMILARITIES, exact_search
@@ -52,6 +52,12 @@ def drawn(draw, dim):
     return {place: float(draw.randint(1, 2)) for place in draw.sample(range(dim), draw.randint(0, min(3, dim)))}
 
 
+def random_rows(size, dim, density, seed=0):
+    """Rows of scipy with random entries."""
+    generator = np.random.default_rng(seed)
+    return csr_array(generator.random((size, dim), np.float32) * (generator.random((size, dim)) < density))
+
+
 @pytest.mark.parametrize("similarity_fn_name", SIMILARITIES)
 def test_sparse_search_equals_plain_loops_in_any_blocks(similarity_fn_name, monkeypatch):
     draw = random.Random(7)
@@ -71,10 +77,7 @@ def test_sparse_search_equals_plain_loops_in_any_blocks(similarity_fn_name, monk
 
 @pytest.mark.parametrize("similarity_fn_name", SIMILARITIES)
 def test_sparse_search_equals_that_of_the_same_vectors_when_dense(similarity_fn_name):
-    generator = np.random.default_rng(3)
-    corpus, queries = (
-        random_array((size, 50), density=0.2, rng=generator, dtype=np.float32, format="csr") for size in (400, 9)
-    )
+    corpus, queries = random_rows(400, 50, 0.2), random_rows(9, 50, 0.2, seed=1)
     scores, numbers = exact_search(queries, [corpus[:150], corpus[150:]], 60, similarity_fn_name)
     dense = [torch.from_numpy(rows.toarray()) for rows in (queries, corpus)]
     expected = exact_search(dense[0], [dense[1]], 60, similarity_fn_name)
@@ -84,7 +87,7 @@ def test_sparse_search_equals_that_of_the_same_vectors_when_dense(similarity_fn_
 
 @pytest.mark.parametrize("similarity_fn_name", SIMILARITIES)
 def test_equal_sparse_vectors_tie_wherever_they_stand(similarity_fn_name):
-    corpus = random_array((20, 300), density=0.1, rng=np.random.default_rng(1), format="csr")
+    corpus = random_rows(20, 300, 0.1)
     copies = csr_array(np.tile(corpus.toarray(), (31, 1)))
     chunks = [copies[:7], copies[7:300], copies[300:]]
     scores, numbers = exact_search(corpus[:5], chunks, 31, similarity_fn_name)
