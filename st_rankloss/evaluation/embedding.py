@@ -105,7 +105,7 @@ class Embedder:
         """Raise ValueError for an index that cannot rank the embeddings, before anything is embedded."""
         if self.kind is not SentenceTransformer:
             raise ValueError(f"index must be None for a {self.kind.__name__} (searched exactly), got {index!r}.")
-        check_index(index, self.similarity)
+        check_index(index, self.compared_by)
 
     def embed_queries(self, queries: Mapping[str, Any]) -> Embeddings:
         """Encode queries by id, or raise ValueError with the ids of embeddings that are not finite."""

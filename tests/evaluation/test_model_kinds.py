@@ -126,6 +126,9 @@ def test_binary_embeddings_rank_by_the_hamming_distance(precision):
         assert ranking == {d: 32 - 2 * distance for d, distance in distances.items()}
         assert list(ranking) == sorted(distances, key=lambda d: (-distances[d], d), reverse=True)
     assert evaluator.get_config_dict()["precision"] == precision
+    indexed = GradedInformationRetrievalEvaluator(QUERIES, CORPUS, QRELS, precision=precision, index="Flat")
+    assert indexed(model) == evaluator(model)
+    assert indexed.rankings == evaluator.rankings
 
 
 @pytest.mark.parametrize(
