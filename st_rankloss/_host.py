@@ -60,6 +60,7 @@ __all__ = [
     "infer_modality",
     "is_message_dict",
     "inner_loss",
+    "kind_of",
     "layers_are_replayed",
     "mean_colbert_scores",
     "preprocess_column",
@@ -108,6 +109,12 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         raise TypeError(f"{purpose} needs {names}, got {got}{remedy}.")
 
 
+def kind_of(model: Any) -> type:
+    """Return the kind of a model, one of `EMBEDDERS`; a stand-in from elsewhere counts as a SentenceTransformer."""
+    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(_unwrapped(model), kind)]
+    return kinds[0] if kinds else SentenceTransformer
+
+
 def inner_loss(loss: nn.Module) -> nn.Module:
     """Return the loss inside wrappers such as MatryoshkaLoss and SpladeLoss, or an unwrapped loss unchanged."""
     while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
@@ -143,7 +150,7 @@ def scores_pairs(model: Any) -> bool:
 
 def embeds_tokens(model: Any) -> bool:
     """Return whether a model embeds each token of an input, rather than the input as a whole."""
-    return isinstance(_unwrapped(model), MultiVectorEncoder)
+    return kind_of(model) is MultiVectorEncoder
 
 
 def similarity_of(model: Any) -> Callable[..., Tensor]:
@@ -155,7 +162,7 @@ def similarity_of(model: Any) -> Callable[..., Tensor]:
     similarity: Callable[..., Tensor] = cos_sim
     if embeds_tokens(model):
         similarity = mean_colbert_scores
-    elif isinstance(_unwrapped(model), SparseEncoder):
+    elif kind_of(model) is SparseEncoder:
         similarity = dot_score
     return similarity
 

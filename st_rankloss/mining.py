@@ -18,18 +18,17 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from sentence_transformers import CrossEncoder, SentenceTransformer
-from torch import Tensor
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
-from st_rankloss._host import check_encoder
-from st_rankloss.evaluation.search import SIMILARITIES, check_index, exact_search, faiss_search
-from st_rankloss.functional.checks import check_at_least, check_choice, check_finite
+from st_rankloss._host import EMBEDDERS, check_encoder
+from st_rankloss.evaluation.embedding import Embedder, count, take
+from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search
+from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
-from st_rankloss.teachers import Teacher, as_teacher
+from st_rankloss.teachers import Model, Teacher, as_teacher
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 50_000  # documents searched at a time
 _OVERSAMPLING = 10  # candidates per wanted document, if some will be filtered out
 
 Qrels = Mapping[str, Mapping[str, float]]
@@ -39,10 +38,10 @@ def mine_graded_negatives(
     queries: Mapping[str, Any],
     corpus: Mapping[str, Any],
     qrels: Qrels,
-    model: SentenceTransformer,
+    model: SentenceTransformer | SparseEncoder | MultiVectorEncoder,
     *,
     num_negatives: int = 3,
-    unjudged: float | Teacher | CrossEncoder | SentenceTransformer = 0.0,
+    unjudged: float | Teacher | Model = 0.0,
     range_min: int = 0,
     range_max: int | None = None,
     min_score: float | None = None,
@@ -71,7 +70,8 @@ def mine_graded_negatives(
     ``range_min=1`` leaves it out. Ties go to the first document in the corpus; a faiss index computes in float32, so
     rounding may decide. The same arguments give the same dataset.
 
-    Time: one encoding pass, and Q·D·dim for the exact search. Memory: all embeddings, float32.
+    Time: one encoding pass, and the exact search, see `exact_search`: Q·D·dim for vectors. Memory: all embeddings,
+    float32; of a MultiVectorEncoder, those of all tokens.
 
     Args:
         queries: Query id to query: a text, or any input that the model encodes. Each becomes a row. Ids are strings or
@@ -94,7 +94,7 @@ def mine_graded_negatives(
         sampling_strategy: ``"top"`` takes the nearest candidates, ``"random"`` draws from all of them.
         seed: Seed of the random draw, at least 0.
         index: None for exact search in float64; an empty faiss index or a factory string, such as "Flat" or
-            "HNSW32", for large corpora.
+            "HNSW32", for large corpora and a SentenceTransformer.
         batch_size: Inputs encoded at a time, at least 1.
         show_progress_bar: Whether to show progress over the batches.
         query_prompt: Prompt for the queries.
@@ -108,7 +108,7 @@ def mine_graded_negatives(
 
     Raises:
         TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is another kind of
-            sentence-transformers model, such as a SparseEncoder.
+            sentence-transformers model, such as a CrossEncoder.
         ValueError: If an argument breaks a rule above, an id or a similarity is unknown, the model cannot encode an
             input, an embedding is not finite, or a query ends up without documents.
 
@@ -140,27 +140,32 @@ def mine_graded_negatives(
     )
     grade = _grader(unjudged)
     check_at_least(batch_size, 1, "batch_size")
-    remedy = "mine with a SentenceTransformer; a CrossEncoder can grade the mined documents, as unjudged=..."
-    check_encoder(model, (SentenceTransformer,), "mine_graded_negatives", remedy)
+    check_encoder(
+        model, EMBEDDERS, "mine_graded_negatives", "a CrossEncoder can grade what another model mines, as unjudged=..."
+    )
     text_only = list(model.modalities) == ["text"]
     queries = read_inputs(queries, "queries", text_only=text_only)
     corpus = read_inputs(corpus, "corpus", text_only=text_only)
     qrels = read_qrels(qrels, queries=queries, corpus=corpus, may_be_empty=True)
-    check_choice(model.similarity_fn_name, SIMILARITIES, "similarity_fn_name")
+    embedder = Embedder(
+        model,
+        batch_size,
+        show_progress_bar,
+        query_prompt=query_prompt,
+        query_prompt_name=query_prompt_name,
+        corpus_prompt=corpus_prompt,
+        corpus_prompt_name=corpus_prompt_name,
+    )
     if index is not None:
-        check_index(index, model.similarity_fn_name)
+        embedder.check_index(index)
 
     ids, place = _distinct(corpus)
-    options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar, "convert_to_tensor": True}
-    query_embeddings = model.encode_query(
-        list(queries.values()), prompt=query_prompt, prompt_name=query_prompt_name, **options
-    )
-    document_embeddings = model.encode_document(
-        [corpus[document_id] for document_id in ids], prompt=corpus_prompt, prompt_name=corpus_prompt_name, **options
-    )
+    query_embeddings = embedder.embed_queries(queries)
+    document_embeddings = embedder.embed_documents({document_id: corpus[document_id] for document_id in ids})
     judged = [{place[d] for d in qrels.get(q, {})} for q in queries]
     relevant = [{place[d] for d, value in qrels.get(q, {}).items() if value > 0} for q in queries]
-    numbers = _mine(query_embeddings, document_embeddings, judged, relevant, window, model.similarity_fn_name, index)
+    search = exact_search if index is None else partial(faiss_search, index=index)
+    numbers = _mine(query_embeddings, document_embeddings, judged, relevant, window, embedder, search)
     mined = [[ids[number] for number in row] for row in numbers]
     _check_found(queries, qrels, mined, num_negatives)
 
@@ -321,26 +326,25 @@ class _Window:
 
 
 def _mine(
-    queries: Tensor,
-    documents: Tensor,
+    queries: Embeddings,
+    documents: Embeddings,
     judged: Sequence[set[int]],
     relevant: Sequence[set[int]],
     window: _Window,
-    similarity: str,
-    index: Any,
+    embedder: Embedder,
+    search: Callable[..., Any],
 ) -> list[list[int]]:
     """Choose the numbers of each query's unjudged documents."""
-    check_finite(queries.sum(dim=1).cpu(), "embeddings of queries")
-    check_finite(documents.sum(dim=1).cpu(), "embeddings of documents")
-    depth = min(window.stop + max(map(len, judged)), len(documents))  # all judged documents may rank first
-    search = exact_search if index is None else partial(faiss_search, index=index)
-    scores, numbers = search(queries, documents.split(_CHUNK), depth, similarity)
+    total = count(documents)
+    depth = min(window.stop + max(map(len, judged)), total)  # all judged documents may rank first
+    chunks = (documents[start : start + embedder.chunk] for start in range(0, total, embedder.chunk))
+    scores, numbers = search(queries, chunks, depth, embedder.similarity)
     mined = []
     for row, known in enumerate(judged):
         lowest = None
         if relevant[row] and window.has_margin:
-            own = documents[sorted(relevant[row])]
-            lowest = float(exact_search(queries[row : row + 1], [own], len(own), similarity)[0][0, -1])
+            own = take(documents, sorted(relevant[row]))
+            lowest = float(exact_search(take(queries, [row]), [own], count(own), embedder.similarity)[0][0, -1])
         ranked = zip(numbers[row].tolist(), scores[row].tolist(), strict=True)
         unjudged = ((number, score) for number, score in ranked if number >= 0 and number not in known)
         mined.append(window.choose(unjudged, lowest, row))
@@ -365,9 +369,7 @@ def _grader(unjudged: Any) -> Callable[[Sequence[Any], Sequence[Any]], list[floa
         try:
             return as_teacher(unjudged).grade
         except TypeError as error:
-            raise TypeError(
-                f"unjudged must be a number, a Teacher, a CrossEncoder or a SentenceTransformer, got {unjudged!r}."
-            ) from error
+            raise TypeError(f"unjudged must be a number or a Teacher; as a Teacher, {error}") from error
     value = float(unjudged)
     if value < 0 or math.isinf(value):
         raise ValueError(f"unjudged must be at least 0 and finite, or NaN, got {unjudged!r}.")

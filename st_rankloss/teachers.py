@@ -12,23 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers.util import mean_maxsim_pairwise, pairwise_cos_sim
 from torch import Tensor
-from torch.nn import functional as F
 
-from st_rankloss._host import check_encoder
+from st_rankloss._host import EMBEDDERS, check_encoder, kind_of
 from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
 from st_rankloss.judgements import check_inputs
 from st_rankloss.labels import LABEL_COLUMNS
 
-_PAIRS_AT_ONCE = 2**16  # pairs of embeddings per cosine computation
+Model: TypeAlias = "CrossEncoder | SentenceTransformer | SparseEncoder | MultiVectorEncoder"
+"""The kinds of models that score pairs."""
+
+_PAIRS_AT_ONCE = 2**16  # pairs of embeddings per computation
 
 
 def sharpen(scores: Tensor, *, threshold: float = 0.0, power: float = 1.0, temperature: float | None = None) -> Tensor:
@@ -84,16 +87,18 @@ class Teacher:
 
     Args:
         model: A CrossEncoder with one output, whose logits go through the sigmoid regardless of its saved activation;
-            or a SentenceTransformer, whose score is the cosine of the query and document embeddings.
+            a SentenceTransformer or a SparseEncoder, whose score is the cosine of the query and document embeddings;
+            or a MultiVectorEncoder, whose score is the mean over the query's tokens of the largest cosine with a token
+            of the document (-1 if that has none).
         threshold: See `sharpen`.
         power: See `sharpen`.
-        temperature: See `sharpen`. None means 1 for a CrossEncoder; it must be None for a SentenceTransformer.
+        temperature: See `sharpen`. None means 1 for a CrossEncoder; it must be None for the others.
         top_grade: Grade of a perfect score, above 0: usually the highest grade of the judgements.
         batch_size: Pairs or texts per batch, at least 1.
         show_progress_bar: Whether to show progress over the batches.
 
     Raises:
-        TypeError: If ``model`` is neither a CrossEncoder nor a SentenceTransformer.
+        TypeError: If ``model`` is none of these.
         ValueError: If a number is out of its range, or a CrossEncoder has several outputs.
 
     Example:
@@ -103,7 +108,7 @@ class Teacher:
             teacher.grade(["what is red", "what is red"], ["a colour", "a sea"])
     """
 
-    model: CrossEncoder | SentenceTransformer
+    model: Model
     threshold: float = 0.0
     power: float = 1.0
     temperature: float | None = None
@@ -112,16 +117,17 @@ class Teacher:
     show_progress_bar: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, CrossEncoder | SentenceTransformer):
-            raise TypeError(f"model must be a CrossEncoder or a SentenceTransformer, got {self.model!r}.")
+        if not isinstance(self.model, (CrossEncoder, *EMBEDDERS)):
+            kinds = " or a ".join(kind.__name__ for kind in (CrossEncoder, *EMBEDDERS))
+            raise TypeError(f"model must be a {kinds}, got {self.model!r}.")
         _check_sharpening(self.threshold, self.power, self.temperature)
         check_temperature(self.top_grade, "top_grade")
         check_at_least(self.batch_size, 1, "batch_size")
-        if isinstance(self.model, SentenceTransformer):
+        if not isinstance(self.model, CrossEncoder):
             if self.temperature is not None:
+                kind = kind_of(self.model).__name__
                 raise ValueError(
-                    f"temperature must be None for a SentenceTransformer, whose cosines need no sigmoid, got "
-                    f"{self.temperature!r}."
+                    f"temperature must be None for a {kind}, whose cosines need no sigmoid, got {self.temperature!r}."
                 )
         elif self.model.num_labels != 1:
             raise ValueError(f"model must be a CrossEncoder with one output, got {self.model.num_labels}.")
@@ -158,29 +164,35 @@ class Teacher:
         return logits.float().cpu()
 
     def _compare(self, queries: Sequence[Any], documents: Sequence[Any]) -> Tensor:
-        """Compute cosines."""
+        """Compute cosines, of tokens if each has a vector."""
         query, query_rows = self._embed(self.model.encode_query, queries)
         document, document_rows = self._embed(self.model.encode_document, documents)
         pairs = zip(query_rows.split(_PAIRS_AT_ONCE), document_rows.split(_PAIRS_AT_ONCE), strict=True)
-        return torch.cat([(query[q] * document[d]).sum(1) for q, d in pairs])
+        if isinstance(query, Tensor):
+            return torch.cat(
+                [pairwise_cos_sim(query.index_select(0, q), document.index_select(0, d)) for q, d in pairs]
+            )
+        scores = [mean_maxsim_pairwise([query[i] for i in q], [document[i] for i in d]) for q, d in pairs]
+        return torch.cat(scores).clamp(min=-1)  # a document without tokens scores far below
 
-    def _embed(self, encode: Callable[..., Tensor], inputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Embed each distinct text once; return the unit vectors, and the index of each input's vector."""
+    def _embed(self, encode: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Any, Tensor]:
+        """Embed each distinct text once; return the embeddings, and the index of each input's."""
         place: dict[Any, int] = {}
         rows = [place.setdefault(x if isinstance(x, str) else id(x), len(place)) for x in inputs]
         distinct = {row: x for row, x in zip(rows, inputs, strict=True)}
         embeddings = encode(list(distinct.values()), **self._options())
-        return F.normalize(embeddings.float().cpu(), dim=1), torch.tensor(rows)
+        if not isinstance(embeddings, Tensor):
+            return [torch.as_tensor(tokens) for tokens in embeddings], torch.tensor(rows)
+        return embeddings.float().cpu(), torch.tensor(rows)
 
     def _options(self) -> dict[str, Any]:
-        return {
-            "batch_size": self.batch_size,
-            "show_progress_bar": self.show_progress_bar,
-            "convert_to_tensor": True,
-        }
+        options = {"batch_size": self.batch_size, "show_progress_bar": self.show_progress_bar}
+        if isinstance(self.model, MultiVectorEncoder):
+            return options | {"convert_to_numpy": True, "normalize_embeddings": True}
+        return options | {"convert_to_tensor": True}
 
 
-def as_teacher(teacher: Teacher | CrossEncoder | SentenceTransformer) -> Teacher:
+def as_teacher(teacher: Teacher | Model) -> Teacher:
     """Return a teacher unchanged, and a model as a `Teacher` with default settings."""
     return teacher if isinstance(teacher, Teacher) else Teacher(teacher)
 
@@ -230,7 +242,7 @@ def add_embeddings(
         [[0.0000, 1.0000, 0.0000], [0.0000, 0.5000, 0.5000]]
     """
     _check_columns(dataset, columns, 1, label_column)
-    check_encoder(model, (SentenceTransformer,), "add_embeddings", "use add_scores for a CrossEncoder's scores")
+    check_encoder(model, (SentenceTransformer,), "add_embeddings", "use add_scores for the scores of other kinds")
     check_at_least(batch_size, 1, "batch_size")
     encoders = [model.encode] if len(columns) == 1 else [model.encode_query] + [model.encode_document] * len(columns)
     vectors = []
@@ -252,7 +264,7 @@ def add_embeddings(
 
 def add_scores(
     dataset: Dataset,
-    teacher: Teacher | CrossEncoder | SentenceTransformer,
+    teacher: Teacher | Model,
     columns: Sequence[str],
     *,
     label_column: str = "label",

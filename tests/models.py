@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
-from sentence_transformers.base.modules import Router
+from sentence_transformers.base.modules import Normalize, Router
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
@@ -107,6 +108,13 @@ def tiny_splade(folder: Path, words: Iterable[str], dropout: float = 0.1) -> Spa
     """The same BERT with a sparse embedding, one dimension per word."""
     _save_bert(folder, words, dropout, BertForMaskedLM)
     return SparseEncoder(str(folder), device="cpu")
+
+
+def tiny_multi_vector(folder: Path, words: Iterable[str], **options: Any) -> MultiVectorEncoder:
+    """The same BERT, without dropout, with a unit vector for each token."""
+    _save_bert(folder, words, 0.0, BertModel)
+    modules = [Transformer(str(folder)), MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+    return MultiVectorEncoder(modules=modules, device="cpu", **options)
 
 
 def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder | MultiVectorEncoder]:

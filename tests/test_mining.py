@@ -22,7 +22,7 @@ from st_rankloss.evaluation.search import SIMILARITIES
 from st_rankloss.mining import mine_graded_negatives, read_judgements
 from st_rankloss.relevance import UNJUDGED, Lists, Qrels
 from st_rankloss.teachers import Teacher
-from tests.models import tiny_clip, word_model, word_tokenizer
+from tests.models import tiny_clip, tiny_multi_vector, tiny_splade, word_model, word_tokenizer
 from tests.test_teachers import tiny_cross_encoder
 from tests.test_trainer import arguments
 
@@ -479,15 +479,54 @@ def test_bad_input_is_refused_before_anything_is_embedded(options, message, monk
         mine(model=model, **options)
 
 
-@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
-def test_other_kinds_of_model_are_refused_by_name(kind):
-    other = object.__new__(getattr(sentence_transformers, kind))
-    with pytest.raises(TypeError, match=f"mine_graded_negatives needs a SentenceTransformer, got a {kind}; mine with"):
+def test_a_cross_encoder_is_refused_by_name():
+    other = object.__new__(sentence_transformers.CrossEncoder)
+    with pytest.raises(TypeError, match="got a CrossEncoder; a CrossEncoder can grade what another model mines"):
         mine_graded_negatives(QUERIES, CORPUS, QRELS, other)
 
 
+def mined_by_loops(model, margin):
+    """The nearest unjudged documents of distinct text, at least a margin below the least similar relevant one."""
+    texts = {d: text for d, text in CORPUS.items() if not d.startswith("copy")}
+    scores = model.similarity(model.encode_query(list(QUERIES.values())), model.encode_document(list(texts.values())))
+    for (query_id, judged), row in zip(QRELS.items(), scores.tolist(), strict=False):
+        similarity = {d: row[list(texts.values()).index(text)] for d, text in CORPUS.items()}
+        relevant = [similarity[d] for d, grade in judged.items() if grade]
+        highest = margin(min(relevant)) if relevant else math.inf
+        seen = {CORPUS[d] for d in judged}
+        nearest = sorted((d for d in texts if texts[d] not in seen), key=similarity.__getitem__, reverse=True)
+        yield query_id, [*judged, *[d for d in nearest if similarity[d] <= highest][:3]]
+
+
+MARGINS = {"none": ({}, lambda x: math.inf), "absolute": ({"absolute_margin": 0.05, "range_max": 40}, absolute(0.05)),
+           "relative": ({"relative_margin": 0.01, "range_max": 40}, relative(0.01))}  # fmt: skip
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+@pytest.mark.parametrize("make", [tiny_splade, tiny_multi_vector])
+def test_sparse_and_multi_vector_models_mine_by_their_own_similarity(make, margin, tmp_path):
+    torch.manual_seed(0)
+    model, (options, definition) = make(tmp_path, WORDS), MARGINS[margin]
+    queries = {q: text for q, text in QUERIES.items() if q in QRELS}
+    mined = mine(queries, model=model, **options)
+    expected = dict(mined_by_loops(model, definition))
+    assert dict(zip(mined["query_id"], mined["document_ids"], strict=True)) == expected
+    added = [len(row) - len(QRELS[query_id]) for query_id, row in expected.items()]
+    assert max(added) == 3
+    assert margin == "none" or min(added) < 3, "the margin leaves nothing out, so this test says little"
+
+
+@pytest.mark.parametrize("make", [tiny_splade, tiny_multi_vector])
+def test_an_index_for_another_kind_is_refused(make, tmp_path):
+    with pytest.raises(ValueError, match=r"index must be None for a \w+Encoder \(searched exactly\), got 'Flat'"):
+        mine(model=make(tmp_path, WORDS), index="Flat")
+
+
 def test_what_is_no_teacher_is_refused():
-    with pytest.raises(TypeError, match="unjudged must be a number, a Teacher, a CrossEncoder or .* got 'zero'"):
+    with pytest.raises(
+        TypeError,
+        match="unjudged must be a number or a Teacher; as a Teacher, model must be a CrossEncoder or .* got 'zero'",
+    ):
         mine(unjudged="zero")
 
 
@@ -500,7 +539,7 @@ def test_embeddings_that_are_not_finite_are_refused():
     model = word_model(WORDS)
     with torch.no_grad():
         model[0].embedding.weight[2] = math.nan
-    with pytest.raises(ValueError, match="embeddings of documents must be finite, got nan"):
+    with pytest.raises(ValueError, match="document embeddings must be finite, got NaN or infinity for"):
         mine({"q": "w5"}, CORPUS, {}, model)
 
 

@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, RankingTrainer
 from st_rankloss.relevance import Lists, Pairs, Vectors
 from st_rankloss.teachers import Teacher, add_embeddings, add_scores, sharpen
-from tests.models import label_cosine, word_model, word_tokenizer
+from tests.models import label_cosine, tiny_multi_vector, tiny_splade, word_model, word_tokenizer
 from tests.test_trainer import arguments
 
 WORDS = [f"w{i}" for i in range(16)]
@@ -182,7 +182,7 @@ def test_no_pairs_have_no_grades(cross_encoder):
 
 
 def test_a_wrong_teacher_is_refused(cross_encoder, tmp_path):
-    with pytest.raises(TypeError, match="model must be a CrossEncoder or a SentenceTransformer, got 'name'"):
+    with pytest.raises(TypeError, match="model must be a CrossEncoder or a .* or a MultiVectorEncoder, got 'name'"):
         Teacher("name")
     with pytest.raises(ValueError, match="temperature must be None for a SentenceTransformer.* got 2.0"):
         Teacher(embedding_model(), temperature=2.0)
@@ -360,6 +360,36 @@ def test_only_a_sentence_transformer_has_embeddings_to_add(kind):
         add_embeddings(Dataset.from_dict(THREE), other, ["query"])
 
 
+def mean_maxsim(query, document):
+    best = [max(float(torch.cosine_similarity(x, y, dim=0)) for y in document) for x in query]
+    return sum(best) / len(best)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "multi-vector"])
+def test_sparse_and_multi_vector_models_grade_pairs_by_cosines(kind, tmp_path):
+    make, score = {
+        "sparse": (tiny_splade, lambda q, d: float(torch.cosine_similarity(q.to_dense(), d.to_dense(), dim=0))),
+        "multi-vector": (tiny_multi_vector, mean_maxsim),
+    }[kind]
+    model = make(tmp_path, WORDS)
+    queries, documents = ["w1 w2", "w3", "w1 w2"], ["w1", "w4 w5 w6", "w7 w2"]
+    grades = Teacher(model, top_grade=3).grade(queries, documents)
+    expected = [score(model.encode_query(q), model.encode_document(d)) for q, d in zip(queries, documents, strict=True)]
+    assert grades == pytest.approx([3 * max(0, value) for value in expected], abs=1e-4)
+    assert len(set(grades)) == 3
+    dataset = Dataset.from_dict({"query": queries, "document": documents})
+    assert add_scores(dataset, Teacher(model, top_grade=3), ["query", "document"])["label"][:] == pytest.approx(grades)
+    with pytest.raises(ValueError, match=r"temperature must be None for a (Sparse|MultiVector)Encoder, .* got 2.0"):
+        Teacher(model, temperature=2.0)
+
+
+def test_a_document_without_tokens_has_the_lowest_grade(tmp_path):
+    model = tiny_multi_vector(tmp_path, WORDS)
+    model[1].skiplist_words = ["w0"]
+    model[1].resolve_with_tokenizer(model.tokenizer)
+    assert Teacher(model).grade(["w1"], ["w0 w0"]) == [0.0]
+
+
 def test_labels_of_a_name_of_ones_own_may_stand_beside_others():
     dataset = Dataset.from_dict(THREE | {"label": [1, 2, 3]})
     labelled = add_embeddings(dataset, embedding_model(), ["query"], label_column="teacher")
@@ -381,7 +411,7 @@ def test_wrong_datasets_are_refused(cross_encoder):
         add_embeddings(Dataset.from_dict(THREE), embedding_model(), ["query"], batch_size=0)
     with pytest.raises(ValueError, match="columns must be a list of at least 2 of"):
         add_scores(Dataset.from_dict(THREE), cross_encoder, ["query"])
-    with pytest.raises(TypeError, match="model must be a CrossEncoder or a SentenceTransformer, got 3"):
+    with pytest.raises(TypeError, match="model must be a CrossEncoder or a SentenceTransformer .* got 3"):
         add_scores(Dataset.from_dict(THREE), 3, list(THREE))
 
 

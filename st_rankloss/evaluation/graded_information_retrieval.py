@@ -7,30 +7,29 @@ match MTEB and BEIR.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
-from torch import Tensor
 from tqdm.auto import trange
 
-from st_rankloss._host import check_encoder
+from st_rankloss._host import EMBEDDERS, check_encoder
+from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.metrics import mean_metrics, order_documents, require_pytrec_eval, score_rankings
-from st_rankloss.evaluation.search import (
-    SIMILARITIES,
-    check_index,
-    exact_search,
-    faiss_search,
-    require_faiss,
+from st_rankloss.evaluation.records import append_csv, write_predictions
+from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search, require_faiss
+from st_rankloss.evaluation.settings import (
+    check_count,
+    check_cutoffs,
+    check_level,
+    check_optional_count,
+    check_precision,
 )
-from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read_qrels
+from st_rankloss.judgements import few, read_id, read_inputs, read_qrels
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,8 @@ _CSV_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "a
 
 class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     """Evaluate a retriever on queries, a corpus and graded relevance judgements.
+
+    The model is a SentenceTransformer, a SparseEncoder or a MultiVectorEncoder, each with its own similarity.
 
     nDCG@k uses the grades with linear gain, grade / log2(1 + rank). The other metrics are binary: a document
     is relevant if its grade is at least ``relevance_level``, so grade 0 (judged irrelevant) never is. Grades may be
@@ -54,7 +55,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
 
     Search is exact up to ``faiss_above`` documents, with one chunk of document embeddings in memory at a
     time. Above that, a flat faiss index holds the corpus; or pass any ``index``, and the results are those of its
-    search.
+    search. Sparse and token vectors are always searched exactly, see `exact_search`.
 
     Args:
         queries: Query id to query: a text, or any input that the model encodes. Ids are strings or integers; an integer
@@ -72,15 +73,21 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             raises.
         exclude_identical_ids: Whether to exclude the document with the id of the query from results and judgements, as
             BEIR does if queries are part of the corpus.
-        corpus_chunk_size: Documents encoded and searched at a time, at least 1.
+        corpus_chunk_size: Documents encoded and searched at a time, at least 1. None means 50,000, or 5,000 for a
+            MultiVectorEncoder, as in sentence-transformers.
         faiss_above: Corpus size above which a flat faiss index replaces exact search; None means never. The
-            "manhattan" similarity is always searched exactly.
+            "manhattan" similarity is always searched exactly, and so are models other than a SentenceTransformer.
         index: An empty faiss index or a factory string such as "HNSW32" or "IVF64,Flat", used at any corpus
-            size. Each call fills a copy, after training it if needed.
+            size, for a SentenceTransformer. Each call fills a copy, after training it if needed.
         batch_size: Texts encoded at a time.
         show_progress_bar: Whether to show progress over the corpus and the batches.
         name: Name of the dataset: the prefix of the metrics and part of the file names.
-        truncate_dim: Dimension to truncate the embeddings to; None keeps all.
+        truncate_dim: Dimension to truncate the embeddings to, at least 1; None keeps all. For a SentenceTransformer.
+        max_active_dims: Largest number of dimensions of an embedding that are not 0, at least 1; None means the
+            model's own. For a SparseEncoder.
+        precision: "float32"; or "binary" or "ubinary", which keep the sign of each dimension, as 1 or -1, so that
+            every similarity ranks by the Hamming distance; the scores are dot products instead of cosines. For a
+            SentenceTransformer.
         query_prompt: Prompt for the queries.
         query_prompt_name: Name of the model's prompt for the queries.
         corpus_prompt: Prompt for the documents.
@@ -98,6 +105,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         ValueError: If an argument breaks a rule above, or no query has a relevant document.
 
     Example:
+        >>> import torch
         >>> from sentence_transformers import SentenceTransformer
         >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
         >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -137,13 +145,15 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         relevance_level: float = 1,
         no_relevant: NoRelevant = "skip",
         exclude_identical_ids: bool = False,
-        corpus_chunk_size: int = 50_000,
+        corpus_chunk_size: int | None = None,
         faiss_above: int | None = 100_000,
         index: Any = None,
         batch_size: int = 32,
         show_progress_bar: bool = False,
         name: str = "",
         truncate_dim: int | None = None,
+        max_active_dims: int | None = None,
+        precision: Literal["float32", "binary", "ubinary"] = "float32",
         query_prompt: str | None = None,
         query_prompt_name: str | None = None,
         corpus_prompt: str | None = None,
@@ -155,12 +165,14 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         require_pytrec_eval()
         cutoffs = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "map": map_at_k}
         cutoffs |= {"recall": recall_at_k, "accuracy": accuracy_at_k}
-        self.columns = [(metric, k) for metric, ks in cutoffs.items() for k in _check_cutoffs(f"{metric}_at_k", ks)]
-        self.relevance_level = _check_level(relevance_level)
-        self.corpus_chunk_size = _check_count("corpus_chunk_size", corpus_chunk_size)
-        self.batch_size = _check_count("batch_size", batch_size)
-        self.truncate_dim = None if truncate_dim is None else _check_count("truncate_dim", truncate_dim)
-        self.faiss_above = None if faiss_above is None else _check_count("faiss_above", faiss_above, at_least=0)
+        self.columns = [(metric, k) for metric, ks in cutoffs.items() for k in check_cutoffs(f"{metric}_at_k", ks)]
+        self.relevance_level = check_level(relevance_level)
+        self.corpus_chunk_size = check_optional_count("corpus_chunk_size", corpus_chunk_size)
+        self.batch_size = check_count("batch_size", batch_size)
+        self.truncate_dim = check_optional_count("truncate_dim", truncate_dim)
+        self.max_active_dims = check_optional_count("max_active_dims", max_active_dims)
+        self.precision = check_precision(precision)
+        self.faiss_above = check_optional_count("faiss_above", faiss_above, at_least=0)
         if no_relevant not in get_args(NoRelevant):
             raise ValueError(f"no_relevant must be one of {get_args(NoRelevant)}, got {no_relevant!r}.")
         self.no_relevant = no_relevant
@@ -193,7 +205,11 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self.rankings = {}
 
     def __call__(
-        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
+        self,
+        model: SentenceTransformer | SparseEncoder | MultiVectorEncoder,
+        output_path: str | None = None,
+        epoch: int = -1,
+        steps: int = -1,
     ) -> dict[str, float]:
         """Encode, search and score; store the metrics in the model card.
 
@@ -205,20 +221,18 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
 
         Returns:
             Metrics in [0, 1], higher is better, named as in sentence-transformers:
-            "{name}_cosine_ndcg@10", ...
+            "{name}_cosine_ndcg@10", "{name}_dot_ndcg@10", "{name}_maxsim_ndcg@10", ...
 
         Raises:
-            TypeError: If the model is another kind of sentence-transformers model, such as a SparseEncoder.
-            ValueError: If the model's similarity is not supported, it cannot encode the queries or documents, an
-                embedding is not finite, or the index does not fit the model.
+            TypeError: If the model is another kind of sentence-transformers model, such as a CrossEncoder.
+            ValueError: If the model's similarity is not supported, a setting or the index is for another kind of model,
+                it cannot encode the queries or documents, or an embedding is not finite.
         """
-        remedy = "rank with that model, and score its rankings with compute_metrics"
-        check_encoder(model, (SentenceTransformer,), type(self).__name__, remedy)
-        similarity = model.similarity_fn_name
-        if similarity not in SIMILARITIES:
-            raise ValueError(f"similarity_fn_name must be one of {SIMILARITIES}, got {similarity!r}.")
-        for name, inputs in (("queries", self.queries), ("corpus", self.corpus)):
-            check_inputs(inputs.items(), name, "id", text_only=list(model.modalities) == ["text"])
+        check_encoder(model, EMBEDDERS, type(self).__name__, "for a CrossEncoder use GradedRerankingEvaluator")
+        embedder = Embedder(model, **{field.name: getattr(self, field.name) for field in fields(Embedder)[1:]})
+        similarity = embedder.similarity
+        embedder.check_inputs(self.queries, "queries")
+        embedder.check_inputs(self.corpus, "corpus")
         logger.info(
             "Graded information retrieval evaluation on the %s dataset%s: %d queries, %d more without a "
             "relevant document (relevance_level=%g, no_relevant=%r), %d documents",
@@ -230,7 +244,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             self.no_relevant,
             len(self.corpus_ids),
         )
-        rankings = self._search(model, similarity)
+        rankings = self._search(embedder)
         self.rankings = rankings
         self.per_query = self.compute_metrics(rankings)
         means = mean_metrics(self.per_query)
@@ -288,16 +302,11 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         """Return the settings for the model card.
 
         Returns:
-            Prompts and truncation, if set, and the settings that determine which documents count.
+            Prompts, truncation and precision, if set, and the settings that determine which documents count.
         """
-        optional = (
-            "truncate_dim",
-            "query_prompt",
-            "query_prompt_name",
-            "corpus_prompt",
-            "corpus_prompt_name",
-        )
-        config = {key: getattr(self, key) for key in optional if getattr(self, key) is not None}
+        optional = [field for field in fields(Embedder)[1:] if field.name not in ("batch_size", "show_progress_bar")]
+        set_here = {field.name: getattr(self, field.name) for field in optional}
+        config = {field.name: set_here[field.name] for field in optional if set_here[field.name] != field.default}
         return config | {
             "relevance_level": self.relevance_level,
             "no_relevant": self.no_relevant,
@@ -335,20 +344,20 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         """Return whether the corpus is too large for exact search."""
         return self.faiss_above is not None and len(self.corpus_ids) > self.faiss_above
 
-    def _search(self, model: SentenceTransformer, similarity: str) -> dict[str, dict[str, float]]:
+    def _search(self, embedder: Embedder) -> dict[str, dict[str, float]]:
         """Return each query's ranking, best first: document id to score."""
-        use_faiss = self.index is not None or (self._is_large() and similarity != "manhattan")
+        use_faiss = self.index is not None or (self._is_large() and embedder.takes_index())
         index = "Flat" if self.index is None else self.index
         if use_faiss:
-            check_index(index, similarity)
-        queries = self._embed(model.encode_query, "query", list(self.queries), list(self.queries.values()))
+            embedder.check_index(index)
+        queries: Any = embedder.embed_queries(self.queries)
         depth = max(k for _, k in self.columns) + self.exclude_identical_ids
         depth = min(depth, len(self.corpus_ids))
-        chunks = self._embedded_corpus(model)
+        chunks: Iterator[Any] = self._embedded_corpus(embedder)
         if use_faiss:
-            scores, numbers = faiss_search(queries, chunks, depth, similarity, index)
+            scores, numbers = faiss_search(queries, chunks, depth, embedder.compared_by, index)
         else:
-            scores, numbers = exact_search(queries, chunks, depth, similarity)
+            scores, numbers = exact_search(queries, chunks, depth, embedder.compared_by)
         return {
             query_id: {
                 self.corpus_ids[number]: score
@@ -360,38 +369,13 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             )
         }
 
-    def _embedded_corpus(self, model: SentenceTransformer) -> Iterator[Tensor]:
+    def _embedded_corpus(self, embedder: Embedder) -> Iterator[Embeddings]:
         """Encode the corpus in chunks, in the order of ``corpus_ids``."""
-        for start in trange(
-            0,
-            len(self.corpus_ids),
-            self.corpus_chunk_size,
-            desc="Corpus chunks",
-            disable=not self.show_progress_bar,
-        ):
-            ids = self.corpus_ids[start : start + self.corpus_chunk_size]
-            yield self._embed(model.encode_document, "document", ids, [self.corpus[doc_id] for doc_id in ids])
-
-    def _embed(self, encode: Callable[..., Tensor], kind: str, ids: list[str], inputs: list[Any]) -> Tensor:
-        """Encode queries or documents, and raise ValueError for embeddings that cannot be ranked."""
-        is_query = kind == "query"
-        embeddings = encode(
-            inputs,
-            prompt=self.query_prompt if is_query else self.corpus_prompt,
-            prompt_name=self.query_prompt_name if is_query else self.corpus_prompt_name,
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            convert_to_tensor=True,
-            truncate_dim=self.truncate_dim,
-        )
-        finite = torch.isfinite(embeddings).all(dim=-1)
-        if not finite.all():
-            bad = [ids[i] for i in (~finite).nonzero().flatten().tolist()]
-            raise ValueError(
-                f"{kind} embeddings must be finite, got NaN or infinity for {few(bad)}: the model has "
-                "probably diverged (learning rate too high) or overflows in float16 (use bfloat16, float32)."
-            )
-        return embeddings
+        size = self.corpus_chunk_size or embedder.chunk
+        disable = not self.show_progress_bar
+        for start in trange(0, len(self.corpus_ids), size, desc="Corpus chunks", disable=disable):
+            ids = self.corpus_ids[start : start + size]
+            yield embedder.embed_documents({doc_id: self.corpus[doc_id] for doc_id in ids})
 
     def _write(
         self,
@@ -405,52 +389,13 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         """Append the metrics to the CSV file and write the predictions, if requested."""
         if self.write_csv:
             names = [f"{similarity}-{_CSV_NAMES[metric]}@{k}" for metric, k in self.columns]
-            header = ",".join(["epoch", "steps", *names])
-            _append_csv(folder / self.csv_file, header, ",".join(map(str, [epoch, steps, *means.values()])))
+            append_csv(folder / self.csv_file, ["epoch", "steps", *names], [epoch, steps, *means.values()])
         if self.write_predictions:
-            folder.mkdir(parents=True, exist_ok=True)
             path = folder / self.predictions_file.replace(".jsonl", f"_{similarity}.jsonl")
-            with path.open("w", encoding="utf-8") as file:
-                for query_id, ranking in rankings.items():
-                    results = [{"corpus_id": doc_id, "score": score} for doc_id, score in ranking.items()]
-                    line = {"query_id": query_id, "query": self.queries[query_id], "results": results}
-                    file.write(json.dumps(line, default=str) + "\n")
-
-
-def _append_csv(path: Path, header: str, line: str) -> None:
-    """Append a line to a CSV file; add the header to a new file, and warn if the file has a different one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not path.exists()
-    if not is_new:
-        with path.open(encoding="utf-8") as file:
-            if file.readline().rstrip("\n") != header:
-                logger.warning("%s has other columns than this evaluation; the line appended follows: %s", path, header)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{header}\n{line}\n" if is_new else f"{line}\n")
+            write_predictions(path, self.queries, rankings)
 
 
 def _when(epoch: int, steps: int, truncate_dim: int | None) -> str:
     """Describe the training step and the truncation."""
     moment = "" if epoch == -1 else f" after epoch {epoch}" if steps == -1 else f" in epoch {epoch} after {steps} steps"
     return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")
-
-
-def _check_count(argument: str, value: Any, *, at_least: int = 1) -> int:
-    """Check an integer argument against its lower bound, and return it."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{argument} must be an integer of at least {at_least}, got {value!r}.")
-    return int(value)
-
-
-def _check_level(value: Any) -> Any:
-    """Check the lowest relevant grade, and return it unchanged."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
-        raise ValueError(f"relevance_level must be a finite number above 0, got {value!r}.")
-    return value
-
-
-def _check_cutoffs(argument: str, cutoffs: Any) -> tuple[int, ...]:
-    """Return cutoffs in ascending order, each once."""
-    if isinstance(cutoffs, str) or not isinstance(cutoffs, Sequence) or not cutoffs:
-        raise ValueError(f"{argument} must be a non-empty list of integers of at least 1, got {cutoffs!r}.")
-    return tuple(sorted({_check_count(f"each of {argument}", k) for k in cutoffs}))

@@ -1,4 +1,4 @@
-"""Top-k search over a corpus that arrives in chunks, exact or through a faiss index.
+"""Top-k search over a corpus that arrives in chunks, exact or, for vectors, through a faiss index.
 
 Documents are numbered by their position in the corpus, and ties go to the lower number: callers choose the tie rule
 through the order of the documents.
@@ -7,37 +7,47 @@ through the order of the documents.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from st_rankloss._extras import require
+from st_rankloss.evaluation.dense import SIMILARITIES, DenseVectors
+from st_rankloss.evaluation.sparse import SparseVectors
+from st_rankloss.evaluation.tokens import TokenVectors
 
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+__all__ = ["SIMILARITIES", "Embeddings", "check_index", "exact_search", "faiss_search", "require_faiss"]
+
+Embeddings: TypeAlias = "Tensor | csr_array | list[Tensor]"
+"""Vectors, sparse vectors, or the token vectors of each input."""
+
 _LOW_BITS = 0xFFFFFFFF
 _BLOCK_ELEMENTS = 2**22  # similarities in memory at a time: 32 MiB in float64
 
 
 def exact_search(
-    queries: Tensor, chunks: Iterable[Tensor], k: int, similarity_fn_name: str
+    queries: Embeddings, chunks: Iterable[Embeddings], k: int, similarity_fn_name: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Find the k most similar documents of each query, regardless of chunk size.
 
     Similarities are computed in float64 and rounded to float32, so equal embeddings tie exactly anywhere in the corpus;
     a float32 matrix product would give them different last bits.
 
-    Time O(Q·D·dim); distances take about four times as long as the cosine. Memory: one chunk of embeddings in
-    float64 and 4 million similarities at a time, plus Q·k results.
+    Time: O(Q·D·dim) for vectors, where distances take about four times as long as the cosine; for sparse vectors see
+    `SparseVectors`, for token vectors `TokenVectors`. Memory: one chunk of embeddings in float64 (of token vectors, a
+    block) and 4 million similarities at a time, plus Q·k results.
 
     Args:
-        queries: Query embeddings, shape ``(Q, dim)``, finite.
-        chunks: Document embeddings, each of shape ``(chunk, dim)``, finite; fewer than 2^32 documents in all.
+        queries: Query embeddings, finite: a tensor of shape ``(Q, dim)``, a sparse array of scipy of that shape, or a
+            list of one tensor of shape ``(tokens, dim)`` per query.
+        chunks: Document embeddings of the same form, finite; fewer than 2^32 documents in all.
         k: Results per query, at least 1; fewer are returned if the corpus is smaller.
-        similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; distances are negated, as in
-            sentence-transformers.
+        similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; for token vectors "maxsim" or "meanmaxsim".
+            Distances are negated, as in sentence-transformers.
 
     Returns:
         Scores and document numbers, best first, shape ``(Q, min(k, D))``.
@@ -48,19 +58,18 @@ def exact_search(
         >>> numbers
         array([[1, 2],
                [0, 1]])
+        >>> exact_search(csr_array(queries.numpy()), [csr_array(corpus.numpy())], k=1, similarity_fn_name="dot")[1]
+        array([[2],
+               [0]])
     """
-    queries = _comparable(queries, similarity_fn_name)
-    best = queries.new_empty((len(queries), 0), dtype=torch.long)
+    vectors = _comparable(queries, similarity_fn_name)
+    best = torch.empty((len(vectors), 0), dtype=torch.long, device=vectors.device)
     start = 0
     for chunk in chunks:
         documents = _comparable(chunk, similarity_fn_name)
         rows = max(1, _BLOCK_ELEMENTS // max(1, len(documents)))
-        best = torch.cat(
-            [
-                _best_keys(best[i : i + rows], queries[i : i + rows], documents, start, k, similarity_fn_name)
-                for i in range(0, len(queries), rows)
-            ]
-        )
+        blocks = (slice(first, first + rows) for first in range(0, len(vectors), rows))
+        best = torch.cat([_best_keys(best[block], vectors.compare(block, documents), start, k) for block in blocks])
         start += len(documents)
     ordered = (best >> 32).to(torch.int32)
     scores = _flip_negative(ordered).view(torch.float32)
@@ -163,39 +172,29 @@ def _empty_copy(faiss: Any, index: Any, dim: int, similarity_fn_name: str) -> An
     return faiss.clone_index(index)
 
 
-def _comparable(embeddings: Tensor, similarity_fn_name: str) -> Tensor:
-    """Return float64 embeddings, normalised for the cosine, moved off devices without float64."""
-    if embeddings.device.type == "mps":
-        embeddings = embeddings.cpu()
-    embeddings = embeddings.detach().double()
-    return torch.nn.functional.normalize(embeddings, dim=-1) if similarity_fn_name == "cosine" else embeddings
+def _comparable(embeddings: Embeddings, similarity_fn_name: str) -> Any:
+    """Return embeddings in the form that compares them."""
+    if isinstance(embeddings, Tensor):
+        return DenseVectors(embeddings, similarity_fn_name)
+    return (TokenVectors if isinstance(embeddings, list) else SparseVectors)(embeddings, similarity_fn_name)
 
 
 def _to_float32(embeddings: Tensor, similarity_fn_name: str) -> NDArray[np.float32]:
     """Return embeddings for faiss: float32 rows, normalised for the cosine."""
-    comparable: NDArray[np.float32] = _comparable(embeddings, similarity_fn_name).float().cpu().numpy()
-    return np.ascontiguousarray(comparable)
+    vectors: NDArray[np.float32] = DenseVectors(embeddings, similarity_fn_name).vectors.float().cpu().numpy()
+    return np.ascontiguousarray(vectors)
 
 
-def _similarity(queries: Tensor, documents: Tensor, similarity_fn_name: str) -> Tensor:
-    """Compute (Q, D) similarities of embeddings from ``_comparable``."""
-    if similarity_fn_name in ("cosine", "dot"):
-        return queries @ documents.T
-    p = 1.0 if similarity_fn_name == "manhattan" else 2.0
-    # A faster matrix product would suffer from cancellation: identical texts would get different distances.
-    return -torch.cdist(queries, documents, p=p, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _best_keys(best: Tensor, queries: Tensor, documents: Tensor, start: int, k: int, similarity_fn_name: str) -> Tensor:
+def _best_keys(best: Tensor, similarity: Tensor, start: int, k: int) -> Tensor:
     """Merge a chunk that starts at document number ``start`` into the sorted keys of the best so far.
 
     A key is one int64 that sorts by score, then by lower number, so ``topk`` has no ties to break: the float32 bits of
     the score in the upper half, the number counted downwards in the lower half.
     """
-    similarity = _similarity(queries, documents, similarity_fn_name).float() + 0.0  # + 0.0: -0.0 becomes 0.0
-    numbers = torch.arange(start, start + len(documents), device=similarity.device)
+    similarity = similarity.float() + 0.0  # + 0.0: -0.0 becomes 0.0
+    numbers = torch.arange(start, start + similarity.shape[1], device=similarity.device)
     keys = (_flip_negative(similarity.view(torch.int32)).long() << 32) | (_LOW_BITS - numbers)
-    keys = torch.cat([best, keys.topk(min(k, len(documents))).values], dim=-1)
+    keys = torch.cat([best, keys.topk(min(k, keys.shape[1])).values], dim=-1)
     return keys.topk(min(k, keys.shape[-1])).values
 
 

@@ -10,8 +10,10 @@ import torch
 import torch.distributed as dist
 
 from st_rankloss._extras import require
+from st_rankloss._host import EMBEDDERS, check_encoder
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build
+from st_rankloss.samplers.vectors import one_vector_each
 
 
 def neighbours(
@@ -24,10 +26,13 @@ def neighbours(
     alone in its batch sits out. With several processes, all use the clusters of the first. A resumed epoch is clustered
     again with the current model. Evaluation uses batches of any rows, so that losses are comparable between epochs.
 
+    Sparse vectors are clustered in a random projection to 256 dimensions, and a MultiVectorEncoder's inputs by the mean
+    of their token vectors: an approximation of their similarity.
+
     Time: one encoding pass per epoch, and k-means: 20 iterations of O(rows · clusters · dimensions).
 
     Args:
-        model: The SentenceTransformer in training.
+        model: The model in training: a SentenceTransformer, a SparseEncoder or a MultiVectorEncoder.
         column: The column to encode; None means the first that is not a label.
         clusters_per_batch: Mean number of clusters per batch, at least 1: the fewer, the harder.
         encode_batch_size: Rows encoded at once, at least 1.
@@ -36,6 +41,7 @@ def neighbours(
         What ``batch_sampler=`` takes.
 
     Raises:
+        TypeError: If the model is another kind of sentence-transformers model, such as a CrossEncoder.
         ValueError: If a number is below 1; when training starts: if there is no such column, or too few rows.
         ImportError: When training starts, if faiss is not installed.
 
@@ -48,6 +54,7 @@ def neighbours(
         if value is None:
             raise ValueError(f"{name} must be an integer of at least 1, got None.")
         check_at_least(value, 1, name)
+    check_encoder(model, EMBEDDERS, "samplers.neighbours", "for a CrossEncoder use another batch sampler")
     return _Neighbours(model, column, clusters_per_batch, encode_batch_size)
 
 
@@ -106,14 +113,9 @@ class NeighboursSampler(PlannedBatchSampler):
     def _cluster(self, seed: int) -> Indices:
         """Return the cluster number of each row."""
         model, training = self.settings.model, self.settings.model.training
-        embeddings = model.encode(
-            self.read(self.column, decode=True),
-            batch_size=self.settings.encode_batch_size,
-            normalize_embeddings=True,
-            show_progress_bar=False,
-        )
+        inputs = self.read(self.column, decode=True)
+        embeddings = one_vector_each(model, inputs, self.settings.encode_batch_size, seed)
         model.train(training)
-        embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
         clusters = min(self.settings.clusters_per_batch * self.batches, len(embeddings))
         kmeans = self.faiss.Kmeans(
             embeddings.shape[1], clusters, niter=20, seed=seed, min_points_per_centroid=1, spherical=True

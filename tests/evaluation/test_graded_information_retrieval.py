@@ -524,6 +524,15 @@ WRONG = {
     "chunk": ({"corpus_chunk_size": 0}, "corpus_chunk_size must be an integer of at least 1, got 0"),
     "batch": ({"batch_size": -1}, "batch_size must be an integer of at least 1, got -1"),
     "dim": ({"truncate_dim": 0}, "truncate_dim must be an integer of at least 1, got 0"),
+    "active dims": ({"max_active_dims": 2.5}, "max_active_dims must be an integer of at least 1, got 2.5"),
+    "precision": (
+        {"precision": "float16"},
+        r"precision must be one of \('float32', 'binary', 'ubinary'\), .*'float16'\.$",
+    ),
+    "integers": (
+        {"precision": "int8"},
+        "got 'int8'; rank with the engine .*, and score its rankings with compute_metrics",
+    ),
     "size": ({"faiss_above": -1}, "faiss_above must be an integer of at least 0, got -1"),
     "policy": (
         {"no_relevant": "drop"},
@@ -547,12 +556,10 @@ def test_fractional_grades_give_exactly_the_scores_of_the_same_grades_in_integer
     options = {"ndcg_at_k": [1, 3, 10, 100], "recall_at_k": [5], "map_at_k": [10, 100]}
     fractions = {q: {d: grade / 10 for d, grade in judged.items()} for q, judged in qrels.items()}
     ours = GradedInformationRetrievalEvaluator(queries, corpus, fractions, relevance_level=0.2, **options)
-    model = words(80)
-    ours(model)
-    rankings = ours._search(model, "cosine")
+    ours(words(80))
     integers = {q: {d: scale * grade for d, grade in judged.items()} for q, judged in qrels.items()}
     measures = {"ndcg_cut_1,3,10,100", "map_cut_10,100", "recall_5", "success_1,10", "recip_rank"}
-    oracle = pytrec_eval.RelevanceEvaluator(integers, measures, relevance_level=2 * scale).evaluate(rankings)
+    oracle = pytrec_eval.RelevanceEvaluator(integers, measures, relevance_level=2 * scale).evaluate(ours.rankings)
     names = {"ndcg@": "ndcg_cut_", "map@": "map_cut_", "recall@": "recall_", "accuracy@": "success_"}
     for query_id, values in ours.per_query.items():
         for metric, value in values.items():
@@ -595,10 +602,9 @@ def test_an_unknown_similarity_is_refused():
         fan()(Other())
 
 
-@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
-def test_other_kinds_of_model_are_refused_by_name(kind):
-    other = object.__new__(getattr(sentence_transformers, kind))
-    with pytest.raises(TypeError, match=rf"Evaluator needs a SentenceTransformer, got a {kind}; .* compute_metrics\.$"):
+def test_a_cross_encoder_is_refused_by_name():
+    other = object.__new__(sentence_transformers.CrossEncoder)
+    with pytest.raises(TypeError, match="got a CrossEncoder; for a CrossEncoder use GradedRerankingEvaluator"):
         fan()(other)
 
 
