@@ -17,9 +17,9 @@ from sentence_transformers.sentence_transformer.evaluation.nano_beir import DATA
 from st_rankloss.evaluation.graded_information_retrieval import (
     _CSV_NAMES,
     GradedInformationRetrievalEvaluator,
-    _append_csv,
     _when,
 )
+from st_rankloss.evaluation.records import append_csv
 from st_rankloss.judgements import collect_qrels, read_id
 from st_rankloss.labels import plain
 
@@ -129,9 +129,8 @@ class GradedNanoBEIREvaluator(SentenceEvaluator):
         first = self.evaluators[0]
         self.primary_metric = f"{self.name}_{first.primary_metric.removeprefix(f'{first.name}_')}"
         if output_path is not None and self.write_csv:
-            header = ",".join(["epoch", "steps", *map(_csv_name, means)])
-            line = ",".join(map(str, [epoch, steps, *means.values()]))
-            _append_csv(Path(output_path) / self.csv_file, header, line)
+            names = ["epoch", "steps", *map(_csv_name, means)]
+            append_csv(Path(output_path) / self.csv_file, names, [epoch, steps, *means.values()])
         named: dict[str, float] = self.prefix_name_to_metrics(means, self.name)
         if len(self.evaluators) > 1:
             self.store_metrics_in_model_card_data(model, named, epoch, steps)

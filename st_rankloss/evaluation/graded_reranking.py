@@ -14,15 +14,14 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 
 from st_rankloss.evaluation.graded_information_retrieval import (
     NoRelevant,
-    _append_csv,
-    _check_count,
-    _check_level,
     _when,
 )
 from st_rankloss.evaluation.metrics import mean_metrics, require_pytrec_eval, score_rankings
+from st_rankloss.evaluation.records import append_csv
 from st_rankloss.evaluation.relevant_queries import without_relevant
 from st_rankloss.evaluation.reranking_samples import read_rankings, read_samples
 from st_rankloss.evaluation.reranking_scores import rank_documents
+from st_rankloss.evaluation.settings import check_count, check_level, check_optional_count
 
 logger = logging.getLogger(__name__)
 
@@ -124,17 +123,17 @@ class GradedRerankingEvaluator(SentenceEvaluator):
     ) -> None:
         super().__init__()
         require_pytrec_eval()
-        self.at_k = _check_count("at_k", at_k)
-        self.relevance_level = _check_level(relevance_level)
-        self.batch_size = _check_count("batch_size", batch_size)
+        self.at_k = check_count("at_k", at_k)
+        self.relevance_level = check_level(relevance_level)
+        self.batch_size = check_count("batch_size", batch_size)
         self.encoding: dict[str, Any] = {
             "prompt_name": prompt_name,
             "query_prompt": query_prompt,
             "query_prompt_name": query_prompt_name,
             "corpus_prompt": corpus_prompt,
             "corpus_prompt_name": corpus_prompt_name,
-            "truncate_dim": None if truncate_dim is None else _check_count("truncate_dim", truncate_dim),
-            "max_active_dims": None if max_active_dims is None else _check_count("max_active_dims", max_active_dims),
+            "truncate_dim": check_optional_count("truncate_dim", truncate_dim),
+            "max_active_dims": check_optional_count("max_active_dims", max_active_dims),
         }
         self.samples = read_samples(samples, always_rerank_positives=always_rerank_positives)
         self.always_rerank_positives = always_rerank_positives
@@ -187,7 +186,7 @@ class GradedRerankingEvaluator(SentenceEvaluator):
             >>> evaluator.samples["q"].documents, evaluator.samples["q"].grades
             ({'b': 'sky', 'a': 'rose'}, {'a': 2.0, 'c': 1.0})
         """
-        return cls(read_rankings(queries, corpus, qrels, rankings, _check_count("depth", depth)), **options)
+        return cls(read_rankings(queries, corpus, qrels, rankings, check_count("depth", depth)), **options)
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
@@ -224,9 +223,8 @@ class GradedRerankingEvaluator(SentenceEvaluator):
         for metric, value in means.items():
             logger.info("%s: %s%.4f", metric, f"{base[metric]:.4f} -> " if base else "", value)
         if output_path is not None and self.write_csv:
-            header = f"epoch,steps,MAP,MRR@{self.at_k},NDCG@{self.at_k}"
-            line = ",".join(map(str, [epoch, steps, *means.values()]))
-            _append_csv(Path(output_path) / self.csv_file, header, line)
+            names = ["epoch", "steps", "MAP", f"MRR@{self.at_k}", f"NDCG@{self.at_k}"]
+            append_csv(Path(output_path) / self.csv_file, names, [epoch, steps, *means.values()])
         shown = {key: f"{value:.4f} ({value - base[key]:+.4f})" for key, value in means.items()} if base else means
         self.store_metrics_in_model_card_data(model, self.prefix_name_to_metrics(shown, self.name), epoch, steps)
         metrics = means | {f"base_{metric}": value for metric, value in base.items()}

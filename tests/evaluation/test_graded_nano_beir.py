@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.evaluation import NanoBEIREvalua
 
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, GradedNanoBEIREvaluator
 from st_rankloss.evaluation import graded_nano_beir as module
-from tests.models import word_model
+from tests.models import tiny_splade, without_one_vector, word_model
 
 WORDS = [f"w{i}" for i in range(40)]
 SETS = {"NanoMSMARCO": 0, "NanoNFCorpus": 1}
@@ -67,6 +67,16 @@ def test_metrics_equal_those_of_the_host_on_binary_judgements(hub, model):
     assert metrics == pytest.approx({key: expected[key] for key in metrics}, abs=1e-9)
     assert set(expected) - set(metrics) == {key for key in expected if "precision" in key}
     assert ours.primary_metric == theirs.primary_metric == "NanoBEIR_mean_cosine_ndcg@10"
+
+
+def test_sparse_and_multi_vector_models_are_evaluated_by_their_similarity(hub, tmp_path):
+    sparse, (_, multi) = tiny_splade(tmp_path / "sparse", WORDS), without_one_vector(tmp_path / "multi", WORDS)
+    for model, similarity in ((sparse, "dot"), (multi, "maxsim")):
+        evaluator = GradedNanoBEIREvaluator(["msmarco", "nfcorpus"])
+        metrics = evaluator(model)
+        each = [metrics[f"{split}_{similarity}_ndcg@10"] for split in SETS]
+        assert metrics[evaluator.primary_metric] == pytest.approx(sum(each) / 2)
+        assert evaluator.primary_metric == f"NanoBEIR_mean_{similarity}_ndcg@10"
 
 
 def test_grades_are_those_of_the_score_column(hub, model):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import random
 from math import log2
 
 import numpy as np
+import PIL.Image
 import pytest
 import pytrec_eval
 import torch
@@ -472,11 +474,20 @@ def test_images_are_ranked_for_texts(tmp_path):
     assert evaluator.rankings["1"] == pytest.approx({str(i): score for i, score in enumerate(scores)}, abs=1e-5)
 
 
+def test_a_list_may_mix_texts_and_images(tmp_path):
+    model = tiny_clip(tmp_path, WORDS)
+    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    evaluator = GradedRerankingEvaluator([{"query": "w1", "documents": ["w2", picture, "w3"], "labels": [0, 1, 0]}])
+    evaluator(model)
+    found = {str(i): score_alone(model, "dense", "w1", value) for i, value in enumerate(["w2", picture, "w3"])}
+    assert evaluator.rankings["0"] == pytest.approx(found, abs=1e-5)
+
+
 def test_a_model_of_texts_refuses_other_documents(steps):
     documents = [np.zeros((4, 4, 3), dtype=np.uint8), np.ones((4, 4, 3), dtype=np.uint8)]
     evaluator = GradedRerankingEvaluator([{"query": "w0", "documents": documents, "labels": [1, 0]}])
     with pytest.raises(
-        ValueError, match=r"(?s)'documents' must be a text, got .* for query '0'; .* use a model of its kind"
+        ValueError, match=r"(?s)'documents' must be a text, got .* for id '0/1'; .* use a model of its kind"
     ):
         evaluator(steps)
 
@@ -507,7 +518,7 @@ def test_a_cross_encoder_with_several_outputs_is_refused(encoders, monkeypatch):
 )
 def test_options_of_other_kinds_are_refused(encoders, kind, option):
     (name,) = option
-    with pytest.raises(ValueError, match=f"takes the options .*, got {name}"):
+    with pytest.raises(ValueError, match=f"{name} must be None for a {type(encoders[kind]).__name__}"):
         GradedRerankingEvaluator([GOOD], **option)(encoders[kind])
 
 
@@ -536,12 +547,13 @@ def test_prompts_and_dimensions_reach_the_model(encoders, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_that_are_not_numbers_are_named(encoders, kind, monkeypatch):
-    name = "predict" if kind == "cross" else "similarity"
-    values = torch.tensor([0.1, math.nan])
-    monkeypatch.setattr(encoders[kind], name, lambda *_, **__: values, raising=False)
-    with pytest.raises(ValueError, match="scores must be numbers, got NaN for query '0', documents '0': the model has"):
-        GradedRerankingEvaluator([GOOD])(encoders[kind])
+def test_scores_that_are_not_numbers_are_named(encoders, kind):
+    model = copy.deepcopy(encoders[kind])
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
+    message = "scores must be numbers, got NaN for query '0', documents '1', '0'"
+    with pytest.raises(ValueError, match=message if kind == "cross" else "embeddings must be finite, got NaN .* '0'"):
+        GradedRerankingEvaluator([GOOD])(model)
 
 
 def test_a_call_appends_to_the_csv_file(steps, tmp_path):
