@@ -8,9 +8,14 @@ from typing import Any
 
 import torch
 import torch.distributed.nn  # used by sentence-transformers for gathering, but not imported by every version of torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
-from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
+from sentence_transformers.base.losses.gradcache import (
+    RandContext,
+    _backward_hook,
+    _get_batch_size,
+    _minibatch_ranges,
+)
 from sentence_transformers.base.modality import infer_modality, is_message_dict
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.model_card import get_losses
@@ -33,10 +38,14 @@ __all__ = [
     "EMBEDDERS",
     "LOSSES_OF_PAIRS",
     "CachedLossMixin",
+    "CrossEncoder",
+    "RandContext",
     "all_gather",
     "all_gather_with_grad",
+    "backward_hook",
     "builds_evaluation",
     "check_encoder",
+    "check_one_output",
     "cos_sim",
     "count_minibatches",
     "count_rows",
@@ -51,12 +60,16 @@ __all__ = [
     "inner_loss",
     "layers_are_replayed",
     "preprocess_column",
+    "preprocess_pairs",
+    "scores_of",
     "steps_of",
     "trains_a_transformer",
 ]
 
 EMBEDDERS = (SentenceTransformer, SparseEncoder)
 """The kinds of models that produce one vector per input."""
+
+backward_hook = _backward_hook
 
 LOSSES_OF_PAIRS = (
     CachedGISTEmbedLoss,
@@ -87,6 +100,16 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
         remedy = f"; {remedy}" if remedy else ""
         raise TypeError(f"{purpose} needs a {' or a '.join(kind.__name__ for kind in kinds)}, got {got}{remedy}.")
+
+
+def check_one_output(model: Any, purpose: str) -> None:
+    """Raise ValueError for a cross-encoder that gives a pair several scores, such as one of classes."""
+    count = getattr(_unwrapped(model), "num_labels", 1)
+    if count != 1:
+        raise ValueError(
+            f"{purpose} needs a CrossEncoder with one output, got num_labels={count}: load it with "
+            "CrossEncoder(..., num_labels=1)."
+        )
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
@@ -145,6 +168,20 @@ def preprocess_column(collator: Any, batch: dict[str, Any], column: str, inputs:
     features = collator.preprocess_fn(inputs, prompt=prompt, task=task, **options)
     made = {f"{column}_{key}": value for key, value in features.items()}
     return made if task is None else made | {f"{column}_task": task}
+
+
+def preprocess_pairs(
+    model: Any, pairs: list[tuple[Any, Any]], prompt: str | None = None, task: str | None = None
+) -> dict[str, Any]:
+    """Preprocess (query, document) pairs for a cross-encoder, on its device."""
+    features, device = model.preprocess(pairs, prompt=prompt, task=task), device_of(model)
+    return {n: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for n, x in features.items()}
+
+
+def scores_of(model: Any, features: dict[str, Any]) -> Tensor:
+    """Score the pairs that `preprocess_pairs` has prepared: ``(pairs,)``."""
+    scores: Tensor = model(features)["scores"]
+    return scores.flatten()
 
 
 def layers_are_replayed(model: Any) -> bool:
