@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from unittest import mock
+
 import torch
 import torch.distributed as dist
 
@@ -46,6 +49,7 @@ def deviations(shape, make, negatives, rank):
     for (texts, labels), gather in zip(batches, (False, True), strict=True):
         torch.manual_seed(2)  # the same draws in all processes
         loss = make(relevance=shape.relevance, num_negatives=negatives, gather_across_devices=gather)
+        loss.model.table.grad = None
         value = total(loss(texts, labels))
         value.backward()
         found.append(torch.cat([value.detach()[None], loss.model.table.grad.flatten()]))
@@ -60,10 +64,26 @@ def deviations(shape, make, negatives, rank):
     }
 
 
+def deviations_in_step(rank):
+    """As `deviations`, where processes must score the same number of mini-batches, as shards of a model must."""
+    found = {}
+    shape = next(shape for shape in SHAPES if shape.name == "ragged_lists")
+    with mock.patch("st_rankloss.losses.cross_encoder.embeds_in_step", return_value=True):
+        for name, make in {"plain": CrossEncoderRankingLoss, "cached": CachedCrossEncoderRankingLoss}.items():
+            model = PairTable()
+            make = functools.partial(make, model, objective=MIXTURE, mini_batch_size=2)
+            case = deviations(shape, make, 0, rank)
+            passes = torch.tensor([len(model.seen)])
+            everyone = [torch.zeros_like(passes) for _ in range(dist.get_world_size())]
+            dist.all_gather(everyone, passes)
+            found[f"in_step/{name}"] = case | {"passes": [int(count) for count in everyone]}
+    return found
+
+
 def all_deviations():
     """Return the deviations of this process by case."""
     rank = dist.get_rank()
-    found = {name: deviations(*case, rank) for name, case in CASES.items()}
+    found = {name: deviations(*case, rank) for name, case in CASES.items()} | deviations_in_step(rank)
     for shape in SHAPES:
         for name in ("plain", "counting_all", "whole_batch"):
             found[f"{shape.name}/{name}/weighted"] = deviations(weighted(shape), LOSSES[name], None, rank)

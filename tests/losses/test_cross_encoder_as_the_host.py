@@ -94,14 +94,15 @@ def test_list_net_of_ragged_lists_differs_by_the_entropy_of_the_grades(model):
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
 
 
-def test_margins_of_two_documents_train_as_there(model):
+def test_margins_of_two_documents_train_as_there(tmp_path):
+    model = spread_cross_encoder(tmp_path)
     columns = [QUERIES, [row[0] for row in LISTS], [row[1] for row in LISTS]]
     scores = [torch.tensor([4.0, 1.0]), torch.tensor([2.5, 2.0]), torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.5])]
     expected, wanted = value_and_gradient(losses.MarginMSELoss(model), model, columns, scores)
     loss = CrossEncoderRankingLoss(model, objective=MarginMSE())
     found, gradient = value_and_gradient(loss, model, columns, scores)
-    assert found == pytest.approx(expected, rel=1e-5)
-    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
+    assert found == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
 
 
 @pytest.mark.parametrize("negatives", [None, 1, 4])
