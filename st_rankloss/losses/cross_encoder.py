@@ -165,8 +165,9 @@ class CrossEncoderRankingLoss(GradedLoss):
         columns = read_columns(inputs)
         batch = read_labels(labels, columns)
         pairing = self._pair(columns.sizes, batch)
-        negatives = count_negatives(batch, columns) if self.num_negatives == "auto" else self.num_negatives
-        assert not isinstance(negatives, str)
+        negatives = self.num_negatives
+        if isinstance(negatives, str):  # "auto"
+            negatives = count_negatives(batch, columns)
         if columns.alone and negatives == 0:
             raise ValueError(
                 "num_negatives must be at least 1, or None for all, for a single column of texts, which are scored "
