@@ -11,7 +11,15 @@ from st_rankloss.collators import RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.inspection import Inspection, inspect
-from st_rankloss.losses import ANDCGLoss, CachedANDCGLoss, CachedRankingLoss, EmbeddingMixup, RankingLoss
+from st_rankloss.losses import (
+    ANDCGLoss,
+    CachedANDCGLoss,
+    CachedCrossEncoderRankingLoss,
+    CachedRankingLoss,
+    CrossEncoderRankingLoss,
+    EmbeddingMixup,
+    RankingLoss,
+)
 from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import UNJUDGED, Relevance
 from st_rankloss.trainer import RankingTrainer
@@ -22,7 +30,9 @@ __all__ = [
     "ANDCGLoss",
     "ApproxNDCG",
     "CachedANDCGLoss",
+    "CachedCrossEncoderRankingLoss",
     "CachedRankingLoss",
+    "CrossEncoderRankingLoss",
     "EmbeddingMixup",
     "GradedInformationRetrievalEvaluator",
     "Inspection",

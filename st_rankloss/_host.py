@@ -13,6 +13,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import (
     RandContext,
+    _backward_hook,
     _create_minibatch,
     _get_batch_size,
     _minibatch_ranges,
@@ -41,11 +42,15 @@ __all__ = [
     "EMBEDDERS",
     "LOSSES_OF_PAIRS",
     "CachedLossMixin",
+    "CrossEncoder",
+    "RandContext",
     "all_gather",
     "all_gather_with_grad",
+    "backward_hook",
     "builds_evaluation",
     "check_encoder",
     "colbert_scores",
+    "check_one_output",
     "cos_sim",
     "count_minibatches",
     "count_rows",
@@ -67,6 +72,8 @@ __all__ = [
     "scores_pairs",
     "similarity_fct_name",
     "similarity_of",
+    "preprocess_pairs",
+    "scores_of",
     "steps_of",
     "trains_a_transformer",
     "with_tasks",
@@ -74,6 +81,8 @@ __all__ = [
 
 EMBEDDERS = (SentenceTransformer, SparseEncoder, MultiVectorEncoder)
 """The kinds of models that embed inputs one by one: as one vector, or as one per token."""
+
+backward_hook = _backward_hook
 
 LOSSES_OF_PAIRS = (
     CachedGISTEmbedLoss,
@@ -113,6 +122,16 @@ def kind_of(model: Any) -> type:
     """Return the kind of a model, one of `EMBEDDERS`; a stand-in from elsewhere counts as a SentenceTransformer."""
     kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(_unwrapped(model), kind)]
     return kinds[0] if kinds else SentenceTransformer
+
+
+def check_one_output(model: Any, purpose: str) -> None:
+    """Raise ValueError for a cross-encoder that gives a pair several scores, such as one of classes."""
+    count = getattr(_unwrapped(model), "num_labels", 1)
+    if count != 1:
+        raise ValueError(
+            f"{purpose} needs a CrossEncoder with one output, got num_labels={count}: load it with "
+            "CrossEncoder(..., num_labels=1)."
+        )
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
@@ -246,6 +265,20 @@ def preprocess_column(collator: Any, batch: dict[str, Any], column: str, inputs:
     features = collator.preprocess_fn(inputs, prompt=prompt, task=task, **options)
     made = {f"{column}_{key}": value for key, value in features.items()}
     return made if task is None else made | {f"{column}_task": task}
+
+
+def preprocess_pairs(
+    model: Any, pairs: list[tuple[Any, Any]], prompt: str | None = None, task: str | None = None
+) -> dict[str, Any]:
+    """Preprocess (query, document) pairs for a cross-encoder, on its device."""
+    features, device = model.preprocess(pairs, prompt=prompt, task=task), device_of(model)
+    return {n: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for n, x in features.items()}
+
+
+def scores_of(model: Any, features: dict[str, Any]) -> Tensor:
+    """Score the pairs that `preprocess_pairs` has prepared: ``(pairs,)``."""
+    scores: Tensor = model(features)["scores"]
+    return scores.flatten()
 
 
 def layers_are_replayed(model: Any) -> bool:

@@ -12,10 +12,10 @@ import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import Tensor
 
-from st_rankloss._host import is_message_dict, preprocess_column
+from st_rankloss._host import preprocess_column
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.judgements import check_inputs
+from st_rankloss.judgements import check_inputs, is_list_of_inputs
 from st_rankloss.labels import LABEL_KINDS, is_missing, plain, read_weights, refusal
 from st_rankloss.relevance import Relevance, choose_relevance, encode_ids
 
@@ -220,18 +220,7 @@ def _input_columns(row: Row) -> list[str]:
 
 def list_columns(rows: list[Row]) -> list[str]:
     """Find columns of lists of inputs (strings, images or chats), but not of numbers or chat messages."""
-    return [name for name in _input_columns(rows[0]) if any(_is_list_of_inputs(row[name]) for row in rows)]
-
-
-def _is_list_of_inputs(value: Any) -> bool:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
-        value = value.tolist()
-    if not isinstance(value, list | tuple):
-        return False
-    first = next((item for item in value if item is not None), None)
-    if isinstance(first, list | tuple):  # a list of numbers is audio or an image
-        return not first or not isinstance(first[0], int | float | list)
-    return not (isinstance(first, int | float) or is_message_dict(first))
+    return [name for name in _input_columns(rows[0]) if any(is_list_of_inputs(row[name]) for row in rows)]
 
 
 def _read_list(value: Any, place: int, name: str) -> list[Any]:

@@ -230,6 +230,29 @@ def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:
     return "give a string, or use a model of its kind" if text_only else None
 
 
+def is_list_of_inputs(value: Any) -> bool:
+    """Return whether a value is a list of inputs, not of numbers or of a chat's messages.
+
+    Args:
+        value: Any value of a row.
+
+    Returns:
+        True for lists of texts, images or chats, and for an empty list.
+
+    Example:
+        >>> [is_list_of_inputs(value) for value in (["d1", "d2"], "d1", [0.5, 0.1])]
+        [True, False, False]
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        return False
+    first = next((item for item in value if item is not None), None)
+    if isinstance(first, list | tuple):  # a list of numbers is audio or an image
+        return not first or not isinstance(first[0], int | float | list)
+    return not (isinstance(first, int | float) or is_message_dict(first))
+
+
 def few(ids: Iterable[str]) -> str:
     """List the first five ids and count the others."""
     ids = list(ids)

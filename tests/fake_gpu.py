@@ -22,13 +22,20 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
-from st_rankloss import ANDCGLoss, ApproxNDCG, CachedRankingLoss, RankingLoss, SoftmaxCrossEntropy
+from st_rankloss import (
+    ANDCGLoss,
+    ApproxNDCG,
+    CachedRankingLoss,
+    CrossEncoderRankingLoss,
+    RankingLoss,
+    SoftmaxCrossEntropy,
+)
 from st_rankloss.functional import lists, sorting
 from st_rankloss.losses import EmbeddingMixup
-from st_rankloss.objectives import Objective
+from st_rankloss.objectives import AcrossQueries, Objective, SoftSpearman
 from st_rankloss.relevance import Classes, Pairs
 from tests.losses.test_objectives import task
-from tests.models import SHAPES, Passing, Shape, columns_of
+from tests.models import SHAPES, PairTable, Passing, Shape, columns_of, texts_of
 from tests.objectives.test_contracts import TABLE, name_of
 
 DEVICE = "fakegpu"
@@ -128,6 +135,31 @@ def differentiate(
         assert all(e.grad is not None and e.grad.device.type == DEVICE for e in embeddings), "no gradient"
 
 
+def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Shape, negatives: int | None) -> None:
+    """Compute the loss of scored pairs, whose texts the host prepares, and the scores' gradient on the device."""
+    sorting._layers_on.cache_clear()
+    loss = copy.deepcopy(make(PairTable(), relevance=shape.relevance, num_negatives=negatives))
+    job = loss._prepare(texts_of(shape), shape.labels, None, None)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+
+        def fake(labels: Any) -> Any:
+            return tree_map_only(Tensor, mode.from_tensor, labels)
+
+        pairing = job.pairing._replace(
+            query_labels=fake(job.pairing.query_labels),
+            document_labels=fake(job.pairing.document_labels),
+            weights=fake(job.pairing.weights),
+        )
+        place, columns, scored = fake([loss._in_order(job), job.candidates.columns, job.candidates.scored])
+        with NeverWaiting():
+            scores = [torch.empty(len(pairs), device=DEVICE, requires_grad=True) for pairs in job.order]
+            candidates = job.candidates._replace(columns=columns, scored=scored)
+            loss._in_order = lambda _: place
+            parts = loss._compute(scores, job._replace(pairing=pairing, candidates=candidates))
+            parts.backward()
+        assert all(s.grad is not None and s.grad.device.type == DEVICE for s in scores), "no gradient"
+
+
 def fits(objective: Objective, shape: Shape) -> bool:
     """Return whether an objective can read the columns of a shape."""
     try:
@@ -167,6 +199,10 @@ def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
             if option != "symmetric" or len(shape.sizes) > 1:
                 made = partial(make, objective=MIXTURE, relevance=shape.relevance)
                 yield f"mixture, {shape}, {option}", partial(differentiate, made, shape.sizes, shape.labels)
+        for objective in (MIXTURE, AcrossQueries(SoftSpearman())):
+            scored = partial(CrossEncoderRankingLoss, objective=objective, mini_batch_size=7)
+            yield f"pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, None)
+            yield f"some pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, 2)
 
 
 Make = Callable[..., RankingLoss]

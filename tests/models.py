@@ -126,6 +126,12 @@ def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder 
     ]
 
 
+def tiny_cross_encoder(folder: Path, words: Iterable[str], dropout: float = 0.0) -> CrossEncoder:
+    """The same BERT with a score for a pair of texts."""
+    _save_bert(folder, words, dropout, BertModel)
+    return CrossEncoder(str(folder), num_labels=1, device="cpu")
+
+
 TINY_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
@@ -176,6 +182,38 @@ class Passing(nn.Module):
 
     def __getitem__(self, place: int) -> Passing:
         return self  # its first module, as of a SentenceTransformer
+
+
+class PairTable(nn.Module):
+    """A stand-in for a cross-encoder: the score of two numbers, written as texts, is in its table."""
+
+    def __init__(self, size: int = 80, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(9)
+        self.table = nn.Parameter(torch.randn(size, size, generator=draw, dtype=dtype))
+        self.dropout = nn.Dropout(dropout)
+        self.seen: list[list[tuple[int, int]]] = []
+
+    def preprocess(self, pairs: list[tuple[str, str]], **_: Any) -> dict[str, Tensor]:
+        self.seen.append([(int(query), int(document)) for query, document in pairs])
+        return {"pairs": torch.tensor(self.seen[-1])}
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        query, document = features["pairs"].unbind(1)
+        return {"scores": self.dropout(self.table[query, document])[:, None]}
+
+
+def texts_of(shape: Shape) -> list[list[Any]]:
+    """Columns of numbers as texts for a batch of a shape: queries from 0, documents after them, column by column."""
+    numbers = list(map(str, range(sum(shape.sizes))))
+    columns: list[list[Any]] = []
+    for size in shape.sizes:
+        columns.append(numbers[:size])
+        numbers = numbers[size:]
+    if isinstance(shape.labels, dict) and "list_sizes" in shape.labels:
+        flat = iter(columns[1])
+        columns[1] = [[next(flat) for _ in range(n)] for n in shape.labels["list_sizes"].tolist()]
+    return columns
 
 
 def columns_of(embeddings: Sequence[Tensor]) -> list[dict[str, Tensor]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from st_rankloss.losses.andcg import ANDCGLoss
 from st_rankloss.losses.cached import CachedANDCGLoss, CachedRankingLoss
+from st_rankloss.losses.cached_cross_encoder import CachedCrossEncoderRankingLoss
+from st_rankloss.losses.cross_encoder import CrossEncoderRankingLoss
 from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss
@@ -13,7 +15,9 @@ from st_rankloss.losses.tokens import pack_tokens
 __all__ = [
     "ANDCGLoss",
     "CachedANDCGLoss",
+    "CachedCrossEncoderRankingLoss",
     "CachedRankingLoss",
+    "CrossEncoderRankingLoss",
     "EmbeddingMixup",
     "LossParts",
     "RankingLoss",

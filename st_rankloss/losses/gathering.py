@@ -84,6 +84,21 @@ def largest(numbers: Sequence[int], device: torch.device) -> list[int]:
     return found
 
 
+def gather_objects(own: Any, device: torch.device) -> list[Any]:
+    """Return an object of every process, such as its raw texts, by rank.
+
+    Args:
+        own: This process's object.
+        device: Where the model is.
+
+    Returns:
+        The objects.
+    """
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, own, group=_host_group(device.type)[0])
+    return found
+
+
 def gather_batch(batch: Mapping[str, Any], sizes: Sequence[int], device: torch.device) -> tuple[dict[str, Any], Shares]:
     """Gather the labels of all processes' batches.
 

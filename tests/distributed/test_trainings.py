@@ -38,6 +38,7 @@ def test_a_process_may_have_no_label_at_all(in_processes, alone, name):
 @pytest.mark.parametrize("loss", ["plain", "cached"])
 def test_without_gathering_it_is_other_training(in_processes, alone, loss):
     assert deviation_of(in_processes, alone, f"apart/{loss}") > 1e-3
+    assert deviation_of(in_processes, alone, f"apart_cross_encoder_pairs/{loss}") > 1e-4
 
 
 @in_shards

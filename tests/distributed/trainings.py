@@ -22,12 +22,15 @@ from accelerate.utils import DistributedType
 from datasets import Dataset, IterableDataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch.utils.data import SequentialSampler
 
 from st_rankloss import (
     ANDCGLoss,
     ApproxNDCG,
+    CachedCrossEncoderRankingLoss,
+    CrossEncoderRankingLoss,
     RankingCollator,
     RankingLoss,
     RankingTrainer,
@@ -38,7 +41,7 @@ from st_rankloss import (
 )
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.losses import CachedANDCGLoss
-from st_rankloss.objectives import AcrossQueries, SoftSpearman
+from st_rankloss.objectives import AcrossQueries, RankNet, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Vectors, Views
 from tests.models import tiny_bert
 
@@ -185,27 +188,29 @@ def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> Defaul
     return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
 
 
+ARGUMENTS = {
+    "per_device_train_batch_size": BATCH // PROCESSES,
+    "per_device_eval_batch_size": BATCH // PROCESSES,
+    "num_train_epochs": 1,
+    "learning_rate": 1.0,
+    "lr_scheduler_type": "constant",
+    "optim": "sgd",  # Adam would turn the rounding of gradients that are zero into steps
+    "dataloader_drop_last": True,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "use_cpu": True,
+    "seed": 7,
+}
+
+
 def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
     """Make the trainer of a process: its batches are its share of `BATCH`."""
     evaluation = {name: more.pop(name) for name in ("eval_dataset", "evaluator") if name in more}
     changed = {name: more.pop(name) for name in ("dataloader_drop_last",) if name in more}
     model = copy.deepcopy(base_model(folder))
     model._create_model_card = lambda *_, **__: None  # which takes most of the time of a checkpoint
-    options = {
-        "per_device_train_batch_size": BATCH // PROCESSES,
-        "per_device_eval_batch_size": BATCH // PROCESSES,
-        "num_train_epochs": 1,
-        "learning_rate": 1.0,
-        "lr_scheduler_type": "constant",
-        "optim": "sgd",  # Adam would turn the rounding of gradients that are zero into steps
-        "dataloader_drop_last": True,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "seed": 7,
-    }
-    args = SentenceTransformerTrainingArguments(str(folder / "run"), **options | training.arguments | more)
+    args = SentenceTransformerTrainingArguments(str(folder / "run"), **ARGUMENTS | training.arguments | more)
     for name, value in changed.items():  # what the arguments overrule in several processes
         setattr(args, name, value)
     if args.fsdp:
@@ -254,6 +259,23 @@ def train(training: Training, folder: Path, steps: int | None = STEPS, **more: A
     trainer.train()
     assert steps is None or trainer.state.global_step == steps, trainer.state.global_step
     return parameters_of(trainer.model)
+
+
+def train_cross_encoder(training: Training, make: Callable[..., Any], folder: Path) -> torch.Tensor:
+    """Train a cross-encoder on the rows of a training and return the parameters."""
+    torch.manual_seed(0)
+    model = CrossEncoder(str(folder / "bert"), num_labels=1, device="cpu")
+    # A new head's scores hardly differ: the temperature makes gradients that move parameters.
+    objective, gather = RankNet(temperature=0.02), training.options.get("gather_across_devices", True)
+    loss = make(
+        model, objective=objective, relevance=training.relevance, num_negatives=None, gather_across_devices=gather
+    )
+    args = CrossEncoderTrainingArguments(str(folder / "run"), **ARGUMENTS)
+    dataset = Dataset.from_dict(training.columns)
+    trainer = CrossEncoderTrainer(model=model, args=args, train_dataset=dataset, loss=loss)
+    trainer.train()
+    assert trainer.state.global_step == STEPS, trainer.state.global_step
+    return parameters_of(model)
 
 
 def with_gaps() -> dict[str, Training]:
@@ -388,7 +410,7 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
     trainings = of_every_relevance()
     return (
         _runs_of_relevances(trainings) | _runs_of_options(trainings) | _runs_of_samplers(trainings)
-        | _runs_in_shards(trainings)
+        | _runs_of_cross_encoders(trainings) | _runs_in_shards(trainings)
     )  # fmt: skip
 
 
@@ -409,6 +431,26 @@ def _runs_of_relevances(trainings: Mapping[str, Training]) -> Runs:
         in_memory = replace(trainings[name], arguments={"batch_sampler": in_order})
         runs[f"in_order/{name}"] = functools.partial(train, in_memory)
     return runs
+
+
+CROSS_ENCODERS = (
+    ("", "lists", "lists"),
+    ("", "pairs", "pairs"),
+    ("", "classes", "classes_named"),
+    ("apart_", "pairs", "apart"),
+)
+
+
+def _runs_of_cross_encoders(trainings: Mapping[str, Training]) -> Runs:
+    losses = {
+        "plain": functools.partial(CrossEncoderRankingLoss, mini_batch_size=7),
+        "cached": functools.partial(CachedCrossEncoderRankingLoss, mini_batch_size=7),
+    }
+    return {
+        f"{prefix}cross_encoder_{name}/{kind}": functools.partial(train_cross_encoder, trainings[training], make)
+        for prefix, name, training in CROSS_ENCODERS
+        for kind, make in losses.items()
+    }
 
 
 def _runs_of_options(trainings: Mapping[str, Training]) -> Runs:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tests.distributed.gathered import all_deviations
+from tests.distributed import gathered, scored
 from tests.distributed.trainings import all_runs
 
 
@@ -28,7 +28,8 @@ def main(folder: Path, pattern: str = "*") -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=120))
     gc.freeze()  # trainers collect garbage, which takes longer than they do if all modules are looked at
-    for name, run in {"gathered": lambda _: all_deviations(), **all_runs()}.items():
+    runs = {"gathered": lambda _: gathered.all_deviations(), "scored": lambda _: scored.all_deviations(), **all_runs()}
+    for name, run in runs.items():
         if fnmatch.fnmatch(name, pattern):
             try:
                 found = run(folder)
