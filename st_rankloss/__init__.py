@@ -7,14 +7,19 @@ read, `objectives` what is optimised, and `functional` has the underlying functi
 from __future__ import annotations
 
 from st_rankloss import augmentations, data, functional, mining, objectives, recipes, relevance, samplers, teachers
-from st_rankloss.collators import RankingCollator
+from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.inspection import Inspection, inspect
 from st_rankloss.losses import ANDCGLoss, CachedANDCGLoss, CachedRankingLoss, EmbeddingMixup, RankingLoss
 from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import UNJUDGED, Relevance
-from st_rankloss.trainer import RankingTrainer
+from st_rankloss.trainer import (
+    CrossEncoderRankingTrainer,
+    MultiVectorEncoderRankingTrainer,
+    RankingTrainer,
+    SparseEncoderRankingTrainer,
+)
 from st_rankloss.views import ViewsCollator
 
 __all__ = [
@@ -23,9 +28,12 @@ __all__ = [
     "ApproxNDCG",
     "CachedANDCGLoss",
     "CachedRankingLoss",
+    "CrossEncoderRankingCollator",
+    "CrossEncoderRankingTrainer",
     "EmbeddingMixup",
     "GradedInformationRetrievalEvaluator",
     "Inspection",
+    "MultiVectorEncoderRankingTrainer",
     "Objective",
     "RankingCollator",
     "RankingDiagnostics",
@@ -33,6 +41,7 @@ __all__ = [
     "RankingTrainer",
     "Relevance",
     "SoftmaxCrossEntropy",
+    "SparseEncoderRankingTrainer",
     "ViewsCollator",
     "augmentations",
     "data",
