@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Router
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, StaticEmbedding, Transformer
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
@@ -107,6 +109,27 @@ def tiny_splade(folder: Path, words: Iterable[str], dropout: float = 0.1) -> Spa
     """The same BERT with a sparse embedding, one dimension per word."""
     _save_bert(folder, words, dropout, BertForMaskedLM)
     return SparseEncoder(str(folder), device="cpu")
+
+
+def tiny_csr(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SparseEncoder:
+    """The same BERT with a sparse autoencoder behind it."""
+    _save_bert(folder, words, dropout, BertModel)
+    modules = [Transformer(str(folder)), Pooling(32), SparseAutoEncoder(input_dim=32, hidden_dim=64, k=8, k_aux=16)]
+    return SparseEncoder(modules=modules, device="cpu")
+
+
+def tiny_multi_vector(folder: Path, words: Iterable[str], dropout: float = 0.1) -> MultiVectorEncoder:
+    """The same BERT with a vector per token; the first word is left out of documents, not of queries."""
+    words = list(words)
+    _save_bert(folder, words, dropout, BertModel)
+    modules = [Transformer(str(folder)), MultiVectorMask(skiplist_words=words[:1])]
+    return MultiVectorEncoder(modules=modules, device="cpu")
+
+
+def tiny_cross_encoder(folder: Path, words: Iterable[str], dropout: float = 0.1, labels: int = 1) -> CrossEncoder:
+    """The same BERT with a score per pair."""
+    _save_bert(folder, words, dropout, BertModel)
+    return CrossEncoder(str(folder), num_labels=labels, device="cpu")
 
 
 def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder | MultiVectorEncoder]:

@@ -177,9 +177,12 @@ def _keep_best(rows: list[Row], lists: list[str], column: str, labels: list[Any]
 
 def _check_numbers(labels: list[Any], column: str) -> None:
     """Raise ValueError for labels that losses of sentence-transformers do not read."""
+    rule = "numbers for a loss of sentence-transformers"
     if isinstance(plain(labels[0]), str):
-        remedy = f"number the classes with dataset.class_encode_column({column!r})"
-        raise refusal(column, 0, labels[0], "numbers for a loss of sentence-transformers", remedy)
+        raise refusal(column, 0, labels[0], rule, f"number the classes with dataset.class_encode_column({column!r})")
+    for place, label in enumerate(labels):
+        if label is None or (isinstance(label, list | tuple) and None in label):
+            raise refusal(column, place, label, rule, "leave the row out, or use a loss of st_rankloss")
 
 
 def check_labels(reader: Reader, described: Mapping[str, Any], sizes: Sequence[int]) -> None:
