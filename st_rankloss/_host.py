@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoderTrainer, MultiVectorEncoder, Sente
 from sentence_transformers.base.data_collator import BaseDataCollator
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import _get_batch_size, _minibatch_ranges
-from sentence_transformers.base.modality import infer_modality, is_message_dict
+from sentence_transformers.base.modality import format_modality, infer_modality, is_message_dict
 from sentence_transformers.base.modality_types import MULTIMODAL_DICT_KEYS as MODALITIES
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.model_card import get_losses
@@ -58,6 +58,7 @@ __all__ = [
     "dot_score",
     "embed",
     "embeds_in_step",
+    "format_modality",
     "get_losses",
     "has_static_embedding_input",
     "infer_modality",

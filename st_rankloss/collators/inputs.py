@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from st_rankloss._host import MODALITIES, is_message_dict
+from st_rankloss._host import MODALITIES, format_modality, infer_modality, is_message_dict
 from st_rankloss.judgements import check_inputs
 from st_rankloss.labels import refusal
 
@@ -161,3 +162,30 @@ def check_columns(rows: list[Row]) -> None:
                 "input column plus '_id', or remove it with dataset.remove_columns."
             )
         check_inputs(((place, row[name]) for place, row in enumerate(rows)), name, "row")
+
+
+@contextlib.contextmanager
+def naming_mixed(columns: Mapping[str, list[Any]]) -> Iterator[None]:
+    """Name the column that mixes modalities, if the model cannot embed one of these columns.
+
+    Args:
+        columns: The inputs of each column.
+
+    Yields:
+        None: The model runs inside.
+
+    Raises:
+        ValueError: As the model raises it, or with the name of the column.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for name, inputs in columns.items():
+            found = list(dict.fromkeys(format_modality(infer_modality(value)) for value in inputs))
+            if len(found) > 1:
+                raise ValueError(
+                    f"column {name!r} mixes {' and '.join(found)} in one batch, which this model does not embed "
+                    "together: use a model with a chat template, or give each modality a column or a dataset of its "
+                    "own."
+                ) from error
+        raise

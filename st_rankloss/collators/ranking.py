@@ -9,6 +9,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 
 from st_rankloss._host import TasksOfModel, preprocess_column
 from st_rankloss.collators.base import GradedCollator
+from st_rankloss.collators.inputs import Row, input_columns, naming_mixed
 
 
 @dataclass
@@ -23,6 +24,8 @@ class RankingCollator(GradedCollator, TasksOfModel, SentenceTransformerDataColla
     - rows without a label (None, NaN, an empty string; -1 as a class), which are unjudged;
     - ids for each input column, named after it plus ``_id`` or ``_ids`` (``query`` and
       ``query_id``, ``documents`` and ``document_ids``), which `Qrels` looks up and models never see;
+    - inputs of any modality that the model reads, also as dicts such as ``{"text": ..., "image": ...}`` and as chats;
+      keys without a value, which Arrow adds where rows have different ones, do not count;
     - weights of at least 0, which models never see either: ``weight``, of the row, and one named after an input column
       plus ``_weight`` or ``_weights`` (``query_weight``, ``document_weights``), a number per input or per row.
 
@@ -48,6 +51,21 @@ class RankingCollator(GradedCollator, TasksOfModel, SentenceTransformerDataColla
             column, the row, the rule and the remedy.
     """
 
+    def preprocess_columns(self, rows: list[Row]) -> dict[str, Any]:
+        """Return the batch that the collator of sentence-transformers makes of columns of single inputs.
+
+        Args:
+            rows: The rows of a batch.
+
+        Returns:
+            The batch.
+
+        Raises:
+            ValueError: If a column mixes modalities that the model cannot embed together.
+        """
+        with naming_mixed({name: [row[name] for row in rows] for name in input_columns(rows[0])}):
+            return super().preprocess_columns(rows)
+
     def add_lists(self, batch: dict[str, Any], name: str, lists: list[list[Any]]) -> None:
         """Preprocess the column of lists as one flat column, and add its features.
 
@@ -55,5 +73,10 @@ class RankingCollator(GradedCollator, TasksOfModel, SentenceTransformerDataColla
             batch: The batch of the other columns; changed in place.
             name: Name of the column of lists.
             lists: The documents of each row.
+
+        Raises:
+            ValueError: If the documents mix modalities that the model cannot embed together.
         """
-        batch |= preprocess_column(self, batch, name, [document for row in lists for document in row])
+        flat = [document for row in lists for document in row]
+        with naming_mixed({name: flat}):
+            batch |= preprocess_column(self, batch, name, flat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -58,6 +59,9 @@ def _keeps(feature: Any, value: Any) -> bool:
     """Return whether a feature keeps a value as it is."""
     if value is None:
         return True
+    if isinstance(feature, Mapping):
+        known = isinstance(value, Mapping) and value.keys() <= feature.keys()
+        return known and all(_keeps(feature[key], each) for key, each in value.items())
     inner = getattr(feature, "feature", None)
     if inner is not None:
         return isinstance(value, list | tuple) and all(_keeps(inner, each) for each in value)
