@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from datasets import Image
 
 from st_rankloss._host import MODALITIES, format_modality, infer_modality, is_message_dict
 from st_rankloss.judgements import check_inputs
@@ -66,15 +67,23 @@ def without_gaps(value: Any) -> Any:
         return value
     if is_message_dict(value):
         return _filled(value)
-    of_modalities = value.keys() <= MODALITIES
-    return {key: each for key, each in value.items() if each is not None} if of_modalities else value
+    return _present(value) if value.keys() <= MODALITIES else value
 
 
 def _filled(value: Any) -> Any:
     """Return a message, or a part of one, without None."""
     if isinstance(value, Mapping):
-        return {key: _filled(each) for key, each in value.items() if each is not None}
+        return {key: _filled(each) for key, each in _present(value).items()}
     return [_filled(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _present(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that have a value; datasets 4.1 leaves images encoded if the first of a list has none."""
+    found = {key: each for key, each in value.items() if each is not None}
+    image = found.get("image")
+    if isinstance(image, Mapping) and image.keys() == {"bytes", "path"}:
+        found["image"] = Image().decode_example(dict(image))
+    return found
 
 
 def input_columns(row: Row) -> list[str]:
