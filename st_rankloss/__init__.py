@@ -7,7 +7,7 @@ read, `objectives` what is optimised, and `functional` has the underlying functi
 from __future__ import annotations
 
 from st_rankloss import augmentations, data, functional, mining, objectives, recipes, relevance, samplers, teachers
-from st_rankloss.collators import RankingCollator
+from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.inspection import Inspection, inspect
@@ -22,7 +22,12 @@ from st_rankloss.losses import (
 )
 from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import UNJUDGED, Relevance
-from st_rankloss.trainer import RankingTrainer
+from st_rankloss.trainer import (
+    CrossEncoderRankingTrainer,
+    MultiVectorEncoderRankingTrainer,
+    RankingTrainer,
+    SparseEncoderRankingTrainer,
+)
 from st_rankloss.views import ViewsCollator
 
 __all__ = [
@@ -33,9 +38,12 @@ __all__ = [
     "CachedCrossEncoderRankingLoss",
     "CachedRankingLoss",
     "CrossEncoderRankingLoss",
+    "CrossEncoderRankingCollator",
+    "CrossEncoderRankingTrainer",
     "EmbeddingMixup",
     "GradedInformationRetrievalEvaluator",
     "Inspection",
+    "MultiVectorEncoderRankingTrainer",
     "Objective",
     "RankingCollator",
     "RankingDiagnostics",
@@ -43,6 +51,7 @@ __all__ = [
     "RankingTrainer",
     "Relevance",
     "SoftmaxCrossEntropy",
+    "SparseEncoderRankingTrainer",
     "ViewsCollator",
     "augmentations",
     "data",

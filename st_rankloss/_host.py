@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed.nn  # used by sentence-transformers for gathering, but not imported by every version of torch
-from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers import (
+    CrossEncoder,
+    CrossEncoderTrainer,
+    MultiVectorEncoder,
+    SentenceTransformer,
+    SparseEncoder,
+)
+from sentence_transformers.base.data_collator import BaseDataCollator
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import (
     RandContext,
@@ -19,9 +28,16 @@ from sentence_transformers.base.losses.gradcache import (
     _minibatch_ranges,
 )
 from sentence_transformers.base.losses.merged_forward import embed_columns, embed_columns_padded
-from sentence_transformers.base.modality import infer_modality, is_message_dict
+from sentence_transformers.base.modality import format_modality, infer_modality, is_message_dict
+from sentence_transformers.base.modality_types import MULTIMODAL_DICT_KEYS as MODALITIES
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.model_card import get_losses
+from sentence_transformers.cross_encoder import losses as cross_encoder_losses
+from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
+from sentence_transformers.multi_vector_encoder.losses import (
+    CachedMultiVectorMultipleNegativesRankingLoss,
+    MultiVectorMultipleNegativesRankingLoss,
+)
 from sentence_transformers.multi_vector_encoder.scoring import colbert_scores, mean_colbert_scores
 from sentence_transformers.sentence_transformer.losses import (
     CachedGISTEmbedLoss,
@@ -40,10 +56,14 @@ from transformers import PreTrainedModel
 
 __all__ = [
     "EMBEDDERS",
+    "LOSSES_OF_LISTS",
     "LOSSES_OF_PAIRS",
+    "MODALITIES",
     "CachedLossMixin",
     "CrossEncoder",
     "RandContext",
+    "StreamingCrossEncoderTrainer",
+    "TasksOfModel",
     "all_gather",
     "all_gather_with_grad",
     "backward_hook",
@@ -60,10 +80,12 @@ __all__ = [
     "embed_minibatch",
     "embeds_in_step",
     "embeds_tokens",
+    "format_modality",
     "get_losses",
     "has_static_embedding_input",
     "infer_modality",
     "is_message_dict",
+    "is_of_host",
     "inner_loss",
     "kind_of",
     "layers_are_replayed",
@@ -93,8 +115,19 @@ LOSSES_OF_PAIRS = (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
     SparseMultipleNegativesRankingLoss,
+    MultiVectorMultipleNegativesRankingLoss,
+    CachedMultiVectorMultipleNegativesRankingLoss,
+    cross_encoder_losses.MultipleNegativesRankingLoss,
 )
 """Losses of sentence-transformers for unlabelled rows (anchor, positive[, negatives]), aligned across columns."""
+
+LOSSES_OF_LISTS = (
+    cross_encoder_losses.ADRMSELoss,
+    cross_encoder_losses.LambdaLoss,
+    cross_encoder_losses.ListNetLoss,
+    cross_encoder_losses.PListMLELoss,
+)
+"""Losses of sentence-transformers for (query, [documents]) + [grades], and those that inherit from them."""
 
 
 def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
@@ -139,6 +172,11 @@ def inner_loss(loss: nn.Module) -> nn.Module:
     while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
         loss = inner
     return loss
+
+
+def is_of_host(loss: nn.Module) -> bool:
+    """Return whether a loss is one of sentence-transformers, whose input formats are known."""
+    return type(loss).__module__.partition(".")[0] == "sentence_transformers"
 
 
 def builds_evaluation() -> bool:
@@ -279,6 +317,39 @@ def scores_of(model: Any, features: dict[str, Any]) -> Tensor:
     """Score the pairs that `preprocess_pairs` has prepared: ``(pairs,)``."""
     scores: Tensor = model(features)["scores"]
     return scores.flatten()
+
+
+@dataclass
+class TasksOfModel(BaseDataCollator):
+    """A collator that gives each column the task that the collator of the model's own kind gives it.
+
+    That of a multi-vector model is "query" for the first column and "document" for the others, even without a router.
+    """
+
+    def _get_task_for_column(
+        self, column_name: str, column_position: int, router_mapping: dict[str, str]
+    ) -> str | None:
+        function: Any = self.preprocess_fn
+        while isinstance(function, functools.partial):
+            function = function.func
+        own = MultiVectorEncoderDataCollator if _is_multi_vector(function) else BaseDataCollator
+        task: str | None = own._get_task_for_column(self, column_name, column_position, router_mapping)
+        return task
+
+
+def _is_multi_vector(method: Any) -> bool:
+    return isinstance(_unwrapped(getattr(method, "__self__", None)), MultiVectorEncoder)
+
+
+class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
+    """A CrossEncoderTrainer for streaming datasets, too.
+
+    The host refuses them, because accelerate's dispatcher cannot concatenate columns of strings: a subclass must switch
+    the dispatcher off. The constructor that it skips does nothing else.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super(CrossEncoderTrainer, self).__init__(*args, **kwargs)
 
 
 def layers_are_replayed(model: Any) -> bool:

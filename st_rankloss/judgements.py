@@ -215,7 +215,7 @@ def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, te
 
 def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:
     """Return a remedy for an input that no model encodes, or None."""
-    if value is None:
+    if value is None or (isinstance(value, Mapping) and not value):
         return 'leave it out, or give ""'
     label = ", or if it is a label, rename its column to 'label'" if is_row else ""
     if isinstance(value, Number | bytes | Set | np.bool_):

@@ -1,4 +1,4 @@
-"""The sentence-transformers trainer with our collator."""
+"""The trainers of sentence-transformers with our collators."""
 
 from __future__ import annotations
 
@@ -8,59 +8,51 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from datasets import Dataset, IterableDataset
-from sentence_transformers import SentenceTransformerTrainer
+from datasets import IterableDataset
+from sentence_transformers import MultiVectorEncoderTrainer, SentenceTransformerTrainer, SparseEncoderTrainer
+from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
-from st_rankloss._host import LOSSES_OF_PAIRS, get_losses, inner_loss
-from st_rankloss.collators import RankingCollator, Reader, weight_columns
+from st_rankloss._host import (
+    LOSSES_OF_LISTS,
+    LOSSES_OF_PAIRS,
+    StreamingCrossEncoderTrainer,
+    check_encoder,
+    get_losses,
+    inner_loss,
+    is_of_host,
+)
+from st_rankloss.collators import (
+    CrossEncoderRankingCollator,
+    GradedCollator,
+    RankingCollator,
+    Reader,
+    holds_lists,
+    weight_columns,
+)
 from st_rankloss.data.lists import samplers_of
-from st_rankloss.labels import holds_class_ids, refusal
-from st_rankloss.losses import RankingLoss
+from st_rankloss.data.streams import with_features
+from st_rankloss.labels import holds_class_ids
+from st_rankloss.losses.base import GradedLoss
 from st_rankloss.views import ViewsCollator
 
 logger = logging.getLogger(__name__)
 
 
-class RankingTrainer(SentenceTransformerTrainer):
-    """A SentenceTransformerTrainer that sets up a `RankingCollator` for the loss of each dataset.
+class GradedTrainer(BaseTrainer):
+    """What the trainers of all kinds of models share; see `RankingTrainer`.
 
-    Required for lists of documents, string labels, ids and views; everything else, including the losses of
-    sentence-transformers, trains bit for bit as with the plain trainer. Losses that read (anchor, positive[,
-    negatives]) also train on lists of documents: they get each query with its best document, and the log says so.
-
-    The collator reads and checks labels for the relevance of the loss, before they reach a GPU. A collator of ours
-    passed as ``data_collator=`` is copied, and the copy inherits prompts and router mapping from the arguments if it
-    has none. Each process reads streaming datasets itself, because the accelerate dispatcher truncates lists of
-    documents to the number of queries. Streams that do not declare their features get those of their first row, and a
-    row that they would change is refused. Training data from `data.lists` have other documents in every epoch.
-
-    Args:
-        *args: As for SentenceTransformerTrainer.
-        **kwargs: As for SentenceTransformerTrainer.
-
-    Raises:
-        ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if the
-            loss does not read ``label_kind``; if a loss of sentence-transformers cannot read lists or views; or if
-            ``dispatch_batches=True`` is set for a streaming dataset; or if one call of `data.lists` made both training
-            and evaluation data.
-
-    Example:
-        ::
-
-            dataset = Dataset.from_dict({"query": [...], "documents": [[...], ...], "labels": [[3, 0], ...]})
-            RankingTrainer(model=model, train_dataset=dataset, loss=ANDCGLoss(model)).train()
-            RankingTrainer(model=model, train_dataset=dataset, loss=MultipleNegativesRankingLoss(model)).train()
+    It comes before a trainer of sentence-transformers in the order of inheritance.
     """
 
-    data_collator_class = RankingCollator
     data_collator: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, model: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._check_kind(model)
         super().__init__(
-            *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
+            model, *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
         )
         chosen = [sampler for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)]
         evaluated = [sampler for _, dataset in self._datasets(self.eval_dataset) for sampler in samplers_of(dataset)]
@@ -70,7 +62,8 @@ class RankingTrainer(SentenceTransformerTrainer):
                 "keeps its documents in every epoch: split the dataset first, then call data.lists."
             )
         epochs = [sampler.epoch for sampler in chosen]
-        if isinstance(self.data_collator, RankingCollator):
+        if isinstance(self.data_collator, GradedCollator):
+            self._check_collator()
             self.data_collator = self._told(copy.copy(self.data_collator))
         if isinstance(self.data_collator, ViewsCollator):
             self.data_collator.seed = self.args.seed
@@ -84,6 +77,27 @@ class RankingTrainer(SentenceTransformerTrainer):
                     "to the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
+
+    def _check_kind(self, model: Any) -> None:
+        """Raise TypeError for a model of another kind, which another of these trainers may train."""
+        fitting = [kind.__name__ for kind in TRAINERS if isinstance(model, kind.model_class)]
+        check_encoder(model, (self.model_class,), type(self).__name__, f"use {fitting[0]}" if fitting else "")
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """Make the model with ``model_init``, for a search over hyper-parameters.
+
+        Args:
+            trial: The trial of the search.
+
+        Returns:
+            The model.
+
+        Raises:
+            TypeError: If it is a model of another kind.
+        """
+        model = super().call_model_init(trial=trial)
+        self._check_kind(model)
+        return model
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add the model card callback, even if it cannot describe a dataset.
@@ -144,30 +158,34 @@ class RankingTrainer(SentenceTransformerTrainer):
                 named += dataset.items() if isinstance(dataset, dict) else [(None, dataset)]
         return named
 
-    def _told(self, collator: RankingCollator) -> RankingCollator:
-        """Configure a collator with prompts, router mapping, and the reader of each dataset."""
-        for name in ("prompts", "router_mapping"):
-            given, own = getattr(self.args, name), getattr(collator, name)
+    def _told(self, collator: GradedCollator) -> GradedCollator:
+        """Configure a collator with prompts, router mapping, lengths, and the reader of each dataset."""
+        for name in ("prompts", "router_mapping", "max_length"):
+            given, own = getattr(self.args, name, None), getattr(collator, name)
             if given and own and given != own:
                 raise ValueError(f"data_collator has other {name} than the training arguments: {own!r}, {given!r}.")
             if given:
                 setattr(collator, name, given)
+        collator.__post_init__()  # checks what it was given
         losses = self.loss if isinstance(self.loss, dict) else {None: self.loss}
         collator.readers = {name: self._reader(name, inner_loss(loss), collator) for name, loss in losses.items()}
         return collator
 
-    def _reader(self, name: str | None, loss: nn.Module, collator: RankingCollator) -> Reader:
+    def _check_collator(self) -> None:
+        """Raise TypeError for a collator of ours for another kind of model."""
+        if not isinstance(self.data_collator, self.data_collator_class):
+            raise TypeError(
+                f"{type(self).__name__} needs a {self.data_collator_class.__name__}, got a "
+                f"{type(self.data_collator).__name__}: leave data_collator out, and the trainer makes one."
+            )
+
+    def _reader(self, name: str | None, loss: nn.Module, collator: GradedCollator) -> Reader:
         datasets = [dataset for own, dataset in self._datasets() if name is None or own == name]
         columns = [_column_features(dataset) for dataset in datasets]
-        if not isinstance(loss, RankingLoss):
+        if not isinstance(loss, GradedLoss):
             if isinstance(collator, ViewsCollator):
                 raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
-            for features in columns:
-                _check_host_loss(loss, features, collator.valid_label_columns)
-            weights = {w for features in columns for w in weight_columns(features, collator.valid_label_columns)}
-            if weights:
-                logger.warning("%s does not read weights: it ignores %s.", type(loss).__name__, sorted(weights))
-            return Reader(None, host=True)
+            return _host_reader(loss, columns, collator)
         reads = None if loss.relevance is None else loss.relevance.reads
         if reads is not None and collator.label_kind not in ("auto", *reads):
             raise ValueError(
@@ -184,6 +202,121 @@ class RankingTrainer(SentenceTransformerTrainer):
                 "in another: cast the column, or give each dataset its own loss."
             )
         return Reader(loss.relevance, class_ids=True in declared)
+
+
+class RankingTrainer(GradedTrainer, SentenceTransformerTrainer):
+    """A SentenceTransformerTrainer that sets up a `RankingCollator` for the loss of each dataset.
+
+    `SparseEncoderRankingTrainer`, `MultiVectorEncoderRankingTrainer` and `CrossEncoderRankingTrainer` do the same for
+    the other kinds of models.
+
+    Required for lists of documents, string labels, ids and views; everything else, including the losses of
+    sentence-transformers, trains bit for bit as with the plain trainer. Losses that read (anchor, positive[,
+    negatives]) also train on lists of documents: they get each query with its best document, and the log says so.
+
+    The collator reads and checks labels for the relevance of the loss, before they reach a GPU. A collator of ours
+    passed as ``data_collator=`` is copied, and the copy inherits prompts and router mapping from the arguments if it
+    has none. Each process reads streaming datasets itself, because the accelerate dispatcher truncates lists of
+    documents to the number of queries. Streams that do not declare their features get those of their first row, and a
+    row that they would change is refused. Training data from `data.lists` have other documents in every epoch.
+
+    Args:
+        *args: As for SentenceTransformerTrainer.
+        **kwargs: As for SentenceTransformerTrainer.
+
+    Raises:
+        TypeError: If the model, or a collator of ours, is for another of these trainers.
+        ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if the
+            loss does not read ``label_kind``; if a loss of sentence-transformers cannot read lists or views; or if
+            ``dispatch_batches=True`` is set for a streaming dataset; or if one call of `data.lists` made both training
+            and evaluation data.
+
+    Example:
+        ::
+
+            dataset = Dataset.from_dict({"query": [...], "documents": [[...], ...], "labels": [[3, 0], ...]})
+            RankingTrainer(model=model, train_dataset=dataset, loss=ANDCGLoss(model)).train()
+            RankingTrainer(model=model, train_dataset=dataset, loss=MultipleNegativesRankingLoss(model)).train()
+    """
+
+    data_collator_class = RankingCollator
+
+
+class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
+    """A SparseEncoderTrainer that sets up a `RankingCollator` for the loss of each dataset; see `RankingTrainer`.
+
+    Args:
+        *args: As for SparseEncoderTrainer.
+        **kwargs: As for SparseEncoderTrainer.
+
+    Raises:
+        TypeError: As for `RankingTrainer`.
+        ValueError: As for `RankingTrainer`.
+
+    Example:
+        ::
+
+            loss = SpladeLoss(model, ANDCGLoss(model), document_regularizer_weight=3e-5)
+            SparseEncoderRankingTrainer(model=model, train_dataset=dataset, loss=loss).train()
+    """
+
+    data_collator_class = RankingCollator
+
+
+class MultiVectorEncoderRankingTrainer(GradedTrainer, MultiVectorEncoderTrainer):
+    """A MultiVectorEncoderTrainer that sets up a `RankingCollator` for the loss of each dataset; see `RankingTrainer`.
+
+    The first input column gets the task "query" and the others "document", unless ``router_mapping`` has another.
+
+    Args:
+        *args: As for MultiVectorEncoderTrainer.
+        **kwargs: As for MultiVectorEncoderTrainer.
+
+    Raises:
+        TypeError: As for `RankingTrainer`.
+        ValueError: As for `RankingTrainer`.
+
+    Example:
+        ::
+
+            loss = RankingLoss(model, objective=ApproxNDCG())
+            MultiVectorEncoderRankingTrainer(model=model, train_dataset=dataset, loss=loss).train()
+    """
+
+    data_collator_class = RankingCollator
+
+
+class CrossEncoderRankingTrainer(GradedTrainer, StreamingCrossEncoderTrainer):
+    """A CrossEncoderTrainer that sets up a `CrossEncoderRankingCollator` for the loss of each dataset.
+
+    Labels, ids, weights, `data.lists` and streams work as with `RankingTrainer`; CrossEncoderTrainer itself has no
+    streams. Losses of sentence-transformers that rank lists get them unchanged, without ids and weights.
+
+    Args:
+        *args: As for CrossEncoderTrainer.
+        **kwargs: As for CrossEncoderTrainer.
+
+    Raises:
+        TypeError: As for `RankingTrainer`.
+        ValueError: As for `RankingTrainer`.
+
+    Example:
+        ::
+
+            dataset = Dataset.from_dict({"query": [...], "documents": [[...], ...], "labels": [[3, 0], ...]})
+            CrossEncoderRankingTrainer(model=model, train_dataset=dataset, loss=LambdaLoss(model)).train()
+    """
+
+    data_collator_class = CrossEncoderRankingCollator
+
+
+TRAINERS = (
+    RankingTrainer,
+    SparseEncoderRankingTrainer,
+    MultiVectorEncoderRankingTrainer,
+    CrossEncoderRankingTrainer,
+)
+"""The trainers, one for each kind of model."""
 
 
 class _Epochs(TrainerCallback):
@@ -214,86 +347,37 @@ class _Epochs(TrainerCallback):
             sampler.set_epoch(epoch)
 
 
-def with_features(dataset: IterableDataset) -> IterableDataset:
-    """Return a stream that declares its features: its own, or those of its first row.
-
-    Args:
-        dataset: The stream.
-
-    Returns:
-        The stream, which raises ValueError at a row whose values these features would change.
-
-    Raises:
-        ValueError: If it has no rows.
-
-    Example:
-        >>> stream = IterableDataset.from_generator(lambda: iter([{"text": "a", "label": 1}]))
-        >>> with_features(stream).column_names
-        ['text', 'label']
-    """
-    if dataset.features is not None:
-        return dataset
-    row = next(iter(dataset), None)
-    if row is None:
-        raise ValueError("a streaming dataset must have rows, got none.")
-    features = Dataset.from_list([row]).features
-    return dataset.map(_Unchanged(features), with_indices=True, features=features)
-
-
 def _declared(argument: Any) -> Any:
     return with_features(argument) if isinstance(argument, IterableDataset) else argument
-
-
-class _Unchanged:
-    """Refuses rows that features taken from the first row would change, such as 0.5 where that had integers."""
-
-    def __init__(self, features: Any) -> None:
-        self.features = features
-
-    def __call__(self, row: dict[str, Any], number: int) -> dict[str, Any]:
-        """Return the row, or raise ValueError."""
-        if row.keys() != self.features.keys():
-            raise ValueError(f"every row must have the columns {list(self.features)}, got {list(row)} in row {number}.")
-        for name, value in row.items():
-            feature = self.features[name]
-            if not _keeps(feature, value):
-                rule = f"{feature}, as in the first row"
-                remedy = "declare the columns' types with dataset.cast(Features({...}))"
-                raise refusal(name, number, value, rule, remedy)
-        return row
-
-
-def _keeps(feature: Any, value: Any) -> bool:
-    """Return whether a feature keeps a value as it is."""
-    if value is None:
-        return True
-    inner = getattr(feature, "feature", None)
-    if inner is not None:
-        return isinstance(value, list | tuple) and all(_keeps(inner, each) for each in value)
-    if getattr(feature, "dtype", "") == "null":
-        return False
-    if not isinstance(value, str | int | float):
-        return True  # images and the like, which datasets reads itself
-    kinds = {"string": str, "int64": int, "float64": int | float, "bool": bool}
-    return isinstance(value, kinds.get(getattr(feature, "dtype", ""), object))
 
 
 def _column_features(dataset: Any) -> Mapping[str, Any]:
     return getattr(dataset, "features", None) or {}
 
 
-def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns: Iterable[str]) -> None:
+def _host_reader(loss: nn.Module, columns: Iterable[Mapping[str, Any]], collator: GradedCollator) -> Reader:
+    """Return the reader for a loss of sentence-transformers, or of another library; log what it does not read."""
+    columns = list(columns)
+    of_pairs = isinstance(collator, CrossEncoderRankingCollator)
+    lists = of_pairs and (isinstance(loss, LOSSES_OF_LISTS) or not is_of_host(loss))
+    for features in [] if lists else columns:
+        remedy = "CrossEncoderRankingLoss" if of_pairs else "RankingLoss"
+        _check_host_loss(loss, features, collator.valid_label_columns, remedy)
+    weights = {w for features in columns for w in weight_columns(features, collator.valid_label_columns)}
+    if weights:
+        logger.warning("%s does not read weights: it ignores %s.", type(loss).__name__, sorted(weights))
+    return Reader(None, host=True, lists=lists)
+
+
+def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns: Iterable[str], remedy: str) -> None:
     """Raise ValueError, or log the conversion to pairs, if a loss of sentence-transformers gets document lists."""
-    inputs = {
-        name: getattr(feature, "feature", None) for name, feature in features.items() if name not in label_columns
-    }
-    lists = [name for name, of in inputs.items() if getattr(of, "dtype", None) in ("string", "large_string")]
+    lists = [name for name, feature in features.items() if name not in label_columns and holds_lists(feature)]
     if not lists:
         return
     name = type(loss).__name__
     if not isinstance(loss, LOSSES_OF_PAIRS):
         raise ValueError(
-            f"{name} does not read lists of documents, got the column {lists[0]!r}: use a RankingLoss, or make columns "
+            f"{name} does not read lists of documents, got the column {lists[0]!r}: use a {remedy}, or make columns "
             "of single documents."
         )
     logger.warning(

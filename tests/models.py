@@ -19,9 +19,13 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, StaticEmbedding, Transformer
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
     BertConfig,
     BertForMaskedLM,
     BertModel,
@@ -29,6 +33,11 @@ from transformers import (
     CLIPImageProcessor,
     CLIPModel,
     CLIPProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaModel,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
     ViTConfig,
     ViTImageProcessor,
@@ -110,11 +119,27 @@ def tiny_splade(folder: Path, words: Iterable[str], dropout: float = 0.1) -> Spa
     return SparseEncoder(str(folder), device="cpu")
 
 
-def tiny_multi_vector(folder: Path, words: Iterable[str], **options: Any) -> MultiVectorEncoder:
-    """The same BERT, without dropout, with a unit vector for each token."""
-    _save_bert(folder, words, 0.0, BertModel)
-    modules = [Transformer(str(folder)), MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
-    return MultiVectorEncoder(modules=modules, device="cpu", **options)
+def tiny_multi_vector(
+    folder: Path, words: Iterable[str], dropout: float = 0.0, skipped: int = 0, **options: Any
+) -> MultiVectorEncoder:
+    """The same BERT with a unit vector for each token; the first words are left out of documents, not of queries."""
+    words = list(words)
+    _save_bert(folder, words, dropout, BertModel)
+    mask, normalize = MultiVectorMask(skiplist_words=words[:skipped]), Normalize(module_input_name="token_embeddings")
+    return MultiVectorEncoder(modules=[Transformer(str(folder)), mask, normalize], device="cpu", **options)
+
+
+def tiny_csr(folder: Path, words: Iterable[str], dropout: float = 0.1) -> SparseEncoder:
+    """The same BERT with a sparse autoencoder behind it."""
+    _save_bert(folder, words, dropout, BertModel)
+    modules = [Transformer(str(folder)), Pooling(32), SparseAutoEncoder(input_dim=32, hidden_dim=64, k=8, k_aux=16)]
+    return SparseEncoder(modules=modules, device="cpu")
+
+
+def tiny_cross_encoder(folder: Path, words: Iterable[str], dropout: float = 0.0, labels: int = 1) -> CrossEncoder:
+    """The same BERT with a score per pair."""
+    _save_bert(folder, words, dropout, BertModel)
+    return CrossEncoder(str(folder), num_labels=labels, device="cpu")
 
 
 def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder | MultiVectorEncoder]:
@@ -124,12 +149,6 @@ def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder 
         CrossEncoder(str(folder), num_labels=1, device="cpu"),
         MultiVectorEncoder(modules=[Transformer(str(folder))], device="cpu"),
     ]
-
-
-def tiny_cross_encoder(folder: Path, words: Iterable[str], dropout: float = 0.0) -> CrossEncoder:
-    """The same BERT with a score for a pair of texts."""
-    _save_bert(folder, words, dropout, BertModel)
-    return CrossEncoder(str(folder), num_labels=1, device="cpu")
 
 
 TINY_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -166,6 +185,68 @@ def two_towers(folder: Path, words: Iterable[str]) -> SentenceTransformer:
     texts = [Transformer(str(folder / "bert")), Pooling(32)]
     images = [Transformer(str(folder / "vit")), Pooling(32), Dense(32, 32, activation_function=nn.Identity())]
     return SentenceTransformer(modules=[Router({"text": texts, "image": images})], device="cpu")
+
+
+def save_chatting(folder: Path, words: Iterable[str]) -> str:
+    """Save a LLaVA with random weights for images of 16 pixels, which reads chats of texts and images."""
+    marks = {"bos_token": "[BOS]", "eos_token": "[EOS]"}
+    tokenizer = word_tokenizer([*marks.values(), "<image>", "user", "system", *words])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]",
+        extra_special_tokens={"image_token": "<image>"}, **marks,
+    )  # fmt: skip
+    tower = TINY_TOWER | {"num_key_value_heads": 2, "vocab_size": len(fast), "pad_token_id": 0}
+    places = {"bos_token_id": 2, "eos_token_id": 3}
+    config = LlavaConfig(
+        text_config=LlamaConfig(**tower | places),
+        vision_config=CLIPVisionConfig(**TINY_TOWER, image_size=16, patch_size=8),
+        image_token_index=tokenizer.token_to_id("<image>"),
+        vision_feature_layer=-1,
+    )
+    LlavaModel(config).save_pretrained(folder)
+    template = (
+        "{% for message in messages %}{{ message['role'] }} {% for part in message['content'] %}"
+        "{% if part['type'] == 'image' or 'image' in part %}<image> {% else %}{{ part['text'] }} {% endif %}"
+        "{% endfor %}{% endfor %}"
+    )
+    images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    LlavaProcessor(
+        image_processor=images, tokenizer=fast, patch_size=8, vision_feature_select_strategy="default",
+        chat_template=template, image_token="<image>", num_additional_image_tokens=1,
+    ).save_pretrained(folder)  # fmt: skip
+    return str(folder)
+
+
+def tiny_chatting(folder: Path, words: Iterable[str]) -> SentenceTransformer:
+    """A LLaVA with a vector per input: a text, an image, both, or a chat."""
+    return SentenceTransformer(modules=[Transformer(save_chatting(folder, words)), Pooling(32)], device="cpu")
+
+
+def tiny_multi_vector_chatting(folder: Path, words: Iterable[str]) -> MultiVectorEncoder:
+    """A LLaVA with a vector per token of text or patch of an image."""
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    modules = [Transformer(save_chatting(folder, words)), Dense(32, 16, **names), MultiVectorMask()]
+    return MultiVectorEncoder(modules=modules, device="cpu")
+
+
+def tiny_sparse_clip(folder: Path, words: Iterable[str]) -> SparseEncoder:
+    """The CLIP with a sparse autoencoder behind it."""
+    tiny_clip(folder, words)
+    modules = [Transformer(str(folder)), SparseAutoEncoder(input_dim=32, hidden_dim=64, k=8, k_aux=16)]
+    return SparseEncoder(modules=modules, device="cpu")
+
+
+def text_and_sound(folder: Path, words: Iterable[str]) -> SentenceTransformer:
+    """A BERT for texts and an audio spectrogram transformer for sounds, behind a Router."""
+    tiny_bert(folder / "bert", words, dropout=0.0)
+    frames = {"max_length": 24, "num_mel_bins": 16}
+    ASTModel(ASTConfig(**TINY_TOWER, **frames, patch_size=8, frequency_stride=8, time_stride=8)).save_pretrained(
+        folder / "ast"
+    )
+    ASTFeatureExtractor(**frames).save_pretrained(folder / "ast")
+    texts = [Transformer(str(folder / "bert")), Pooling(32)]
+    sounds = [Transformer(str(folder / "ast")), Pooling(32), Dense(32, 32, activation_function=nn.Identity())]
+    return SentenceTransformer(modules=[Router({"text": texts, "audio": sounds})], device="cpu")
 
 
 class Passing(nn.Module):

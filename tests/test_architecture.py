@@ -40,7 +40,7 @@ APART = {
 KNOW_THE_HOST = {
     "_host.py",
     "cli",
-    "collators.py",
+    "collators",
     "data",
     "diagnostics.py",
     "encoders.py",

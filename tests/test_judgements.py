@@ -138,7 +138,7 @@ def test_what_is_not_a_text_is_for_models_that_encode_it(value):
         (b"a", "convert it to a string"),
         ({"a"}, "convert it to a string"),
         ({"title": "a", "text": "b"}, "join its fields into one text"),
-        ({}, "join its fields into one text"),
+        ({}, 'leave it out, or give ""'),
         (("a", "b"), "give one input each"),
     ],
     ids=repr,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import nn
@@ -189,7 +189,7 @@ def train(base, make, dataset, folder, trainer_class=RankingTrainer, collator=No
         loss = make(model)
         trained = nn.ModuleList([model, loss])
     before = parameters_of(trained)
-    args = SentenceTransformerTrainingArguments(
+    args = trainer_class.training_args_class(
         **{
             "output_dir": str(folder),
             "per_device_train_batch_size": BATCH,

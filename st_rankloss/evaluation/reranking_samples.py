@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from st_rankloss._host import is_message_dict
-from st_rankloss.collators import _read_list, _same_columns, id_names, list_columns, weight_columns
+from st_rankloss.collators import id_names, list_columns, weight_columns
+from st_rankloss.collators.inputs import read_list, same_columns
 from st_rankloss.encoding import read_list_grades
 from st_rankloss.evaluation.metrics import order_documents
 from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read_qrels
@@ -146,7 +147,7 @@ def _read_rows(samples: Any) -> list[Row]:
                 f"each of samples must be a dict with the columns of a query, got {type(row).__name__} in row {place}: "
                 "for a table use datasets.Dataset.from_dict, from_list or from_pandas."
             )
-    return list(_same_columns([dict(row) for row in rows]))
+    return list(same_columns([dict(row) for row in rows]))
 
 
 def _find_columns(rows: list[Row]) -> _Columns:
@@ -175,7 +176,7 @@ def _find_columns(rows: list[Row]) -> _Columns:
 
 
 def _read_graded(row: Row, place: int, columns: _Columns) -> Sample:
-    documents = _read_list(row[columns.documents], place, columns.documents)
+    documents = read_list(row[columns.documents], place, columns.documents)
     grades = read_list_grades(row[columns.grades], place, columns.grades, len(documents))
     if columns.document_ids is None:
         ids = [str(position) for position in range(len(documents))]

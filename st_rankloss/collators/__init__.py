@@ -1,0 +1,22 @@
+"""Collators for labels of any kind and ragged lists of documents."""
+
+from __future__ import annotations
+
+from st_rankloss.collators.base import GradedCollator, Reader, check_labels
+from st_rankloss.collators.beside import id_names, weight_columns
+from st_rankloss.collators.cross_encoder import CrossEncoderRankingCollator
+from st_rankloss.collators.inputs import Row, holds_lists, list_columns
+from st_rankloss.collators.ranking import RankingCollator
+
+__all__ = [
+    "CrossEncoderRankingCollator",
+    "GradedCollator",
+    "RankingCollator",
+    "Reader",
+    "Row",
+    "check_labels",
+    "holds_lists",
+    "id_names",
+    "list_columns",
+    "weight_columns",
+]
