@@ -25,10 +25,9 @@ from st_rankloss import (
     CrossEncoderRankingCollator,
     RankingCollator,
     RankingTrainer,
-    SparseEncoderRankingTrainer,
 )
 from st_rankloss.losses import CachedANDCGLoss
-from st_rankloss.trainer import GradedLoss
+from st_rankloss.trainer import TRAINERS, GradedLoss
 from tests import models as tiny
 
 WORDS = [f"w{i}" for i in range(12)]
@@ -211,13 +210,13 @@ def test_a_model_trains_on_lists_as_on_columns_through_the_trainer_of_the_host(m
     assert torch.allclose(trained(models[model], dataset, tmp_path), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("model", ["clip", "chat", "sparse clip"])
+@pytest.mark.parametrize("model", ["clip", "chat", "sparse clip", "multi-vector chat"])
 def test_a_cached_loss_trains_in_mini_batches_as_a_plain_one(models, model, tmp_path):
-    if model == "chat" and tiny.older("sentence-transformers", 6, 2):
+    if model.endswith("chat") and tiny.older("sentence-transformers", 6, 2):
         pytest.skip("sentence-transformers itself cannot split a batch of which some have images before 6.2")
-    name = "chat" if model == "chat" else "clip"
+    name = "chat" if model.endswith("chat") else "clip"
     dataset = Dataset.from_dict(ARROW[name], features=STORED[name])
-    trainer = SparseEncoderRankingTrainer if model.startswith("sparse") else RankingTrainer
+    trainer = next(kind for kind in TRAINERS if isinstance(models[model], kind.model_class))
     expected = trained(models[model], dataset, tmp_path, trainer=trainer)
     found = trained(models[model], dataset, tmp_path, lambda m: CachedANDCGLoss(m, mini_batch_size=2), trainer)
     assert torch.allclose(found, expected, atol=1e-6)
