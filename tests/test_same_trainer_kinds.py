@@ -105,8 +105,8 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
     models = {
         "sparse": tiny_splade(folder / "splade", WORDS),
-        "multi-vector": tiny_multi_vector(folder / "multi", WORDS),
-        "cross-encoder": tiny_cross_encoder(folder / "cross", WORDS),
+        "multi-vector": tiny_multi_vector(folder / "multi", WORDS, dropout=0.1, skipped=1),
+        "cross-encoder": tiny_cross_encoder(folder / "cross", WORDS, dropout=0.1),
         "CSRLoss": tiny_csr(folder / "csr", WORDS),
         "CrossEntropyLoss": tiny_cross_encoder(folder / "classes", WORDS, labels=3),
     }
