@@ -32,13 +32,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datasets import Dataset, IterableDataset
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from torch import Tensor
 
 from st_rankloss import samplers
-from st_rankloss._host import trains_a_transformer
+from st_rankloss._host import EMBEDDERS, check_encoder, kind_of, scores_pairs, trains_a_transformer
 from st_rankloss.data.guessing import as_part, first_labels, label_column
 from st_rankloss.data.part import Part
-from st_rankloss.losses import CachedRankingLoss, RankingLoss
+from st_rankloss.losses import (
+    CachedCrossEncoderRankingLoss,
+    CachedRankingLoss,
+    CrossEncoderRankingLoss,
+    RankingLoss,
+)
+from st_rankloss.losses.base import GradedLoss
 from st_rankloss.objectives import (
     DCL,
     ApproxNDCG,
@@ -87,38 +94,66 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
 
-    def loss(self, model: Any, **options: Any) -> RankingLoss:
-        """Build the loss for a model; ``options`` are those of `RankingLoss`."""
-        return RankingLoss(model, objective=self.objective, relevance=self.relevance, **{**self.options, **options})
+    def loss(self, model: Any, **options: Any) -> GradedLoss:
+        """Build the loss for a model: a `RankingLoss`, or a `CrossEncoderRankingLoss`, with their ``options``."""
+        return self._build(CrossEncoderRankingLoss if scores_pairs(model) else RankingLoss, model, options)
 
-    def cached_loss(self, model: Any, **options: Any) -> CachedRankingLoss:
-        """Build the loss for batches of any size; ``options`` are those of `CachedRankingLoss`."""
-        return CachedRankingLoss(
-            model, objective=self.objective, relevance=self.relevance, **{**self.options, **options}
-        )
+    def cached_loss(self, model: Any, **options: Any) -> GradedLoss:
+        """Build the loss for batches of any size: the cached form of `loss`, with its ``options``."""
+        return self._build(CachedCrossEncoderRankingLoss if scores_pairs(model) else CachedRankingLoss, model, options)
+
+    def _build(self, kind: Callable[..., GradedLoss], model: Any, options: Mapping[str, Any]) -> GradedLoss:
+        if scores_pairs(model) and self.options:
+            names = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+            raise ValueError(f"a CrossEncoder cannot be trained by this recipe, which sets {names}: choose another.")
+        return kind(model, objective=self.objective, relevance=self.relevance, **{**self.options, **options})
+
+
+RETRIEVAL_TEMPERATURES = {SentenceTransformer: 0.1, SparseEncoder: 1.0, MultiVectorEncoder: 0.1, CrossEncoder: 1.0}
+"""Temperatures of `retrieval` by kind of model, in units of its similarity: cosine, dot product, mean MaxSim, score."""
 
 
 def retrieval(
-    qrels: Mapping[str, Mapping[str, float]] | None = None, *, temperature: float = 0.1, weight: float = 1.0
+    qrels: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    model: Any = None,
+    temperature: float | None = None,
+    weight: float = 1.0,
 ) -> Recipe:
-    """Search: `ApproxNDCG` with exponential gain, plus `ListNet`.
+    """Search and reranking: `ApproxNDCG` with exponential gain, plus `ListNet`.
 
     Args:
         qrels: Judgements by id, for rows with ``query_id`` and ``document_ids``; None for rows with lists of grades.
+        model: The model to train, whose kind sets the default temperature; None means a SentenceTransformer.
         temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses twice this value.
+            None means that of `RETRIEVAL_TEMPERATURES`.
         weight: Weight of `ListNet`, above 0.
 
     Returns:
         The recipe.
 
+    Raises:
+        TypeError: If ``model`` is of an unknown kind.
+
     Example:
         >>> retrieval({"q1": {"d7": 3}}).batch_sampler is None
         False
     """
+    temperature = retrieval_temperature(model) if temperature is None else temperature
     objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(2 * temperature, 0.5)
     if qrels is None:
         return Recipe(objective, Lists(), samplers.lists())
     return Recipe(objective, Qrels(qrels), samplers.qrels())
+
+
+def retrieval_temperature(model: Any = None) -> float:
+    """Return the default temperature of `retrieval` for a model, see `RETRIEVAL_TEMPERATURES`."""
+    return RETRIEVAL_TEMPERATURES[_kind_of(model)]
+
+
+def _kind_of(model: Any) -> type:
+    check_encoder(model, (*EMBEDDERS, CrossEncoder), "A recipe")
+    return CrossEncoder if scores_pairs(model) else kind_of(model)
 
 
 def sts(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
@@ -268,7 +303,8 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
 
     Args:
         data: A part of a task's data, or rows in the columns of one; see `st_rankloss.data.Part`.
-        model: The model to train; a transformer adds a remark on batches. None if not known yet.
+        model: The model to train: its kind sets the temperature of `retrieval`, and a transformer adds a remark on
+            batches. None if not known yet.
         **settings: Other settings of the recipe than its defaults: ``temperature`` and ``weight``.
 
     Returns:
@@ -276,6 +312,7 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
         ``batch_sampler`` is the default.
 
     Raises:
+        TypeError: If ``model`` is of an unknown kind.
         ValueError: If the columns fit no task, or the rows must be grouped first.
 
     Example:
@@ -284,8 +321,11 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
         (Hierarchy(weights=(1.0, 1.0)), 'Labels are paths of 2 levels: the more levels two rows share, the more ...')
     """
     part = as_part(data)
-    recipe = _CHOICES[part.task](part, **settings)
+    kind = _kind_of(model)
+    recipe = _CHOICES[part.task](part, **settings, **({"model": model} if part.task == "retrieval" else {}))
     why = recipe.why
+    if part.task != "retrieval" and kind in (SparseEncoder, CrossEncoder) and "temperature" not in settings:
+        why += f" Its temperature suits cosines: set another for the scores of a {kind.__name__}."
     if isinstance(part.dataset, IterableDataset) and recipe.batch_sampler != "batch_sampler":
         recipe = replace(recipe, batch_sampler="batch_sampler")
         why += " Streaming data comes in batches of any rows: load it without streaming to group rows by label."

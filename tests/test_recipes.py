@@ -9,16 +9,29 @@ from dataclasses import replace
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
-from sentence_transformers import SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    CrossEncoder,
+    MultiVectorEncoder,
+    SentenceTransformer,
+    SentenceTransformerTrainingArguments,
+    SparseEncoder,
+)
 
-from st_rankloss import RankingTrainer, ViewsCollator, recipes
+from st_rankloss import (
+    CrossEncoderRankingTrainer,
+    MultiVectorEncoderRankingTrainer,
+    RankingTrainer,
+    SparseEncoderRankingTrainer,
+    ViewsCollator,
+    recipes,
+)
 from st_rankloss.augmentations import CropWords, DropWords
 from st_rankloss.collators import RankingCollator
 from st_rankloss.data import Part
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
 from st_rankloss.recipes import Recipe
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Views
-from tests.models import tiny_bert, word_model
+from tests.models import tiny_bert, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
 
 WORDS = [f"word{i}" for i in range(12)]
 DRAW = random.Random(0)
@@ -302,3 +315,54 @@ def test_paths_that_all_start_alike_are_batched_at_random():
     recipe = recipes.for_dataset(part)
     assert recipe.batch_sampler == "batch_sampler"
     assert "All paths start alike" in recipe.why
+
+
+KINDS = {
+    SentenceTransformer: (tiny_bert, RankingTrainer),
+    SparseEncoder: (tiny_splade, SparseEncoderRankingTrainer),
+    MultiVectorEncoder: (tiny_multi_vector, MultiVectorEncoderRankingTrainer),
+    CrossEncoder: (tiny_cross_encoder, CrossEncoderRankingTrainer),
+}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("name", ["retrieval", "retrieval by id", "classification"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_recipe_trains_every_kind_of_model_that_it_looks_at(tmp_path, kind, name, cached):
+    make, trainer = KINDS[kind]
+    model = make(tmp_path / "model", WORDS, dropout=0.0)
+    columns = ROWS[name][1]
+    recipe = recipes.for_dataset(Dataset.from_dict(columns), model)
+    if name == "retrieval by id":
+        recipe = recipes.retrieval(QRELS, model=model)
+    loss = recipe.cached_loss(model, mini_batch_size=4) if cached else recipe.loss(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    args = trainer.training_args_class(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=8,
+        learning_rate=1e-3,
+        batch_sampler=recipe.batch_sampler,
+        report_to="none",
+        use_cpu=True,
+    )
+    trainer(model=model, args=args, train_dataset=Dataset.from_dict(columns), loss=loss).train()
+    assert any(not torch.equal(before[key], value) for key, value in model.state_dict().items())
+    if name.startswith("retrieval"):
+        assert recipe.objective.terms[0][1].temperature == recipes.RETRIEVAL_TEMPERATURES[kind]
+    elif kind in (SparseEncoder, CrossEncoder):
+        assert f"set another for the scores of a {kind.__name__}" in recipe.why
+    else:
+        assert "suits cosines" not in recipe.why
+
+
+def test_a_recipe_in_both_directions_refuses_a_cross_encoder(tmp_path):
+    model = tiny_cross_encoder(tmp_path, WORDS)
+    with pytest.raises(ValueError, match="a CrossEncoder cannot be trained by this recipe, which sets symmetric=True"):
+        recipes.image_text().loss(model)
+
+
+def test_a_recipe_refuses_models_of_other_kinds_by_name():
+    kinds = "a SentenceTransformer, a SparseEncoder, a MultiVectorEncoder or a CrossEncoder"
+    with pytest.raises(TypeError, match=f"A recipe needs {kinds}, got 'minilm'"):
+        recipes.retrieval(model="minilm")

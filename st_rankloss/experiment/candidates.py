@@ -113,11 +113,14 @@ def _objective(part: Part, model: Any, name: str) -> Candidate:
 def _recipe(part: Part, model: Any) -> Candidate:
     chosen = recipes.for_dataset(part, model)
     parameters = inspect.signature(getattr(recipes, part.task)).parameters
+    defaults = {name: parameters[name].default for name in ("temperature", "weight")}
+    if part.task == "retrieval":
+        defaults["temperature"] = recipes.retrieval_temperature(model)
     return Candidate(
         "recipe",
         f"recipe: {part.task}",
         lambda model, **setting: recipes.for_dataset(part, model, **setting).loss(model),
-        {name: parameters[name].default for name in ("temperature", "weight")},
+        defaults,
         chosen.batch_sampler,
         views=part.task == "self_supervised",
         why=chosen.why,
