@@ -223,8 +223,8 @@ def max_sims(queries: Tensor, documents: Tensor, *, mean: bool = True) -> Tensor
 
     def score(query: Tensor, document: Tensor) -> Tensor:
         query, document = (tokens[tokens[:, -1] > 0][:, :-1] for tokens in (query, document))
-        largest = [torch.stack([token @ other for other in document]).max() for token in query]
-        return sum(largest, query.new_zeros(())) / (len(query) if mean else 1)
+        largest = (query @ document.T).max(1).values
+        return largest.mean() if mean else largest.sum()
 
     return torch.stack([torch.stack([score(query, document) for document in documents]) for query in queries])
 

@@ -105,7 +105,7 @@ def test_a_document_without_tokens_comes_last_and_gets_no_gradient():
     document_mask[1] = False
     scores, best = maxsim(queries, documents, query_mask, document_mask)
     assert scores[:, 1].eq(NO_TOKENS).all()
-    assert NO_TOKENS < scores[:, [0, 2, 3]].min()
+    assert scores[:, [0, 2, 3]].min() > NO_TOKENS
     of_queries, of_documents = MaxSimGradient(queries, documents, query_mask, document_mask, best)(
         torch.tensor([0.0, 1.0, 0.0, 0.0]).double().expand(3, 4)
     )
@@ -238,9 +238,7 @@ def test_the_loss_passes_gradcheck(objective, mean, backwards):
             backwards=backwards,
         ).parts
 
-    assert torch.autograd.gradcheck(
-        loss, [x[..., :-1].detach().requires_grad_() for x in columns], fast_mode=True
-    )
+    assert torch.autograd.gradcheck(loss, [x[..., :-1].detach().requires_grad_() for x in columns], fast_mode=True)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 5, 64])
@@ -283,7 +281,12 @@ def test_similarities_of_all_tokens_never_exist_at_once(backwards, monkeypatch):
     grades = relevance_of(len(leaves[0]), len(leaves[1]))
     with Largest() as seen:
         sums = sum_over_blocks(
-            *leaves, lambda rows: grades[rows], SoftmaxCrossEntropy(), colbert_scores, block_size=10, backwards=backwards
+            *leaves,
+            lambda rows: grades[rows],
+            SoftmaxCrossEntropy(),
+            colbert_scores,
+            block_size=10,
+            backwards=backwards,
         )
         sums.parts.sum().backward()
     maxima = 10 * (rows * length if backwards else length * total)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -41,7 +40,7 @@ from st_rankloss.objectives import ListNet, MarginMSE
 from st_rankloss.relevance import UNJUDGED, Classes, Lists, Pairs, Qrels, encode_ids
 from st_rankloss.relevance.matrix import RelevanceMatrix
 from tests.losses.test_objectives import task, total
-from tests.losses.test_ranking import plain_cross_entropy, plain_loss
+from tests.losses.test_ranking import plain_cross_entropy, plain_loss, tolerance_of
 from tests.models import (
     SHAPES,
     PassingTokens,
@@ -57,7 +56,6 @@ from tests.objectives.test_contracts import TABLE, name_of
 
 WORDS = [f"w{i}" for i in range(24)]
 ROWS = 6
-BY_NAME = {shape.name: shape for shape in SHAPES}
 OF_SIMILARITY = {mean_colbert_scores: max_sims, colbert_scores: functools.partial(max_sims, mean=False)}
 
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=repr)
@@ -65,7 +63,10 @@ either_similarity = pytest.mark.parametrize("similarity_fct", OF_SIMILARITY, ids
 
 
 def gradients_of(loss, leaves):
-    return torch.autograd.grad(total(loss), leaves, retain_graph=True)
+    for leaf in leaves:
+        leaf.grad = None
+    total(loss).backward(retain_graph=True)  # a cached loss sends its gradient back in a hook
+    return [leaf.grad for leaf in leaves]
 
 
 def assert_equal(found, wanted, leaves, rtol=1e-9):
@@ -107,7 +108,7 @@ def test_every_relevance_gives_the_loss_of_the_whole_matrix(shape, similarity_fc
     documents = [concatenate(columns[1:])] if len(columns) > 1 else []
     found = loss_of(columns, shape.labels, ANDCGLoss, relevance=shape.relevance, similarity_fct=similarity_fct)
     wanted = plain_loss([columns[0], *documents], shape.expected, OF_SIMILARITY[similarity_fct])
-    assert_equal(found, wanted, columns)
+    assert_equal(found, wanted, columns, tolerance_of(shape))
 
 
 @either_similarity
@@ -120,10 +121,8 @@ def test_symmetric_documents_rank_queries_by_the_transposed_matrix(shape, simila
     of_query = functools.partial(plain_cross_entropy, temperature=0.1)
     forth = plain_loss([columns[0], documents], shape.expected, OF_SIMILARITY[similarity_fct], of_query)
     transposed = [list(column) for column in zip(*shape.expected, strict=True)]
-    back = plain_loss(
-        [documents, columns[0]], transposed, lambda d, q: OF_SIMILARITY[similarity_fct](q, d).T, of_query
-    )
-    assert_equal(found, (forth + back) / 2, columns)
+    back = plain_loss([documents, columns[0]], transposed, lambda d, q: OF_SIMILARITY[similarity_fct](q, d).T, of_query)
+    assert_equal(found, (forth + back) / 2, columns, tolerance_of(shape))
 
 
 def test_weights_of_queries_give_the_weighted_mean():
@@ -207,8 +206,8 @@ def test_embeddings_that_are_not_finite_are_refused(bad):
     columns[1][0, 0, 0] = bad
     with pytest.raises(ValueError, match=f"embeddings must be finite, got {bad}"):
         loss_of(columns, None)
+    columns[1][0, 0, -1] = 1
     with pytest.raises(ValueError, match="similarity must be finite"):
-        columns[1][0, 0, -1] = 1
         loss_of(columns, None, check_embeddings=False)
 
 
@@ -270,9 +269,7 @@ def assert_same_training(ours, theirs, model, labels=None, columns=3, rtol=2e-5,
 @pytest.mark.parametrize("columns", [2, 3, 4])
 @either_similarity
 def test_softmax_is_multiple_negatives_ranking(colbert, similarity_fct, columns):
-    ours = RankingLoss(
-        colbert, objective=SoftmaxCrossEntropy(0.25), relevance=Pairs(), similarity_fct=similarity_fct
-    )
+    ours = RankingLoss(colbert, objective=SoftmaxCrossEntropy(0.25), relevance=Pairs(), similarity_fct=similarity_fct)
     theirs = MultiVectorMultipleNegativesRankingLoss(colbert, scale=4.0, similarity_fct=similarity_fct)
     mine, other = assert_same_training(ours, theirs, colbert, columns=columns)
     assert mine == pytest.approx(other, rel=1e-5)
@@ -280,9 +277,7 @@ def test_softmax_is_multiple_negatives_ranking(colbert, similarity_fct, columns)
 
 @pytest.mark.parametrize("sizes", [{"mini_batch_size": 2}, {"mini_batch_num_tokens": 7}], ids=str)
 def test_cached_softmax_is_cached_multiple_negatives_ranking(colbert, sizes):
-    ours = CachedRankingLoss(
-        colbert, SoftmaxCrossEntropy(0.25), Pairs(), similarity_fct=colbert_scores, **sizes
-    )
+    ours = CachedRankingLoss(colbert, SoftmaxCrossEntropy(0.25), Pairs(), similarity_fct=colbert_scores, **sizes)
     theirs = CachedMultiVectorMultipleNegativesRankingLoss(colbert, scale=4.0, **sizes)
     mine, other = assert_same_training(ours, theirs, colbert)
     assert mine == pytest.approx(other, rel=1e-5)
@@ -310,9 +305,7 @@ def test_distillation_of_lists_is_the_distillation_of_sentence_transformers(colb
     )
     theirs = MultiVectorDistillKLDivLoss(colbert, student_temperature=student, teacher_temperature=teacher)
     mine, other = assert_same_training(ours, theirs, colbert, TEACHER, columns=4, factor=student**2)
-    shares = torch.softmax(TEACHER / teacher, -1)
-    entropy = -(shares * shares.log()).sum(-1).mean().item()  # which no model changes
-    assert student**2 * (mine - entropy) == pytest.approx(other, rel=1e-4)
+    assert student**2 * mine == pytest.approx(other, rel=1e-5)
 
 
 def test_distillation_of_margins_is_the_margin_mse_of_sentence_transformers(colbert):
@@ -334,6 +327,9 @@ class Tasks(nn.Module):
     def forward(self, features, **options):
         self.tasks.append((options.get("task"), len(features["input_ids"])))
         return self.module(features, **options)
+
+    def __getitem__(self, place):
+        return self.module[place]
 
 
 def untold(features):
@@ -371,11 +367,9 @@ def test_masks_of_queries_and_documents_are_those_of_the_model(folder, make):
         for shift, task in ((0, "query"), (1, "document"))
     ]
     assert features[0]["input_ids"].shape[1] == 8
-    query = model.encode_query(texts(ROWS, 0), convert_to_tensor=False)
-    documents = model.encode_document(texts(ROWS, 1), convert_to_tensor=False)
-    similarity = [
-        [(torch.as_tensor(q) @ torch.as_tensor(d).T).amax(1).sum().item() for d in documents] for q in query
-    ]
+    queries, documents = model.encode_query(texts(ROWS, 0)), model.encode_document(texts(ROWS, 1))
+    assert {len(query) for query in queries} == {8}  # all tokens of the expansion count
+    similarity = [[(query @ document.T).amax(1).sum().item() for document in documents] for query in queries]
     wanted = -torch.log_softmax(torch.tensor(similarity), -1).diagonal().mean().item()
     loss = make(model, objective=SoftmaxCrossEntropy(1.0), relevance=Pairs(), similarity_fct=colbert_scores)
     assert loss([dict(column) for column in features]).item() == pytest.approx(wanted, rel=1e-5)
@@ -519,6 +513,11 @@ def test_autocast_changes_nothing_once_embeddings_are_there():
     assert_equal(cast, full, columns, rtol=1e-12)
 
 
+@pytest.mark.parametrize("wrap", [torch.compile, lambda model: Distributed(model)])
+def test_the_similarity_of_a_wrapped_model_is_that_of_its_kind(colbert, wrap):
+    assert RankingLoss(wrap(colbert)).similarity_fct is mean_colbert_scores
+
+
 class Distributed(nn.Module):
     """Hides a model as DistributedDataParallel does."""
 
@@ -542,8 +541,8 @@ WRAPS = {
 def test_a_wrapped_model_trains_as_the_model(colbert, wrap, make):
     plain = make(colbert)(features_of(colbert))
     wanted = gradient(plain, colbert)
-    loss = make(WRAPS[wrap](colbert))
-    assert loss.similarity_fct is mean_colbert_scores
+    loss = make(colbert)
+    loss.model = WRAPS[wrap](colbert)  # as the trainer does
     wrapped = loss(features_of(colbert))
     assert wrapped.item() == pytest.approx(plain.item(), rel=1e-6)
     assert (gradient(wrapped, colbert) - wanted).norm() <= 1e-5 * wanted.norm()
@@ -555,12 +554,11 @@ TRAINED = {
     "negatives": ({"negative": [f"w{6 + (topic + 1) % 6} w12" for topic in TOPICS]}, None),
     "classes": ({"label": TOPICS}, Classes()),
     "grades": ({"other": [f"w{6 + (t + 2) % 6} w13" for t in TOPICS], "label": [[2.0, 0.0]] * 48}, Lists()),
-    "judgements": ({}, "qrels"),
 }
 
 
 @pytest.mark.parametrize("make", [ANDCGLoss, functools.partial(CachedANDCGLoss, mini_batch_size=5)])
-@pytest.mark.parametrize("name", [name for name in TRAINED if name != "judgements"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_trainer_of_sentence_transformers_lowers_the_loss(name, make, tmp_path):
     more, relevance = TRAINED[name]
     columns = {
@@ -589,7 +587,7 @@ def test_the_trainer_of_sentence_transformers_lowers_the_loss(name, make, tmp_pa
 
 
 def test_padding_of_a_shape_changes_no_loss():
-    shape = replace(BY_NAME["ragged_lists"])
+    shape = next(shape for shape in SHAPES if shape.name == "ragged_lists")
     columns = random_tokens(shape.sizes)
     wide = [nn.functional.pad(column, (0, 0, 0, 4)) for column in columns]
     assert_equal(
