@@ -22,6 +22,7 @@ from sentence_transformers.multi_vector_encoder.losses import (
     MultiVectorMultipleNegativesRankingLoss,
 )
 from sentence_transformers.multi_vector_encoder.scoring import XTRScores, colbert_scores, mean_colbert_scores
+from sentence_transformers.sentence_transformer.losses import AdaptiveLayerLoss, Matryoshka2dLoss, MatryoshkaLoss
 from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import cos_sim, dot_score
 from torch import nn
@@ -216,6 +217,22 @@ def test_tokens_of_different_dimensions_are_refused_by_name():
     columns = [random_tokens([3], dim=4)[0], random_tokens([3], dim=6)[0]]
     with pytest.raises(ValueError, match=r"embeddings of one size, got \[4, 6\] dimensions by column"):
         loss_of(columns, None)
+
+
+WRAPPERS = {
+    "MatryoshkaLoss": lambda model, loss: MatryoshkaLoss(model, loss, [8, 4]),
+    "AdaptiveLayerLoss": lambda model, loss: AdaptiveLayerLoss(model, loss),
+    "Matryoshka2dLoss": lambda model, loss: Matryoshka2dLoss(model, loss, [8, 4]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:AdaptiveLayerLoss is not compatible")
+@pytest.mark.parametrize("make", [RankingLoss, ANDCGLoss, CachedRankingLoss, CachedANDCGLoss])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrappers_that_read_one_vector_are_refused_by_name(colbert, wrapper, make):
+    loss = WRAPPERS[wrapper](colbert, make(colbert, relevance=Pairs()))
+    with pytest.raises(ValueError, match=f"^{make.__name__} for a MultiVectorEncoder does not work in .*{wrapper}"):
+        loss(features_of(colbert), None)
 
 
 def test_the_model_card_names_the_similarity():
@@ -499,7 +516,7 @@ def test_bf16_autocast_gives_nearly_the_loss_and_gradient_of_float32(colbert, ma
     wanted = gradient(full, colbert)
     with torch.autocast("cpu", torch.bfloat16):
         cast = loss(features_of(colbert))
-        found = gradient(cast, colbert)
+    found = gradient(cast, colbert)
     assert cast.dtype == torch.float32
     assert cast.item() == pytest.approx(full.item(), abs=0.02)
     assert torch.cosine_similarity(found, wanted, dim=0) > 0.97
