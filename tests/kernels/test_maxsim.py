@@ -15,6 +15,7 @@ from st_rankloss.functional import approx_ndcg
 from st_rankloss.kernels import maxsim as kernel
 from st_rankloss.kernels.maxsim import NO_TOKENS, MaxSimGradient, maxsim
 from st_rankloss.losses.blocks import sum_over_blocks
+from st_rankloss.losses.comparisons import compare_by
 from st_rankloss.losses.tokens import concatenate, pack_tokens, unpack_tokens, widen
 from st_rankloss.objectives import ApproxNDCG, SoftmaxCrossEntropy
 
@@ -124,6 +125,19 @@ def test_a_query_without_tokens_scores_zero_and_gives_no_gradient():
     assert all(gradient.eq(0).all() for gradient in found)
 
 
+def test_the_mean_over_tokens_is_that_of_sentence_transformers_even_where_there_is_none():
+    queries, documents, query_mask, document_mask = both(3, 4, share=0.6, dtype=torch.float32)
+    query_mask[1] = document_mask[2] = False
+    wanted = mean_colbert_scores(
+        queries, documents[:, None], queries_mask=query_mask, documents_mask=document_mask[:, None]
+    )
+    columns = packed(queries, documents, query_mask, document_mask)
+    for backwards in (False, True):
+        rows, others = columns[::-1] if backwards else columns
+        block = compare_by(mean_colbert_scores).block(rows, others, backwards=backwards, with_grad=False)
+        torch.testing.assert_close(block.similarity.T if backwards else block.similarity, wanted)
+
+
 def test_the_gradient_of_a_tie_goes_to_one_of_the_equal_tokens():
     queries, query_mask = torch.ones(1, 1, 2, dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool)
     documents, document_mask = torch.ones(1, 3, 2, dtype=torch.float64), torch.tensor([[False, True, True]])
@@ -180,8 +194,25 @@ def test_packing_and_unpacking_give_the_same_tokens_in_every_precision():
     vectors, mask = tokens(4, 5, seed=0)
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         found, counts = unpack_tokens(pack_tokens(vectors.to(dtype), mask))
-        assert torch.equal(found, vectors.to(dtype))
+        assert torch.equal(found[mask], vectors.to(dtype)[mask])
+        assert found[~mask].eq(0).all()
         assert torch.equal(counts, mask)
+
+
+def test_values_of_tokens_that_do_not_count_change_nothing_even_if_they_are_not_finite():
+    inputs = both(4, 6, share=0.8)
+    inputs[3][:, 0] = True  # no document without tokens
+    grades, found = relevance_of(4, 6), []
+    for noise in (1.0, math.nan, math.inf):
+        leaves = [
+            x.masked_fill(~m[..., None], noise).requires_grad_() for x, m in zip(inputs[:2], inputs[2:], strict=True)
+        ]
+        sums = sum_over_blocks(
+            *packed(*leaves, *inputs[2:]), lambda rows: grades[rows], ApproxNDCG(), mean_colbert_scores
+        )
+        found.append((sums.parts.detach(), *torch.autograd.grad(sums.parts.sum(), leaves)))
+    assert_equal(found[1], found[0])
+    assert_equal(found[2], found[0])
 
 
 def test_columns_of_any_width_are_concatenated_row_by_row():
