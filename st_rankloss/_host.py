@@ -49,6 +49,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesSymmetricRankingLoss,
 )
 from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
+from sentence_transformers.sentence_transformer.losses.matryoshka import CachedLossDecorator, ForwardDecorator
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score, similarity_fct_name
 from torch import Tensor, nn
@@ -81,6 +82,7 @@ __all__ = [
     "embeds_in_step",
     "embeds_tokens",
     "format_modality",
+    "expects_one_vector",
     "get_losses",
     "has_static_embedding_input",
     "infer_modality",
@@ -356,6 +358,13 @@ def layers_are_replayed(model: Any) -> bool:
     """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling, so that the model returns one layer per call."""
     model = _unwrapped(model)
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
+
+
+def expects_one_vector(loss: nn.Module) -> bool:
+    """Return whether a wrapper that truncates embeddings or drops layers is calling: it reads one vector per input."""
+    wrapped = (getattr(_unwrapped(loss.model), "forward", None), getattr(loss, "calculate_loss", None))
+    truncated = any(isinstance(function, ForwardDecorator | CachedLossDecorator) for function in wrapped)
+    return truncated or layers_are_replayed(loss.model)
 
 
 def embeds_in_step(model: Any) -> bool:

@@ -35,7 +35,7 @@ from st_rankloss.losses import EmbeddingMixup
 from st_rankloss.objectives import AcrossQueries, Objective, SoftSpearman
 from st_rankloss.relevance import Classes, Pairs
 from tests.losses.test_objectives import task
-from tests.models import SHAPES, PairTable, Passing, Shape, columns_of, texts_of
+from tests.models import SHAPES, PairTable, Passing, PassingTokens, Shape, columns_of, texts_of
 from tests.objectives.test_contracts import TABLE, name_of
 
 DEVICE = "fakegpu"
@@ -104,11 +104,19 @@ class Storages(OnDevice):
 
 
 def differentiate(
-    make: Make, sizes: list[int], labels: Any, *, dim: int = 8, watch: Any = None, pairs_at_once: int = 2**26
+    make: Make,
+    sizes: list[int],
+    labels: Any,
+    *,
+    dim: int = 8,
+    tokens: int | None = None,
+    watch: Any = None,
+    pairs_at_once: int = 2**26,
 ) -> None:
     """Compute a loss and its gradient on the device."""
     lists._PAIRS_AT_ONCE[DEVICE] = pairs_at_once
-    loss = copy.deepcopy(make(Passing()))  # Qrels moves its tables to the device, and shapes are shared
+    model = PassingTokens() if tokens else Passing()
+    loss = copy.deepcopy(make(model))  # Qrels moves its tables to the device, and shapes are shared
     # The trainer's labels come with the batch, on the device. Without labels the loss makes them, on the CPU, where
     # fake tensors cannot be read: there it works with real ones.
     made = loss._pair(sizes, None) if labels is None else None
@@ -123,13 +131,16 @@ def differentiate(
             queries, documents = fake(made.query_labels, "cpu"), fake(made.document_labels, "cpu")
             made = made._replace(query_labels=queries, document_labels=documents)
         with watch or NeverWaiting():
-            embeddings = [torch.empty(size, dim, device=DEVICE, requires_grad=True) for size in sizes]
+            shape = (tokens, dim + 1) if tokens else (dim,)
+            embeddings = [torch.empty(size, *shape, device=DEVICE, requires_grad=True) for size in sizes]
             if isinstance(loss, CachedRankingLoss):
                 loss.calculate_loss(
                     [e.split(max(5, len(e) // 8)) for e in embeddings], made or given, with_backward=True
                 )
             elif made is not None:
                 loss._compute(embeddings, made).backward()
+            elif tokens:
+                loss.compute_loss_from_embeddings(embeddings, given).backward()
             else:
                 loss(columns_of(embeddings), given).backward()
         assert all(e.grad is not None and e.grad.device.type == DEVICE for e in embeddings), "no gradient"
@@ -180,6 +191,13 @@ def mixes(objective: Objective) -> bool:
 
 def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     """Every objective with every relevance, and every option of the losses with every objective and every relevance."""
+    yield from _cases_of_objectives()
+    for shape in SHAPES:
+        yield from _cases_of_embeddings(shape)
+        yield from _cases_of_pairs(shape)
+
+
+def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
     for place, case in enumerate(TABLE):
         objective, name = case.objective, f"{place} {name_of(case)}"
         for shape in SHAPES:
@@ -194,15 +212,23 @@ def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
         make = partial(RankingLoss, objective=objective, relevance=relevance)
         two_pieces = sizes[0] * 12 * 12 // 2
         yield f"{name}, in pieces", partial(differentiate, make, sizes, labels, pairs_at_once=two_pieces)
-    for shape in SHAPES:
-        for option, make in OPTIONS.items():
-            if option != "symmetric" or len(shape.sizes) > 1:
-                made = partial(make, objective=MIXTURE, relevance=shape.relevance)
-                yield f"mixture, {shape}, {option}", partial(differentiate, made, shape.sizes, shape.labels)
-        for objective in (MIXTURE, AcrossQueries(SoftSpearman())):
-            scored = partial(CrossEncoderRankingLoss, objective=objective, mini_batch_size=7)
-            yield f"pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, None)
-            yield f"some pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, 2)
+
+
+def _cases_of_embeddings(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
+    for option, make in OPTIONS.items():
+        if option != "symmetric" or len(shape.sizes) > 1:
+            made = partial(make, objective=MIXTURE, relevance=shape.relevance)
+            yield f"mixture, {shape}, {option}", partial(differentiate, made, shape.sizes, shape.labels)
+            if option != "mixup":
+                run = partial(differentiate, made, shape.sizes, shape.labels, tokens=3)
+                yield f"mixture, {shape}, {option}, tokens", run
+
+
+def _cases_of_pairs(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
+    for objective in (MIXTURE, AcrossQueries(SoftSpearman())):
+        scored = partial(CrossEncoderRankingLoss, objective=objective, mini_batch_size=7)
+        yield f"pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, None)
+        yield f"some pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, 2)
 
 
 Make = Callable[..., RankingLoss]
@@ -216,11 +242,13 @@ OPTIONS: dict[str, Make] = {
 CASES = dict(every_case())
 
 ROWS = 32_768
-BATCHES: dict[str, tuple[Make, list[int], Any]] = {
-    "classes": (partial(ANDCGLoss, relevance=Classes()), [ROWS], torch.arange(ROWS) // 8),
-    "classes of two columns": (partial(ANDCGLoss, relevance=Classes()), [ROWS, ROWS], torch.arange(ROWS) // 8),
-    "pairs": (partial(ANDCGLoss, relevance=Pairs()), [ROWS, ROWS], None),
-    "cached": (partial(CachedRankingLoss, objective=MIXTURE, relevance=Pairs()), [ROWS, ROWS], None),
+BATCHES: dict[str, tuple[Make, list[int], Any, dict[str, Any]]] = {
+    "classes": (partial(ANDCGLoss, relevance=Classes()), [ROWS], torch.arange(ROWS) // 8, {}),
+    "classes of two columns": (partial(ANDCGLoss, relevance=Classes()), [ROWS, ROWS], torch.arange(ROWS) // 8, {}),
+    "pairs": (partial(ANDCGLoss, relevance=Pairs()), [ROWS, ROWS], None, {}),
+    "cached": (partial(CachedRankingLoss, objective=MIXTURE, relevance=Pairs()), [ROWS, ROWS], None, {}),
+    # All similarities of tokens would take 17 gigabytes.
+    "tokens": (partial(ANDCGLoss, relevance=Pairs()), [2048, 2048], None, {"tokens": 32, "dim": 128}),
 }
 
 
@@ -270,9 +298,9 @@ def main() -> None:
         except Exception as error:
             frames = [x for x in traceback.extract_tb(error.__traceback__) if "st_rankloss" in x.filename]
             errors[name] = f"{type(error).__name__}: {str(error)[:200]} {frames[-1] if frames else ''}"
-    for name, (make, sizes, labels) in BATCHES.items():
+    for name, (make, sizes, labels, options) in BATCHES.items():
         storages = Storages()
-        differentiate(make, sizes, labels, dim=384, watch=storages)
+        differentiate(make, sizes, labels, watch=storages, **{"dim": 384} | options)
         peaks[name] = storages.peak
     seen = {name: noticed(wait) for name, wait in WAITS.items()}
     json.dump({"cases": len(CASES), "errors": errors, "peaks": peaks, "noticed": seen}, sys.stdout)

@@ -44,6 +44,7 @@ from transformers import (
     ViTModel,
 )
 
+from st_rankloss.losses.tokens import pack_tokens
 from st_rankloss.relevance import (
     UNJUDGED,
     Classes,
@@ -149,6 +150,22 @@ def without_one_vector(folder: Path, words: Iterable[str]) -> list[CrossEncoder 
         CrossEncoder(str(folder), num_labels=1, device="cpu"),
         MultiVectorEncoder(modules=[Transformer(str(folder))], device="cpu"),
     ]
+
+
+def tiny_colbert(folder: Path, words: Iterable[str], dropout: float = 0.1, **masking: Any) -> MultiVectorEncoder:
+    """The same BERT with an embedding per token, of 8 dimensions; ``masking`` goes to `MultiVectorMask`."""
+    _save_bert(folder, words, dropout, BertModel)
+    project = Dense(
+        32,
+        8,
+        bias=False,
+        activation_function=nn.Identity(),
+        module_input_name="token_embeddings",
+        module_output_name="token_embeddings",
+    )
+    normalize = Normalize(module_input_name="token_embeddings", module_output_name="token_embeddings")
+    modules = [Transformer(str(folder)), project, normalize, MultiVectorMask(**masking)]
+    return MultiVectorEncoder(modules=modules, device="cpu")
 
 
 TINY_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -295,6 +312,47 @@ def texts_of(shape: Shape) -> list[list[Any]]:
         flat = iter(columns[1])
         columns[1] = [[next(flat) for _ in range(n)] for n in shape.labels["list_sizes"].tolist()]
     return columns
+
+
+class PassingTokens(MultiVectorEncoder):
+    """A stand-in for an encoder of tokens: its inputs are the embeddings and the mask."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def forward(self, features: dict[str, Any], task: str | None = None) -> dict[str, Any]:
+        return {"token_embeddings": features["input_ids"], "attention_mask": features["attention_mask"]}
+
+    def __getitem__(self, place: int) -> PassingTokens:
+        return self
+
+
+def token_columns_of(packed: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """The features from which `PassingTokens` makes these packed tokens."""
+    return [{"input_ids": column[..., :-1], "attention_mask": column[..., -1].detach().long()} for column in packed]
+
+
+def random_tokens(sizes: Sequence[int], dim: int = 6, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Packed tokens of each column that want a gradient, 3 to 5 for a row, of which one to all count."""
+    generator = torch.Generator().manual_seed(3)
+    columns = []
+    for place, size in enumerate(sizes):
+        vectors = torch.randn(size, 3 + place % 3, dim, generator=generator, dtype=dtype)
+        counts = torch.rand(vectors.shape[:2], generator=generator) < 0.6
+        counts[torch.arange(size), torch.arange(size) % counts.shape[1]] = True
+        columns.append(pack_tokens(nn.functional.normalize(vectors, dim=-1), counts).requires_grad_())
+    return columns
+
+
+def max_sims(queries: Tensor, documents: Tensor, *, mean: bool = True) -> Tensor:
+    """MaxSim of packed tokens by its definition, with autograd: ``(Q, D)``."""
+
+    def score(query: Tensor, document: Tensor) -> Tensor:
+        query, document = (tokens[tokens[:, -1] > 0][:, :-1] for tokens in (query, document))
+        largest = (query @ document.T).max(1).values
+        return largest.mean() if mean else largest.sum()
+
+    return torch.stack([torch.stack([score(query, document) for document in documents]) for query in queries])
 
 
 def columns_of(embeddings: Sequence[Tensor]) -> list[dict[str, Tensor]]:

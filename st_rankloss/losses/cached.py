@@ -115,14 +115,14 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
         Raises:
             ValueError: If the loss is inside AdaptiveLayerLoss or Matryoshka2dLoss; and as `RankingLoss.forward`.
         """
+        features = list(sentence_features)
+        pairing = self._paired([count_rows(column) for column in features], labels)  # raises before the model runs
         if layers_are_replayed(self.model):
             name = type(self).__name__
             raise ValueError(
                 f"{name} does not work in AdaptiveLayerLoss or Matryoshka2dLoss: it embeds the batch again in "
                 f"backward, after they have restored the model's layers. Use {name.removeprefix('Cached')} there."
             )
-        features = list(sentence_features)
-        pairing = self._paired([count_rows(column) for column in features], labels)  # raises before the model runs
         if embeds_tokens(self.model):
             features = [*with_tasks(features)]
         if embeds_in_step(self.model) and several_processes():

@@ -16,6 +16,7 @@ from st_rankloss._host import (
     dot_score,
     embed,
     embeds_tokens,
+    expects_one_vector,
     scores_pairs,
     similarity_fct_name,
     similarity_of,
@@ -204,6 +205,11 @@ class RankingLoss(GradedLoss):
         return self._compute(embeddings, self._paired([len(column) for column in embeddings], labels))
 
     def _paired(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
+        if embeds_tokens(self.model) and expects_one_vector(self):
+            raise ValueError(
+                f"{type(self).__name__} for a MultiVectorEncoder does not work in MatryoshkaLoss, Matryoshka2dLoss or "
+                "AdaptiveLayerLoss, which read one vector per input: pass it to the trainer without them."
+            )
         return self._pair(sizes, labels, symmetric=self.symmetric, mixed=self.mixup is not None)
 
     def _compute(self, embeddings: list[Tensor], pairing: Pairing) -> Tensor | LossParts:

@@ -1,7 +1,7 @@
 """Token embeddings of a column as one tensor, mask included, so that columns are padded, gathered and cached as usual.
 
 The last coordinate is 1 for tokens that count and 0 for others, so that padding with zeros adds tokens that do not
-count.
+count. Those that do not count are zeros, because some models leave NaN there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def pack_tokens(vectors: Tensor, mask: Tensor) -> Tensor:
     Example:
         >>> pack_tokens(torch.full((1, 2, 2), 0.5), torch.tensor([[True, False]]))
         tensor([[[0.5000, 0.5000, 1.0000],
-                 [0.5000, 0.5000, 0.0000]]])
+                 [0.0000, 0.0000, 0.0000]]])
     """
-    return torch.cat([vectors, mask[..., None].to(vectors.dtype)], -1)
+    counts = mask[..., None].bool()
+    return torch.cat([vectors.masked_fill(~counts, 0), counts.to(vectors.dtype)], -1)
 
 
 def unpack_tokens(packed: Tensor) -> tuple[Tensor, Tensor]:

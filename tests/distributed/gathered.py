@@ -9,9 +9,10 @@ import torch.distributed as dist
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
+from st_rankloss.losses.tokens import widen
 from st_rankloss.objectives import MVDHEL, AcrossQueries, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Views
-from tests.models import SHAPES, Passing, columns_of, random_columns
+from tests.models import SHAPES, Passing, PassingTokens, columns_of, random_columns, random_tokens, token_columns_of
 
 FIRST_SHARE = 7
 """Rows of the first process, of twelve: the second has fewer."""
@@ -51,6 +52,20 @@ LOSSES = {
     ),
 }
 
+
+TOKENS = {
+    "tokens": lambda relevance, **options: ANDCGLoss(PassingTokens(), relevance=relevance, **options),
+    "tokens_cached": lambda relevance, **options: CachedANDCGLoss(
+        PassingTokens(), relevance=relevance, mini_batch_size=4, **options
+    ),
+    "tokens_whole_batch": lambda relevance, **options: RankingLoss(
+        PassingTokens(), objective=AcrossQueries(SoftSpearman()) + ApproxNDCG(), relevance=relevance, **options
+    ),
+    "tokens_symmetric": lambda relevance, **options: ANDCGLoss(
+        PassingTokens(), relevance=relevance, symmetric=True, block_size=3, **options
+    ),
+}
+"""Losses over token embeddings, of which each process has another number for a row."""
 
 WEIGHTED = ("plain", "counting_all", "symmetric", "cached_symmetric", "whole_batch")
 OF_DOCUMENTS = {"document_ids", "document_weights"}
@@ -161,18 +176,29 @@ def deviations(shape, make, rank):
     return compare(make, shape.relevance, (whole, shape.labels), (own, labels), places)
 
 
-def compare(make, relevance, whole, own, places):
+def deviations_of_tokens(shape, make, rank):
+    """As `deviations`, for token embeddings that each process pads to a width of its own."""
+    whole = random_tokens(shape.sizes)
+    places, labels = share_of(shape, rank)
+    own = [
+        widen(e.detach()[rows], e.shape[1] + (1 + place if rank else 0)).clone().requires_grad_()
+        for place, (e, rows) in enumerate(zip(whole, places, strict=True))
+    ]
+    return compare(make, shape.relevance, (whole, shape.labels), (own, labels), places, token_columns_of)
+
+
+def compare(make, relevance, whole, own, places, features_of=columns_of):
     """Largest deviations of this process's loss, averaged over processes, and of its gradients from the whole's."""
-    expected = total(make(relevance)(columns_of(whole[0]), whole[1]))
+    expected = total(make(relevance)(features_of(whole[0]), whole[1]))
     expected.backward()
-    loss = total(make(relevance, gather_across_devices=True)(columns_of(own[0]), own[1]))
+    loss = total(make(relevance, gather_across_devices=True)(features_of(own[0]), own[1]))
     loss.backward()
     mean = loss.detach().clone()
     dist.all_reduce(mean)
     mean /= dist.get_world_size()
     scale = max(e.grad.abs().max() for e in whole[0])
     gradients = [
-        (mine.grad / dist.get_world_size() - e.grad[rows]).abs().max() / scale
+        (mine.grad[:, : e.shape[1]] / dist.get_world_size() - e.grad[rows]).abs().max() / scale
         for mine, e, rows in zip(own[0], whole[0], places, strict=True)
     ]
     return {"value": abs(mean - expected).item(), "gradient": max(gradients).item(), "largest": scale.item()}
@@ -188,6 +214,9 @@ def all_deviations():
                 found[f"{shape.name}/{name}"] = deviations(shape, make, rank)
                 if name in WEIGHTED:
                     found[f"{shape.name}/{name}/weighted"] = deviations(weighted(shape), make, rank)
+        for name, make in TOKENS.items():
+            if "symmetric" not in name or len(shape.sizes) > 1:
+                found[f"{shape.name}/{name}"] = deviations_of_tokens(shape, make, rank)
     for name, (rows, relevance, kind) in COLLATED.items():
         make = LOSSES["plain"] if name != "many_views" else many_views
         found[f"collated_{name}"] = deviations_of_collated(rows, relevance, kind, rank, make)

@@ -20,7 +20,16 @@ import torch
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from datasets import Dataset, IterableDataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    MultiVectorEncoder,
+    MultiVectorEncoderTrainer,
+    MultiVectorEncoderTrainingArguments,
+    SentenceTransformer,
+    SentenceTransformerTrainingArguments,
+    SparseEncoder,
+    SparseEncoderTrainer,
+    SparseEncoderTrainingArguments,
+)
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -43,7 +52,7 @@ from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.losses import CachedANDCGLoss
 from st_rankloss.objectives import AcrossQueries, RankNet, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Vectors, Views
-from tests.models import tiny_bert
+from tests.models import tiny_bert, tiny_colbert, tiny_splade
 
 BATCH, STEPS = 8, 5
 ROWS = BATCH * STEPS
@@ -96,6 +105,16 @@ class Training:
     """Makes the training data of the rows."""
     several: Mapping[str, Training] = field(default_factory=dict)
     """Instead: datasets by name."""
+    kind: str = "dense"
+    """Of the model; see `KINDS`."""
+
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "dense": (RankingTrainer, SentenceTransformerTrainingArguments),
+    "sparse": (SparseEncoderTrainer, SparseEncoderTrainingArguments),
+    "tokens": (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments),
+}
+"""The trainer and the arguments of each kind of model."""
 
 
 def distance(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
@@ -176,10 +195,16 @@ def save_base_model(folder: Path) -> None:
     """Save what all trainings of a folder start from."""
     torch.manual_seed(0)
     tiny_bert(folder / "bert", WORDS, dropout=0.0)
+    tiny_splade(folder / "splade", WORDS, dropout=0.0)
+    tiny_colbert(folder / "backbone", WORDS, dropout=0.0).save_pretrained(str(folder / "colbert"))
 
 
 @functools.cache
-def base_model(folder: Path) -> SentenceTransformer:
+def base_model(folder: Path, kind: str = "dense") -> Any:
+    if kind == "sparse":
+        return SparseEncoder(str(folder / "splade"), device="cpu")
+    if kind == "tokens":
+        return MultiVectorEncoder(str(folder / "colbert"), device="cpu")
     return SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(32)], device="cpu")
 
 
@@ -208,9 +233,10 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
     """Make the trainer of a process: its batches are its share of `BATCH`."""
     evaluation = {name: more.pop(name) for name in ("eval_dataset", "evaluator") if name in more}
     changed = {name: more.pop(name) for name in ("dataloader_drop_last",) if name in more}
-    model = copy.deepcopy(base_model(folder))
+    make_trainer, make_arguments = KINDS[training.kind]
+    model = copy.deepcopy(base_model(folder, training.kind))
     model._create_model_card = lambda *_, **__: None  # which takes most of the time of a checkpoint
-    args = SentenceTransformerTrainingArguments(str(folder / "run"), **ARGUMENTS | training.arguments | more)
+    args = make_arguments(str(folder / "run"), **ARGUMENTS | training.arguments | more)
     for name, value in changed.items():  # what the arguments overrule in several processes
         setattr(args, name, value)
     if args.fsdp:
@@ -221,13 +247,14 @@ def trainer_of(training: Training, folder: Path, **more: Any) -> RankingTrainer:
 
     dataset = training.shaped(Dataset.from_dict(training.columns))
     several = training.several
-    trainer = RankingTrainer(
+    collator = training.collator or (RankingCollator if training.kind != "dense" else None)
+    trainer = make_trainer(
         model=model,
         args=args,
         train_dataset={name: Dataset.from_dict(part.columns) for name, part in several.items()}
         or (dataset.to_iterable_dataset() if training.streaming else dataset),
         loss={name: loss_of(part) for name, part in several.items()} or loss_of(training),
-        data_collator=training.collator and training.collator(model.preprocess),
+        data_collator=collator and collator(model.preprocess),
         **evaluation,
     )
     assert trainer.is_fsdp_enabled == bool(args.fsdp)
@@ -409,8 +436,8 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
     """Return what runs in one process and in two, by name; FSDP last, which leaves its mark on the environment."""
     trainings = of_every_relevance()
     return (
-        _runs_of_relevances(trainings) | _runs_of_options(trainings) | _runs_of_samplers(trainings)
-        | _runs_of_cross_encoders(trainings) | _runs_in_shards(trainings)
+        _runs_of_relevances(trainings) | _runs_of_kinds(trainings) | _runs_of_options(trainings)
+        | _runs_of_samplers(trainings) | _runs_of_cross_encoders(trainings) | _runs_in_shards(trainings)
     )  # fmt: skip
 
 
@@ -451,6 +478,17 @@ def _runs_of_cross_encoders(trainings: Mapping[str, Training]) -> Runs:
         for prefix, name, training in CROSS_ENCODERS
         for kind, make in losses.items()
     }
+
+
+def _runs_of_kinds(trainings: Mapping[str, Training]) -> Runs:
+    """Sparse and token embeddings, each with the trainer of its kind, plain and cached."""
+    runs: Runs = {}
+    for kind in ("sparse", "tokens"):
+        for name in ("lists", "judgements", "negatives", "classes"):
+            for loss in (ANDCGLoss, cached):
+                training = replace(trainings[name], kind=kind, loss=loss, arguments={"learning_rate": 0.1})
+                runs[f"{kind}/{name}/{'cached' if loss is cached else 'plain'}"] = functools.partial(train, training)
+    return runs
 
 
 def _runs_of_options(trainings: Mapping[str, Training]) -> Runs:
