@@ -66,7 +66,8 @@ class CrossEncoderRankingLoss(GradedLoss):
         num_negatives: Documents of other rows that each query is scored with, at least 0, drawn at random in every
             batch; None takes all: Q · D pairs. ``"auto"`` takes 0 if each row has several graded documents, all for a
             single column of texts, and 4 otherwise, as sentence-transformers. Pass 0 for `OverPairs`, which reads no
-            others. ``BatchSamplers.NO_DUPLICATES`` keeps copies of a query's own documents from being drawn.
+            others. Copies of a query's own documents are not drawn; to also keep apart the rows of a repeated query,
+            train with ``BatchSamplers.NO_DUPLICATES``.
         mini_batch_size: Pairs scored at once, at least 1, sorted by length to save padding; None scores all at once. It
             changes values by rounding only. For less memory use `CachedCrossEncoderRankingLoss`.
         activation_fn: Applied to the scores before the objective; None leaves them as they are.
