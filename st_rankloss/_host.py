@@ -358,14 +358,23 @@ def layers_are_replayed(model: Any) -> bool:
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
 
 
-def embeds_in_step(model: Any) -> bool:
-    """Return whether all processes must embed the same number of mini-batches to avoid a deadlock.
+def embeds_in_step(model: Any, *, cached: bool = True) -> bool:
+    """Return whether all processes must run the model on the same number of mini-batches to avoid a deadlock.
 
-    This applies if parameters are sharded over several processes, or if the gradients of each mini-batch are exchanged
-    immediately, as in the cached losses of sentence-transformers before 6.2.
+    This applies if parameters are sharded over several processes. It also applies to training with
+    DistributedDataParallel, which sends the buffers of the model with each mini-batch, or exchanges its gradients
+    immediately; the cached losses of sentence-transformers avoid both since 6.2.
+
+    Args:
+        model: The model, with its wrappers.
+        cached: Whether the loss caches gradients.
+
+    Returns:
+        Whether they must.
     """
     kinds = {kind.__name__ for kind in type(model).__mro__}
-    exchanged = not hasattr(gradcache, "_ddp_replay_context") and "DistributedDataParallel" in kinds
+    replayed = cached and hasattr(gradcache, "_ddp_replay_context")
+    exchanged = "DistributedDataParallel" in kinds and not replayed and torch.is_grad_enabled()
     return exchanged or bool({"FSDPModule", "FullyShardedDataParallel"} & kinds)
 
 

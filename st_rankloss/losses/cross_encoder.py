@@ -107,6 +107,8 @@ class CrossEncoderRankingLoss(GradedLoss):
             CrossEncoderTrainer(model=model, train_dataset=dataset, loss=loss).train()
     """
 
+    uses_gradient_cache = False
+
     def __init__(
         self,
         model: Any,
@@ -196,7 +198,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         if size < len(pairs):
             numbers.sort(key=lambda number: -sum(len(text) for text in pairs[number] if isinstance(text, str)))
         batches = [numbers[start : start + size] for start in range(0, len(pairs), size)]
-        if embeds_in_step(self.model) and several_processes():
+        if embeds_in_step(self.model, cached=self.uses_gradient_cache) and several_processes():
             (most,) = largest([len(batches)], device_of(self.model))
             batches += [[0]] * (most - len(batches))
         return batches
