@@ -98,6 +98,7 @@ __all__ = [
     "scores_of",
     "steps_of",
     "trains_a_transformer",
+    "unwrapped",
     "with_tasks",
 ]
 
@@ -141,7 +142,7 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         purpose: The start of the message, such as "RankingLoss".
         remedy: The end of the message, with an alternative.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     unsupported = isinstance(model, BaseModel | PreTrainedModel) and not isinstance(model, kinds)
     if isinstance(model, str | type) or unsupported:
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
@@ -153,13 +154,13 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
 
 def kind_of(model: Any) -> type:
     """Return the kind of a model, one of `EMBEDDERS`; a stand-in from elsewhere counts as a SentenceTransformer."""
-    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(_unwrapped(model), kind)]
+    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(unwrapped(model), kind)]
     return kinds[0] if kinds else SentenceTransformer
 
 
 def check_one_output(model: Any, purpose: str) -> None:
     """Raise ValueError for a cross-encoder that gives a pair several scores, such as one of classes."""
-    count = getattr(_unwrapped(model), "num_labels", 1)
+    count = getattr(unwrapped(model), "num_labels", 1)
     if count != 1:
         raise ValueError(
             f"{purpose} needs a CrossEncoder with one output, got num_labels={count}: load it with "
@@ -202,7 +203,7 @@ def count_rows(features: Mapping[str, Any]) -> int:
 
 def scores_pairs(model: Any) -> bool:
     """Return whether a model scores pairs of inputs."""
-    return isinstance(_unwrapped(model), CrossEncoder)
+    return isinstance(unwrapped(model), CrossEncoder)
 
 
 def embeds_tokens(model: Any) -> bool:
@@ -338,7 +339,7 @@ class TasksOfModel(BaseDataCollator):
 
 
 def _is_multi_vector(method: Any) -> bool:
-    return isinstance(_unwrapped(getattr(method, "__self__", None)), MultiVectorEncoder)
+    return isinstance(unwrapped(getattr(method, "__self__", None)), MultiVectorEncoder)
 
 
 class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
@@ -354,7 +355,7 @@ class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
 
 def layers_are_replayed(model: Any) -> bool:
     """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling, so that the model returns one layer per call."""
-    model = _unwrapped(model)
+    model = unwrapped(model)
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
 
 
@@ -392,7 +393,7 @@ def count_minibatches(features: Mapping[str, Any], size: int, tokens: int | None
     return len(_minibatch_ranges(dict(features), size, tokens))
 
 
-def _unwrapped(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """Return a model without the wrappers of compilation and distributed training."""
     for wrapper in ("module", "_orig_mod"):
         if not isinstance(model, BaseModel):

@@ -95,7 +95,8 @@ class CrossEncoderRankingLoss(GradedLoss):
         +----------------------------------+-------------------+-----------------+-----------------+
 
     Relations:
-        - ListNetLoss is this loss with ``ListNet(temperature=1.0, label_temperature=1.0)``.
+        - ListNetLoss is this loss with ``ListNet(temperature=1.0, label_temperature=1.0)``, plus the entropy of the
+          grades, which has no gradient.
         - MultipleNegativesRankingLoss is this loss with ``SoftmaxCrossEntropy(temperature=0.1)`` and
           ``activation_fn=torch.nn.Sigmoid()``.
 
@@ -108,6 +109,7 @@ class CrossEncoderRankingLoss(GradedLoss):
     """
 
     uses_gradient_cache = False
+    """Whether the model also runs in backward, as sentence-transformers asks."""
 
     def __init__(
         self,
