@@ -100,6 +100,7 @@ __all__ = [
     "scores_of",
     "steps_of",
     "trains_a_transformer",
+    "unwrapped",
     "with_tasks",
 ]
 
@@ -143,7 +144,7 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         purpose: The start of the message, such as "RankingLoss".
         remedy: The end of the message, with an alternative.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     unsupported = isinstance(model, BaseModel | PreTrainedModel) and not isinstance(model, kinds)
     if isinstance(model, str | type) or unsupported:
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
@@ -155,13 +156,13 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
 
 def kind_of(model: Any) -> type:
     """Return the kind of a model, one of `EMBEDDERS`; a stand-in from elsewhere counts as a SentenceTransformer."""
-    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(_unwrapped(model), kind)]
+    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(unwrapped(model), kind)]
     return kinds[0] if kinds else SentenceTransformer
 
 
 def check_one_output(model: Any, purpose: str) -> None:
     """Raise ValueError for a cross-encoder that gives a pair several scores, such as one of classes."""
-    count = getattr(_unwrapped(model), "num_labels", 1)
+    count = getattr(unwrapped(model), "num_labels", 1)
     if count != 1:
         raise ValueError(
             f"{purpose} needs a CrossEncoder with one output, got num_labels={count}: load it with "
@@ -204,7 +205,7 @@ def count_rows(features: Mapping[str, Any]) -> int:
 
 def scores_pairs(model: Any) -> bool:
     """Return whether a model scores pairs of inputs."""
-    return isinstance(_unwrapped(model), CrossEncoder)
+    return isinstance(unwrapped(model), CrossEncoder)
 
 
 def embeds_tokens(model: Any) -> bool:
@@ -340,7 +341,7 @@ class TasksOfModel(BaseDataCollator):
 
 
 def _is_multi_vector(method: Any) -> bool:
-    return isinstance(_unwrapped(getattr(method, "__self__", None)), MultiVectorEncoder)
+    return isinstance(unwrapped(getattr(method, "__self__", None)), MultiVectorEncoder)
 
 
 class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
@@ -356,25 +357,34 @@ class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
 
 def layers_are_replayed(model: Any) -> bool:
     """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling, so that the model returns one layer per call."""
-    model = _unwrapped(model)
+    model = unwrapped(model)
     return isinstance(model, BaseModel) and isinstance(model[0].forward, TransformerDecorator)
 
 
 def expects_one_vector(loss: nn.Module) -> bool:
     """Return whether a wrapper that truncates embeddings or drops layers is calling: it reads one vector per input."""
-    wrapped = (getattr(_unwrapped(loss.model), "forward", None), getattr(loss, "calculate_loss", None))
+    wrapped = (getattr(unwrapped(loss.model), "forward", None), getattr(loss, "calculate_loss", None))
     truncated = any(isinstance(function, ForwardDecorator | CachedLossDecorator) for function in wrapped)
     return truncated or layers_are_replayed(loss.model)
 
 
-def embeds_in_step(model: Any) -> bool:
-    """Return whether all processes must embed the same number of mini-batches to avoid a deadlock.
+def embeds_in_step(model: Any, *, cached: bool = True) -> bool:
+    """Return whether all processes must run the model on the same number of mini-batches to avoid a deadlock.
 
-    This applies if parameters are sharded over several processes, or if the gradients of each mini-batch are exchanged
-    immediately, as in the cached losses of sentence-transformers before 6.2.
+    This applies if parameters are sharded over several processes. It also applies to training with
+    DistributedDataParallel, which sends the buffers of the model with each mini-batch, or exchanges its gradients
+    immediately; the cached losses of sentence-transformers avoid both since 6.2.
+
+    Args:
+        model: The model, with its wrappers.
+        cached: Whether the loss caches gradients.
+
+    Returns:
+        Whether they must.
     """
     kinds = {kind.__name__ for kind in type(model).__mro__}
-    exchanged = not hasattr(gradcache, "_ddp_replay_context") and "DistributedDataParallel" in kinds
+    replayed = cached and hasattr(gradcache, "_ddp_replay_context")
+    exchanged = "DistributedDataParallel" in kinds and not replayed and torch.is_grad_enabled()
     return exchanged or bool({"FSDPModule", "FullyShardedDataParallel"} & kinds)
 
 
@@ -392,7 +402,7 @@ def count_minibatches(features: Mapping[str, Any], size: int, tokens: int | None
     return len(_minibatch_ranges(dict(features), size, tokens))
 
 
-def _unwrapped(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """Return a model without the wrappers of compilation and distributed training."""
     for wrapper in ("module", "_orig_mod"):
         if not isinstance(model, BaseModel):

@@ -97,7 +97,7 @@ class RankingDiagnostics(TrainerCallback):
 
     def __init__(self, loss: GradedLoss, name: str = "") -> None:
         if not isinstance(loss, GradedLoss):
-            raise TypeError(f"loss must be a RankingLoss, got {type(loss).__name__}.")
+            raise TypeError(f"loss must be one of st_rankloss, such as RankingLoss, got {type(loss).__name__}.")
         loss.observed.register_forward_pre_hook(self._see)
         self.loss = loss
         self.name = name

@@ -149,7 +149,7 @@ def test_cached_losses_and_mixtures_are_looked_into(tmp_path):
     mixture = 0.5 * SoftmaxCrossEntropy() + ApproxNDCG()
     entries, _ = diagnosed(tmp_path, CachedRankingLoss, objective=mixture, model=bert, mini_batch_size=5, name="mine_")
     assert all(f"mine_{key}" in entries[-1] for key in MEASURED)
-    with pytest.raises(TypeError, match="loss must be a RankingLoss, got Passing"):
+    with pytest.raises(TypeError, match="loss must be one of st_rankloss, such as RankingLoss, got Passing"):
         RankingDiagnostics(Passing())
 
 

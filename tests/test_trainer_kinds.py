@@ -195,6 +195,15 @@ def test_columns_that_the_cross_encoder_trainer_would_drop_are_refused(name):
         CrossEncoderRankingCollator(None)([{name: "w1", "document": "w2", "label": 1.0}])
 
 
+@pytest.mark.parametrize(("setting", "key"), [("prompts", "prompt"), ("router_mapping", "task")])
+def test_prompts_and_tasks_of_columns_are_refused_where_pairs_have_one(setting, key):
+    collator = CrossEncoderRankingCollator(None, **{setting: {"query": "a"}})
+    row = {"query": "w1", "document": "w2"}
+    with pytest.raises(ValueError, match=rf"^{setting} of a cross-encoder must have names of datasets, .* \['query'\]"):
+        collator([row])
+    assert collator([row | {"dataset_name": "query"}])[key] == "a"
+
+
 def test_pairs_with_a_number_reach_a_cross_encoder_loss_as_from_the_host():
     rows = [{"query": "w1", "document": "w2", "score": 0.5}, {"query": "w3", "document": "w4", "score": 1.0}]
     batch = CrossEncoderRankingCollator(None)(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,8 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
             The batch.
 
         Raises:
-            ValueError: If a column has a name that the trainer of sentence-transformers takes for its own.
+            ValueError: If a column has a name that the trainer of sentence-transformers takes for its own, or prompts
+                or tasks are given by name to a dataset without one.
         """
         for name in input_columns(rows[0]):
             if name in _RESERVED:
@@ -62,4 +64,17 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
                     f"an input column of a cross-encoder must not be called {' or '.join(map(repr, _RESERVED))}, "
                     f"because the trainer would drop it, got {name!r}: rename it with dataset.rename_column."
                 )
+        if "dataset_name" not in rows[0]:
+            self._check_unnamed()
         return super().preprocess_columns(rows)
+
+    def _check_unnamed(self) -> None:
+        """Raise ValueError for settings by name, which sentence-transformers ignores for a dataset without a name."""
+        for name in ("prompts", "router_mapping"):
+            given = getattr(self, name)
+            if given and isinstance(given, Mapping):
+                remedy = "pass the prompt itself" if name == "prompts" else "pass datasets by name"
+                raise ValueError(
+                    f"{name} of a cross-encoder must have names of datasets, not of columns, which form pairs, got "
+                    f"{list(given)} for a dataset without a name: {remedy}."
+                )

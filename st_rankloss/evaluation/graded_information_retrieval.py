@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
@@ -20,7 +20,8 @@ from tqdm.auto import trange
 from st_rankloss._host import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.metrics import mean_metrics, order_documents, require_pytrec_eval, score_rankings
-from st_rankloss.evaluation.records import append_csv, write_predictions
+from st_rankloss.evaluation.records import CSV_NAMES, append_csv, describe_step, write_predictions
+from st_rankloss.evaluation.relevant_queries import NoRelevant, without_relevant
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search, require_faiss
 from st_rankloss.evaluation.settings import (
     check_count,
@@ -32,9 +33,6 @@ from st_rankloss.evaluation.settings import (
 from st_rankloss.judgements import few, read_id, read_inputs, read_qrels
 
 logger = logging.getLogger(__name__)
-
-NoRelevant = Literal["skip", "zero", "error"]
-_CSV_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "accuracy": "Accuracy"}
 
 
 class GradedInformationRetrievalEvaluator(SentenceEvaluator):
@@ -173,8 +171,6 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self.max_active_dims = check_optional_count("max_active_dims", max_active_dims)
         self.precision = check_precision(precision)
         self.faiss_above = check_optional_count("faiss_above", faiss_above, at_least=0)
-        if no_relevant not in get_args(NoRelevant):
-            raise ValueError(f"no_relevant must be one of {get_args(NoRelevant)}, got {no_relevant!r}.")
         self.no_relevant = no_relevant
         self.exclude_identical_ids = exclude_identical_ids
 
@@ -183,7 +179,9 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         if exclude_identical_ids:
             for query_id, judged in self.qrels.items():
                 judged.pop(query_id, None)
-        self.queries, self.queries_without_relevant = self._split_queries(queries)
+        self.queries_without_relevant = without_relevant(queries, self.qrels, self.relevance_level, no_relevant)
+        without = set(self.queries_without_relevant)
+        self.queries = {query_id: query for query_id, query in queries.items() if query_id not in without}
         self.corpus = corpus
         self.corpus_ids = sorted(corpus, reverse=True)  # the rank order of tied documents
         self.index = index
@@ -237,7 +235,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "Graded information retrieval evaluation on the %s dataset%s: %d queries, %d more without a "
             "relevant document (relevance_level=%g, no_relevant=%r), %d documents",
             self.name,
-            _when(epoch, steps, self.truncate_dim),
+            describe_step(epoch, steps, self.truncate_dim),
             len(self.queries),
             len(self.queries_without_relevant),
             self.relevance_level,
@@ -313,33 +311,6 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             "exclude_identical_ids": self.exclude_identical_ids,
         }
 
-    def _split_queries(self, queries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Split the queries into those with a relevant document and the ids of the others."""
-        kept, without = {}, []
-        for query_id, query in queries.items():
-            if any(grade >= self.relevance_level for grade in self.qrels.get(query_id, {}).values()):
-                kept[query_id] = query
-            else:
-                without.append(query_id)
-        rule = f"a document of grade {self.relevance_level:g} or above (relevance_level)"
-        if not kept:
-            best = max((grade for judged in self.qrels.values() for grade in judged.values()), default=0)
-            remedy = f"; the highest grade is {best!r}" if best else ""
-            raise ValueError(f"qrels must give at least one query {rule}, got none for {len(queries)} queries{remedy}.")
-        if without and self.no_relevant == "error":
-            raise ValueError(
-                f"qrels must give every query {rule} with no_relevant='error', got none for {few(without)}."
-            )
-        if without:
-            logger.warning(
-                "%d of %d queries have no document of grade %g or above; no_relevant=%r applies to them.",
-                len(without),
-                len(queries),
-                self.relevance_level,
-                self.no_relevant,
-            )
-        return kept, without
-
     def _is_large(self) -> bool:
         """Return whether the corpus is too large for exact search."""
         return self.faiss_above is not None and len(self.corpus_ids) > self.faiss_above
@@ -388,14 +359,8 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     ) -> None:
         """Append the metrics to the CSV file and write the predictions, if requested."""
         if self.write_csv:
-            names = [f"{similarity}-{_CSV_NAMES[metric]}@{k}" for metric, k in self.columns]
+            names = [f"{similarity}-{CSV_NAMES[metric]}@{k}" for metric, k in self.columns]
             append_csv(folder / self.csv_file, ["epoch", "steps", *names], [epoch, steps, *means.values()])
         if self.write_predictions:
             path = folder / self.predictions_file.replace(".jsonl", f"_{similarity}.jsonl")
             write_predictions(path, self.queries, rankings)
-
-
-def _when(epoch: int, steps: int, truncate_dim: int | None) -> str:
-    """Describe the training step and the truncation."""
-    moment = "" if epoch == -1 else f" after epoch {epoch}" if steps == -1 else f" in epoch {epoch} after {steps} steps"
-    return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")

@@ -14,12 +14,8 @@ from datasets import Dataset, load_dataset
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from sentence_transformers.sentence_transformer.evaluation.nano_beir import DATASET_NAME_TO_HUMAN_READABLE
 
-from st_rankloss.evaluation.graded_information_retrieval import (
-    _CSV_NAMES,
-    GradedInformationRetrievalEvaluator,
-    _when,
-)
-from st_rankloss.evaluation.records import append_csv
+from st_rankloss.evaluation.graded_information_retrieval import GradedInformationRetrievalEvaluator
+from st_rankloss.evaluation.records import CSV_NAMES, append_csv, describe_step
 from st_rankloss.judgements import collect_qrels, read_id
 from st_rankloss.labels import plain
 
@@ -116,7 +112,7 @@ class GradedNanoBEIREvaluator(SentenceEvaluator):
             TypeError: If the model is of a kind that does not retrieve.
             ValueError: See `GradedInformationRetrievalEvaluator`.
         """
-        when = _when(epoch, steps, self.truncate_dim)
+        when = describe_step(epoch, steps, self.truncate_dim)
         logger.info("Graded NanoBEIR evaluation on %s%s", self.dataset_names, when)
         by_set = {evaluator.name: evaluator(model, output_path, epoch, steps) for evaluator in self.evaluators}
         values: dict[str, list[float]] = {}
@@ -238,4 +234,4 @@ def _csv_name(metric: str) -> str:
     """Name a column as sentence-transformers does: "cosine-NDCG@10"."""
     similarity, rest = metric.rsplit("_", 1)
     name, k = rest.split("@")
-    return f"{similarity}-{_CSV_NAMES[name]}@{k}"
+    return f"{similarity}-{CSV_NAMES[name]}@{k}"

@@ -12,13 +12,9 @@ from typing import Any
 
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
-from st_rankloss.evaluation.graded_information_retrieval import (
-    NoRelevant,
-    _when,
-)
 from st_rankloss.evaluation.metrics import mean_metrics, require_pytrec_eval, score_rankings
-from st_rankloss.evaluation.records import append_csv
-from st_rankloss.evaluation.relevant_queries import without_relevant
+from st_rankloss.evaluation.records import append_csv, describe_step
+from st_rankloss.evaluation.relevant_queries import NoRelevant, without_relevant
 from st_rankloss.evaluation.reranking_samples import read_rankings, read_samples
 from st_rankloss.evaluation.reranking_scores import rank_documents
 from st_rankloss.evaluation.settings import check_count, check_level, check_optional_count
@@ -210,7 +206,7 @@ class GradedRerankingEvaluator(SentenceEvaluator):
         """
         without = set(self.queries_without_relevant)
         samples = {query_id: sample for query_id, sample in self.samples.items() if query_id not in without}
-        when = _when(epoch, steps, self.encoding["truncate_dim"])
+        when = describe_step(epoch, steps, self.encoding["truncate_dim"])
         text = "Graded reranking evaluation on the %s dataset%s: %d queries, %d more without a relevant document"
         logger.info(text, self.name, when, len(samples), len(without))
         self.rankings = rank_documents(

@@ -129,4 +129,4 @@ def _read(values: Mapping[str, float], metric: str, k: int) -> float:
 
 def require_pytrec_eval() -> Any:
     """Import pytrec_eval, or raise an ImportError that names the extra that installs it."""
-    return require("pytrec_eval", "metrics", purpose="GradedInformationRetrievalEvaluator")
+    return require("pytrec_eval", "metrics", purpose="graded evaluators")

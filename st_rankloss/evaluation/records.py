@@ -1,4 +1,4 @@
-"""The files that an evaluator writes, in the formats of sentence-transformers."""
+"""What an evaluator logs, and the files that it writes, in the formats of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+CSV_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "accuracy": "Accuracy"}
 
 
 def append_csv(path: Path, columns: Sequence[str], values: Sequence[Any]) -> None:
@@ -32,3 +34,9 @@ def write_predictions(path: Path, queries: Mapping[str, Any], rankings: Mapping[
             results = [{"corpus_id": doc_id, "score": score} for doc_id, score in ranking.items()]
             line = {"query_id": query_id, "query": queries[query_id], "results": results}
             file.write(json.dumps(line, default=str) + "\n")
+
+
+def describe_step(epoch: int, steps: int, truncate_dim: int | None) -> str:
+    """Describe the training step and the truncation."""
+    moment = "" if epoch == -1 else f" after epoch {epoch}" if steps == -1 else f" in epoch {epoch} after {steps} steps"
+    return moment + ("" if truncate_dim is None else f" (truncated to {truncate_dim})")

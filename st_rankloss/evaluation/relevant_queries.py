@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import get_args
+from typing import Literal, get_args
 
-from st_rankloss.evaluation.graded_information_retrieval import NoRelevant
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import few
 
 logger = logging.getLogger(__name__)
+
+NoRelevant = Literal["skip", "zero", "error"]
 
 
 def without_relevant(

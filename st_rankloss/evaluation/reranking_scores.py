@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sentence_transformers import CrossEncoder
 
-from st_rankloss._host import EMBEDDERS, _unwrapped
+from st_rankloss._host import EMBEDDERS, unwrapped
 from st_rankloss.evaluation.embedding import Embedder, take
 from st_rankloss.evaluation.reranking_samples import Sample, content
 from st_rankloss.evaluation.search import exact_search
@@ -36,7 +36,7 @@ def rank_documents(
         TypeError: If the model is of another kind.
         ValueError: If the model does not take an option, cannot encode an input, or a score is not a number.
     """
-    model = _unwrapped(model)
+    model = unwrapped(model)
     if not isinstance(model, kinds := (CrossEncoder, *EMBEDDERS)):
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
         raise TypeError(f"GradedRerankingEvaluator needs a {', a '.join(k.__name__ for k in kinds)}, got {got}.")

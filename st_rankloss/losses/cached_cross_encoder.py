@@ -42,7 +42,6 @@ class CachedCrossEncoderRankingLoss(CrossEncoderRankingLoss):
     """
 
     uses_gradient_cache = True
-    """Tells sentence-transformers that the model also runs in backward."""
 
     def __init__(self, model: Any, *, mini_batch_size: int = 32, **options: Unpack[CrossEncoderOptions]) -> None:
         super().__init__(model, mini_batch_size=mini_batch_size, **options)

@@ -63,7 +63,8 @@ def choose_candidates(
         columns: The inputs, of all processes if others' documents may be drawn.
         rows: The queries to score.
         numbers: The number of each document in the batch of all processes, ``(D,)``.
-        negatives: How many documents of other queries to draw for each, without replacement; None takes all.
+        negatives: How many documents of other queries to draw for each, without replacement; None takes all. A copy of
+            a query's own document is not one of them: the same pair would have two grades.
         width: The number of documents in the batch of all processes, if the matrix needs a column for each.
 
     Returns:
@@ -78,7 +79,7 @@ def choose_candidates(
                 [ True, False]]))
     """
     own = columns.owners == torch.arange(len(columns.queries))[:, None]
-    others = _draw(~own, negatives)
+    others = _draw(~own if columns.alone else ~_copies_of_own(columns), negatives)
     chosen = (others if columns.alone else own | others)[rows]
     query, document = chosen.nonzero(as_tuple=True)
     counts = chosen.sum(1)
@@ -95,6 +96,15 @@ def choose_candidates(
     queries = columns.queries[rows]
     pairs = [(queries[q], columns.documents[d]) for q, d in zip(query.tolist(), document.tolist(), strict=True)]
     return Candidates(pairs or [(queries[0], columns.documents[0])], query * width + slot, numbered, scored)
+
+
+def _copies_of_own(columns: RawColumns) -> Tensor:
+    """Return which documents are each query's own, or have the text of one: ``(Q, D)``."""
+    known: dict[Any, int] = {}
+    codes = [known.setdefault(d if isinstance(d, str) else id(d), len(known)) for d in columns.documents]
+    has = torch.zeros(len(columns.queries), len(known), dtype=torch.bool)
+    has[columns.owners, codes] = True
+    return has[:, codes]
 
 
 def _draw(others: Tensor, count: int | None) -> Tensor:

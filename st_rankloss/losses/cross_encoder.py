@@ -66,7 +66,8 @@ class CrossEncoderRankingLoss(GradedLoss):
         num_negatives: Documents of other rows that each query is scored with, at least 0, drawn at random in every
             batch; None takes all: Q · D pairs. ``"auto"`` takes 0 if each row has several graded documents, all for a
             single column of texts, and 4 otherwise, as sentence-transformers. Pass 0 for `OverPairs`, which reads no
-            others. ``BatchSamplers.NO_DUPLICATES`` keeps copies of a query's own documents from being drawn.
+            others. Copies of a query's own documents are not drawn; to also keep apart the rows of a repeated query,
+            train with ``BatchSamplers.NO_DUPLICATES``.
         mini_batch_size: Pairs scored at once, at least 1, sorted by length to save padding; None scores all at once. It
             changes values by rounding only. For less memory use `CachedCrossEncoderRankingLoss`.
         activation_fn: Applied to the scores before the objective; None leaves them as they are.
@@ -94,7 +95,8 @@ class CrossEncoderRankingLoss(GradedLoss):
         +----------------------------------+-------------------+-----------------+-----------------+
 
     Relations:
-        - ListNetLoss is this loss with ``ListNet(temperature=1.0, label_temperature=1.0)``.
+        - ListNetLoss is this loss with ``ListNet(temperature=1.0, label_temperature=1.0)``, plus the entropy of the
+          grades, which has no gradient.
         - MultipleNegativesRankingLoss is this loss with ``SoftmaxCrossEntropy(temperature=0.1)`` and
           ``activation_fn=torch.nn.Sigmoid()``.
 
@@ -105,6 +107,9 @@ class CrossEncoderRankingLoss(GradedLoss):
             loss = CrossEncoderRankingLoss(model, mini_batch_size=64)
             CrossEncoderTrainer(model=model, train_dataset=dataset, loss=loss).train()
     """
+
+    uses_gradient_cache = False
+    """Whether the model also runs in backward, as sentence-transformers asks."""
 
     def __init__(
         self,
@@ -195,7 +200,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         if size < len(pairs):
             numbers.sort(key=lambda number: -sum(len(text) for text in pairs[number] if isinstance(text, str)))
         batches = [numbers[start : start + size] for start in range(0, len(pairs), size)]
-        if embeds_in_step(self.model) and several_processes():
+        if embeds_in_step(self.model, cached=self.uses_gradient_cache) and several_processes():
             (most,) = largest([len(batches)], device_of(self.model))
             batches += [[0]] * (most - len(batches))
         return batches

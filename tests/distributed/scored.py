@@ -7,6 +7,7 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from st_rankloss import CachedCrossEncoderRankingLoss, CrossEncoderRankingLoss, SoftmaxCrossEntropy
 from st_rankloss.objectives import AcrossQueries, RankNet, SoftSpearman
@@ -80,10 +81,35 @@ def deviations_in_step(rank):
     return found
 
 
+class Distributed(DistributedDataParallel):
+    """Sends a buffer in each pass, so that processes wait for one another; has what is asked of the model inside."""
+
+    def __init__(self):
+        inner = PairTable()
+        inner.register_buffer("sent", torch.zeros(1))
+        super().__init__(inner)
+
+    preprocess = property(lambda self: self.module.preprocess)
+    table = property(lambda self: self.module.table)
+
+
+def deviations_of_ddp(rank):
+    """As `deviations`, where one process makes more mini-batches of its pairs than the other."""
+    shape = next(shape for shape in SHAPES if shape.name == "ragged_lists")
+    losses = {"plain": CrossEncoderRankingLoss, "cached": CachedCrossEncoderRankingLoss}
+    found = {}
+    for name, make in losses.items():
+        model = Distributed()
+        make = functools.partial(make, model, objective=MIXTURE, mini_batch_size=2)
+        found[f"ddp/{name}"] = deviations(shape, make, 0, rank)
+    return found
+
+
 def all_deviations():
     """Return the deviations of this process by case."""
     rank = dist.get_rank()
     found = {name: deviations(*case, rank) for name, case in CASES.items()} | deviations_in_step(rank)
+    found |= deviations_of_ddp(rank)
     for shape in SHAPES:
         for name in ("plain", "counting_all", "whole_batch"):
             found[f"{shape.name}/{name}/weighted"] = deviations(weighted(shape), LOSSES[name], None, rank)

@@ -27,3 +27,12 @@ def test_processes_keep_step_where_their_model_needs_it(in_processes, loss):
         assert first == second
         assert found["value"] < 1e-12
         assert found["gradient"] < 1e-10
+
+
+@pytest.mark.parametrize("loss", ["plain", "cached"])
+def test_distributed_processes_with_different_numbers_of_mini_batches_train_as_one(in_processes, loss):
+    for process in in_processes("scored"):
+        found = process[f"ddp/{loss}"]
+        assert found["largest"] > 1e-4
+        assert found["value"] < 1e-12
+        assert found["gradient"] < 1e-10

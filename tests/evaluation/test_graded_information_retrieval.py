@@ -506,7 +506,7 @@ WRONG = {
     "infinite grade": ({"qrels": {"q": {"a": 10**400}}}, "got 10+ .*'q', document 'a'; scale all grades down"),
     "only grade 0": (
         {"qrels": {"q": {"a": 0}}},
-        "qrels must give at least one query a document of grade 1 or above",
+        "at least one query must have a document of grade 1 or above",
     ),
     "only fractions": (
         {"qrels": {"q": {"a": 0.5}}},
@@ -536,7 +536,7 @@ WRONG = {
     "size": ({"faiss_above": -1}, "faiss_above must be an integer of at least 0, got -1"),
     "policy": (
         {"no_relevant": "drop"},
-        r"no_relevant must be one of \('skip', 'zero', 'error'\), got 'drop'",
+        "no_relevant must be one of 'skip', 'zero', 'error', got 'drop'",
     ),
     "index": ({"index": 3}, "index must be None, a faiss.Index or a factory string, got 3"),
 }

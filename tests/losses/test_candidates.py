@@ -72,6 +72,22 @@ def test_a_single_column_is_scored_with_itself_but_no_text_with_itself(rows, neg
         assert len(set(others)) == len(others) == (rows - 1 if negatives is None else min(negatives, rows - 1))
 
 
+@given(LISTS, NEGATIVES, st.integers(0, 1000))
+def test_copies_of_a_querys_own_documents_are_not_drawn(lengths, negatives, seed):
+    torch.manual_seed(seed)
+    queries = [f"q{i}" for i in range(len(lengths))]
+    lists = [[f"d{i}" for i in torch.randint(5, (length,)).tolist()] for length in lengths]
+    candidates = choose_candidates(
+        read_columns([queries, lists]), slice(0, len(lengths)), torch.arange(sum(lengths)), negatives
+    )
+    for query, own in zip(queries, lists, strict=True):
+        scored = [document for q, document in candidates.pairs if q == query]
+        drawn = [document for document in scored if document not in own]
+        others = sum(document not in own for each in lists for document in each)
+        assert sorted(document for document in scored if document in own) == sorted(own)
+        assert len(drawn) == (others if negatives is None else min(negatives, others))
+
+
 @given(LISTS, LISTS)
 def test_documents_of_every_process_have_their_number_in_the_whole_batch(first, second):
     processes = [columns_of_lists(first), columns_of_lists(second)]
