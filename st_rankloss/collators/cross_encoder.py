@@ -30,7 +30,7 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
         readers: As for `RankingCollator`.
 
     Raises:
-        ValueError: If ``label_kind`` is unknown, or prompts or tasks are given per column. On a batch: if labels, ids
+        ValueError: If ``label_kind`` is unknown. On a batch: if prompts or tasks are given per column, or labels, ids
             or inputs are invalid; the error names the column, the row, the rule and the remedy.
 
     Example:
@@ -43,6 +43,22 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
     def __post_init__(self) -> None:
         CrossEncoderDataCollator.__post_init__(self)
         GradedCollator.__post_init__(self)
+
+    def __call__(self, features: list[Row]) -> dict[str, Any]:
+        """Turn dataset rows into a batch; see `RankingCollator`.
+
+        Args:
+            features: The rows.
+
+        Returns:
+            The raw input columns, and ``label``, tensors by name, if there are any.
+
+        Raises:
+            ValueError: If there is a prompt or a task for a column.
+        """
+        if features and "dataset_name" not in features[0]:
+            self._check_whole_pairs(input_columns(features[0]))
+        return super().__call__(features)
 
     def preprocess_columns(self, rows: list[Row]) -> dict[str, Any]:
         """Return the batch that the collator of sentence-transformers makes of columns of single inputs.
@@ -63,3 +79,14 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
                     f"because the trainer would drop it, got {name!r}: rename it with dataset.rename_column."
                 )
         return super().preprocess_columns(rows)
+
+    def _check_whole_pairs(self, columns: list[str]) -> None:
+        """Raise ValueError for a prompt or a task of a column, which sentence-transformers ignores without a word."""
+        for name in ("prompts", "router_mapping"):
+            given = getattr(self, name)
+            per_column = [column for column in columns if isinstance(given, dict) and column in given]
+            if per_column:
+                raise ValueError(
+                    f"{name} of a cross-encoder must be one text, or a text by the name of a dataset, got one for the "
+                    f"column {per_column[0]!r}: a cross-encoder reads the columns together, as pairs."
+                )
