@@ -1,7 +1,9 @@
 """Train sentence-transformers models on the ranking metric you report.
 
-Pass `ANDCGLoss` or `RankingLoss` as ``loss=`` to ``SentenceTransformerTrainer``. `relevance` defines how labels are
-read, `objectives` what is optimised, and `functional` has the underlying functions.
+Pass `ANDCGLoss` or `RankingLoss` as ``loss=`` to the trainer of the kind of model: `RankingTrainer`,
+`SparseEncoderRankingTrainer` or `MultiVectorEncoderRankingTrainer`; and `CrossEncoderRankingLoss` to
+`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, `objectives` what is optimised, and `functional`
+has the underlying functions.
 """
 
 from __future__ import annotations
@@ -9,7 +11,11 @@ from __future__ import annotations
 from st_rankloss import augmentations, data, functional, mining, objectives, recipes, relevance, samplers, teachers
 from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
-from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
+from st_rankloss.evaluation import (
+    GradedInformationRetrievalEvaluator,
+    GradedNanoBEIREvaluator,
+    GradedRerankingEvaluator,
+)
 from st_rankloss.inspection import Inspection, inspect
 from st_rankloss.losses import (
     ANDCGLoss,
@@ -42,6 +48,8 @@ __all__ = [
     "CrossEncoderRankingTrainer",
     "EmbeddingMixup",
     "GradedInformationRetrievalEvaluator",
+    "GradedNanoBEIREvaluator",
+    "GradedRerankingEvaluator",
     "Inspection",
     "MultiVectorEncoderRankingTrainer",
     "Objective",

@@ -50,18 +50,18 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
 from sentence_transformers.sentence_transformer.losses.matryoshka import CachedLossDecorator, ForwardDecorator
-from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
+from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score, similarity_fct_name
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 __all__ = [
+    "CachedLossMixin",
+    "CrossEncoder",
     "EMBEDDERS",
     "LOSSES_OF_LISTS",
     "LOSSES_OF_PAIRS",
     "MODALITIES",
-    "CachedLossMixin",
-    "CrossEncoder",
     "RandContext",
     "StreamingCrossEncoderTrainer",
     "TasksOfModel",
@@ -70,8 +70,8 @@ __all__ = [
     "backward_hook",
     "builds_evaluation",
     "check_encoder",
-    "colbert_scores",
     "check_one_output",
+    "colbert_scores",
     "cos_sim",
     "count_minibatches",
     "count_rows",
@@ -86,18 +86,20 @@ __all__ = [
     "get_losses",
     "has_static_embedding_input",
     "infer_modality",
+    "inner_loss",
     "is_message_dict",
     "is_of_host",
-    "inner_loss",
     "kind_of",
     "layers_are_replayed",
     "mean_colbert_scores",
     "preprocess_column",
+    "preprocess_pairs",
+    "regularizes_documents",
+    "saved_kind",
+    "scores_of",
     "scores_pairs",
     "similarity_fct_name",
     "similarity_of",
-    "preprocess_pairs",
-    "scores_of",
     "steps_of",
     "trains_a_transformer",
     "unwrapped",
@@ -160,6 +162,22 @@ def kind_of(model: Any) -> type:
     return kinds[0] if kinds else SentenceTransformer
 
 
+def saved_kind(name: str, **options: Any) -> str:
+    """Return the name of the class of a saved model; a folder or id that does not declare it counts as the usual one.
+
+    Args:
+        name: A folder, or an id on the hub.
+        **options: Arguments of `SentenceTransformer`, of which those of downloads are read.
+
+    Returns:
+        The name, such as "CrossEncoder".
+    """
+    where = {key: options.get(key) for key in ("token", "cache_folder", "revision")}
+    local = bool(options.get("local_files_only", False))
+    kind = SentenceTransformer._get_model_type(SentenceTransformer, name, **where, local_files_only=local)
+    return str(kind)
+
+
 def check_one_output(model: Any, purpose: str) -> None:
     """Raise ValueError for a cross-encoder that gives a pair several scores, such as one of classes."""
     count = getattr(unwrapped(model), "num_labels", 1)
@@ -175,6 +193,11 @@ def inner_loss(loss: nn.Module) -> nn.Module:
     while isinstance(inner := getattr(loss, "loss", None), nn.Module) and hasattr(inner, "model"):
         loss = inner
     return loss
+
+
+def regularizes_documents(loss: Any) -> bool:
+    """Return whether a loss is a SpladeLoss that regularizes all columns but the first."""
+    return isinstance(loss, SpladeLoss) and not loss.use_document_regularizer_only
 
 
 def is_of_host(loss: nn.Module) -> bool:

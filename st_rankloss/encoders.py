@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import set_seed
 
 from st_rankloss._extras import require
-from st_rankloss._host import trains_a_transformer
+from st_rankloss._host import saved_kind, trains_a_transformer
 
 BUILT_IN = ("static", "static-minilm", "minilm")
 
@@ -54,7 +54,8 @@ def make_encoder(
 
     Raises:
         ImportError: If the name needs an extra that is not installed.
-        ValueError: If there is no such model, or ``static`` gets no texts.
+        ValueError: If there is no such model, it is of another kind, such as a CrossEncoder, or ``static`` gets no
+            texts.
 
     Example:
         >>> make_encoder("static", ["red roses", "blue skies"], dimensions=8).get_embedding_dimension()
@@ -70,12 +71,18 @@ def make_encoder(
         tokenizer = Tokenizer.from_file(str(Path(_minilm_folder()) / "tokenizer.json"))
         return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=words.copy())], **options)
     try:
-        return SentenceTransformer(_minilm_folder() if name == "minilm" else name, **options)
+        model = SentenceTransformer(_minilm_folder() if name == "minilm" else name, **options)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"model must be one of {BUILT_IN}, the folder of a model or an id on the hub, got {name!r}: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    if (kind := saved_kind(name, **options)) != "SentenceTransformer":  # it would be another model, freshly pooled
+        raise ValueError(
+            f"model must be a SentenceTransformer, got the {kind} {name!r}: train other kinds in Python, with "
+            f"{kind}RankingTrainer."
+        )
+    return model
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, special_tokens: Iterable[str] = ()) -> Tokenizer:

@@ -37,8 +37,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, List, Value
+from sentence_transformers import SentenceTransformer, SparseEncoder
 
 from st_rankloss._extras import require
+from st_rankloss._host import check_encoder
 from st_rankloss.data.part import Part
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.evaluation.metrics import mean_metrics, order_documents, score_rankings
@@ -172,7 +174,7 @@ def named(model: Any, name: str, revision: str) -> Any:
     """Wrap a model for mteb under a name and revision of its own: mteb's cache treats all unnamed models as one.
 
     Args:
-        model: A SentenceTransformer.
+        model: A SentenceTransformer; or a SparseEncoder, with which mteb can search, but not rerank or classify.
         name: Its name in results, such as ``"me/model"``.
         revision: What tells its versions apart, such as a date.
 
@@ -181,7 +183,10 @@ def named(model: Any, name: str, revision: str) -> Any:
 
     Raises:
         ImportError: If mteb is not installed.
+        TypeError: If the model is of another kind.
     """
+    remedy = "evaluate other kinds with GradedInformationRetrievalEvaluator or GradedRerankingEvaluator"
+    check_encoder(model, (SentenceTransformer, SparseEncoder), "named", remedy)
     wrapper = require("mteb.models", "mteb", purpose="named").SentenceTransformerEncoderWrapper(model)
     modalities = ["text", "image"] if "image" in getattr(model, "modalities", ()) else ["text"]
     update = {"name": name, "revision": revision, "modalities": modalities}

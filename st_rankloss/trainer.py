@@ -23,6 +23,7 @@ from st_rankloss._host import (
     get_losses,
     inner_loss,
     is_of_host,
+    regularizes_documents,
 )
 from st_rankloss.collators import (
     CrossEncoderRankingCollator,
@@ -251,7 +252,7 @@ class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
 
     Raises:
         TypeError: As for `RankingTrainer`.
-        ValueError: As for `RankingTrainer`.
+        ValueError: As for `RankingTrainer`; or if a SpladeLoss expects queries and documents, but there is one column.
 
     Example:
         ::
@@ -261,6 +262,18 @@ class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
     """
 
     data_collator_class = RankingCollator
+
+    def _told(self, collator: GradedCollator) -> GradedCollator:
+        losses = self.loss if isinstance(self.loss, dict) else {None: self.loss}
+        for name, dataset in self._datasets():
+            loss = losses.get(name, losses.get(None))
+            columns = collator.inputs_among(_column_features(dataset))
+            if len(columns) == 1 and regularizes_documents(loss):
+                raise ValueError(
+                    f"{type(loss).__name__} takes the first column for queries and regularizes the others, but the "
+                    f"only column of inputs is {columns[0]!r}: pass use_document_regularizer_only=True."
+                )
+        return super()._told(collator)
 
 
 class MultiVectorEncoderRankingTrainer(GradedTrainer, MultiVectorEncoderTrainer):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from st_rankloss.encoders import kind_of, make_encoder, train_tokenizer
-from tests.models import word_model
+from tests.models import tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
 
 TEXTS = ["red roses are red", "blue skies are blue"]
 
@@ -46,3 +46,12 @@ def test_a_missing_model_is_named():
 def test_a_tokenizer_needs_texts():
     with pytest.raises(ValueError, match="texts"):
         train_tokenizer([], 300)
+
+
+@pytest.mark.parametrize("make", [tiny_splade, tiny_multi_vector, tiny_cross_encoder])
+def test_a_model_of_another_kind_is_not_converted(make, tmp_path):
+    model = make(tmp_path / "bert", ["red"])
+    model.save_pretrained(str(tmp_path / "saved"))
+    kind = type(model).__name__
+    with pytest.raises(ValueError, match=f"got the {kind} '.*saved': train other kinds .* {kind}RankingTrainer"):
+        make_encoder(str(tmp_path / "saved"), device="cpu")

@@ -14,11 +14,12 @@ from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 from sklearn.linear_model import LinearRegression
 
+from st_rankloss import GradedInformationRetrievalEvaluator
 from st_rankloss.data import Part
 from st_rankloss.mteb_tasks import MOST_GRADE, mteb_task, named, whole_grades
 from st_rankloss.relevance import Classes, Numeric
 from tests import oracle
-from tests.models import tiny_clip, word_model
+from tests.models import tiny_clip, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
 
 WORDS = [f"w{i}" for i in range(60)]
 COLOURS = ["red", "green", "blue", "white"]
@@ -294,6 +295,21 @@ def test_images_are_classified(clip):
     task = mteb_task(part, "Mine", train=part)
     assert task.metadata.type == "ImageClassification"
     assert score(clip, task)["accuracy"] == 1
+
+
+@pytest.mark.parametrize("make", [tiny_multi_vector, tiny_cross_encoder])
+def test_models_that_mteb_cannot_read_are_refused_with_what_evaluates_them(make, tmp_path):
+    model = make(tmp_path, WORDS)
+    with pytest.raises(TypeError, match=f"got a {type(model).__name__}; evaluate other kinds with Graded"):
+        named(model, "me/a", "1")
+
+
+def test_a_sparse_encoder_is_named_and_searches_as_the_evaluator_does(tmp_path):
+    model, part = tiny_splade(tmp_path, WORDS), search_part([0, 1, 2])
+    options = {"cache": None, "encode_kwargs": {"show_progress_bar": False}, "co2_tracker": False}
+    found = mteb.evaluate(named(model, "me/sparse", "1"), tasks=[mteb_task(part, "Mine")], **options)
+    ours = GradedInformationRetrievalEvaluator(part.queries, part.corpus, part.qrels)(model)["dot_ndcg@10"]
+    assert found.task_results[0].get_score() == pytest.approx(ours, abs=1e-6)
 
 
 def test_results_of_named_models_and_changed_data_are_kept_apart(tmp_path):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from datasets import Dataset
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, LambdaLoss
+from sentence_transformers.sparse_encoder.losses import CachedSpladeLoss, SpladeLoss
 from torch import nn
 
 import st_rankloss
-from st_rankloss import CrossEncoderRankingCollator, RankingCollator, ViewsCollator
+from st_rankloss import ANDCGLoss, CachedANDCGLoss, CrossEncoderRankingCollator, RankingCollator, ViewsCollator
 from st_rankloss.data import lists
 from st_rankloss.relevance import Classes, Lists, MultiLabel, Qrels, encode_ids
 from st_rankloss.trainer import TRAINERS, GradedLoss
@@ -187,6 +188,38 @@ def test_prompts_per_column_are_refused_for_a_passed_cross_encoder_collator(mode
     collator = CrossEncoderRankingCollator(models[trainer].preprocess)
     with pytest.raises(ValueError, match="prompts cannot be per-column"):
         recorded(trainer, models, tmp_path, COLUMNS, collator=collator, prompts={"a": {"query": "w1 "}})
+
+
+@pytest.mark.parametrize("name", ["prompts", "router_mapping"])
+def test_what_a_cross_encoder_would_ignore_of_a_single_dataset_is_refused(name, models, tmp_path):
+    trainer = st_rankloss.CrossEncoderRankingTrainer
+    with pytest.raises(
+        ValueError, match=rf"^{name} of a cross-encoder must have names of datasets, .* \['documents'\]"
+    ):
+        recorded(trainer, models, tmp_path, COLUMNS, **{name: {"documents": "w2 "}})
+
+
+def test_a_prompt_of_a_dataset_called_as_a_column_reaches_a_cross_encoder():
+    collator = CrossEncoderRankingCollator(None, prompts={"query": "w1 "})
+    assert collator([{"query": "w2", "document": "w3", "dataset_name": "query"}])["prompt"] == "w1 "
+
+
+@pytest.mark.parametrize("make", [SpladeLoss, CachedSpladeLoss])
+def test_a_single_column_is_refused_where_documents_are_regularized(make, models, tmp_path):
+    trainer = st_rankloss.SparseEncoderRankingTrainer
+    model, args = models[trainer], arguments(trainer, tmp_path)
+    columns = {"text": ["w1", "w2", "w3"], "text_id": ["a", "b", "c"], "label": [0, 1, 0], "weight": [1.0, 2.0, 1.0]}
+    inner = {SpladeLoss: ANDCGLoss, CachedSpladeLoss: CachedANDCGLoss}[make](model, relevance=Classes())
+
+    def trained(**options):
+        loss = make(model, inner, document_regularizer_weight=0.1, **options)
+        return trainer(model=model, args=args, train_dataset=Dataset.from_dict(columns), loss=loss)
+
+    with pytest.raises(ValueError, match=f"^{make.__name__} .* is 'text': pass use_document_regularizer_only=True"):
+        trained(query_regularizer_weight=0.1)
+    history = trained(use_document_regularizer_only=True)
+    history.train()
+    assert history.state.global_step == 1
 
 
 @pytest.mark.parametrize("name", ["prompt", "task"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -97,6 +97,24 @@ class GradedCollator(BaseDataCollator):
         elif described:
             batch["label"] = described
         return batch
+
+    def inputs_among(self, names: Iterable[str]) -> list[str]:
+        """Return the names of columns of inputs.
+
+        Args:
+            names: The columns of a dataset.
+
+        Returns:
+            Those that are not labels, ids, weights or the name of the dataset.
+
+        Example:
+            >>> GradedCollator(preprocess_fn=None).inputs_among(["query", "query_id", "documents", "labels", "weight"])
+            ['query', 'documents']
+        """
+        row: Row = {name: [0] for name in names if name not in self.valid_label_columns}
+        pop_weights([row], self.valid_label_columns)
+        pop_ids([row], self.valid_label_columns)
+        return input_columns(row)
 
     def preprocess_columns(self, rows: list[Row]) -> dict[str, Any]:
         """Return the batch that the collator of sentence-transformers makes of columns of single inputs.

@@ -31,7 +31,7 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
         readers: As for `RankingCollator`.
 
     Raises:
-        ValueError: If ``label_kind`` is unknown, or prompts or tasks are given per column. On a batch: if labels, ids
+        ValueError: If ``label_kind`` is unknown. On a batch: if prompts or tasks are given per column, or labels, ids
             or inputs are invalid; the error names the column, the row, the rule and the remedy.
 
     Example:
@@ -45,6 +45,22 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
         CrossEncoderDataCollator.__post_init__(self)
         GradedCollator.__post_init__(self)
 
+    def __call__(self, features: list[Row]) -> dict[str, Any]:
+        """Turn dataset rows into a batch; see `RankingCollator`.
+
+        Args:
+            features: The rows.
+
+        Returns:
+            The raw input columns, and ``label``, tensors by name, if there are any.
+
+        Raises:
+            ValueError: If there is a prompt or a task for a column.
+        """
+        if features and "dataset_name" not in features[0]:
+            self._check_unnamed()
+        return super().__call__(features)
+
     def preprocess_columns(self, rows: list[Row]) -> dict[str, Any]:
         """Return the batch that the collator of sentence-transformers makes of columns of single inputs.
 
@@ -55,8 +71,7 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
             The batch.
 
         Raises:
-            ValueError: If a column has a name that the trainer of sentence-transformers takes for its own, or prompts
-                or tasks are given by name to a dataset without one.
+            ValueError: If a column has a name that the trainer of sentence-transformers takes for its own.
         """
         for name in input_columns(rows[0]):
             if name in _RESERVED:
@@ -64,8 +79,6 @@ class CrossEncoderRankingCollator(GradedCollator, CrossEncoderDataCollator):
                     f"an input column of a cross-encoder must not be called {' or '.join(map(repr, _RESERVED))}, "
                     f"because the trainer would drop it, got {name!r}: rename it with dataset.rename_column."
                 )
-        if "dataset_name" not in rows[0]:
-            self._check_unnamed()
         return super().preprocess_columns(rows)
 
     def _check_unnamed(self) -> None:

@@ -101,6 +101,9 @@ class GradedLoss(nn.Module):
         ValueError: If ``no_relevant`` is unknown.
     """
 
+    more_to_rank = "Choose a batch sampler that groups related samples, or a larger batch."
+    """What gives queries without a gradient more to rank, for the warning."""
+
     def __init__(
         self,
         model: Any,
@@ -206,8 +209,7 @@ class GradedLoss(nn.Module):
         if defined.device.type == "cpu" and not defined.any():
             warnings.warn(
                 "No query of this batch has a relevant document and one to compare it with (by "
-                f"{self.objective!r}): the loss is 0 and has no gradient. Choose a batch sampler that "
-                "groups related samples, or a larger batch.",
+                f"{self.objective!r}): the loss is 0 and has no gradient. {self.more_to_rank}",
                 stacklevel=2,
             )
 

@@ -52,8 +52,8 @@ class CrossEncoderRankingLoss(GradedLoss):
     """Make the order of a cross-encoder's scores match the order of relevance, as a ranking objective measures it.
 
     The model scores each query with its own documents, and with ``num_negatives`` documents drawn from other rows; an
-    objective compares the scores of each query. Documents that are not scored are not in its list. Use it with the
-    CrossEncoderTrainer; `RankingCollator` is not needed.
+    objective compares the scores of each query. Documents that are not scored are not in its list. Train with the
+    `CrossEncoderRankingTrainer`; the CrossEncoderTrainer works too, but reads no ids, weights or string labels.
 
     Scores are logits: an objective's temperature is in their units, so 1, or ``"auto"`` where the objective has it,
     suits better than the 0.05 that suits cosines. Queries may have weights, as in `RankingLoss`.
@@ -105,11 +105,13 @@ class CrossEncoderRankingLoss(GradedLoss):
 
             dataset = Dataset.from_dict({"query": [...], "documents": [[...], ...], "labels": [[3, 0], ...]})
             loss = CrossEncoderRankingLoss(model, mini_batch_size=64)
-            CrossEncoderTrainer(model=model, train_dataset=dataset, loss=loss).train()
+            CrossEncoderRankingTrainer(model=model, train_dataset=dataset, loss=loss).train()
     """
 
     uses_gradient_cache = False
     """Whether the model also runs in backward, as sentence-transformers asks."""
+
+    more_to_rank = "Score more documents with each query: raise num_negatives, or list documents of different grades."
 
     def __init__(
         self,

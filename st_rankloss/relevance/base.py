@@ -115,15 +115,18 @@ def label_of(batch: Batch, relevance: Relevance) -> Tensor | None:
     return batch.get("label")
 
 
+_TRAINER = "RankingTrainer (for a CrossEncoder CrossEncoderRankingTrainer, and so on)"
+
+
 def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
     """Return the batch's tensor ``name``, or raise a ValueError that explains how to provide it."""
     tensor = label_of(batch, relevance) if name == "label" else batch.get(name)
     if tensor is None:
         remedy = {
             "label": "the dataset needs a column called label, labels, score or scores",
-            "list_sizes": "use RankingTrainer, whose collator takes columns of lists",
-            "query_ids": "use RankingTrainer and a column of ids for the first input column, named after it plus _id",
-            "document_ids": "use RankingTrainer and a column of ids for each input column of documents, named after "
+            "list_sizes": f"use {_TRAINER}, whose collator takes columns of lists",
+            "query_ids": f"use {_TRAINER}, and a column of ids for the first input column, named after it plus _id",
+            "document_ids": f"use {_TRAINER}, and a column of ids for each input column of documents, named after "
             "it plus _id or _ids",
         }[name]
         raise ValueError(f"{relevance!r} needs {name}, which this batch lacks: {remedy}.")

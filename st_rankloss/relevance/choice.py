@@ -29,7 +29,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     1 + K, K ≥ 2     numbers (B, K)              Lists()
     1 + lists        grades (B, L) or none       Lists()
     2 or more        other                       error: Classes, Hierarchy, Pairs, ...
-    any              with ids                    error: Qrels(qrels)
+    any              with ids                    error: Qrels(qrels), Lists
     1, of views      none or as for 1 column     Views() or Views(relevance)
     ===============  ==========================  ============================================
 
@@ -51,7 +51,7 @@ def choose_relevance(batch: Batch, sizes: Sequence[int]) -> Relevance:
     """
     label, kind, columns = batch.get("label"), batch.get("kind"), len(sizes)
     if "query_ids" in batch:
-        raise ValueError("relevance=None cannot find the judgements for ids: pass relevance=Qrels(qrels).")
+        raise ValueError(_without_judgements(batch))
     if "sample" in batch:  # views of samples, from ViewsCollator
         return Views(None if label is None else _of_samples(label, kind))
     if columns == 1:
@@ -85,6 +85,15 @@ def _of_samples(label: Tensor | None, kind: str | None) -> Relevance:
         f"relevance=None is ambiguous for labels of {_describe(label)}: pass relevance=MultiLabel() if they are "
         "multi-hot, Hierarchy() if they are levels, Numeric() if they are numbers, Vectors() if they are vectors."
     )
+
+
+def _without_judgements(batch: Batch) -> str:
+    if "list_sizes" in batch and "label" in batch:
+        return (
+            "relevance=None is ambiguous for ids and lists of grades: pass relevance=Lists() to read the grades of "
+            "each row's own documents, or Qrels(qrels) to look up every document of the batch by id."
+        )
+    return "relevance=None cannot find the judgements for ids: pass relevance=Qrels(qrels)."
 
 
 def _ambiguous(columns: int, label: Tensor | None, kind: str | None) -> str:

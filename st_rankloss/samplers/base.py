@@ -85,6 +85,8 @@ class PlannedBatchSampler(DefaultBatchSampler):
         others = [n for n in self.dataset.column_names if n not in [*(self.valid_label_columns or []), "dataset_name"]]
         if name is None and others:
             return str(others[0])
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"column must be the name of a column, got a {type(name).__name__}.")
         if name not in self.dataset.column_names:
             raise ValueError(f"column must be one of {self.dataset.column_names}, got {name!r}.")
         return str(name)

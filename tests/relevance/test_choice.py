@@ -87,6 +87,12 @@ def test_ids_ask_for_their_judgements(sizes):
         choose_relevance({"query_ids": INTEGERS, "document_ids": INTEGERS, "label": FLOATS}, sizes)
 
 
+def test_ids_and_lists_of_grades_ask_which_of_them_counts():
+    batch = {"query_ids": INTEGERS, "document_ids": INTEGERS, "label": FLOATS, "list_sizes": INTEGERS}
+    with pytest.raises(ValueError, match=r"relevance=Lists\(\) to read the grades .* or Qrels\(qrels\) to look up"):
+        choose_relevance(batch, [B, 3 * B])
+
+
 def test_a_relevance_stays_what_it_is():
     relevance = Classes()
     assert as_relevance(relevance) is relevance

@@ -436,6 +436,11 @@ def test_a_promise_that_cannot_be_kept_ends_at_construction(factory, label, size
         factory(table(label), size, valid_label_columns=LABELS)
 
 
+def test_judgements_are_not_taken_for_the_name_of_a_column():
+    with pytest.raises(TypeError, match=r"^column must be the name of a column, got a dict\.$"):
+        samplers.qrels({"q1": {"d1": 1}})(table(None), 8, valid_label_columns=LABELS)
+
+
 @pytest.mark.parametrize(
     ("make_factory", "message"),
     [
