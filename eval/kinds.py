@@ -5,9 +5,9 @@
 all-MiniLM-L6-v2 becomes a sparse encoder (its word embeddings, and an autoencoder that keeps 32 of 1,536 dimensions), a
 multi-vector model (its token embeddings, without projection) or a cross-encoder (with a new head):
 
-    sparse         the recipe for retrieval over graded lists, or SparseMultipleNegativesRankingLoss over as many texts,
-                   each query with its best document
-    multi_vector   the same, or MultiVectorMultipleNegativesRankingLoss
+    sparse         the recipe for retrieval with the judgements of the batch's queries and documents, or
+                   SparseMultipleNegativesRankingLoss; both get each query with its best document, inside CSRLoss
+    multi_vector   the same recipe, or MultiVectorMultipleNegativesRankingLoss, on the same rows
     cross_encoder  the recipe over lists of up to four judged documents and as many unjudged ones that BM25 finds, or
                    BinaryCrossEntropyLoss over the same pairs, relevant or not
 
@@ -38,7 +38,7 @@ from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from sentence_transformers.multi_vector_encoder.losses import MultiVectorMultipleNegativesRankingLoss
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss
+from sentence_transformers.sparse_encoder.losses import CSRLoss, SparseMultipleNegativesRankingLoss
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 from transformers import set_seed
 
@@ -47,7 +47,6 @@ from eval.machine import hardware
 from eval.tasks.data import Collection, load_data
 from eval.tasks.records import load_records
 from st_rankloss import (
-    CrossEncoderRankingLoss,
     CrossEncoderRankingTrainer,
     MultiVectorEncoderRankingTrainer,
     SparseEncoderRankingTrainer,
@@ -66,8 +65,8 @@ DEPTH = 20
 """Documents of BM25 that a cross-encoder reranks."""
 
 GRIDS: dict[tuple[str, str], list[dict[str, float]]] = {
-    ("sparse", "recipe"): [{"rate": 5e-3, "temperature": t} for t in (0.3, 1.0)],
-    ("sparse", "MNRL"): [{"rate": 5e-3, "scale": s} for s in (1.0, 4.0)],
+    ("sparse", "recipe"): [{"rate": r} for r in (1e-4, 1e-3)],
+    ("sparse", "MNRL"): [{"rate": r, "scale": s} for r, s in ((1e-4, 20.0), (1e-3, 20.0))],
     ("multi_vector", "recipe"): [{"rate": 1e-4, "temperature": t} for t in (0.03, 0.1)],
     ("multi_vector", "MNRL"): [{"rate": 1e-4, "scale": s} for s in (1.0, 4.0)],
     ("cross_encoder", "recipe"): [{"rate": 1e-4, "temperature": t} for t in (0.3, 1.0)],
@@ -103,7 +102,7 @@ def lists(part: Collection, rows: int, judged: int, found: dict[str, dict[str, f
     queries: list[str] = []
     while len(queries) < rows:
         queries += draw.sample([*part.queries], len(part.queries))
-    columns: dict[str, list[Any]] = {"query": [], "documents": [], "labels": []}
+    columns: dict[str, list[Any]] = {"query": [], "documents": [], "labels": [], "query_id": [], "document_ids": []}
     for query in queries[:rows]:
         grades = part.present(query)
         best = draw.choice([document for document, grade in grades.items() if grade == max(grades.values())])
@@ -114,6 +113,8 @@ def lists(part: Collection, rows: int, judged: int, found: dict[str, dict[str, f
         columns["query"].append(part.queries[query])
         columns["documents"].append([part.corpus[document] for document in chosen])
         columns["labels"].append([grades.get(document, 0.0) for document in chosen])
+        columns["query_id"].append(query)
+        columns["document_ids"].append(chosen)
     return Dataset.from_dict(columns)
 
 
@@ -139,35 +140,35 @@ def make_sparse() -> SparseEncoder:
 
 def train_sparse(parts: dict[str, Collection], loss: str, setting: dict[str, float], seed: int) -> Any:
     """Train a sparse encoder."""
-    model = make_sparse()
-    rows, batch = embedder_rows(parts["train"], loss, STEPS["sparse"], seed)
+    model, train = make_sparse(), parts["train"]
     if loss == "recipe":
-        built: Any = recipes.retrieval(temperature=setting["temperature"]).loss(model)
+        built: Any = recipes.retrieval(train.qrels, model=model).loss(model)
     else:
         built = SparseMultipleNegativesRankingLoss(model, scale=setting["scale"])
-    fit(SparseEncoderRankingTrainer, model, built, rows, batch, setting["rate"], seed)
+    rows = embedder_rows(train, loss, STEPS["sparse"], seed)
+    fit(SparseEncoderRankingTrainer, model, CSRLoss(model, built), rows, 32, setting["rate"], seed)
     return model
 
 
 def train_multi_vector(parts: dict[str, Collection], loss: str, setting: dict[str, float], seed: int) -> Any:
     """Train a multi-vector model."""
-    model = make_multi_vector()
-    rows, batch = embedder_rows(parts["train"], loss, STEPS["multi_vector"], seed)
+    model, train = make_multi_vector(), parts["train"]
     if loss == "recipe":
-        built: Any = recipes.retrieval(temperature=setting["temperature"]).loss(model)
+        built: Any = recipes.retrieval(train.qrels, temperature=setting["temperature"]).loss(model)
     else:
         built = MultiVectorMultipleNegativesRankingLoss(model, scale=setting["scale"])
-    fit(MultiVectorEncoderRankingTrainer, model, built, rows, batch, setting["rate"], seed)
+    rows = embedder_rows(train, loss, STEPS["multi_vector"], seed)
+    fit(MultiVectorEncoderRankingTrainer, model, built, rows, 32, setting["rate"], seed)
     return model
 
 
-def embedder_rows(train: Collection, loss: str, steps: int, seed: int) -> tuple[Dataset, int]:
-    """Lay out batches of 64 texts: 16 queries with up to 3 documents each, or 32 pairs."""
-    if loss == "recipe":
-        return lists(train, 16 * steps, 3, {}, seed), 16
+def embedder_rows(train: Collection, loss: str, steps: int, seed: int) -> Dataset:
+    """Lay out batches of 32 queries with one document each, whose ids the recipe looks up."""
     rows = lists(train, 32 * steps, 1, {}, seed)
-    pairs = {"query": rows["query"], "document": [documents[0] for documents in rows["documents"]]}
-    return Dataset.from_dict(pairs), 32
+    documents = [documents[0] for documents in rows["documents"]]
+    if loss == "recipe":
+        return rows.remove_columns("labels")
+    return Dataset.from_dict({"query": rows["query"], "document": documents})
 
 
 def train_cross_encoder(parts: dict[str, Collection], loss: str, setting: dict[str, float], seed: int) -> Any:
@@ -175,8 +176,8 @@ def train_cross_encoder(parts: dict[str, Collection], loss: str, setting: dict[s
     model, train = make_cross_encoder(), parts["train"]
     rows, batch = lists(train, 6 * STEPS["cross_encoder"], 4, lexical(train, DEPTH), seed), 6
     if loss == "recipe":
-        objective = recipes.retrieval(temperature=setting["temperature"]).objective
-        built: Any = CrossEncoderRankingLoss(model, objective=objective)
+        rows = rows.remove_columns(["query_id", "document_ids"])
+        built: Any = recipes.retrieval(temperature=setting["temperature"]).loss(model)
     else:
         pairs = [
             {"query": row["query"], "document": document, "label": float(grade > 0)}

@@ -138,7 +138,7 @@ LOSSES_OF_LISTS = (
 def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
     """Raise TypeError for a model of an unsupported kind, before it fails with an obscure error.
 
-    Other objects with the methods of a model pass, but not models of transformers.
+    Other objects that have the methods of a model pass, such as a stand-in with ``preprocess``; not any other module.
 
     Args:
         model: The user's model; wrappers of compiled or distributed models are removed.
@@ -147,7 +147,8 @@ def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str
         remedy: The end of the message, with an alternative.
     """
     model = unwrapped(model)
-    unsupported = isinstance(model, BaseModel | PreTrainedModel) and not isinstance(model, kinds)
+    stands_in = hasattr(model, "preprocess") and not isinstance(model, BaseModel)
+    unsupported = isinstance(model, nn.Module) and not isinstance(model, kinds) and not stands_in
     if isinstance(model, str | type) or unsupported:
         got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
         *others, last = (f"a {kind.__name__}" for kind in kinds)

@@ -109,7 +109,12 @@ class Recipe:
         return kind(model, objective=self.objective, relevance=self.relevance, **{**self.options, **options})
 
 
-RETRIEVAL_TEMPERATURES = {SentenceTransformer: 0.1, SparseEncoder: 1.0, MultiVectorEncoder: 0.1, CrossEncoder: 1.0}
+RETRIEVAL_TEMPERATURES: Mapping[type, float | str] = {
+    SentenceTransformer: 0.1,
+    SparseEncoder: "auto",
+    MultiVectorEncoder: 0.03,
+    CrossEncoder: 1.0,
+}
 """Temperatures of `retrieval` by kind of model, in units of its similarity: cosine, dot product, mean MaxSim, score."""
 
 
@@ -117,7 +122,7 @@ def retrieval(
     qrels: Mapping[str, Mapping[str, float]] | None = None,
     *,
     model: Any = None,
-    temperature: float | None = None,
+    temperature: float | str | None = None,
     weight: float = 1.0,
 ) -> Recipe:
     """Search and reranking: `ApproxNDCG` with exponential gain, plus `ListNet`.
@@ -126,7 +131,8 @@ def retrieval(
         qrels: Judgements by id, for rows with ``query_id`` and ``document_ids``; None for rows with lists of grades.
         model: The model to train, whose kind sets the default temperature; None means a SentenceTransformer.
         temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses twice this value.
-            None means that of `RETRIEVAL_TEMPERATURES`.
+            ``"auto"`` lets both follow the spread of each query's similarities. None means that of
+            `RETRIEVAL_TEMPERATURES`.
         weight: Weight of `ListNet`, above 0.
 
     Returns:
@@ -140,13 +146,14 @@ def retrieval(
         False
     """
     temperature = retrieval_temperature(model) if temperature is None else temperature
-    objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(2 * temperature, 0.5)
+    softmax = temperature if isinstance(temperature, str) else 2 * temperature
+    objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(softmax, 0.5)
     if qrels is None:
         return Recipe(objective, Lists(), samplers.lists())
     return Recipe(objective, Qrels(qrels), samplers.qrels())
 
 
-def retrieval_temperature(model: Any = None) -> float:
+def retrieval_temperature(model: Any = None) -> float | str:
     """Return the default temperature of `retrieval` for a model, see `RETRIEVAL_TEMPERATURES`."""
     return RETRIEVAL_TEMPERATURES[_kind_of(model)]
 

@@ -278,6 +278,9 @@ class Passing(nn.Module):
         features["sentence_embedding"] = features["input_ids"]
         return features
 
+    def preprocess(self, inputs: list[Any]) -> dict[str, Any]:
+        return {"input_ids": inputs}
+
     def __getitem__(self, place: int) -> Passing:
         return self  # its first module, as of a SentenceTransformer
 

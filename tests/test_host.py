@@ -212,6 +212,7 @@ def test_models_of_other_kinds_are_refused_with_the_kinds_that_work(make, tmp_pa
         "'all-MiniLM-L6-v2'": "all-MiniLM-L6-v2",
         repr(SentenceTransformer): SentenceTransformer,
         "a BertModel": tiny_bert(tmp_path, WORDS)[0].auto_model,
+        "a Linear": torch.nn.Linear(2, 2),
         f"a CrossEncoder{remedy}": cross_encoder,
     }
     for got, model in refused.items():

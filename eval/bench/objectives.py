@@ -14,9 +14,9 @@ from functools import partial
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
-from eval.bench.timing import in_turns, make_batch, medians, mnrl, parser, save, step
+from eval.bench.timing import NO_MODEL, in_turns, make_batch, medians, mnrl, parser, save, step
 from st_rankloss import RankingLoss, objectives
 from st_rankloss.functional import mann_whitney, rank_net, soft_kendall
 from st_rankloss.objectives import Configured, Objective
@@ -53,7 +53,7 @@ def time_objective(objective: Objective, batch: int, device: str, repeats: int, 
     columns, labels = make_batch(batch, device)
 
     def ours(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
-        loss = RankingLoss(nn.Identity(), objective=objective, relevance=grades)
+        loss = RankingLoss(NO_MODEL, objective=objective, relevance=grades)
         value = loss.compute_loss_from_embeddings(embeddings[:1] if square else embeddings, labels)
         assert isinstance(value, Tensor)
         return value

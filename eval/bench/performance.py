@@ -23,10 +23,22 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from eval.bench.timing import DIMENSIONS, Loss, in_own_process, in_turns, make_batch, medians, mnrl, parser, save, step
+from eval.bench.timing import (
+    DIMENSIONS,
+    NO_MODEL,
+    Loss,
+    in_own_process,
+    in_turns,
+    make_batch,
+    medians,
+    mnrl,
+    parser,
+    save,
+    step,
+)
 from eval.machine import PeakMemory
 from st_rankloss import ANDCGLoss
 from st_rankloss.relevance import Classes
@@ -39,7 +51,7 @@ Result = dict[str, Any]
 
 def ours(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
     """Compute st_rankloss's A-NDCG."""
-    loss = ANDCGLoss(nn.Identity(), relevance=Classes(), temperature=temperature)
+    loss = ANDCGLoss(NO_MODEL, relevance=Classes(), temperature=temperature)
     return loss.compute_loss_from_embeddings(embeddings, labels)  # type: ignore[return-value]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor, nn
 
@@ -21,6 +22,9 @@ from eval.machine import hardware
 
 CLASS_SIZE = 8
 DIMENSIONS = 384
+
+NO_MODEL = SentenceTransformer(modules=[nn.Identity()], device="cpu")
+"""For losses that get embeddings."""
 
 Loss = Callable[[list[Tensor], Tensor, float], Tensor]
 
@@ -65,7 +69,7 @@ def make_batch(batch: int, device: str) -> tuple[list[Tensor], Tensor]:
 
 def mnrl(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
     """Compute MultipleNegativesRankingLoss, which reads no labels."""
-    loss = MultipleNegativesRankingLoss(nn.Identity(), scale=1 / temperature)
+    loss = MultipleNegativesRankingLoss(NO_MODEL, scale=1 / temperature)
     value: Tensor = loss.compute_loss_from_embeddings(embeddings, labels)
     return value
 

@@ -34,8 +34,9 @@ def usual_temperature(model: Any) -> float | str:
         pairs, whose scale depends on the model.
 
     Example:
-        >>> usual_temperature(nn.Identity())
-        0.0500
+        >>> from sentence_transformers import SparseEncoder
+        >>> usual_temperature(SparseEncoder(modules=[nn.Identity()]))
+        'auto'
     """
     return "auto" if scores_pairs(model) or similarity_of(model) is dot_score else 0.05
 

@@ -28,6 +28,7 @@ class Recording(nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model, self.rows = model, []
+        self.preprocess = model.preprocess
 
     def forward(self, features):
         self.rows.append((len(features["input_ids"]), torch.is_grad_enabled()))
