@@ -18,7 +18,7 @@ from st_rankloss.losses.candidates import Candidates, choose_candidates, count_n
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.raw_columns import RawColumns, RawLabels, read_columns, read_labels
-from st_rankloss.objectives import ApproxNDCG, Objective
+from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
 
@@ -127,7 +127,7 @@ class CrossEncoderRankingLoss(GradedLoss):
     ) -> None:
         super().__init__(
             model,
-            objective=ApproxNDCG(temperature="auto") if objective is None else objective,
+            objective=objective,
             relevance=relevance,
             kinds=(CrossEncoder,),
             remedy="for models of embeddings use RankingLoss",
