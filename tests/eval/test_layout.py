@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 EVAL = Path(__file__).parents[2] / "eval"
-FLOORS = ["names", "machine", "tasks", "results", "plans", "training", "report", "bench", "kinds", "commands", "__main__"]
+FLOORS = [
+    "names",
+    "machine",
+    "tasks",
+    "results",
+    "plans",
+    "training",
+    "report",
+    "bench",
+    "kinds",
+    "commands",
+    "__main__",
+]
 # `results` describes runs of records; it imports nothing else of `tasks`.
 
 
