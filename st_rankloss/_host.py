@@ -270,7 +270,7 @@ def embed(model: Any, columns: Sequence[Mapping[str, Any]]) -> list[tuple[Tensor
     query, *documents = with_tasks(columns)
     embedded: list[tuple[Tensor, Tensor | None]] = [_embed_tokens(model, query)]
     if documents:
-        embedded += zip(*embed_columns_padded(model, documents, task_default="document"), strict=True)
+        embedded += zip(*embed_columns_padded(model, documents), strict=True)
     return embedded
 
 
@@ -359,13 +359,10 @@ class TasksOfModel(BaseDataCollator):
         function: Any = self.preprocess_fn
         while isinstance(function, functools.partial):
             function = function.func
-        own = MultiVectorEncoderDataCollator if _is_multi_vector(function) else BaseDataCollator
+        model = getattr(function, "__self__", None)
+        own = MultiVectorEncoderDataCollator if embeds_tokens(model) else BaseDataCollator
         task: str | None = own._get_task_for_column(self, column_name, column_position, router_mapping)
         return task
-
-
-def _is_multi_vector(method: Any) -> bool:
-    return isinstance(unwrapped(getattr(method, "__self__", None)), MultiVectorEncoder)
 
 
 class StreamingCrossEncoderTrainer(CrossEncoderTrainer):

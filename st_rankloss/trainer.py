@@ -137,8 +137,8 @@ class GradedTrainer(BaseTrainer):
     def _check_processes(self, batches: int) -> None:
         """Raise ValueError if processes could not share ``batches`` batches."""
         split = self.accelerator.dataloader_config.split_batches
-        losses = self.loss.values() if isinstance(self.loss, dict) else [self.loss]
-        gathers = any(getattr(inner_loss(loss), "gather_across_devices", False) for loss in losses)
+        losses = map(inner_loss, self._losses().values())
+        gathers = any(getattr(loss, "gather_across_devices", False) for loss in losses)
         if gathers and isinstance(self.train_dataset, dict) and not split:
             raise ValueError(
                 "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
@@ -159,6 +159,10 @@ class GradedTrainer(BaseTrainer):
                 named += dataset.items() if isinstance(dataset, dict) else [(None, dataset)]
         return named
 
+    def _losses(self) -> dict[str | None, Any]:
+        """Return the loss of each dataset by name, or under None that of all."""
+        return self.loss if isinstance(self.loss, dict) else {None: self.loss}
+
     def _told(self, collator: GradedCollator) -> GradedCollator:
         """Configure a collator with prompts, router mapping, lengths, and the reader of each dataset."""
         for name in ("prompts", "router_mapping", "max_length"):
@@ -168,8 +172,8 @@ class GradedTrainer(BaseTrainer):
             if given:
                 setattr(collator, name, given)
         collator.__post_init__()  # checks what it was given
-        losses = self.loss if isinstance(self.loss, dict) else {None: self.loss}
-        collator.readers = {name: self._reader(name, inner_loss(loss), collator) for name, loss in losses.items()}
+        losses = {name: inner_loss(loss) for name, loss in self._losses().items()}
+        collator.readers = {name: self._reader(name, loss, collator) for name, loss in losses.items()}
         return collator
 
     def _check_collator(self) -> None:
@@ -264,7 +268,7 @@ class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
     data_collator_class = RankingCollator
 
     def _told(self, collator: GradedCollator) -> GradedCollator:
-        losses = self.loss if isinstance(self.loss, dict) else {None: self.loss}
+        losses = self._losses()
         for name, dataset in self._datasets():
             loss = losses.get(name, losses.get(None))
             columns = collator.inputs_among(_column_features(dataset))

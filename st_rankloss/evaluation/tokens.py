@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from st_rankloss.kernels.maxsim import NO_TOKENS
+
 SIMILARITIES = ("maxsim", "meanmaxsim")
 
 _BLOCK_TOKENS = 2**11  # of queries, and of documents: 32 MiB of float64 similarities
-_NO_TOKENS = -1e9  # the score of a document without tokens, as in sentence-transformers
 
 
 class TokenVectors:
@@ -57,7 +58,7 @@ class TokenVectors:
         sizes = torch.tensor([len(tokens) for tokens in queries], device=self.device)
         tokens = torch.cat(list(queries)).to(self.device).double()
         owners = torch.arange(len(queries), device=self.device).repeat_interleave(sizes)
-        found = tokens.new_full((len(queries), len(documents)), _NO_TOKENS)
+        found = tokens.new_full((len(queries), len(documents)), NO_TOKENS)
         for places in documents._by_length():
             padded = _pad([documents.tokens[place] for place in places]).to(self.device).double()
             similarity = tokens @ padded.flatten(0, 1).T

@@ -242,7 +242,7 @@ class RankingLoss(GradedLoss):
         queries, documents = embeddings[0].detach(), documents.detach()
         comparison = compare_by(self.similarity_fct, tokens=queries.dim() == 3)
 
-        def similarity_of(rows: slice) -> Tensor:
+        def compare(rows: slice) -> Tensor:
             own, all_documents = comparison.prepare(queries[rows]), comparison.prepare(documents)
             return comparison.block(own, all_documents, backwards=False, with_grad=False).similarity
 
@@ -251,7 +251,7 @@ class RankingLoss(GradedLoss):
             directions,
             shares,
             weights,
-            lambda total, learnable: Batch(similarity_of, matrix, len(queries), vectors, total, learnable),
+            lambda total, learnable: Batch(compare, matrix, len(queries), vectors, total, learnable),
         )
 
     def _check_dimensions(self, embeddings: list[Tensor]) -> None:
