@@ -18,6 +18,7 @@ FLOORS = [
     "report",
     "bench",
     "kinds",
+    "clicks",
     "commands",
     "__main__",
 ]
