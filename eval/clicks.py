@@ -61,7 +61,7 @@ LABELS = ("clicks", "corrected", "grades")
 
 BATCH = 32
 
-GRID = [{"rate": rate, "top": top} for rate, top in itertools.product((3e-3, 9e-3), (1.0, 3.0))]
+GRID = [{"rate": rate, "top": top} for rate, top in itertools.product((3e-3, 9e-3, 2.7e-2), (1.0, 3.0, 9.0))]
 """Trials on dev, the same for all labels: learning rate, and the number to which the largest label is scaled."""
 
 

@@ -52,8 +52,8 @@ def estimate_propensities(
     until :math:`\theta` settles. Each step maximises the likelihood of Poisson counts with means
     :math:`n_{uk} \theta_k \gamma_u` exactly, so it never falls. Given its number of clicks, a document then tells only
     at which of its positions they fell; one that was shown at a single position has no influence, as it should. Both
-    equations have the expectation 0 at the true :math:`\theta`, however rarely a document is shown, and whether clicks
-    are counts or single events.
+    equations hold in expectation at the true :math:`\theta`, however rarely a document is shown, and whether clicks are
+    counts or single events.
 
     Expectation-maximisation for clicks that are single events (Bernoulli) agrees if documents are shown often. If they
     are not, it explains a document's only impression, clicked, by :math:`\theta_k = \gamma_u = 1`, and overrates
@@ -77,10 +77,12 @@ def estimate_propensities(
         {1.0: 1.0, 2.0: 0.5}
 
     Source: the position-based model, Craswell et al. (2008), "An experimental comparison of click position-bias
-    models", and Chuklin et al. (2015), "Click models for web search"; its estimate from regular clicks, Wang et al.
-    (2018), "Position bias estimation for unbiased learning to rank in personal search"; from documents that several
-    rankers place differently, Agarwal et al. (2019), "Estimating position bias without intrusive interventions". The
-    Poisson likelihood, in place of theirs, is ours. Time per step: linear in the rows.
+    models", and Chuklin et al. (2015), "Click models for web search"; its estimate from regular clicks by
+    expectation-maximisation, Wang et al. (2018), "Position bias estimation for unbiased learning to rank in personal
+    search"; from documents that rankers place differently, Agarwal et al. (2019), "Estimating position bias without
+    intrusive interventions"; Poisson counts, Chen et al. (2009), "Factor modeling for advertisement targeting", here
+    without their Gamma prior. The refusal of logs that do not determine the estimate is ours, by the condition of Ford
+    (1957), "Solution of a ranking problem from binary comparisons". Time per step: linear in the rows.
     """
     cells, places = _read(documents, positions, clicks, impressions)
     _check_connected(cells, places)
