@@ -1,6 +1,6 @@
 """Training on clicks: as they are, corrected by estimated propensities, and on the grades that the clicks come from.
 
-    python -m eval.clicks --data DIR [--seeds 3]
+    python -m eval.clicks --data DIR [--seeds 5]
 
 BM25 shows its best documents for each training query of `nfcorpus` in many sessions, in an order that is shuffled a
 little. A simulated user examines position p with probability 1 / p, and clicks an examined document by its grade, or by
@@ -170,7 +170,7 @@ def main() -> None:
     """Run what is missing, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds on test; 0 only tunes")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds on test; 0 only tunes")
     parser.add_argument("--output", type=Path, default=Path("output/clicks/runs.jsonl"), help="file of results")
     options = parser.parse_args()
     data = load_data(load_records()[TASK], options.data)
