@@ -1,6 +1,6 @@
 """Training on clicks: as they are, corrected by estimated propensities, and on the grades that the clicks come from.
 
-    python -m eval.clicks --data DIR [--seeds 5]
+    python -m eval.clicks --data DIR [--sessions 200 20] [--seeds 5]
 
 BM25 shows its best documents for each training query of `nfcorpus` in many sessions, in an order that is shuffled a
 little. A simulated user examines position p with probability 1 / p, and clicks an examined document by its grade, or by
@@ -10,6 +10,8 @@ documents, with three kinds of labels:
     clicks      click rates, as `read_clicks` gives them with eta=0
     corrected   click rates by examination, which `read_clicks` estimates from the log
     grades      the grades that the user saw
+
+The weights of documents are left out, so that labels alone differ.
 
 Each gets the same trials on dev; its best setting is then scored on test, once per seed, which also draws the clicks.
 The part of the gap that correcting closes is (corrected - clicks) / (grades - clicks). Runs that the file has are
@@ -48,9 +50,6 @@ TASK = "nfcorpus"
 DEPTH = 10
 """Documents shown per query."""
 
-SESSIONS = 200
-"""Sessions per query."""
-
 SHUFFLING = 1.5
 """Ranks by which a document moves for every unit of Gumbel noise."""
 
@@ -65,7 +64,7 @@ GRID = [{"rate": rate, "top": top} for rate, top in itertools.product((3e-3, 9e-
 """Trials on dev, the same for all labels: learning rate, and the number to which the largest label is scaled."""
 
 
-def simulate(part: Collection, found: dict[str, dict[str, float]], seed: int) -> dict[str, list[Any]]:
+def simulate(part: Collection, found: dict[str, dict[str, float]], sessions: int, seed: int) -> dict[str, list[Any]]:
     """Simulate a log: clicks and impressions by query, document and position, whose texts are their ids."""
     draw = np.random.default_rng(seed)
     best = max(grade for grades in part.qrels.values() for grade in grades.values())
@@ -74,7 +73,7 @@ def simulate(part: Collection, found: dict[str, dict[str, float]], seed: int) ->
         documents, size = [*ranking], len(ranking)
         gain = np.exp2([part.qrels[query].get(document, 0) for document in documents]) - 1
         attraction = MISTAKES + (1 - MISTAKES) * gain / (2**best - 1)
-        shown = np.argsort(np.arange(size) / SHUFFLING + draw.gumbel(size=(SESSIONS, size)), -1)
+        shown = np.argsort(np.arange(size) / SHUFFLING + draw.gumbel(size=(sessions, size)), -1)
         clicked = draw.random(shown.shape) < attraction[shown] / np.arange(1, size + 1)
         cells = shown * size + np.arange(size)
         impressions = np.bincount(cells.ravel(), minlength=size**2)
@@ -88,9 +87,9 @@ def simulate(part: Collection, found: dict[str, dict[str, float]], seed: int) ->
     return log
 
 
-def rows(part: Collection, found: dict[str, dict[str, float]], seed: int) -> dict[str, list[Row]]:
+def rows(part: Collection, found: dict[str, dict[str, float]], sessions: int, seed: int) -> dict[str, list[Row]]:
     """Lay out each query's documents with each kind of labels, scaled so that the largest is 1."""
-    log = simulate(part, found, seed)
+    log = simulate(part, found, sessions, seed)
     given = {
         "clicks": read_clicks(log, eta=0.0).dataset.to_list(),
         "corrected": read_clicks(log, propensities="estimate").dataset.to_list(),
@@ -132,37 +131,41 @@ def train(data: Data, given: list[Row], setting: dict[str, float], seed: int) ->
     return model
 
 
-def runs(done: list[dict[str, Any]], seeds: int) -> Iterator[dict[str, Any]]:
+def runs(done: list[dict[str, Any]], sessions: int, seeds: int) -> Iterator[dict[str, Any]]:
     """Yield what is left to run: trials on dev first, then the best of each kind of labels on test."""
 
     def finished(run: dict[str, Any]) -> dict[str, Any] | None:
         return next((each for each in done if all(each[key] == value for key, value in run.items())), None)
 
-    for labels in LABELS:
-        trials = [{"labels": labels, "setting": setting, "seed": 0, "split": "dev"} for setting in GRID]
-        yield from (trial for trial in trials if not finished(trial))
+    of = {"task": TASK, "sessions": sessions}
+    for labels, setting in itertools.product(LABELS, GRID):
+        trial = {**of, "labels": labels, "setting": setting, "seed": 0, "split": "dev"}
+        if not finished(trial):
+            yield trial
     for seed, labels in itertools.product(range(seeds), LABELS):
-        tuned = [run for run in done if run["labels"] == labels and run["split"] == "dev"]
-        setting = max(tuned, key=itemgetter("ndcg"))["setting"]
-        run = {"labels": labels, "setting": setting, "seed": seed, "split": "test"}
+        trials = [finished({**of, "labels": labels, "setting": setting, "split": "dev"}) or {} for setting in GRID]
+        setting = max(trials, key=itemgetter("ndcg"))["setting"]
+        run = {**of, "labels": labels, "setting": setting, "seed": seed, "split": "test"}
         if not finished(run):
             yield run
 
 
 def table_of(done: list[dict[str, Any]]) -> Table:
-    """Make a table of the runs on test, and the part of the gap that is closed."""
-    table = Table("labels", f"setting (best of {len(GRID)} on dev)", "nDCG@10 on test", title=machine())
-    means = {}
-    for labels in LABELS:
-        tests = [run for run in done if (run["labels"], run["split"]) == (labels, "test")]
-        values = [run["ndcg"] for run in tests]
-        if len(values) > 1:
-            means[labels] = statistics.mean(values)
-            spread = statistics.stdev(values)
-            table.add_row(labels, str(tests[0]["setting"]), f"{means[labels]:.4f} ± {spread:.4f}")
-    if len(means) == len(LABELS):
-        closed = (means["corrected"] - means["clicks"]) / (means["grades"] - means["clicks"])
-        table.add_row("gap closed", "", f"{closed:.2f}")
+    """Make a table of the runs on test, with the part of the gap that is closed."""
+    trials = f"setting (best of {len(GRID)} on dev)"
+    table = Table("sessions", "labels", trials, "nDCG@10 on test", "gap closed", title=machine())
+    for sessions in sorted({run["sessions"] for run in done}):
+        tests = [run for run in done if (run["sessions"], run["split"]) == (sessions, "test")]
+        values = {labels: [run["ndcg"] for run in tests if run["labels"] == labels] for labels in LABELS}
+        if min(map(len, values.values())) < 2:
+            continue
+        means = {labels: statistics.mean(own) for labels, own in values.items()}
+        for labels in LABELS:
+            setting = next(run["setting"] for run in tests if run["labels"] == labels)
+            closed = (means[labels] - means["clicks"]) / (means["grades"] - means["clicks"])
+            spread = statistics.stdev(values[labels])
+            found = f"{means[labels]:.4f} ± {spread:.4f}"
+            table.add_row(str(sessions), labels, str(setting), found, f"{closed:.2f}")
     return table
 
 
@@ -170,6 +173,7 @@ def main() -> None:
     """Run what is missing, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[200, 20], help="sessions per query")
     parser.add_argument("--seeds", type=int, default=5, help="seeds on test; 0 only tunes")
     parser.add_argument("--output", type=Path, default=Path("output/clicks/runs.jsonl"), help="file of results")
     options = parser.parse_args()
@@ -178,12 +182,12 @@ def main() -> None:
     shown = cache(partial(rows, part, lexical(part, DEPTH)))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     done = [json.loads(line) for line in options.output.read_text().splitlines()] if options.output.exists() else []
-    for run in runs(done, options.seeds):
+    for run in (run for sessions in options.sessions for run in runs(done, sessions, options.seeds)):
         start = time.perf_counter()
-        model = train(data, shown(run["seed"])[run["labels"]], run["setting"], run["seed"])
+        model = train(data, shown(run["sessions"], run["seed"])[run["labels"]], run["setting"], run["seed"])
         seconds = time.perf_counter() - start
         ndcg = score("dense", model, data.parts[run["split"]])
-        done.append({"task": TASK, **run, "ndcg": ndcg, "seconds": seconds, "machine": machine()})
+        done.append({**run, "ndcg": ndcg, "seconds": seconds, "machine": machine()})
         print(done[-1], flush=True)
         with options.output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[-1]) + "\n")

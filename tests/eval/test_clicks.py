@@ -25,8 +25,8 @@ def shown(collection):
 
 
 def test_users_click_by_grade_and_position(collection):
-    log = {name: np.array(values) for name, values in clicks.simulate(collection, shown(collection), 0).items()}
-    assert log["impressions"].sum() == 3 * 40 * clicks.SESSIONS
+    log = {name: np.array(values) for name, values in clicks.simulate(collection, shown(collection), 200, 0).items()}
+    assert log["impressions"].sum() == 3 * 40 * 200
     for document, attraction in (("bad", 0.1), ("good", 0.1 + 0.9 / 7), ("best", 1.0)):
         for position in (1, 2, 3):
             chosen = (log["document"] == document) & (log["position"] == position)
@@ -38,7 +38,7 @@ def test_users_click_by_grade_and_position(collection):
 
 
 def test_correcting_restores_the_order_of_grades_that_clicks_hide(collection):
-    rows = clicks.rows(collection, shown(collection), 0)
+    rows = clicks.rows(collection, shown(collection), 200, 0)
     means = {
         labels: {d: np.mean([row["labels"][row["documents"].index(d)] for row in rows[labels]]) for d in DOCUMENTS}
         for labels in clicks.LABELS
@@ -52,10 +52,10 @@ def test_correcting_restores_the_order_of_grades_that_clicks_hide(collection):
 
 def test_runs_tune_on_dev_first_and_test_the_best_setting():
     done = []
-    for run in clicks.runs(done, 2):
+    for run in clicks.runs(done, 20, 2):
         done.append(run | {"ndcg": run["setting"]["rate"] - run["setting"]["top"]})
     trials = len(clicks.LABELS) * len(clicks.GRID)
     assert [run["split"] for run in done] == ["dev"] * trials + ["test"] * 2 * len(clicks.LABELS)
     best = {"rate": max(each["rate"] for each in clicks.GRID), "top": min(each["top"] for each in clicks.GRID)}
     assert all(run["setting"] == best for run in done[trials:])
-    assert not list(clicks.runs(done, 2))
+    assert not list(clicks.runs(done, 20, 2))
