@@ -28,6 +28,8 @@ VIEWS = {"sample": torch.arange(12) % 6, "keep": torch.ones(12)}
 
 
 class Never(Passing):
+    """A model that must not run."""
+
     def forward(self, features):
         raise AssertionError("the model has run")
 

@@ -26,7 +26,9 @@ def test_it_transfers_the_neighbourhoods_of_the_frozen_encoder():
 
     def score():
         found = similarity().detach()
-        return ndcg(found, relevance.square()).mean().item(), (found.argmax(1) == torch.arange(24)).float().mean().item()
+        return ndcg(found, relevance.square()).mean().item(), (
+            found.argmax(1) == torch.arange(24)
+        ).float().mean().item()
 
     before = score()
     for _ in range(80):
