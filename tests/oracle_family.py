@@ -125,6 +125,9 @@ def approx_recall(s, y, *, k, temperature, cutoff_temperature):
     relevant, _ = kinds(y)
     if not relevant:
         return NAN
+    if not isinstance(k, int):
+        each = {"temperature": temperature, "cutoff_temperature": cutoff_temperature}
+        return mean(approx_recall(s, y, k=n, **each) for n in k)
     if len(relevant) == len(s) or k >= len(s):
         return 1.0
     ranks = soft_ranks(s, temperature)
@@ -240,11 +243,19 @@ def rank_kl(s, y, *, temperature, label_temperature):
     return list_net(s, places, temperature=temperature, label_temperature=label_temperature)
 
 
-def list_net(s, y, *, temperature, label_temperature):
+def list_net(s, y, *, temperature, label_temperature, symmetric=False):
     if len(set(y)) < 2:
         return NAN
+    if label_temperature == "auto":
+        label_temperature = max(y) / 10
     wanted = [v / label_temperature - logsumexp(w / label_temperature for w in y) for v in y]
     given = [x / temperature - logsumexp(z / temperature for z in s) for x in s]
+    forwards, backwards = divergence(wanted, given), divergence(given, wanted)
+    return (forwards + backwards) / 2 if symmetric else forwards
+
+
+def divergence(wanted, given):
+    """Of one distribution from another, of log-likelihoods."""
     return sum(math.exp(w) * (w - g) for w, g in zip(wanted, given, strict=True))
 
 
@@ -282,6 +293,8 @@ def plackett_luce(s, y, *, temperature, positions, label_temperature):
     if len(set(y)) < 2:
         return NAN
     ranks, total, weights = exact_ranks(y), 0.0, 0.0
+    if positions == "confidence":
+        weights = sum(math.exp((v - max(y)) / label_temperature) for v in y if v == min(y))  # without a term
     for j in range(len(s)):
         lower = [k for k in range(len(s)) if y[k] < y[j]]
         if lower:
@@ -403,6 +416,36 @@ def threshold_margin(s, y, *, upper, lower):
 
 
 # --- whole batches: similarity and relevance as lists of rows --------------------------------------------------------
+
+
+def dclw(similarity, relevance, *, temperature, sigma):
+    """Each query's loss."""
+    rows = list(zip(similarity, relevance, strict=True))
+    rows = [(s, *kinds(y)) for s, y in rows]
+    average = mean(math.exp(s[j] / sigma) for s, relevant, irrelevant in rows if irrelevant for j in relevant)
+    losses = []
+    for s, relevant, irrelevant in rows:
+        apart = logsumexp(s[k] / temperature for k in irrelevant)
+        weights = {j: 2 - math.exp(s[j] / sigma) / average for j in relevant if irrelevant}
+        losses.append(mean(apart - w * s[j] / temperature for j, w in weights.items()))
+    return losses
+
+
+def cwcl(similarity, relevance, *, temperature):
+    """Each query's loss; document q is its own."""
+    losses = []
+    for q, (row, grades) in enumerate(zip(similarity, relevance, strict=True)):
+        total = sum(y for y in grades if not math.isnan(y))
+        judged = [k for k, y in enumerate(grades) if not math.isnan(y)]
+        if not total or q not in judged or len(judged) < 2:
+            losses.append(0.0)
+            continue
+        apart = logsumexp(row[k] / temperature for k in judged)
+        weighted = -sum(grades[j] / total * (row[j] / temperature - apart) for j in judged)
+        rivals = [r for r in range(len(similarity)) if not math.isnan(relevance[r][q])]
+        plain = logsumexp(similarity[r][q] / temperature for r in rivals) - row[q] / temperature
+        losses.append((weighted + plain) / 2)
+    return losses
 
 
 def unified_negatives(similarity, relevance, *, temperature, whisker):

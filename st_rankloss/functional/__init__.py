@@ -5,7 +5,9 @@ from __future__ import annotations
 from st_rankloss.functional.average_precision import hierarchical_ap, smooth_ap, sup_ap
 from st_rankloss.functional.correlation import approx_rank_mse, pearson, soft_kendall, soft_spearman
 from st_rankloss.functional.cross_entropy import (
+    cwcl,
     dcl,
+    dclw,
     info_nce,
     list_net,
     psl,
@@ -49,9 +51,9 @@ from st_rankloss.functional.whole_batch import (
 
 __all__ = [
     "approx_mrr", "approx_ndcg", "approx_rank_mse", "approx_recall", "batch_function", "contextual_similarity",
-    "cosent", "dcg", "dcl", "discount", "effective_rank", "exact_ranks", "exponential_gain", "gains_of", "groco",
-    "hierarchical_ap", "ideal_dcg", "info_nce", "lambda_loss", "linear_gain", "list_function", "list_net",
-    "mann_whitney", "margin_mse", "multi_similarity", "mv_dhel", "mv_info_nce", "ndcg", "network_sort",
+    "cosent", "cwcl", "dcg", "dcl", "dclw", "discount", "effective_rank", "exact_ranks", "exponential_gain",
+    "gains_of", "groco", "hierarchical_ap", "ideal_dcg", "info_nce", "lambda_loss", "linear_gain", "list_function",
+    "list_net", "mann_whitney", "margin_mse", "multi_similarity", "mv_dhel", "mv_info_nce", "ndcg", "network_sort",
     "neural_ndcg", "neural_sort", "pearson", "plackett_luce", "policy_gradient", "pro", "psl", "random_ndcg",
     "rank_kl", "rank_list", "rank_n_contrast", "rank_net", "regression_compatible", "set_information", "sinkhorn",
     "smooth_ap", "soft_kendall", "soft_rank", "soft_spearman", "softmax_at_k", "softmax_cross_entropy", "sup_ap",

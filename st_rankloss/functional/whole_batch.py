@@ -15,7 +15,7 @@ from st_rankloss.functional.settings import AtLeast0, Count, Positive, Share, ch
 from st_rankloss.kernels.pair_sums import softplus
 
 
-@batch_function("graded", learns=any_relevant)
+@batch_function("distribution", learns=any_relevant)
 def wasserstein(
     similarity: Tensor,
     relevance: Tensor,
@@ -30,7 +30,9 @@ def wasserstein(
 
     .. math:: \|\mu - \nu\|^2 + \operatorname{tr} \big( \Sigma + T - 2 (\Sigma^{1/2} T \Sigma^{1/2})^{1/2} \big)
 
-    It depends only on the mean and covariance of the rows, so permuting the rows of either matrix has no effect.
+    It depends only on the mean and covariance of the rows: exchanging the lists of two queries changes nothing, so
+    a table of free embeddings learns nothing from it. Mix it with an objective of single lists, as in ``Wasserstein() +
+    ListNet()``.
 
     Args:
         temperature: τ, above 0, in units of ``similarity``.
@@ -44,9 +46,10 @@ def wasserstein(
         >>> wasserstein(similarity, torch.eye(2), temperature=0.5, label_temperature=0.5)
         tensor(0.0547)
 
-    Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239. The trace of the root
-    is computed from the singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D
-    + Q³).
+    Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239, who train a pretrained
+    retriever with this loss alone, with ``label_temperature=1.0`` on grades from 0 to 3; the mix is ours. The trace of
+    the root is computed from the singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time
+    O(Q² · D + Q³).
     """
     wide = torch.float32 if similarity.device.type == "mps" else torch.float64
     rows = [
@@ -234,7 +237,7 @@ def set_information(
     return masked_mean(nearest, outside)
 
 
-@batch_function("binary", learns=two_kinds, square=True)
+@batch_function("views", learns=two_kinds, square=True)
 def mv_info_nce(
     similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Positive = 0.1
 ) -> Tensor:
@@ -244,6 +247,9 @@ def mv_info_nce(
 
     .. math:: -\log \frac{\sum_{l \ne m} e^{s(u_{il}, u_{im})/\tau}}
         {\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
+
+    The views of a sample share one sum, which the nearest two dominate: of the samples of one class, which are not
+    views of each other, it pulls only the nearest pair.
 
     Args:
         similarity: Similarities between all views of a batch, shape ``(B, B)``.
@@ -267,7 +273,7 @@ def mv_info_nce(
     return torch.where(alike.any(1) & ~related.all(1), loss, 0)
 
 
-@batch_function("binary", learns=two_kinds, square=True)
+@batch_function("views", learns=two_kinds, square=True)
 def mv_dhel(
     similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Positive = 0.1
 ) -> Tensor:
@@ -278,6 +284,7 @@ def mv_dhel(
     .. math:: -\log \sum_{l < m} e^{s(u_{il}, u_{im})/\tau} + \sum_l \log \sum_{j \ne i} e^{s(u_{il}, u_{jl})/\tau}
 
     The first term is one sum, the second one sum per view, so adding a constant to all similarities changes the loss.
+    As in `mv_info_nce`, only the nearest pair of samples of one class would be pulled.
 
     Args:
         similarity: Similarities between all views of a batch, shape ``(B, B)``.

@@ -26,6 +26,11 @@ class _Wrapper(Objective):
             raise TypeError(f"objective must be an Objective, got {self.objective!r}.")
         check_fields(self)
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the wrapped objective reads relevance."""
+        return self.objective.labels
+
     def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
         parts = iter(self.parts(similarity, relevance, weights).values())
