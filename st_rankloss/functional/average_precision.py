@@ -79,17 +79,13 @@ def sup_ap(
     2110.01445. For their score calibration, add `threshold_margin`. Cost: O(P · D) per query, over all pairs of a
     relevant document with another, a few at a time.
     """
-
-    def step(x: Tensor) -> Tensor:
-        near = torch.sigmoid(x.clamp_max(width) / temperature) + 0.5 * (x > 0)
-        return near + slope * (x - width).clamp_min(0)
-
     relevant = relevance > 0
     irrelevant = judged & ~relevant
     exact = torch.where(relevant, exact_ranks(similarity.detach(), mask=relevant), 1)
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
-        above = torch.where(irrelevant[:, None, :], step(differences(similarity, columns)), 0).sum(-1)
+        bound = _bound_of_step(differences(similarity, columns), temperature, slope, width)
+        above = torch.where(irrelevant[:, None, :], bound, 0).sum(-1)
         own = exact.gather(1, columns)
         return torch.where(listed, own / (own + above), 0).sum(-1)
 
@@ -116,8 +112,8 @@ def hierarchical_ap(
         tensor(0.6667)
 
     Source: Ramzi et al. (2022), "Hierarchical Average Precision Training for Pertinent Image Retrieval" (HAPPIER),
-    arXiv 2207.04873, for the metric. Their loss is an upper bound with steps in the numerator; the sigmoids are ours.
-    Cost: with few grades, one set of soft ranks of the relevant documents per grade; otherwise O(P · D) per query.
+    arXiv 2207.04873, for the metric, H-AP; the sigmoids are ours, their loss is `hierarchical_sup_ap`. Cost: with few
+    grades, one set of soft ranks of the relevant documents per grade; otherwise O(P · D) per query.
     """
     relevant = relevance > 0
     ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
@@ -145,3 +141,60 @@ def hierarchical_ap(
         gained = gained + (grade - lower) * torch.where(reach, ahead, 0)
         lower = grade
     return torch.where(relevant, gained / ranks, 0).sum(-1) / total
+
+
+@list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
+def hierarchical_sup_ap(
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    temperature: Positive = 0.01,
+    slope: AtLeast0 = 100.0,
+    width: AtLeast0 = 0.05,
+) -> Tensor:
+    r"""Compute a lower bound of average precision with graded relevance: `sup_ap` for grades.
+
+    .. math:: \frac{1}{\sum_j y_j} \sum_{j \in P} \frac{y_j + \sum_{k \ne j} \min(y_j, y_k)\, \mathbb 1[s_k > s_j]}
+        {1 + \sum_{y_k \ge y_j} \mathbb 1[s_k > s_j] + \sum_{y_k < y_j} H(s_k - s_j)}
+
+    H is that of `sup_ap`. Only comparisons with documents of lower relevance have a gradient; ties count one half.
+
+    Args:
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
+        slope: ρ, at least 0, of the penalty for documents of lower relevance far above one.
+        width: δ, at least 0, in units of ``similarity``: where the linear penalty starts.
+
+    Returns:
+        In (0, 1], higher is better, shape ``(...)``.
+
+    Example:
+        >>> hierarchical_sup_ap(torch.tensor([0.9, 0.88, 0.2]), torch.tensor([1.0, 2.0, 0.0]))
+        tensor(0.7534)
+
+    Source: Ramzi et al. (2022), "Hierarchical Average Precision Training for Pertinent Image Retrieval" (HAPPIER),
+    arXiv 2207.04873. They train on 0.9 of it and 0.1 of a softmax over class proxies, which is not included. Their code
+    starts the linear penalty at 1.44, not at H(δ). Cost: O(P · D) per query, over all pairs of a relevant document with
+    another, a few at a time.
+    """
+    relevant = relevance > 0
+    grades = over_largest(relevance)
+
+    def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
+        gap = differences(similarity, columns)
+        grade = grades.gather(1, columns)
+        lower = grades[:, None, :] < grade[:, :, None]
+        others = judged[:, None, :].expand_as(gap).scatter(2, columns[:, :, None], value=False)
+        above = torch.where(others, 0.5 + 0.5 * gap.detach().sign(), 0)
+        gained = grade + (torch.minimum(grades[:, None, :], grade[:, :, None]) * above).sum(-1)
+        bound = torch.where(others, _bound_of_step(gap, temperature, slope, width), 0)
+        ranks = 1 + torch.where(lower, bound, above).sum(-1)
+        return torch.where(listed, gained / ranks, 0).sum(-1)
+
+    total = grades.sum(-1)
+    return sum_over_rows(of_rows, relevant, similarity) / torch.where(total > 0, total, 1)
+
+
+def _bound_of_step(x: Tensor, temperature: float, slope: float, width: float) -> Tensor:
+    """Bound the step function at 0 from above, with a slope that does not vanish far above 0."""
+    near = torch.sigmoid(x.clamp_max(width) / temperature) + 0.5 * (x > 0)
+    return near + slope * (x - width).clamp_min(0)
