@@ -10,16 +10,13 @@ from torch import Tensor
 from st_rankloss.functional.conditions import any_relevant, two_grades, two_kinds
 from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import discount, gains_of, over_largest
-from st_rankloss.functional.lists import (
-    few_lists_at_once,
-    masked_mean,
-)
+from st_rankloss.functional.lists import few_lists_at_once, log_weighted, masked_mean, masses
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.ranks import list_columns
 from st_rankloss.functional.settings import Count, Cutoff, GainSetting, Softness
 
 
-def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
+def neural_sort(similarity: Tensor, judged: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
     r"""Compute the soft permutation of NeuralSort.
 
     .. math:: P_{i\cdot} = \mathrm{softmax}\left(\frac{(n + 1 - 2i)\, s - A}{\tau}\right), \qquad
@@ -29,6 +26,7 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
         similarity: Shape ``(Q, D)``.
         judged: Which documents are in the list, shape ``(Q, D)``, bool.
         temperature: τ, above 0, in units of ``similarity``.
+        weights: Copies of each document, shape ``(Q, D)``, no more in all than D; None means 1.
 
     Returns:
         Shape ``(Q, D, D)``, rank by document; rows sum to 1, those beyond the length of the list are 0.
@@ -43,22 +41,24 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
     1903.08850. Cost: time and memory O(D²) per list.
     """
     documents = similarity.shape[1]
-    length = judged.sum(-1, keepdim=True)
+    mass = masses(judged, weights, similarity)
+    length = mass.sum(-1, keepdim=True).round()
     place = torch.arange(1, documents + 1, device=similarity.device)
-    spread = (similarity[:, :, None] - similarity[:, None, :]).abs()
-    spread = torch.where(judged[:, None, :], spread, 0).sum(-1)
+    spread = (mass[:, None, :] * (similarity[:, :, None] - similarity[:, None, :]).abs()).sum(-1)
     logits = ((length + 1 - 2 * place)[:, :, None] * similarity[:, None, :] - spread[:, None, :]) / temperature
+    logits = log_weighted(logits, None if weights is None else weights[:, None, :])
     logits = torch.where(judged[:, None, :], logits, torch.finfo(logits.dtype).min)
     inside = (place <= length)[:, :, None] & judged[:, None, :]
     return torch.where(inside, logits.softmax(-1), 0)
 
 
-def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
-    """Normalise a soft permutation so that its columns sum more nearly to 1.
+def sinkhorn(permutation: Tensor, iterations: int, weights: Tensor | None = None) -> Tensor:
+    """Normalise a soft permutation so that its columns sum more nearly to 1, or to the weights of the documents.
 
     Args:
         permutation: At least 0, shape ``(Q, D, D)``; rows and columns of zeros stay zero.
         iterations: Number of column and row normalisations, at least 1.
+        weights: Shape ``(Q, D)``; None means 1.
 
     Returns:
         Shape ``(Q, D, D)``.
@@ -74,6 +74,8 @@ def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
         for dimension in (1, 2):
             total = permutation.sum(dimension, keepdim=True)
             permutation = permutation / torch.where(total > 0, total, 1)
+            if weights is not None and dimension == 1:
+                permutation = permutation * weights[:, None, :]
     return permutation
 
 
@@ -83,6 +85,7 @@ def neural_ndcg(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Softness = 0.05,
     gain: GainSetting = "linear",
     k: Cutoff = None,
@@ -108,10 +111,10 @@ def neural_ndcg(
     iteration; the same memory, for a few lists at a time. Use it for short lists.
     """
     gains = over_largest(gains_of(relevance, gain))
-    permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
+    permutation = sinkhorn(neural_sort(similarity, judged, temperature, weights), iterations, weights)
     at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
     place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
-    ideal = ideal_of_gains(gains, k)
+    ideal = ideal_of_gains(gains, k, weights)
     return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
 
 
@@ -121,6 +124,7 @@ def groco(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Softness = 1.0,
     negatives: Count = 10,
 ) -> Tensor:
@@ -156,12 +160,13 @@ def groco(
     group = torch.where(listed, relevant.long(), 2).gather(1, order)  # the network sorts upwards, unlisted wires last
     order = order.gather(1, group.argsort(dim=-1, stable=True))
     value, relevant, listed = (tensor.gather(1, order) for tensor in (value, relevant, listed))
+    weights = None if weights is None else weights.gather(1, columns).gather(1, order)
     swaps = _odd_even_swaps(value, listed, temperature)
     inside = relevant.to(value.dtype)
     for layer in reversed(range(len(swaps))):
         inside = _exchanged(inside, swaps[layer], layer % 2)
     own = torch.where(relevant, inside, 1 - inside)
-    return masked_mean(-own.clamp_min(torch.finfo(own.dtype).tiny).log(), listed)
+    return masked_mean(-own.clamp_min(torch.finfo(own.dtype).tiny).log(), listed, weights)
 
 
 def _hardest(similarity: Tensor, relevance: Tensor, judged: Tensor, count: int) -> Tensor:
