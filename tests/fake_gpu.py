@@ -30,7 +30,7 @@ from st_rankloss import (
     RankingLoss,
     SoftmaxCrossEntropy,
 )
-from st_rankloss.functional import lists, sorting
+from st_rankloss.functional import lists
 from st_rankloss.losses import EmbeddingMixup
 from st_rankloss.objectives import AcrossQueries, Objective, SoftSpearman
 from st_rankloss.relevance import Classes, Pairs
@@ -120,7 +120,6 @@ def differentiate(
     # The trainer's labels come with the batch, on the device. Without labels the loss makes them, on the CPU, where
     # fake tensors cannot be read: there it works with real ones.
     made = loss._pair(sizes, None) if labels is None else None
-    sorting._layers_on.cache_clear()  # of the case before, whose tensors are not of this mode
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def fake(values: Any, device: str) -> Any:
@@ -148,7 +147,6 @@ def differentiate(
 
 def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Shape, negatives: int | None) -> None:
     """Compute the loss of scored pairs, whose texts the host prepares, and the scores' gradient on the device."""
-    sorting._layers_on.cache_clear()
     loss = copy.deepcopy(make(PairTable(), relevance=shape.relevance, num_negatives=negatives))
     job = loss._prepare(texts_of(shape), shape.labels, None, None)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

@@ -82,22 +82,23 @@ def smooth_ap(s, y, *, temperature):
     return total / len(relevant)
 
 
+def bound_of_step(x, temperature, slope, width):
+    """At least 1 above 0, and at least 0."""
+    if x <= 0:
+        return sigmoid(x / temperature)
+    if x <= width:
+        return sigmoid(x / temperature) + 0.5
+    return slope * (x - width) + sigmoid(width / temperature) + 0.5
+
+
 def sup_ap(s, y, *, temperature, slope, width):
     relevant, irrelevant = kinds(y)
     if not relevant:
         return NAN
-
-    def step(x):
-        if x <= 0:
-            return sigmoid(x / temperature)
-        if x <= width:
-            return sigmoid(x / temperature) + 0.5
-        return slope * (x - width) + sigmoid(width / temperature) + 0.5
-
     total = 0.0
     for j in relevant:
         own = 1 + sum(1.0 if s[k] > s[j] else 0.5 if s[k] == s[j] else 0.0 for k in relevant if k != j)
-        total += own / (own + sum(step(s[k] - s[j]) for k in irrelevant))
+        total += own / (own + sum(bound_of_step(s[k] - s[j], temperature, slope, width) for k in irrelevant))
     return total / len(relevant)
 
 
@@ -110,6 +111,22 @@ def hierarchical_ap(s, y, *, temperature):
     for j in relevant:
         shared = sum(min(y[j], y[k]) * sigmoid((s[k] - s[j]) / temperature) for k in relevant if k != j)
         total += (y[j] + shared) / ranks[j]
+    return total / sum(y)
+
+
+def hierarchical_sup_ap(s, y, *, temperature, slope, width):
+    relevant, _ = kinds(y)
+    if not relevant:
+        return NAN
+    total = 0.0
+    for j in relevant:
+        gained, rank = y[j], 1.0
+        for k in range(len(s)):
+            above = 1.0 if s[k] > s[j] else 0.5 if s[k] == s[j] else 0.0
+            if k != j:
+                gained += min(y[j], y[k]) * above
+                rank += bound_of_step(s[k] - s[j], temperature, slope, width) if y[k] < y[j] else above
+        total += gained / rank
     return total / sum(y)
 
 
@@ -156,58 +173,35 @@ def neural_ndcg(s, y, *, temperature, iterations, gain="linear", k=None):
     return total / ideal
 
 
-def network(n):
-    """Batcher's odd-even mergesort for n wires, by recursion: comparators (a, b), better wire first, in order.
-
-    A merge of two sorted halves merges their even and their odd wires, and then compares the neighbours between them.
-    """
-
-    def merge(wires):
-        if len(wires) == 2:
-            return [tuple(wires)]
-        inner = merge(wires[::2]) + merge(wires[1::2])
-        return inner + [(wires[i], wires[i + 1]) for i in range(1, len(wires) - 1, 2)]
-
-    def sort(wires):
-        if len(wires) < 2:
-            return []
-        half = len(wires) // 2
-        return sort(wires[:half]) + sort(wires[half:]) + merge(wires)
-
-    size = 1
-    while size < n:
-        size *= 2
-    return [(a, b) for a, b in sort(list(range(size))) if b < n]
+def odd_even_sort(values, temperature):
+    """Sort upwards, softly; return the share of each document (row) at each rank (column)."""
+    n = len(values)
+    value = list(values)
+    shares = [[1.0 if i == j else 0.0 for j in range(n)] for i in range(n)]
+    for layer in range(n):
+        for a in range(layer % 2, n - 1, 2):
+            b = a + 1
+            keep = 0.5 + math.atan((value[b] - value[a]) / temperature) / math.pi
+            value[a], value[b] = (
+                keep * value[a] + (1 - keep) * value[b],
+                keep * value[b] + (1 - keep) * value[a],
+            )
+            for row in shares:
+                row[a], row[b] = keep * row[a] + (1 - keep) * row[b], keep * row[b] + (1 - keep) * row[a]
+    return shares
 
 
-def network_sort(s, temperature):
-    """Soft permutation, rank by document."""
-    n = len(s)
-    order = sorted(range(n), key=lambda j: -s[j])
-    value = [s[j] for j in order]
-    rows = [[1.0 if j == document else 0.0 for j in range(n)] for document in order]
-    for a, b in network(n):
-        keep = sigmoid((value[a] - value[b]) / temperature)
-        value[a], value[b] = (
-            keep * value[a] + (1 - keep) * value[b],
-            keep * value[b] + (1 - keep) * value[a],
-        )
-        rows[a], rows[b] = (
-            [keep * x + (1 - keep) * z for x, z in zip(rows[a], rows[b], strict=True)],
-            [keep * z + (1 - keep) * x for x, z in zip(rows[a], rows[b], strict=True)],
-        )
-    return rows
-
-
-def groco(s, y, *, temperature):
+def groco(s, y, *, temperature, negatives):
     relevant, irrelevant = kinds(y)
     if not relevant or not irrelevant:
         return NAN
+    hardest = sorted(s[k] for k in irrelevant)[-negatives:]
+    shares = odd_even_sort(hardest + sorted(s[j] for j in relevant), temperature)
     total = 0.0
-    for place, row in enumerate(network_sort(s, temperature)):
-        mass = sum(row[j] for j in relevant)
-        total -= math.log(mass if place < len(relevant) else 1 - mass)
-    return total / len(s)
+    for place, row in enumerate(shares):
+        inside = sum(row[len(hardest) :])
+        total -= math.log(inside if place >= len(hardest) else 1 - inside)
+    return total / len(shares)
 
 
 def softmax_cross_entropy(s, y, *, temperature, gain="linear", poly=0.0):
@@ -448,14 +442,13 @@ def cwcl(similarity, relevance, *, temperature):
     return losses
 
 
-def unified_negatives(similarity, relevance, *, temperature, whisker):
+def shared_negatives(similarity, relevance, *, temperature, whisker):
     """Each query's loss."""
     negatives = sorted(
         s for row, grades in zip(similarity, relevance, strict=True) for s, y in zip(row, grades, strict=True) if y == 0
     )
     if negatives:
-        last = len(negatives) - 1
-        first, third = negatives[round(0.25 * last)], negatives[round(0.75 * last)]
+        first, third = negatives[int(0.25 * len(negatives))], negatives[int(0.75 * len(negatives))]
         reach = whisker * (third - first)
         negatives = [s for s in negatives if first - reach <= s <= third + reach]
     return [
@@ -468,17 +461,13 @@ def unified_negatives(similarity, relevance, *, temperature, whisker):
     ]
 
 
-def set_information(similarity, member, *, set_function, regularisation):
+def set_information(similarity, member, *, set_function, temperature):
     """Each sample's part, of the two functions that loops can give; ``member`` names the samples' classes."""
     size, parts = len(member), []
     for i in range(size):
-        if set_function == "graph_cut":
-            outside = sum(similarity[i][j] for j in range(size) if member[j] != member[i])
-            inside = sum(similarity[i][j] for j in range(size) if member[j] == member[i] and j != i)
-            parts.append((regularisation * outside - inside) / (size - 1))
-        else:
-            others = sorted(set(member) - {member[i]})
-            parts.append(mean(max(similarity[i][j] for j in range(size) if member[j] == c) for c in others))
+        outside = sum(math.exp(similarity[i][j] / temperature) for j in range(size) if member[j] != member[i])
+        inside = sum(math.exp(similarity[i][j] / temperature) for j in range(size) if member[j] == member[i] and j != i)
+        parts.append(temperature * math.log(outside / inside if set_function == "graph_cut" else outside))
     return parts
 
 

@@ -16,7 +16,7 @@ UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL 
 
 from __future__ import annotations
 
-from st_rankloss.objectives.average_precision import HierarchicalAP, SmoothAP, SupAP
+from st_rankloss.objectives.average_precision import HierarchicalAP, HierarchicalSupAP, SmoothAP, SupAP
 from st_rankloss.objectives.base import Configured, CustomObjective, Mixture, Objective, as_objective
 from st_rankloss.objectives.correlation import ApproxRankMSE, Pearson, SoftKendall, SoftSpearman
 from st_rankloss.objectives.cross_entropy import (
@@ -51,19 +51,20 @@ from st_rankloss.objectives.whole_batch import (
     ContextualSimilarity,
     MVInfoNCE,
     SetInformation,
-    UnifiedNegatives,
+    SharedNegatives,
     Wasserstein,
 )
 from st_rankloss.objectives.wrappers import AcrossQueries, Focal, MixedNegatives, OverPairs, Perturbed
 
 __all__ = [
     "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "CoSENT", "Configured",
-    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP", "InfoNCE",
-    "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE", "MixedNegatives", "Mixture",
-    "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson", "Perturbed", "PlackettLuce",
-    "PolicyGradient", "RankKL", "RankList", "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation",
-    "SmoothAP", "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon",
-    "ThresholdMargin", "TripletAlignment", "UnifiedNegatives", "Wasserstein", "as_objective",
+    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
+    "HierarchicalSupAP", "InfoNCE", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE",
+    "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson",
+    "Perturbed", "PlackettLuce", "PolicyGradient", "RankKL", "RankList", "RankNContrast", "RankNet",
+    "RegressionCompatible", "SetInformation", "SharedNegatives", "SmoothAP", "SoftKendall", "SoftSpearman",
+    "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin", "TripletAlignment", "Wasserstein",
+    "as_objective",
 ]  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_a_sample_without_a_second_view_or_alone_has_no_loss(classes):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_set_functions_are_those_of_the_definition(name, classes):
     similarity, relevance, member = samples(9, classes)
-    settings = {"set_function": name, "regularisation": 0.7}
+    settings = {"set_function": name, "temperature": 0.3}
     close(
         F.set_information(similarity, relevance, **settings),
         oracle.set_information(similarity.tolist(), member.tolist(), **settings),
@@ -76,7 +76,7 @@ def test_log_det_is_that_of_the_classes_and_of_the_batch():
     total = -math.log(np.linalg.det(similarity.numpy() + 0.5 * np.eye(9)))
     for c in range(3):
         inside = similarity[member == c][:, member == c].numpy()
-        total += 2 * math.log(np.linalg.det(inside + 0.5 * np.eye(3)))
+        total += math.log(np.linalg.det(inside + 0.5 * np.eye(3)))
     close(value, [total / 9] * 9)
 
 
@@ -101,13 +101,13 @@ def test_the_contextual_gradient_pulls_classes_together():
 
 
 @pytest.mark.parametrize("whisker", [0.0, 0.5, 100.0])
-def test_unified_negatives_are_those_of_the_definition(whisker):
+def test_shared_negatives_are_those_of_the_definition(whisker):
     similarity, relevance, _ = samples(9, 3)
     relevance[2, 5] = NAN
-    value = F.unified_negatives(similarity, relevance, temperature=0.2, whisker=whisker)
+    value = F.shared_negatives(similarity, relevance, temperature=0.2, whisker=whisker)
     close(
         value,
-        oracle.unified_negatives(similarity.tolist(), relevance.tolist(), temperature=0.2, whisker=whisker),
+        oracle.shared_negatives(similarity.tolist(), relevance.tolist(), temperature=0.2, whisker=whisker),
     )
 
 
@@ -204,8 +204,8 @@ def test_wasserstein_is_0_for_the_labels_own_softmax_and_ignores_the_unjudged():
         ("set_information", {"set_function": "facility_location"}),
         ("set_information", {"set_function": "graph_cut"}),
         ("set_information", {"set_function": "log_det"}),
-        ("unified_negatives", {"temperature": 0.2}),
         ("cwcl", {"temperature": 0.3}),
+        ("shared_negatives", {"temperature": 0.2}),
         ("wasserstein", {"temperature": 0.3}),
     ],
 )
@@ -234,7 +234,7 @@ def test_samples_must_be_queries_and_documents(name):
         ("contextual_similarity", {"alpha": 2}, r"alpha must be in \(0, 1\], got 2"),
         ("dclw", {"sigma": 0}, "sigma must be a finite number above 0, got 0"),
         ("cwcl", {"temperature": "auto"}, "temperature must be a number here"),
-        ("unified_negatives", {"whisker": -1}, "whisker must be a finite number of at least 0, got -1"),
+        ("shared_negatives", {"whisker": -1}, "whisker must be a finite number of at least 0, got -1"),
         ("wasserstein", {"label_temperature": -1}, "label_temperature must be a finite number above 0, got -1"),
     ],
 )
@@ -262,7 +262,7 @@ def test_a_samples_similarity_with_itself_must_be_a_number(name):
         getattr(F, name)(similarity, torch.eye(3).fill_diagonal_(NAN))
 
 
-@pytest.mark.parametrize("name", ["wasserstein", "unified_negatives", "mv_info_nce", "mv_dhel", "set_information"])
+@pytest.mark.parametrize("name", ["wasserstein", "shared_negatives", "mv_info_nce", "mv_dhel", "set_information"])
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 def test_a_batch_has_at_least_one_sample(name, shape):
     with pytest.raises(ValueError, match="a batch needs at least one query|every sample a query and a document"):

@@ -131,7 +131,7 @@ NOT_COPIES = {
     o.GroCo: "a sorting network has one wire per document",
     o.PolicyGradient: "copies are drawn one by one, a weighted document once",
     o.Wasserstein: "it compares shares per document, and those of copies are smaller",
-    o.UnifiedNegatives: "its quartiles are those of documents",
+    o.SharedNegatives: "its quartiles are those of documents",
 }
 """Declared objectives in which a document of weight 2 is not quite two documents."""
 
