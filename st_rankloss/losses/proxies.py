@@ -68,11 +68,13 @@ class ProxyLoss(GradedLoss):
         TypeError: If ``model``, ``classes``, ``objective`` or ``relevance`` has the wrong type.
         ValueError: If a setting is out of its range, names repeat, the model does not declare its dimensions, or the
             objective needs every sample to be a query and a document. In `forward`, if labels are missing or not among
-            the classes (on a GPU, which is not read, an assertion of the device fails instead), if there are several
-            columns, or on several processes, each of which would train centres of its own.
+            the classes (on a GPU, which is not read, an assertion of the device fails instead), if they are views,
+            paths or sets from a collator, if there are several columns, or on several processes, each of which would
+            train centres of its own.
 
     Inputs:
-        One column of texts or images, with a label: class ids or names, or whatever ``relevance`` reads.
+        One column of texts or images, with a label: class ids or names, numbers, or, without a collator of this
+        package, a tensor that ``relevance`` reads.
 
     Example:
         ::
@@ -141,29 +143,30 @@ class ProxyLoss(GradedLoss):
         if several_processes():
             raise ValueError("ProxyLoss trains in one process, got several: each would have centres of its own.")
         pairing = self._pair([count_rows(features[0])], labels)
+        # As given: a relevance may prepare the labels of a batch for each other, but not for those of centres.
+        pairing = pairing._replace(query_labels=_single_labels(labels))
         self._check_labels(pairing)
         ((samples, _),) = embed(self.model, features)
         return self._compute(samples, pairing.to(samples.device))
 
     def _check_labels(self, pairing: Pairing) -> None:
-        labels = pairing.query_labels
-        if not isinstance(labels, Tensor):
-            raise ValueError(f"ProxyLoss needs one label per sample, got {sorted(labels)} from {pairing.relevance!r}.")
+        labels = cast(Tensor, pairing.query_labels)
         if self.lists == "samples" and pairing.weights.queries is not None:
             raise ValueError("weights are those of queries, and with lists='samples' the centres are: leave them out.")
-        if labels.dim() == 1 and not (labels.is_floating_point() or self.classes.is_floating_point()):
-            known = (labels[:, None] == self.classes.to(labels.device)).any(1) | (labels == NO_CODE)
-            if labels.device.type != "cpu":  # reading the labels would wait for the device
-                torch._assert_async(known.all(), "a label is not among the classes of ProxyLoss")
-            elif not known.all():
-                raise ValueError(
-                    f"labels must be among the {len(self.classes)} classes, got {labels[~known][0].item()}: ids from "
-                    "0 for a number of classes, names for names."
-                )
+        if labels.dim() != 1 or labels.is_floating_point() or self.classes.is_floating_point():
+            return
+        known = (labels[:, None] == self.classes.to(labels.device)).any(1) | (labels == NO_CODE)
+        if labels.device.type != "cpu":  # reading the labels would wait for the device
+            torch._assert_async(known.all(), "a label is not among the classes of ProxyLoss")
+        elif not known.all():
+            raise ValueError(
+                f"labels must be among the {len(self.classes)} classes, got {labels[~known][0].item()}: ids from 0 for "
+                "a number of classes, names for names."
+            )
 
     def _compute(self, samples: Tensor, pairing: Pairing) -> Tensor | LossParts:
         relevance, _, _, shares, weights = pairing
-        own = cast(Tensor, pairing.query_labels)  # as checked
+        own = cast(Tensor, pairing.query_labels)
         centres = self.centres[:, : samples.shape[1]].to(samples.dtype)
         queries, documents, of_documents = samples, centres, self.classes
         if self.lists == "samples":
@@ -190,6 +193,18 @@ class ProxyLoss(GradedLoss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""
         return {**super().get_config_dict(), "classes": len(self.classes), "lists": self.lists}
+
+
+def _single_labels(labels: Tensor | Mapping[str, Any] | None) -> Tensor:
+    """Return the labels of a batch, which its relevance found there."""
+    batch = labels if isinstance(labels, Mapping) else {"label": labels}
+    kind = "views" if "sample" in batch else batch.get("kind")
+    if kind not in (None, "undeclared", "class", "numbers"):
+        raise ValueError(
+            f"ProxyLoss reads classes and numbers, got {kind}, whose codes differ between batches and centres: pass a "
+            "relevance, and labels that are tensors of fixed size."
+        )
+    return cast(Tensor, batch["label"])
 
 
 def _labels_of(classes: int | Sequence[str] | Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def test_training_beats_the_old_model_which_stays_as_it_is(tmp_path):
         output_dir=str(tmp_path),
         per_device_train_batch_size=12,
         num_train_epochs=30,
-        learning_rate=1e-2,
+        learning_rate=3e-2,
         report_to="none",
         disable_tqdm=True,
         save_strategy="no",
