@@ -105,12 +105,7 @@ SPECIAL = [
     Case(o.MarginMSE(), "binary", pearson),
     Case(o.TripletAlignment(0.05, margin=0.2), "binary", AP),
     Case(o.MultiSimilarity(), "binary", AP, moves_with_a_constant=True),
-    Case(
-        o.Circle(scale=16.0),
-        "binary",
-        AP,
-        moves_with_a_constant=True,
-    ),
+    Case(o.Circle(), "binary", AP, moves_with_a_constant=True),
     Case(o.Quadruplet(), "binary", AP),
     Case(o.PartialRanking(positive=2.0), "grades", NDCG),
     Case(o.Margin(o.SupCon(0.1)), "binary", AP),
