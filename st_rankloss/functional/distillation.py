@@ -12,7 +12,9 @@ from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.lists import (
     count_pairs,
     differences,
+    kth_largest,
     log_odds,
+    log_weighted,
     logsumexp_below,
     masked_mean,
     precise_logits,
@@ -24,7 +26,9 @@ from st_rankloss.kernels.pair_sums import softplus
 
 
 @list_function("graded", learns=two_grades)
-def inverse_rank_net(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1) -> Tensor:
+def inverse_rank_net(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Temperature = 0.1
+) -> Tensor:
     r"""Compute RankNet with pairs weighted by the inverse sum of their true ranks: the top of the list counts most.
 
     .. math:: \frac{1}{|\{y_j > y_k\}|} \sum_{y_j > y_k} \frac{1}{r_j + r_k} \log \left(1 + e^{(s_k - s_j)/\tau}\right)
@@ -42,16 +46,19 @@ def inverse_rank_net(similarity: Tensor, relevance: Tensor, judged: Tensor, temp
     2406.15657: weights and mean as in the authors' code; shared ranks of ties are ours. Cost: O(D²) per query, a few
     pairs at a time.
     """
-    ranks = torch.where(judged, exact_ranks(relevance, mask=judged), 1)
+    ranks = torch.where(judged, exact_ranks(relevance, mask=judged, weights=weights), 1)
     lowest = torch.where(judged, relevance, torch.inf).amin(-1, keepdim=True)
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
         lower = (differences(relevance, columns) < 0) & judged[:, None, :] & listed[:, :, None]
         both = ranks[:, None, :] + ranks.gather(1, columns)[:, :, None]
-        return torch.where(lower, softplus(differences(similarity, columns) / temperature) / both, 0).sum((1, 2))
+        pairs = softplus(differences(similarity, columns) / temperature) / both
+        if weights is not None:
+            pairs = pairs * weights[:, None, :] * weights.gather(1, columns)[:, :, None]
+        return torch.where(lower, pairs, 0).sum((1, 2))
 
     total = sum_over_rows(of_rows, judged & (relevance > lowest), similarity)
-    return total / count_pairs(relevance, judged).clamp_min(1)
+    return total / count_pairs(relevance, judged, weights)
 
 
 def _two_groups(relevance: Tensor, judged: Tensor, *, positive: float, **settings: Any) -> Tensor:
@@ -64,6 +71,7 @@ def partial_ranking(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.07,
     positive: Positive = 1.0,
     hardest: Count = 16,
@@ -98,11 +106,10 @@ def partial_ranking(
     """
     positives = judged & (relevance >= positive)
     negatives = judged & ~positives
-    contrast = masked_mean(softplus(log_odds(similarity, negatives, temperature)), positives)
-    near = torch.where(negatives, similarity.detach(), -torch.inf)
-    cutoff = near.topk(min(hardest, near.shape[1])).values[:, -1:]
+    contrast = masked_mean(softplus(log_odds(similarity, negatives, temperature, weights)), positives, weights)
+    near = kth_largest(similarity.detach(), negatives, hardest, weights)
     logits = precise_logits(similarity, temperature, judged)
-    below = logsumexp_below(logits, relevance, negatives, ties=False)
-    ordered = (below > -torch.inf) & (near >= cutoff)
+    below = logsumexp_below(log_weighted(logits, weights), relevance, negatives, ties=False)
+    ordered = (below > -torch.inf) & (similarity >= near)
     order = softplus(torch.where(ordered, below, 0) - logits)
-    return contrast + weight * masked_mean(order, ordered).to(similarity.dtype)
+    return contrast + weight * masked_mean(order, ordered, weights).to(similarity.dtype)

@@ -18,6 +18,7 @@ def multi_similarity(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     alpha: Positive = 2.0,
     beta: Positive = 50.0,
     base: Finite = 0.5,
@@ -46,13 +47,18 @@ def multi_similarity(
     1904.06627, without its mining of pairs. Time and memory O(D).
     """
     relevant = relevance > 0
-    near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
-    return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
+    near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant, weights)) / alpha
+    return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant, weights)) / beta
 
 
 @list_function("binary", learns=two_kinds)
 def circle(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, margin: Share = 0.4, scale: Positive = 80.0
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    margin: Share = 0.4,
+    scale: Positive = 80.0,
 ) -> Tensor:
     r"""Compute Circle loss: each similarity is weighted by its distance from its optimum.
 
@@ -80,8 +86,9 @@ def circle(
     relevant = relevance > 0
     lacking = (1 + margin - similarity.detach()).clamp_min(0)
     excess = (similarity.detach() + margin).clamp_min(0)
-    near = masked_logsumexp(-scale * lacking * (similarity - 1 + margin), relevant)
-    return softplus(near + masked_logsumexp(scale * excess * (similarity - margin), judged & ~relevant))
+    near = masked_logsumexp(-scale * lacking * (similarity - 1 + margin), relevant, weights)
+    far = masked_logsumexp(scale * excess * (similarity - margin), judged & ~relevant, weights)
+    return softplus(near + far)
 
 
 def _check_thresholds(upper: float, lower: float) -> None:
@@ -91,7 +98,12 @@ def _check_thresholds(upper: float, lower: float) -> None:
 
 @list_function("binary", learns=any_relevant, check=_check_thresholds)
 def threshold_margin(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, upper: AtLeast0 = 0.9, lower: AtLeast0 = 0.5
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    upper: AtLeast0 = 0.9,
+    lower: AtLeast0 = 0.5,
 ) -> Tensor:
     r"""Compute TCM: mean distance of relevant documents below one threshold and of irrelevant ones above another.
 
@@ -119,7 +131,7 @@ def threshold_margin(
     relevant = relevance > 0
     low = relevant & (similarity <= upper)
     high = judged & ~relevant & (similarity >= lower)
-    return masked_mean(upper - similarity, low) + masked_mean(similarity - lower, high)
+    return masked_mean(upper - similarity, low, weights) + masked_mean(similarity - lower, high, weights)
 
 
 @batch_function("binary", learns=some_irrelevant_in_the_batch)
@@ -127,6 +139,7 @@ def quadruplet(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     margin: AtLeast0 = 0.2,
     margin_between: AtLeast0 = 0.1,
 ) -> Tensor:

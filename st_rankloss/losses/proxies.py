@@ -153,6 +153,8 @@ class ProxyLoss(GradedLoss):
         labels = cast(Tensor, pairing.query_labels)
         if self.lists == "samples" and pairing.weights.queries is not None:
             raise ValueError("weights are those of queries, and with lists='samples' the centres are: leave them out.")
+        if pairing.weights.documents is not None:
+            raise ValueError("document_weights must be left out: the documents of ProxyLoss are class centres.")
         if labels.dim() != 1 or labels.is_floating_point() or self.classes.is_floating_point():
             return
         known = (labels[:, None] == self.classes.to(labels.device)).any(1) | (labels == NO_CODE)

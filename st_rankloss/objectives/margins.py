@@ -9,7 +9,7 @@ from torch import Tensor
 
 from st_rankloss.functional.margins import with_margin
 from st_rankloss.functional.settings import AtLeast0
-from st_rankloss.objectives.base import Objective
+from st_rankloss.objectives.base import Objective, given
 from st_rankloss.objectives.wrappers import _Wrapper
 
 
@@ -55,11 +55,11 @@ class Margin(_Wrapper):
         """Whether the objective is separable."""
         return self.objective.separable
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms."""
         if self.angle and similarity.device.type == "cpu":
             beyond = similarity.detach()[~relevance.isnan()].abs()
             if (beyond > 1.01).any():
                 raise ValueError(f"angle needs cosines, got a similarity of {beyond.max().item():.4g}: use cosine.")
         lowered = with_margin(similarity, relevance, self.cosine, self.angle)
-        return self._named(self.objective.parts(lowered, relevance))
+        return self._named(self.objective.parts(lowered, relevance, **given(weights)))
