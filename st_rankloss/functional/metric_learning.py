@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from st_rankloss.functional.conditions import any_relevant, some_irrelevant_in_the_batch, two_kinds
 from st_rankloss.functional.declaration import batch_function, list_function
-from st_rankloss.functional.lists import masked_logsumexp, masked_mean
+from st_rankloss.functional.lists import masked_logsumexp, masked_mean, masses
 from st_rankloss.functional.settings import AtLeast0, Finite, Positive, Share
 from st_rankloss.kernels.pair_sums import softplus
 
@@ -169,16 +169,23 @@ def quadruplet(
     relevant = relevance > 0
     irrelevant = judged & ~relevant
     wide = similarity.to(torch.float32 if similarity.device.type == "mps" else torch.float64)
-    own = _hinge_sums(wide, irrelevant, wide - margin)
-    of_all = _hinge_sums(wide.reshape(1, -1), irrelevant.reshape(1, -1), (wide - margin_between).reshape(1, -1))
-    others = of_all.reshape(wide.shape) - _hinge_sums(wide, irrelevant, wide - margin_between)
-    count = irrelevant.sum(-1, keepdim=True)
-    terms = own / count.clamp_min(1) + others / (count.sum() - count).clamp_min(1)
-    return masked_mean(terms, relevant).to(similarity.dtype)
+    mass = masses(irrelevant, weights, wide)
+    own = _hinge_sums(wide, mass, wide - margin)
+    of_all = _hinge_sums(wide.reshape(1, -1), mass.reshape(1, -1), (wide - margin_between).reshape(1, -1))
+    others = of_all.reshape(wide.shape) - _hinge_sums(wide, mass, wide - margin_between)
+    count = mass.sum(-1, keepdim=True)
+    terms = own / _divisor(count) + others / _divisor(count.sum() - count)
+    return masked_mean(terms, relevant, weights).to(similarity.dtype)
 
 
-def _hinge_sums(values: Tensor, mask: Tensor, points: Tensor) -> Tensor:
-    """Compute, for each point p, the sum of max(0, v - p) over the values v of its row where ``mask`` is true."""
-    highest = torch.where(mask, values, -torch.inf).sort(dim=-1, descending=True).values
-    above = torch.searchsorted(-highest.detach(), -points.detach())
-    return F.pad(highest.cumsum(-1), (1, 0)).gather(-1, above) - above * points
+def _divisor(mass: Tensor) -> Tensor:
+    return torch.where(mass > 0, mass, 1)
+
+
+def _hinge_sums(values: Tensor, mass: Tensor, points: Tensor) -> Tensor:
+    """Compute, for each point p, the sum of max(0, v - p) over the values v of its row, weighted by ``mass``."""
+    descending, order = torch.where(mass > 0, values, -torch.inf).sort(dim=-1, descending=True)
+    above = torch.searchsorted(-descending.detach(), -points.detach())
+    mass = mass.gather(-1, order)
+    sums = [F.pad(x.cumsum(-1), (1, 0)).gather(-1, above) for x in (mass * values.gather(-1, order), mass)]
+    return sums[0] - sums[1] * points
