@@ -6,6 +6,7 @@ Run as a script, because PyTorch takes a new kind of device once per process: pr
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import sys
 import traceback
@@ -31,8 +32,9 @@ from st_rankloss import (
     SoftmaxCrossEntropy,
 )
 from st_rankloss.functional import lists
-from st_rankloss.losses import EmbeddingMixup
-from st_rankloss.objectives import AcrossQueries, Objective, SoftSpearman
+from st_rankloss.losses import EmbeddingMixup, ProxyLoss
+from st_rankloss.losses.proxies import LISTS
+from st_rankloss.objectives import AcrossQueries, Margin, Objective, SharedNegatives, SoftSpearman, SupCon
 from st_rankloss.relevance import Classes, Pairs
 from tests.losses.test_objectives import task
 from tests.models import SHAPES, PairTable, Passing, PassingTokens, Shape, columns_of, texts_of
@@ -145,6 +147,21 @@ def differentiate(
         assert all(e.grad is not None and e.grad.device.type == DEVICE for e in embeddings), "no gradient"
 
 
+def differentiate_centres(settings: dict[str, Any]) -> None:
+    """Compute the loss of samples against class centres, and the gradients of both on the device."""
+    loss = ProxyLoss(Passing(), classes=4, dimensions=8, **settings)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        loss.centres = torch.nn.Parameter(mode.from_tensor(loss.centres.detach()).to(DEVICE))
+        loss.classes = mode.from_tensor(loss.classes).to(DEVICE)
+        labels = mode.from_tensor(torch.arange(12) % 4).to(DEVICE)
+        with NeverWaiting():
+            embeddings = torch.empty(12, 8, device=DEVICE, requires_grad=True)
+            loss(columns_of([embeddings]), labels).backward()
+        assert all(x.grad is not None and x.grad.device.type == DEVICE for x in (embeddings, loss.centres)), (
+            "no gradient"
+        )
+
+
 def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Shape, negatives: int | None) -> None:
     """Compute the loss of scored pairs, whose texts the host prepares, and the scores' gradient on the device."""
     loss = copy.deepcopy(make(PairTable(), relevance=shape.relevance, num_negatives=negatives))
@@ -200,6 +217,9 @@ def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     for shape in SHAPES:
         yield from _cases_of_embeddings(shape)
         yield from _cases_of_pairs(shape)
+    for lists_of, objective in itertools.product(LISTS, (MIXTURE, Margin(SupCon(), 0.1, 0.5), SharedNegatives())):
+        settings = {"lists": lists_of, "objective": objective}
+        yield f"centres, {lists_of}, {objective!r}"[:90], partial(differentiate_centres, settings)
 
 
 def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:

@@ -5,8 +5,9 @@ cost. The table at the end lists them.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
 queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `MixedNegatives` adds
-harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
-function of (similarity, relevance) that returns one loss per query also works.
+harder negatives (MoCHi); `Margin` demands more of relevant documents (ArcFace, CosFace). Objectives can be added and
+weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one loss
+per query also works.
 
 Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
 UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is
@@ -32,8 +33,10 @@ from st_rankloss.objectives.cross_entropy import (
     SoftmaxCrossEntropy,
     SupCon,
 )
+from st_rankloss.objectives.distillation import InverseRankNet, PartialRanking
 from st_rankloss.objectives.hits import ApproxMRR, ApproxRecall
-from st_rankloss.objectives.metric_learning import MultiSimilarity, ThresholdMargin
+from st_rankloss.objectives.margins import Margin
+from st_rankloss.objectives.metric_learning import Circle, MultiSimilarity, Quadruplet, ThresholdMargin
 from st_rankloss.objectives.ndcg import ApproxNDCG
 from st_rankloss.objectives.pairwise import (
     CoSENT,
@@ -57,14 +60,14 @@ from st_rankloss.objectives.whole_batch import (
 from st_rankloss.objectives.wrappers import AcrossQueries, Focal, MixedNegatives, OverPairs, Perturbed
 
 __all__ = [
-    "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "CoSENT", "Configured",
-    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
-    "HierarchicalSupAP", "InfoNCE", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE",
-    "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson",
-    "Perturbed", "PlackettLuce", "PolicyGradient", "RankKL", "RankList", "RankNContrast", "RankNet",
-    "RegressionCompatible", "SetInformation", "SharedNegatives", "SmoothAP", "SoftKendall", "SoftSpearman",
-    "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin", "TripletAlignment", "Wasserstein",
-    "as_objective",
+    "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "Circle", "CoSENT",
+    "Configured", "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
+    "HierarchicalSupAP", "InfoNCE", "InverseRankNet", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney",
+    "Margin", "MarginMSE", "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs",
+    "PRO", "PSL", "PartialRanking", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient", "Quadruplet",
+    "RankKL", "RankList", "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation", "SharedNegatives",
+    "SmoothAP", "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon",
+    "ThresholdMargin", "TripletAlignment", "Wasserstein", "as_objective",
 ]  # fmt: skip
 
 
