@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from st_rankloss.judges.base import ask
 
@@ -39,7 +39,7 @@ def ask_twice(
     """
 
     def read_all(numbers: Sequence[int], asked: list[str]) -> list[list[T | None]]:
-        return [list(read(i, text or "")) for i, text in zip(numbers, ask(answer, asked), strict=True)]
+        return [list(read(i, _text(text))) for i, text in zip(numbers, ask(answer, asked), strict=True)]
 
     values = read_all(range(len(prompts)), list(prompts)) if prompts else []
     again = [i for i, row in enumerate(values) if None in row]
@@ -50,3 +50,9 @@ def ask_twice(
     if failed:
         logger.warning("%d of %d answers could not be read in full, even when asked again.", failed, len(prompts))
     return values
+
+
+def _text(answer: Any) -> str:
+    if not isinstance(answer, str | None):
+        raise ValueError(f"an answer to a prompt must be a text or None, got {answer!r:.80} ({type(answer).__name__}).")
+    return answer or ""

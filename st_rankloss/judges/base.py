@@ -117,6 +117,25 @@ def ask(function: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> lis
     return list(answers)
 
 
+def check_pairs(pairs: Sequence[Any]) -> None:
+    """Raise ValueError unless each item is a pair, such as a tuple: two letters would pass as one.
+
+    Args:
+        pairs: The items.
+
+    Raises:
+        ValueError: If one is not; the error names it.
+
+    Example:
+        >>> check_pairs(["ab"])
+        Traceback (most recent call last):
+        ValueError: each pair must be a tuple of a query and a document, got 'ab' for pair 0.
+    """
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"each pair must be a tuple of a query and a document, got {pair!r:.80} for pair {i}.")
+
+
 def read_answer(value: Any, pair: Pair) -> float:
     """Return a judge's grade as a float, NaN for None.
 

@@ -87,10 +87,11 @@ class Cached:
         """
         keys = [self._key(item) for item in items]
         answers = self._read(keys)
-        missing = {key: item for key, item in zip(keys, items, strict=True) if key not in answers}
+        missing = list({key: item for key, item in zip(keys, items, strict=True) if key not in answers}.items())
         for start in range(0, len(missing), self.chunk):
-            chunk = dict(list(missing.items())[start : start + self.chunk])
-            answers |= self._write(dict(zip(chunk, ask(self.function, list(chunk.values())), strict=True)))
+            chunk = missing[start : start + self.chunk]
+            found = ask(self.function, [item for _, item in chunk])
+            answers |= self._write({key: answer for (key, _), answer in zip(chunk, found, strict=True)})
         return [answers.get(key) for key in keys]
 
     def pending(self, items: Sequence[Any]) -> list[Any]:
@@ -139,7 +140,7 @@ class Cached:
                 yield database
         except sqlite3.DatabaseError as error:
             raise ValueError(
-                f"path must be a file of cached answers, or a new one, got {str(self.path)!r}: {error}"
+                f"path must be a file of cached answers, writable, or a new one, got {str(self.path)!r}: {error}"
             ) from error
 
 

@@ -157,10 +157,9 @@ class LanguageModel:
             starts = [len(row) - len(paths[place % len(paths)]) - 1 for place, row in zip(places, batch, strict=True)]
             for place, scores in zip(places, self._forward(batch, starts), strict=True):
                 path = paths[place % len(paths)]
-                for column, answer in enumerate(answers):
-                    if path[: len(answer) - 1] == answer[:-1]:
-                        score = scores[range(len(answer)), list(answer)].sum()
-                        result[place // len(paths), column] = score.item()
+                own = [column for column, answer in enumerate(answers) if path[: len(answer) - 1] == answer[:-1]]
+                sums = [scores[range(len(answers[column])), list(answers[column])].sum() for column in own]
+                result[place // len(paths), own] = torch.stack(sums).cpu()
         return result
 
     def _forward(self, rows: list[Tokens], starts: list[int]) -> Iterator[Tensor]:
@@ -182,7 +181,7 @@ class LanguageModel:
         if not options:
             logits = logits[:, kept]
         for row, places in zip(logits, wanted, strict=True):
-            yield row[[column[place] for place in places]].float().log_softmax(-1).cpu()
+            yield row[[column[place] for place in places]].float().log_softmax(-1)
 
     def _batches(self, rows: list[Tokens], room: int = 0) -> Iterator[tuple[list[int], list[Tokens]]]:
         """Yield the numbers and tokens of rows that fit the model, those of similar length together, longest first."""

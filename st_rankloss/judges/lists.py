@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from st_rankloss.judges.base import Pair
+from st_rankloss.judges.base import Pair, check_pairs
 
 List = tuple[Any, tuple[Any, ...]]
 """A query and its documents."""
@@ -27,6 +27,7 @@ def judge_lists(pairs: Sequence[Pair], judge: Callable[[list[List]], Sequence[Se
         >>> judge_lists([("a", "x"), ("b", "z"), ("a", "yy")], lambda lists: [list(map(len, d)) for _, d in lists])
         [1, 1, 2]
     """
+    check_pairs(pairs)
     queries: dict[Any, Any] = {}
     documents: dict[Any, dict[Any, Any]] = {}
     for query, document in pairs:

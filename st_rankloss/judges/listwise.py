@@ -103,7 +103,7 @@ class OrderJudge:
         for (i, window), own, order in zip(windows.items(), places, ask(self.order, asked), strict=True):
             if order is None:
                 del ranked[i]
-            elif sorted(order) == list(range(len(own))):
+            elif len(order) == len(own) and set(order) == set(range(len(own))):
                 ranked[i][window.start : window.stop] = [own[place] for place in order]
             else:
                 raise ValueError(f"an order must name each place from 0 to {len(own) - 1} once, got {order!r}.")

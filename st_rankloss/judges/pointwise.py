@@ -13,7 +13,7 @@ from torch import Tensor
 
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import check_inputs
-from st_rankloss.judges.base import Pair
+from st_rankloss.judges.base import Pair, check_pairs
 from st_rankloss.judges.language_model import LanguageModel, as_language_model
 from st_rankloss.judges.prompts import RELEVANCE, check_template, fill
 from st_rankloss.judges.scale import Scale, read_scale
@@ -90,6 +90,7 @@ class LLMJudge:
         Raises:
             ValueError: If one is not a text.
         """
+        check_pairs(pairs)
         check_inputs(((i, text) for i, pair in enumerate(pairs) for text in pair), "pairs", "pair", text_only=True)
         return [fill(self.prompt, query=q, document=d, scale=str(self._scale)) for q, d in pairs]
 

@@ -206,7 +206,7 @@ def test_what_has_no_identity_or_is_no_file_of_answers_is_refused(tmp_path):
             Cached(function, tmp_path / "a.sqlite")
     assert Cached(FirstTokenOrder("name"), tmp_path / "a.sqlite").identity == FirstTokenOrder("name").identity
     (tmp_path / "text").write_text("not a database, but long enough to be read as one" * 100)
-    with pytest.raises(ValueError, match="path must be a file of cached answers, or a new one, got .*text"):
+    with pytest.raises(ValueError, match="path must be a file of cached answers, writable, or a new one, got .*text"):
         Cached(len, tmp_path / "text", identity="1")
     with pytest.raises(ValueError, match="chunk must be .* got 0"):
         Cached(len, tmp_path / "a.sqlite", identity="1", chunk=0)

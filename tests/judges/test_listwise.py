@@ -71,7 +71,7 @@ def test_a_list_that_is_not_ordered_and_a_single_document_stay_unjudged():
     assert OrderJudge(order)([]) == []
 
 
-@pytest.mark.parametrize("order", [[0, 0], [0], [0, 1, 2], [1, 2]])
+@pytest.mark.parametrize("order", [[0, 0], [0], [0, 1, 2], [1, 2], [0, None], "no"])
 def test_an_order_that_is_no_permutation_is_refused(order):
     with pytest.raises(ValueError, match="an order must name each place from 0 to 1 once, got"):
         OrderJudge(lambda lists: [order])([("a", "1"), ("a", "2")])
@@ -194,6 +194,8 @@ def test_grades_off_the_scale_leave_their_document_unjudged(caplog):
         (lambda: FirstTokenOrder("name", "{documents}"), r"contains \{query\}"),
         (lambda: WrittenOrder(len)([("q", ("a", 1))]), "each of 'a list' must be a text, got 1 .* item 2"),
         (lambda: WrittenOrder(lambda p: [])([("q", ("a", "b"))]), "one answer per item, got 0 for 1 items"),
+        (lambda: WrittenOrder(lambda p: [7])([("q", ("a", "b"))]), r"a text or None, got 7 \(int\)"),
+        (lambda: OrderJudge(by_number)(["ab"]), "each pair must be a tuple of a query and a document, got 'ab' for"),
         (lambda: OrderJudge(lambda lists: "no")([("q", "a"), ("q", "b")]), "a list with one answer per item, got 'no'"),
     ],
 )  # fmt: skip

@@ -123,6 +123,8 @@ def test_wrong_settings_are_refused_before_anything_is_loaded(options, message):
 def test_what_is_no_text_is_refused():
     with pytest.raises(ValueError, match="each of 'pairs' must be a text, got None .* for pair 1"):
         make_judge()([("red", "rose"), ("red", None)])
+    with pytest.raises(ValueError, match="each pair must be a tuple .* got 'no' for pair 1"):
+        make_judge()([("red", "rose"), "no"])
 
 
 def test_a_template_is_filled_once():
