@@ -8,7 +8,18 @@ has the underlying functions.
 
 from __future__ import annotations
 
-from st_rankloss import augmentations, data, functional, mining, objectives, recipes, relevance, samplers, teachers
+from st_rankloss import (
+    augmentations,
+    data,
+    functional,
+    judges,
+    mining,
+    objectives,
+    recipes,
+    relevance,
+    samplers,
+    teachers,
+)
 from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import (
@@ -65,6 +76,7 @@ __all__ = [
     "data",
     "functional",
     "inspect",
+    "judges",
     "mining",
     "objectives",
     "recipes",
