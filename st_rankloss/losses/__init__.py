@@ -6,7 +6,17 @@ from st_rankloss.losses.andcg import ANDCGLoss
 from st_rankloss.losses.cached import CachedANDCGLoss, CachedRankingLoss
 from st_rankloss.losses.cached_cross_encoder import CachedCrossEncoderRankingLoss
 from st_rankloss.losses.cross_encoder import CrossEncoderRankingLoss
-from st_rankloss.losses.mixup import EmbeddingMixup
+from st_rankloss.losses.mixing import (
+    CrossModalMixup,
+    EmbeddingMixup,
+    ExtrapolatedPositives,
+    HardNegativeMixup,
+    PositiveMixup,
+    QueryMixup,
+    QueryNegativeMixup,
+    RankMixup,
+    SupReMix,
+)
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss
 from st_rankloss.losses.similarity import angle_sim
@@ -18,9 +28,17 @@ __all__ = [
     "CachedCrossEncoderRankingLoss",
     "CachedRankingLoss",
     "CrossEncoderRankingLoss",
+    "CrossModalMixup",
     "EmbeddingMixup",
+    "ExtrapolatedPositives",
+    "HardNegativeMixup",
     "LossParts",
+    "PositiveMixup",
+    "QueryMixup",
+    "QueryNegativeMixup",
+    "RankMixup",
     "RankingLoss",
+    "SupReMix",
     "angle_sim",
     "pack_tokens",
 ]

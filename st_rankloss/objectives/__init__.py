@@ -4,14 +4,14 @@ Each is a function of `st_rankloss.functional` with its settings; the docstring 
 cost. The table at the end lists them.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
-queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `MixedNegatives` adds
-harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
-function of (similarity, relevance) that returns one loss per query also works.
+queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight. Objectives can be added
+and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one
+loss per query also works.
 
 Other names: CWCL is `SoftmaxCrossEntropy` with the relevance `Vectors()`; ListMLE is `PlackettLuce()`; PLD is
 ``PlackettLuce(positions="confidence")``; AnglE is ``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW
-loss is ``AcrossQueries(MannWhitney())``; SupReMix is `RankNContrast` or `SupCon` with
-``mixup=EmbeddingMixup(labels=True)``.
+loss is ``AcrossQueries(MannWhitney())``. What mixes embeddings is an option of the loss, ``mixup=``, for any objective:
+MoCHi, SupReMix, RankMixup and others are strategies of `st_rankloss.losses.mixing`.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ from st_rankloss.objectives.whole_batch import (
     UnifiedNegatives,
     Wasserstein,
 )
-from st_rankloss.objectives.wrappers import AcrossQueries, Focal, MixedNegatives, OverPairs, Perturbed
+from st_rankloss.objectives.wrappers import AcrossQueries, Focal, OverPairs, Perturbed
 
 __all__ = [
     "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CoSENT", "Configured",
     "ContextualSimilarity", "CustomObjective", "DCL", "Focal", "GroCo", "HierarchicalAP", "InfoNCE", "LambdaLoss",
-    "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE", "MixedNegatives", "Mixture", "MultiSimilarity",
+    "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE", "Mixture", "MultiSimilarity",
     "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient",
     "RankKL", "RankList", "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation", "SmoothAP",
     "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin",
