@@ -200,6 +200,13 @@ def mixes(objective: Objective) -> bool:
     return True
 
 
+def weighted(labels: Any, sizes: list[int]) -> dict[str, Any]:
+    """Add weights of queries and documents to the labels of a batch."""
+    batch = labels if isinstance(labels, dict) else {} if labels is None else {"label": labels}
+    weights = {"query_weights": torch.ones(sizes[0]), "document_weights": torch.ones(sum(sizes[1:] or sizes))}
+    return {**batch, **weights}
+
+
 def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     """Every objective with every relevance, and every option of the losses with every objective and every relevance."""
     yield from _cases_of_objectives()
@@ -221,6 +228,8 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
                 make = partial(OPTIONS[option], objective=objective, relevance=relevance)
                 yield f"{name}, {option}", partial(differentiate, make, sizes, labels)
         make = partial(RankingLoss, objective=objective, relevance=relevance)
+        if objective.weighs:
+            yield f"{name}, weighted", partial(differentiate, make, sizes, weighted(labels, sizes))
         two_pieces = sizes[0] * 12 * 12 // 2
         yield f"{name}, in pieces", partial(differentiate, make, sizes, labels, pairs_at_once=two_pieces)
 

@@ -11,16 +11,24 @@ from st_rankloss.functional.gains import over_largest
 from st_rankloss.functional.lists import (
     differences,
     masked_mean,
+    mass_of,
+    masses,
     sum_over_rows,
+    weighted_sum,
 )
 from st_rankloss.functional.pairs import few_grades
-from st_rankloss.functional.ranks import exact_ranks, soft_rank
+from st_rankloss.functional.ranks import exact_ranks, soft_places, soft_rank
 from st_rankloss.functional.settings import AtLeast0, Method, Positive, Softness
 
 
 @list_function("binary", learns=two_kinds, defined=any_relevant, metric=True)
 def smooth_ap(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.05,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable average precision, the mean ratio of the rank among the relevant to the rank.
 
@@ -39,10 +47,10 @@ def smooth_ap(
     """
     relevant = relevance > 0
     among_all, among_relevant = (
-        torch.where(relevant, soft_rank(similarity, temperature, mask=mask, wanted=relevant, method=method), 1)
+        soft_places(similarity, temperature, judged=mask, wanted=relevant, method=method, weights=weights)
         for mask in (judged, relevant)
     )
-    return masked_mean(among_relevant / among_all, relevant)
+    return masked_mean(among_relevant / among_all, relevant, weights)
 
 
 @list_function("binary", learns=two_kinds, defined=any_relevant, metric=True)
@@ -50,6 +58,7 @@ def sup_ap(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Positive = 0.01,
     slope: AtLeast0 = 100.0,
     width: AtLeast0 = 0.05,
@@ -86,19 +95,25 @@ def sup_ap(
 
     relevant = relevance > 0
     irrelevant = judged & ~relevant
-    exact = torch.where(relevant, exact_ranks(similarity.detach(), mask=relevant), 1)
+    exact = torch.where(relevant, exact_ranks(similarity.detach(), mask=relevant, weights=weights), 1)
+    rivals = masses(irrelevant, weights, similarity)[:, None, :]
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
-        above = torch.where(irrelevant[:, None, :], step(differences(similarity, columns)), 0).sum(-1)
+        above = (rivals * step(differences(similarity, columns))).sum(-1)
         own = exact.gather(1, columns)
-        return torch.where(listed, own / (own + above), 0).sum(-1)
+        return weighted_sum(own / (own + above), listed, columns, weights)
 
-    return sum_over_rows(of_rows, relevant, similarity) / relevant.sum(-1).clamp_min(1)
+    return sum_over_rows(of_rows, relevant, similarity) / mass_of(relevant, weights)
 
 
 @list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
 def hierarchical_ap(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.05,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable average precision with graded relevance.
 

@@ -14,10 +14,14 @@ from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import gains_of, over_largest
 from st_rankloss.functional.lists import (
     differences,
+    kth_largest,
     log_odds,
     masked_logsumexp,
     masked_mean,
+    mass_of,
+    masses,
     sum_over_rows,
+    weighted_sum,
 )
 from st_rankloss.functional.ranks import exact_ranks
 from st_rankloss.functional.settings import (
@@ -38,6 +42,7 @@ def softmax_cross_entropy(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.05,
     gain: GainSetting = "linear",
     poly: AtLeast0 = 0.0,
@@ -69,15 +74,18 @@ def softmax_cross_entropy(
     arXiv 2309.14580.
     """
     target = over_largest(gains_of(relevance, gain))
+    target = target if weights is None else target * weights
     total = target.sum(-1, keepdim=True)
     target = target / torch.where(total > 0, total, 1)
-    log_likelihood = _log_softmax(similarity, temperature, judged)
+    log_likelihood = _log_softmax(similarity, temperature, judged, weights)
     loss = -(target * log_likelihood).sum(-1)
     return loss + poly * (1 - (target * log_likelihood.exp()).sum(-1)) if poly else loss
 
 
 @list_function("binary", learns=relevant_among_others, defined=any_relevant)
-def sup_con(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
+def sup_con(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Temperature = 0.05
+) -> Tensor:
     r"""Compute the supervised contrastive loss: each relevant document against all documents.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \Big[ \log \sum_k e^{s_k/\tau} - s_j/\tau \Big]
@@ -94,11 +102,13 @@ def sup_con(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: 
 
     Source: Khosla et al. (2020), "Supervised Contrastive Learning", arXiv 2004.11362. Time and memory O(D).
     """
-    return masked_mean(log_odds(similarity, judged, temperature), relevance > 0)
+    return masked_mean(log_odds(similarity, judged, temperature, weights), relevance > 0, weights)
 
 
 @list_function("binary", learns=two_kinds)
-def info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
+def info_nce(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Temperature = 0.05
+) -> Tensor:
     r"""Compute InfoNCE with several relevant documents, each against the irrelevant ones only.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \Big[ \log \Big( e^{s_j/\tau} + \sum_{k \in N} e^{s_k/\tau} \Big)
@@ -117,11 +127,13 @@ def info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature:
     O(D).
     """
     relevant = relevance > 0
-    return masked_mean(softplus(log_odds(similarity, judged & ~relevant, temperature)), relevant)
+    return masked_mean(softplus(log_odds(similarity, judged & ~relevant, temperature, weights)), relevant, weights)
 
 
 @list_function("binary", learns=two_kinds)
-def dcl(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
+def dcl(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Temperature = 0.05
+) -> Tensor:
     r"""Compute the decoupled contrastive loss: `info_nce` without the relevant document in its own denominator.
 
     .. math:: \frac{1}{|P|} \sum_{j \in P} \Big[ \log \sum_{k \in N} e^{s_k/\tau} - s_j/\tau \Big]
@@ -139,7 +151,7 @@ def dcl(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temp
     over several is ours. Time and memory O(D).
     """
     relevant = relevance > 0
-    return masked_mean(log_odds(similarity, judged & ~relevant, temperature), relevant)
+    return masked_mean(log_odds(similarity, judged & ~relevant, temperature, weights), relevant, weights)
 
 
 @list_function("graded", learns=two_grades)
@@ -147,6 +159,7 @@ def list_net(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.05,
     label_temperature: Positive = 1.0,
 ) -> Tensor:
@@ -169,7 +182,7 @@ def list_net(
     Source: Cao et al. (2007), ListNet, up to the constant entropy of the target; with scores from a judge as relevance,
     Gu et al. (2025), UniME-V2. Time and memory O(D).
     """
-    return _divergence(similarity, relevance, judged, temperature, label_temperature)
+    return _divergence(similarity, relevance, judged, weights, temperature, label_temperature)
 
 
 @list_function("graded", learns=two_grades)
@@ -177,6 +190,7 @@ def rank_kl(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.05,
     label_temperature: Positive = 0.05,
 ) -> Tensor:
@@ -200,9 +214,10 @@ def rank_kl(
     Source: Zhang et al. (2025), "CoDiEmb", arXiv 2508.11442, for STS; its code divides by n. Time O(D log D), memory
     O(D).
     """
-    length = judged.sum(-1, keepdim=True)
-    wanted = (length - torch.where(judged, exact_ranks(relevance, mask=judged), 0)) / (length - 1).clamp_min(1)
-    return _divergence(similarity, wanted, judged, temperature, label_temperature)
+    length = masses(judged, weights, similarity).sum(-1, keepdim=True)
+    ranks = torch.where(judged, exact_ranks(relevance, mask=judged, weights=weights), 0)
+    wanted = (length - ranks) / (length - 1).clamp_min(1)
+    return _divergence(similarity, wanted, judged, weights, temperature, label_temperature)
 
 
 @list_function("graded", learns=any_relevant, most=1)
@@ -210,6 +225,7 @@ def regression_compatible(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Positive = 0.1,
     bias: Finite = 0.0,
     alpha: Share = 0.5,
@@ -242,10 +258,11 @@ def regression_compatible(
     """
     logits = similarity / temperature + bias
     log_likely = F.logsigmoid(logits)
-    share = relevance / relevance.sum(-1, keepdim=True).clamp_min(torch.finfo(relevance.dtype).tiny)
-    listwise = masked_logsumexp(log_likely, judged) - (share * log_likely).sum(-1)
+    share = relevance if weights is None else relevance * weights
+    share = share / share.sum(-1, keepdim=True).clamp_min(torch.finfo(relevance.dtype).tiny)
+    listwise = masked_logsumexp(log_likely, judged, weights) - (share * log_likely).sum(-1)
     each = F.binary_cross_entropy_with_logits(logits, relevance, reduction="none")
-    return alpha * listwise + (1 - alpha) * masked_mean(each, judged)
+    return alpha * listwise + (1 - alpha) * masked_mean(each, judged, weights)
 
 
 @list_function("binary", learns=two_kinds)
@@ -253,6 +270,7 @@ def psl(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Positive = 0.1,
     activation: Annotated[str, choice("tanh", "relu", "atan")] = "tanh",
     width: Positive = 2.0,
@@ -294,9 +312,10 @@ def psl(
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
         grown = log_activated(differences(similarity, columns) / width) / temperature
-        return torch.where(listed, softplus(masked_logsumexp(grown, irrelevant.expand_as(grown))), 0).sum(-1)
+        rivals = masked_logsumexp(grown, irrelevant.expand_as(grown), None if weights is None else weights[:, None, :])
+        return weighted_sum(softplus(rivals), listed, columns, weights)
 
-    return sum_over_rows(of_rows, relevant, similarity) / relevant.sum(-1).clamp_min(1)
+    return sum_over_rows(of_rows, relevant, similarity) / mass_of(relevant, weights)
 
 
 @list_function("binary", learns=two_kinds)
@@ -304,6 +323,7 @@ def softmax_at_k(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     k: Count = 10,
     temperature: Positive = 0.05,
     weight_temperature: Positive = 0.1,
@@ -336,21 +356,23 @@ def softmax_at_k(
     """
     relevant = relevance > 0
     own = torch.where(judged, similarity.detach(), -torch.inf)
-    best = own.sort(-1, descending=True).values
-    last = (judged.sum(-1, keepdim=True) - 1).clamp(0, k - 1)
-    weight = torch.sigmoid((own - best.gather(1, last)) / weight_temperature)
-    surprise = log_odds(similarity, judged, temperature)
-    return masked_mean(torch.where(relevant, weight, 0) * surprise, relevant)
+    weight = torch.sigmoid((own - kth_largest(own, judged, k, weights)) / weight_temperature)
+    surprise = log_odds(similarity, judged, temperature, weights)
+    return masked_mean(torch.where(relevant, weight, 0) * surprise, relevant, weights)
 
 
-def _divergence(similarity: Tensor, wanted: Tensor, judged: Tensor, temperature: float, width: float) -> Tensor:
+def _divergence(
+    similarity: Tensor, wanted: Tensor, judged: Tensor, weights: Tensor | None, temperature: float, width: float
+) -> Tensor:
     """Compute the divergence of softmax(similarity / temperature) from softmax(wanted / width)."""
-    target = _log_softmax(wanted, width, judged)
-    surplus = target - _log_softmax(similarity, temperature, judged)
-    return torch.where(judged, target.exp() * surplus, 0).sum(-1).clamp_min(0)  # negative only by rounding
+    target = _log_softmax(wanted, width, judged, weights)
+    surplus = target - _log_softmax(similarity, temperature, judged, weights)
+    each = target.exp() * surplus
+    each = torch.where(judged, each if weights is None else each * weights, 0)
+    return each.sum(-1).clamp_min(0)  # negative only by rounding
 
 
-def _log_softmax(values: Tensor, temperature: float, judged: Tensor) -> Tensor:
+def _log_softmax(values: Tensor, temperature: float, judged: Tensor, weights: Tensor | None) -> Tensor:
     """Compute log-softmax over the judged documents, 0 elsewhere; finite even where float32 would overflow."""
     least = torch.finfo(values.dtype).min
-    return torch.where(judged, (-log_odds(values, judged, temperature)).clamp_min(least), 0)
+    return torch.where(judged, (-log_odds(values, judged, temperature, weights)).clamp_min(least), 0)

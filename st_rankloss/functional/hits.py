@@ -7,13 +7,19 @@ from torch import Tensor
 
 from st_rankloss.functional.conditions import any_relevant, two_kinds, two_kinds_beyond_k
 from st_rankloss.functional.declaration import list_function
-from st_rankloss.functional.ranks import soft_rank
+from st_rankloss.functional.lists import mass_of, masses
+from st_rankloss.functional.ranks import soft_places
 from st_rankloss.functional.settings import Count, CutoffTemperature, Method, Softness
 
 
 @list_function("binary", learns=two_kinds, defined=any_relevant, metric=True)
 def approx_mrr(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.05,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable reciprocal rank of the best relevant document.
 
@@ -32,7 +38,7 @@ def approx_mrr(
     documents.
     """
     relevant = relevance > 0
-    ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
+    ranks = soft_places(similarity, temperature, judged=judged, wanted=relevant, method=method, weights=weights)
     return torch.where(relevant, ranks.reciprocal(), 0).amax(-1)
 
 
@@ -41,6 +47,7 @@ def approx_recall(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     k: Count = 10,
     temperature: Softness = 0.05,
     cutoff_temperature: CutoffTemperature = 1.0,
@@ -66,6 +73,6 @@ def approx_recall(
     ranks of the relevant documents.
     """
     relevant = relevance > 0
-    ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
-    found = torch.where(relevant, torch.sigmoid((k + 0.5 - torch.where(relevant, ranks, 1)) / cutoff_temperature), 0)
-    return found.sum(-1) / relevant.sum(-1).clamp(1, k)
+    ranks = soft_places(similarity, temperature, judged=judged, wanted=relevant, method=method, weights=weights)
+    found = torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature) * masses(relevant, weights, ranks)
+    return found.sum(-1) / mass_of(relevant, weights).clamp_max(k)

@@ -15,12 +15,17 @@ from st_rankloss.functional.lists import (
     MOST_SQUARED,
     count_pairs,
     differences,
+    kth_largest,
     largest_of,
+    log_weighted,
     logsumexp_below,
     masked_logsumexp,
     masked_mean,
+    mass_of,
+    masses,
     precise_logits,
     sum_over_rows,
+    weighted_sum,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.pairs import sum_over_graded_pairs
@@ -31,7 +36,12 @@ from st_rankloss.kernels.pair_sums import softplus
 
 @list_function("graded", learns=two_grades)
 def rank_net(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Temperature = 0.1,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the mean logistic loss of all pairs in which one document should rank above the other.
 
@@ -47,13 +57,20 @@ def rank_net(
     Source: Burges et al. (2005), "Learning to rank using gradient descent"; with cosines times 5 (temperature 0.2) and
     a teacher's order, "E2Rank" (2025), arXiv 2510.22733. Cost: see `sum_over_graded_pairs`.
     """
-    total = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="softplus", method=method)
-    return total / count_pairs(relevance, judged).clamp_min(1)
+    total = sum_over_graded_pairs(
+        similarity, relevance, judged, temperature, kernel="softplus", method=method, weights=weights
+    )
+    return total / count_pairs(relevance, judged, weights)
 
 
 @list_function("binary", learns=two_kinds)
 def mann_whitney(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Temperature = 0.1,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the mean logistic loss over all pairs of a relevant and an irrelevant document.
 
@@ -80,12 +97,12 @@ def mann_whitney(
         columns,
         judged,
         temperature,
-        weights=irrelevant.to(similarity.dtype),
+        weights=masses(irrelevant, weights, similarity),
         kernel="softplus",
         method=method,
     )
-    pairs = relevant.sum(-1).clamp_min(1) * irrelevant.sum(-1).clamp_min(1)
-    return torch.where(listed, sums, 0).sum(-1) / pairs
+    pairs = mass_of(relevant, weights) * mass_of(irrelevant, weights)
+    return weighted_sum(sums, listed, columns, weights) / pairs
 
 
 @list_function("graded", learns=two_grades)
@@ -93,6 +110,7 @@ def lambda_loss(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.1,
     gain: GainSetting = "linear",
     mu: AtLeast0 = 10.0,
@@ -124,14 +142,13 @@ def lambda_loss(
     the weights depend on both ranks jointly, so the grid does not apply.
     """
     gains = over_largest(gains_of(relevance, gain))
-    ideal = ideal_of_gains(gains, k)[:, None]
+    ideal = ideal_of_gains(gains, k, weights)[:, None]
     gains = gains / torch.where(ideal > 0, ideal, 1)
-    ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
+    ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged, weights=weights), 1)
     factors = discount(ranks)
     inside = judged
     if k is not None:
-        best = torch.where(judged, similarity.detach(), -torch.inf).topk(min(k, judged.shape[1])).values
-        inside = judged & (similarity >= best[:, -1:])
+        inside = judged & (similarity >= kth_largest(similarity.detach(), judged, k, weights))
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
         gap = -differences(gains, columns)
@@ -141,14 +158,22 @@ def lambda_loss(
         apart = differences(ranks, columns).abs().clamp_min(1)
         weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
         loss = softplus(differences(similarity, columns) / temperature) / math.log(2)
-        return torch.where(counted, gap * weight * loss, 0).sum((1, 2))
+        pairs = gap * weight * loss
+        if weights is not None:
+            pairs = pairs * weights[:, None, :] * weights.gather(1, columns)[:, :, None]
+        return torch.where(counted, pairs, 0).sum((1, 2))
 
     return sum_over_rows(of_rows, judged & (gains > 0), similarity)
 
 
 @list_function("graded", learns=two_grades)
 def rank_list(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, skip: AtLeast0 = 1.0
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Temperature = 0.1,
+    skip: AtLeast0 = 1.0,
 ) -> Tensor:
     r"""Compute RankList: log-sum-exp over the pairs of neighbouring grades, and over those that skip grades.
 
@@ -183,7 +208,9 @@ def rank_list(
 
 
 @list_function("graded", learns=two_judged, most=MOST_SQUARED)
-def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 1.0) -> Tensor:
+def margin_mse(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, scale: Positive = 1.0
+) -> Tensor:
     r"""Compute the mean squared error between the similarity margins and relevance margins of all pairs.
 
     .. math:: \frac{2}{n (n - 1)} \sum_{j < k} \big( a (s_j - s_k) - (y_j - y_k) \big)^2
@@ -207,13 +234,20 @@ def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Pos
     """
     gap, wanted = (values - largest_of(values, judged) for values in (similarity, relevance))
     surplus = scale * gap - wanted
-    surplus = torch.where(judged, surplus - masked_mean(surplus, judged)[:, None], 0)
-    return 2 * surplus.square().sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
+    surplus = torch.where(judged, surplus - masked_mean(surplus, judged, weights)[:, None], 0).square()
+    if weights is None:
+        return 2 * surplus.sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
+    return 2 * (surplus * weights).sum(-1) / (weights.sum(-1) - 1).clamp_min(1)
 
 
 @list_function("binary", learns=two_kinds)
 def triplet_alignment(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.015, margin: AtLeast0 = 0.1
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Positive = 0.015,
+    margin: AtLeast0 = 0.1,
 ) -> Tensor:
     r"""Compute a triplet loss with a soft hardest negative, the log-sum-exp over all negatives.
 
@@ -245,7 +279,9 @@ def triplet_alignment(
 
 
 @list_function("graded", learns=two_grades)
-def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 20.0) -> Tensor:
+def cosent(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, scale: Positive = 20.0
+) -> Tensor:
     r"""Compute CoSENT loss: the log-sum-exp over all pairs of different relevance.
 
     .. math:: \log \Big( 1 + \sum_{y_j > y_k} e^{a (s_k - s_j)} \Big)
@@ -265,9 +301,9 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positiv
     Source: CoSENTLoss of sentence-transformers, here per list, and Su (2022), "CoSENT". Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, 1 / scale, judged)
-    below = logsumexp_below(logits, relevance, judged, ties=False)
+    below = logsumexp_below(log_weighted(logits, weights), relevance, judged, ties=False)
     pairs = torch.where(below > -torch.inf, below, 0) - logits
-    return softplus(masked_logsumexp(pairs, below > -torch.inf))
+    return softplus(masked_logsumexp(pairs, below > -torch.inf, weights))
 
 
 def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:

@@ -13,15 +13,12 @@ from torch import Tensor
 from st_rankloss.functional.conditions import any_relevant, two_grades, two_kinds
 from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import discount, gains_of, over_largest
-from st_rankloss.functional.lists import (
-    few_lists_at_once,
-    masked_mean,
-)
+from st_rankloss.functional.lists import few_lists_at_once, log_weighted, masked_mean, masses
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.settings import Count, Cutoff, GainSetting, Softness
 
 
-def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
+def neural_sort(similarity: Tensor, judged: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
     r"""Compute the soft permutation of NeuralSort.
 
     .. math:: P_{i\cdot} = \mathrm{softmax}\left(\frac{(n + 1 - 2i)\, s - A}{\tau}\right), \qquad
@@ -31,6 +28,7 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
         similarity: Shape ``(Q, D)``.
         judged: Which documents are in the list, shape ``(Q, D)``, bool.
         temperature: τ, above 0, in units of ``similarity``.
+        weights: Copies of each document, shape ``(Q, D)``, no more in all than D; None means 1.
 
     Returns:
         Shape ``(Q, D, D)``, rank by document; rows sum to 1, those beyond the length of the list are 0.
@@ -45,22 +43,24 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
     1903.08850. Cost: time and memory O(D²) per list.
     """
     documents = similarity.shape[1]
-    length = judged.sum(-1, keepdim=True)
+    mass = masses(judged, weights, similarity)
+    length = mass.sum(-1, keepdim=True).round()
     place = torch.arange(1, documents + 1, device=similarity.device)
-    spread = (similarity[:, :, None] - similarity[:, None, :]).abs()
-    spread = torch.where(judged[:, None, :], spread, 0).sum(-1)
+    spread = (mass[:, None, :] * (similarity[:, :, None] - similarity[:, None, :]).abs()).sum(-1)
     logits = ((length + 1 - 2 * place)[:, :, None] * similarity[:, None, :] - spread[:, None, :]) / temperature
+    logits = log_weighted(logits, None if weights is None else weights[:, None, :])
     logits = torch.where(judged[:, None, :], logits, torch.finfo(logits.dtype).min)
     inside = (place <= length)[:, :, None] & judged[:, None, :]
     return torch.where(inside, logits.softmax(-1), 0)
 
 
-def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
-    """Normalise a soft permutation so that its columns sum more nearly to 1.
+def sinkhorn(permutation: Tensor, iterations: int, weights: Tensor | None = None) -> Tensor:
+    """Normalise a soft permutation so that its columns sum more nearly to 1, or to the weights of the documents.
 
     Args:
         permutation: At least 0, shape ``(Q, D, D)``; rows and columns of zeros stay zero.
         iterations: Number of column and row normalisations, at least 1.
+        weights: Shape ``(Q, D)``; None means 1.
 
     Returns:
         Shape ``(Q, D, D)``.
@@ -76,6 +76,8 @@ def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
         for dimension in (1, 2):
             total = permutation.sum(dimension, keepdim=True)
             permutation = permutation / torch.where(total > 0, total, 1)
+            if weights is not None and dimension == 1:
+                permutation = permutation * weights[:, None, :]
     return permutation
 
 
@@ -165,6 +167,7 @@ def neural_ndcg(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Softness = 0.05,
     gain: GainSetting = "linear",
     k: Cutoff = None,
@@ -190,16 +193,18 @@ def neural_ndcg(
     iteration; the same memory, for a few lists at a time. Use it for short lists.
     """
     gains = over_largest(gains_of(relevance, gain))
-    permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
+    permutation = sinkhorn(neural_sort(similarity, judged, temperature, weights), iterations, weights)
     at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
     place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
-    ideal = ideal_of_gains(gains, k)
+    ideal = ideal_of_gains(gains, k, weights)
     return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
 
 
 @list_function("binary", learns=two_kinds)
 @few_lists_at_once
-def groco(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05) -> Tensor:
+def groco(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Softness = 0.05
+) -> Tensor:
     r"""Compute GroCo loss: the relevant documents should fill the first ranks.
 
     .. math:: -\frac{1}{D} \Big[ \sum_{i \le |P|} \log m_i + \sum_{i > |P|} \log (1 - m_i) \Big], \qquad

@@ -20,6 +20,7 @@ def wasserstein(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Positive = 0.05,
     label_temperature: Positive = 1.0,
 ) -> Tensor:
@@ -63,7 +64,12 @@ def wasserstein(
 
 @batch_function("binary", learns=some_irrelevant_in_the_batch)
 def unified_negatives(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.05, whisker: AtLeast0 = 1.5
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Positive = 0.05,
+    whisker: AtLeast0 = 1.5,
 ) -> Tensor:
     r"""Compute UNPG loss: each relevant pair against the irrelevant pairs of all queries together.
 
@@ -103,6 +109,7 @@ def contextual_similarity(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     neighbours: Count = 4,
     width: AtLeast0 = 0.05,
     upper: AtLeast0 = 0.9,
@@ -174,6 +181,7 @@ def set_information(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     set_function: Annotated[str, choice("facility_location", "graph_cut", "log_det")] = "facility_location",
     regularisation: Positive = 1.0,
 ) -> Tensor:
@@ -227,7 +235,9 @@ def set_information(
 
 
 @batch_function("binary", learns=two_kinds, square=True)
-def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
+def mv_info_nce(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Positive = 0.1
+) -> Tensor:
     r"""Compute MV-InfoNCE: one term for all views of a sample.
 
     With s the similarity of views l and m of samples i and j,
@@ -258,7 +268,9 @@ def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperatu
 
 
 @batch_function("binary", learns=two_kinds, square=True)
-def mv_dhel(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
+def mv_dhel(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Positive = 0.1
+) -> Tensor:
     r"""Compute MV-DHEL: `mv_info_nce`, decoupled into alignment over all views and uniformity within each view.
 
     With s the similarity of views l and m of samples i and j,

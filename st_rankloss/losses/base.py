@@ -157,7 +157,13 @@ class GradedLoss(nn.Module):
         shares = Shares([sizes])
         if self.gather_across_devices and several_processes():
             batch, shares = gather_batch(batch, sizes, device_of(self.model))
-        weights = pop_weights(batch, shares.sizes, symmetric=symmetric, one_list=not self.objective.separable)
+        weights = pop_weights(
+            batch,
+            shares.sizes,
+            symmetric=symmetric,
+            one_list=not self.objective.separable,
+            weighs=self.objective.weighs,
+        )
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
         return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares, weights)
 
@@ -247,6 +253,6 @@ class GradedLoss(nn.Module):
 
 def _total(queries: Sequence[int], weights: Weights, like: Tensor) -> Tensor:
     """Return the weight of all queries of each column, whether their loss is defined or not."""
-    documents = [None] * (len(queries) - 1) if weights.documents is None else weights.documents.split(queries[1:])
+    documents = [None] * (len(queries) - 1) if weights.rankers is None else weights.rankers.split(queries[1:])
     columns = zip(queries, [weights.queries, *documents], strict=True)
     return torch.stack([like.new_tensor(n) if each is None else each.sum().to(like.dtype) for n, each in columns])

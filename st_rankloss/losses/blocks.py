@@ -16,7 +16,9 @@ from torch.autograd.function import once_differentiable
 from st_rankloss._host import cos_sim
 from st_rankloss.losses.comparisons import Block, Comparison, Product, SimilarityFn, compare_by
 from st_rankloss.losses.mixing.own import Drawn, Ranked, rank_own
+from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
+from st_rankloss.objectives.base import given
 from st_rankloss.relevance.matrix import RowsOfRelevance
 
 _ENTRIES_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
@@ -34,17 +36,22 @@ class BlockTask(NamedTuple):
     block_size: int
     weights: Tensor | None
     """The weight of each query, ``(Q,)``; None weights all alike."""
+    weights_of: RowsOfWeights | None
+    """Weights of all documents for a block of queries, ``(block, D)``; None weights all alike."""
     own: tuple[Drawn, ...]
     """The mixtures that each query ranks alone."""
 
-    def ranked(self, queries: Tensor, documents: Tensor, rows: slice, *, with_grad: bool) -> tuple[Block, Tensor]:
-        """Compute the similarities and the relevance of a block."""
+    def ranked(
+        self, queries: Tensor, documents: Tensor, rows: slice, *, with_grad: bool
+    ) -> tuple[Block, Tensor, Tensor | None]:
+        """Compute the similarities, relevance and weights of a block."""
         queries = queries[rows]
         block = self.comparison.block(queries, documents, backwards=self.backwards, with_grad=with_grad)
         relevance = self.relevance_of(rows).to(queries.dtype)
+        relevance, weights = weigh_lists(relevance, None if self.weights_of is None else self.weights_of(rows))
         if not self.own:
-            return block, relevance
-        ranked = Ranked(queries, documents, block.similarity.detach(), relevance, rows, self.relevance_of)
+            return block, relevance, weights
+        ranked = Ranked(queries, documents, block.similarity.detach(), relevance, weights, rows, self.relevance_of)
         return rank_own(block, ranked, self.own, cast(Product, self.comparison), with_grad=with_grad)
 
 
@@ -69,6 +76,7 @@ def sum_over_blocks(
     similarity_fct: SimilarityFn = cos_sim,
     block_size: int | None = None,
     weights: Tensor | None = None,
+    weights_of: RowsOfWeights | None = None,
     *,
     backwards: bool = False,
     own: tuple[Drawn, ...] = (),
@@ -85,6 +93,8 @@ def sum_over_blocks(
         block_size: Queries per block; None chooses by D. It changes neither value nor gradient; an objective that is
             not separable gets all queries.
         weights: Weight of each query, at least 0, ``(Q,)``; None weights all alike.
+        weights_of: Maps a slice of queries to the weights of documents in their lists, ``(block, D)``, at least 0, in
+            which 0 leaves a document out; None weights all alike.
         backwards: Whether ``similarity_fct`` takes ``documents`` first: they are queries that each row ranks.
         own: Mixtures that each query ranks alone, see `OwnMixing`; for the cosine and the dot product.
 
@@ -101,7 +111,7 @@ def sum_over_blocks(
         if not objective.separable:
             block_size = len(queries)
         weights = None if weights is None else weights.to(queries.dtype)
-        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, own)
+        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, weights_of, own)
         return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
 
 
@@ -121,11 +131,11 @@ class _BlockwiseSum(torch.autograd.Function):
         defined, weight = queries.new_zeros(()), queries.new_zeros(())
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
-            block, relevance = task.ranked(queries, documents, rows, with_grad=with_grad)
+            block, relevance, in_list = task.ranked(queries, documents, rows, with_grad=with_grad)
             counts = task.objective.defined(relevance)
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
-                parts = task.objective.parts(block.similarity, relevance)
+                parts = task.objective.parts(block.similarity, relevance, **given(in_list))
                 parts = {name: _sum(torch.where(counts, part, 0), weights) for name, part in parts.items()}
             for name, part in parts.items():
                 totals[name] += part.detach()
@@ -136,7 +146,7 @@ class _BlockwiseSum(torch.autograd.Function):
                     block.send_back(gradient, of_queries[rows], of_documents, last=last)
             defined += counts.sum()
             weight += counts.sum() if weights is None else weights.sum()
-            del block, relevance, counts, parts, part  # free the memory before the next block
+            del block, relevance, in_list, counts, parts, part  # free the memory before the next block
         if with_grad:
             ctx.save_for_backward(*(each for both in gradients.values() for each in both))
         ctx.mark_non_differentiable(defined, weight)
@@ -152,6 +162,14 @@ class _BlockwiseSum(torch.autograd.Function):
             sum(weight * each for weight, each in zip(of_parts, saved[place::2], strict=True)) for place in (0, 1)
         )
         return of_queries, of_documents, None, None
+
+
+def weigh_lists(relevance: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return relevance, NaN where a document has weight 0, and weights, both ``(Q, D)`` and of one type."""
+    if weights is None:
+        return relevance, None
+    weights = weights.to(relevance.dtype).expand_as(relevance)
+    return relevance.masked_fill(weights == 0, torch.nan), weights
 
 
 def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ from st_rankloss.losses.gathering import Shares
 from st_rankloss.losses.mixing import Mixing, Sides, as_mixings
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.tokens import concatenate, pack_tokens
+from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
@@ -58,8 +59,11 @@ class RankingLoss(GradedLoss):
     tokens; memory: the maxima of a block, O(block · batch · query tokens).
 
     Queries may have weights, which `RankingCollator` reads: the loss is then their weighted mean. A weight of 0 leaves
-    a query out of the mean (its documents remain, for the others), 2 counts it twice. The one list of an objective that
-    reads the whole batch has no weights.
+    a query out of the mean (its documents remain, for the others), 2 counts it twice. Documents may have weights in the
+    list of their own query: 0 leaves one out of the list, 2 counts it as two copies, and only the ratios of a list's
+    weights matter; documents of other queries weigh 1. With one column, a document has its weight in all lists. Where
+    an objective makes one list of the whole batch, such as `OverPairs`, the weight of a query multiplies those of its
+    documents.
 
     Args:
         model: The SentenceTransformer, SparseEncoder or MultiVectorEncoder to train.
@@ -234,13 +238,14 @@ class RankingLoss(GradedLoss):
         documents = whole[0] if alone else concatenate(whole[1:])
 
         matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
-        directions = [self._sum(embeddings[0], documents, matrix, weights.queries, whole[0])]
+        in_lists = weights.in_lists(shares.first(0), by_query=not self.objective.separable and self.objective.weighs)
+        directions = [self._sum(embeddings[0], documents, matrix, weights.queries, whole[0], in_lists)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
                 backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
-                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.documents, whole[place]))
+                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.rankers, whole[place]))
                 start += size
         queries, documents = embeddings[0].detach(), documents.detach()
         comparison = compare_by(self.similarity_fct, tokens=queries.dim() == 3)
@@ -275,10 +280,11 @@ class RankingLoss(GradedLoss):
         relevance_of: RelevanceMatrix,
         weights: Tensor | None,
         all_queries: Tensor,
+        weights_of: RowsOfWeights | None = None,
     ) -> BlockwiseSums:
         first = relevance_of.first
         own = None if weights is None else weights[first : first + len(queries)]
-        sides = Sides(queries, documents, relevance_of, all_queries, first, own)
+        sides = Sides(queries, documents, relevance_of, all_queries, first, own, weights_of)
         if self.mixup and torch.is_grad_enabled():
             sides = self._mix(sides)
         return sum_over_blocks(
@@ -289,6 +295,7 @@ class RankingLoss(GradedLoss):
             self.similarity_fct,
             self.block_size,
             sides.weights,
+            sides.weights_of,
             backwards=relevance_of.backwards,
             own=sides.own,
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import AtLeast0, Count, Positive, check_fields
-from st_rankloss.objectives.base import Mixture, Objective
+from st_rankloss.objectives.base import Mixture, Objective, given
 
 
 class _Wrapper(Objective):
@@ -25,10 +25,15 @@ class _Wrapper(Objective):
             raise TypeError(f"objective must be an Objective, got {self.objective!r}.")
         check_fields(self)
 
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+    def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        parts = iter(self.parts(similarity, relevance).values())
+        parts = iter(self.parts(similarity, relevance, weights).values())
         return sum(parts, start=next(parts))
+
+    @property
+    def weighs(self) -> bool:
+        """Whether documents may have weights."""
+        return self.objective.weighs
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have a defined loss."""
@@ -56,9 +61,10 @@ class OneList(_Wrapper):
         """Turn a ``(Q, D)`` matrix into one list ``(1, n)``."""
         raise NotImplementedError
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms over the one list."""
-        parts = self.objective.parts(self.one_list(similarity), self.one_list(relevance))
+        one = None if weights is None else self.one_list(weights)
+        parts = self.objective.parts(self.one_list(similarity), self.one_list(relevance), **given(one))
         return self._named({name: part.expand(len(similarity)) for name, part in parts.items()})
 
     def defined(self, relevance: Tensor) -> Tensor:
@@ -162,12 +168,14 @@ class Perturbed(_Wrapper):
         """Whether the objective is separable."""
         return self.objective.separable
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's mean terms."""
         totals: dict[str, Tensor] = {}
         for _ in range(self.samples):
             gumbel = -torch.empty_like(upcast(similarity)).exponential_().log()
-            for name, part in self.objective.parts(similarity + self.noise * gumbel, relevance).items():
+            for name, part in self.objective.parts(
+                similarity + self.noise * gumbel, relevance, **given(weights)
+            ).items():
                 totals[name] = totals.get(name, 0) + part / self.samples
         return self._named(totals)
 
@@ -203,10 +211,10 @@ class Focal(_Wrapper):
         """Whether the objective is separable."""
         return self.objective.separable
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms, each with its own weight."""
         if isinstance(self.objective, Mixture):
             each = tuple((weight, Focal(term, self.gamma)) for weight, term in self.objective.terms)
-            return Mixture(each).parts(similarity, relevance)
-        parts = self.objective.parts(similarity, relevance)
+            return Mixture(each).parts(similarity, relevance, weights)
+        parts = self.objective.parts(similarity, relevance, **given(weights))
         return self._named({n: (-torch.expm1(-x.detach().clamp_min(0))) ** self.gamma * x for n, x in parts.items()})

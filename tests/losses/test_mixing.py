@@ -392,7 +392,7 @@ def ranked_by(relevance, dim=16, seed=0):
     torch.manual_seed(seed)
     queries, documents = unit(torch.randn(len(relevance), dim)), unit(torch.randn(relevance.shape[1], dim))
     whole = slice(0, len(relevance))
-    return Ranked(queries, documents, queries @ documents.T, relevance, whole, lambda rows: relevance[rows])
+    return Ranked(queries, documents, queries @ documents.T, relevance, None, whole, lambda rows: relevance[rows])
 
 
 def similarity_of(ranked, mixtures):
@@ -485,7 +485,7 @@ def test_a_hard_positive_of_supremix_has_the_label_of_its_query():
     documents = unit(torch.randn(40, 8, dtype=torch.float64))
     sides = SupReMix(window=0.2)(Sides(documents, documents, matrix, documents))
     rows = slice(0, 40)
-    ranked = Ranked(documents, documents, documents @ documents.T, matrix(rows), rows, matrix)
+    ranked = Ranked(documents, documents, documents @ documents.T, matrix(rows), None, rows, matrix)
     mixtures = sides.own[0].choose(ranked)
     found = ~mixtures.relevance.isnan()
     assert found.float().mean() > 0.8
@@ -687,3 +687,56 @@ def test_the_model_card_tells_of_it():
     assert card["mixup"] == "EmbeddingMixup(share=0.5, alpha=1.0, labels=False)"
     card = ANDCGLoss(Passing(), mixup=(PositiveMixup(), ExtrapolatedPositives())).get_config_dict()
     assert card["mixup"] == "PositiveMixup(count=4), ExtrapolatedPositives(count=4, alpha=2.0)"
+
+
+# --- weights of documents --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mixing", [m for m in MIXTURES if not isinstance(m, QueryMixup)] + [CrossModalMixup()], ids=repr
+)
+def test_documents_that_weigh_alike_are_mixed_as_without_weights(mixing):
+    embeddings, labels = random_columns([12, 12]), torch.arange(12) // 3
+    loss = RankingLoss(Passing(), objective=SoftmaxCrossEntropy(), relevance=Classes(), mixup=mixing)
+    plain, gradients = value_and_gradients(loss, embeddings, labels)
+    weighted = {"label": labels, "document_weights": torch.ones(12, dtype=torch.float64)}
+    value, found = value_and_gradients(loss, embeddings, weighted)
+    assert value.item() == pytest.approx(plain.item(), rel=1e-12)
+    for mine, want in zip(found, gradients, strict=True):
+        torch.testing.assert_close(mine, want, rtol=1e-9, atol=1e-12)
+
+
+@every_own
+def test_an_own_mixture_has_the_mixture_of_its_parents_weights(mixing):
+    ranked = ranked_by((torch.rand(16, 30) < 0.3).float())
+    weights = torch.rand(16, 30)
+    weights[:, :10] = 0
+    mixtures = mixing.choose(ranked, mixing.draw(ranked.queries))
+    found = mixtures.weights(weights)
+    for q in range(16):
+        for n in range(mixing.count):
+            parents = [weights[q, i[q, n]].item() for i in (mixtures.first, mixtures.second) if i is not None]
+            share = mixtures.share[q, n].item()
+            expected = 0.0 if 0 in parents else share * parents[0] + (1 - share) * parents[-1]
+            assert found[q, n].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_mixed_document_has_the_mixture_of_its_parents_weights_and_none_of_one_left_out():
+    torch.manual_seed(0)
+    weights = torch.rand(4, 6, dtype=torch.float64)
+    weights[:, 0] = 0
+    eye = torch.eye(6, dtype=torch.float64)
+    sides = Sides(eye, eye, lambda rows: eye[rows], eye, weights_of=lambda rows: weights[rows])
+    mixed_sides = EmbeddingMixup(share=5.0)(sides)
+    shares = mixed_sides.documents[6:]
+    found = mixed_sides.weights_of(slice(0, 4))
+    assert torch.equal(found[:, :6], weights)
+    expected = torch.where(shares[:, 0] > 0, 0, weights @ shares.T)
+    torch.testing.assert_close(found[:, 6:], expected)
+
+
+def test_mixed_queries_refuse_weights_of_documents():
+    loss = RankingLoss(Passing(), relevance=Classes(), mixup=QueryMixup())
+    labels = {"label": torch.arange(6) // 2, "document_weights": torch.ones(6)}
+    with pytest.raises(ValueError, match="QueryMixup takes no weights of documents: leave one of them out"):
+        loss(columns_of(random_columns([6, 6])), labels)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.relevance.matrix import RowsOfRelevance
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class Sides(NamedTuple):
     """Index of this process's first query among all."""
     weights: Tensor | None = None
     """Weights of this process's queries, ``(Q,)``; None weights all alike."""
+    weights_of: RowsOfWeights | None = None
+    """Maps a slice of the queries to the weights of documents in their lists; None weights all alike."""
     own: tuple[Drawn, ...] = ()
     """Mixtures that each query ranks alone, made in its block."""
 
@@ -77,6 +81,32 @@ def beta(shape: Sequence[int], like: Tensor, first: float, second: float) -> Ten
     """Draw from a Beta distribution, with the type and device of ``like``."""
     one, other = (torch.full(tuple(shape), x, dtype=like.dtype, device=like.device) for x in (first, second))
     return torch.distributions.Beta(one, other, validate_args=False).sample()
+
+
+def mix_weights(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """Mix the weights of two parents; a mixture of a parent of weight 0, which is left out, is left out."""
+    return torch.where((first == 0) | (second == 0), 0, torch.lerp(second, first, share))
+
+
+@dataclass(frozen=True)
+class MixedWeights:
+    """The weights of documents with extra columns for mixtures.
+
+    Args:
+        weights_of: Maps a slice of queries to the weights of documents, ``(block, D)`` or broadcast to it.
+        documents: D.
+        mixed: Maps the weights of documents, ``(block, D)``, to those of mixtures, ``(block, mixed)``.
+    """
+
+    weights_of: RowsOfWeights
+    documents: int
+    mixed: Callable[[Tensor], Tensor]
+
+    def __call__(self, rows: slice) -> Tensor:
+        """Return the weights of documents and mixtures: ``(block, D + mixed)``."""
+        weights = self.weights_of(rows)
+        weights = weights.expand(len(weights), self.documents)
+        return torch.cat([weights, self.mixed(weights)], 1)
 
 
 def place_of(draws: Tensor, count: int | Tensor) -> Tensor:

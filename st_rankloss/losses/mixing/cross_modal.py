@@ -11,7 +11,7 @@ from torch import Tensor
 
 from st_rankloss._host import cos_sim
 from st_rankloss.functional.settings import Positive, check_fields
-from st_rankloss.losses.mixing.base import Mixing, Sides, beta
+from st_rankloss.losses.mixing.base import MixedWeights, Mixing, Sides, beta
 from st_rankloss.relevance.matrix import MixedMatrix, Rows, without_self
 
 
@@ -66,6 +66,8 @@ class CrossModalMixup(Mixing):
         return sides._replace(
             documents=torch.cat([sides.documents, mixed]),
             relevance_of=MixedMatrix(sides.relevance_of, relevance_of_pairs),
+            weights_of=sides.weights_of
+            and MixedWeights(sides.weights_of, len(sides.documents), lambda weights: weights[:, :pairs]),
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.settings import Flag, Positive, check_fields
-from st_rankloss.losses.mixing.base import Mixing, Sides, beta
+from st_rankloss.losses.mixing.base import MixedWeights, Mixing, Sides, beta, mix_weights
 from st_rankloss.relevance.matrix import MixedMatrix, RelevanceMatrix, Rows, RowsOfRelevance, map_labels
 
 
@@ -67,9 +67,14 @@ class EmbeddingMixup(Mixing):
             by = weight.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
             return torch.lerp(values[second], values[first], by)
 
+        def weights_of_mixed(weights: Tensor) -> Tensor:
+            return mix_weights(weights[:, first], weights[:, second], weight.to(weights.dtype))
+
         mixed = _by_labels(sides.relevance_of, blend) if self.labels else _by_grades(blend)
         return sides._replace(
-            documents=torch.cat([documents, blend(documents)]), relevance_of=MixedMatrix(sides.relevance_of, mixed)
+            documents=torch.cat([documents, blend(documents)]),
+            relevance_of=MixedMatrix(sides.relevance_of, mixed),
+            weights_of=sides.weights_of and MixedWeights(sides.weights_of, len(documents), weights_of_mixed),
         )
 
 

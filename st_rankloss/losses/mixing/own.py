@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss._host import cos_sim, dot_score
-from st_rankloss.losses.mixing.base import Mixing, Sides, uniform
+from st_rankloss.losses.mixing.base import Mixing, Sides, mix_weights, uniform
 from st_rankloss.relevance.matrix import RowsOfRelevance
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Ranked(NamedTuple):
     """Shape ``(Q, D)``, without gradient."""
     relevance: Tensor
     """Shape ``(Q, D)``; NaN where unjudged."""
+    weights: Tensor | None
+    """Shape ``(Q, D)``; None weights all documents alike."""
     rows: slice
     """The place of the block among this process's queries."""
     relevance_of: RowsOfRelevance
@@ -48,6 +50,11 @@ class Mixtures(NamedTuple):
         """Mix the parents: ``(Q, n, dimensions)``."""
         first, second = (queries[:, None] if i is None else documents[i] for i in (self.first, self.second))
         return torch.lerp(second, first, self.share[..., None])
+
+    def weights(self, weights: Tensor) -> Tensor:
+        """Mix the parents' weights, ``(Q, D)``, to those of mixtures, ``(Q, n)``; the query has none of its own."""
+        known = [weights.gather(1, i) for i in (self.first, self.second) if i is not None]
+        return mix_weights(known[0], known[-1], self.share)
 
 
 class OwnMixing(Mixing):
@@ -94,7 +101,7 @@ def where_found(pool: Tensor, relevance: Tensor) -> Tensor:
 
 def rank_own(
     block: Block, ranked: Ranked, own: tuple[Drawn, ...], comparison: Product, *, with_grad: bool
-) -> tuple[Block, Tensor]:
+) -> tuple[Block, Tensor, Tensor | None]:
     """Add the mixtures of a block's queries to what they rank.
 
     Args:
@@ -105,12 +112,16 @@ def rank_own(
         with_grad: Whether to compute a gradient.
 
     Returns:
-        The similarities with those of the mixtures, and the relevance with theirs: ``(Q, D + mixtures)``.
+        Similarities, relevance and weights with those of the mixtures, ``(Q, D + mixtures)``.
     """
     mixtures = [drawn.choose(ranked) for drawn in own]
     constant = [drawn.mixing.detached for drawn in own]
     relevance = torch.cat([ranked.relevance, *(each.relevance for each in mixtures)], 1)
-    return _MixedBlock(block, _OwnBlock(ranked, mixtures, constant, comparison, with_grad), with_grad), relevance
+    weights = ranked.weights
+    if weights is not None:
+        weights = torch.cat([weights, *(each.weights(weights) for each in mixtures)], 1)
+    mixed = _MixedBlock(block, _OwnBlock(ranked, mixtures, constant, comparison, with_grad), with_grad)
+    return mixed, relevance, weights
 
 
 class _OwnBlock:

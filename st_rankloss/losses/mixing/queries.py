@@ -26,7 +26,7 @@ class QueryMixup(Mixing):
     Raises:
         TypeError: If a setting is not a number.
         ValueError: If a setting is out of its range; in training, if it comes after a strategy that adds mixtures for
-            each query.
+            each query, or documents have weights.
 
     Example:
         >>> QueryMixup(share=0.5)
@@ -46,6 +46,8 @@ class QueryMixup(Mixing):
         """Replace queries."""
         if sides.own:
             raise ValueError("QueryMixup must come before the strategies that add mixtures for each query.")
+        if sides.weights_of is not None:
+            raise ValueError("QueryMixup takes no weights of documents: leave one of them out.")
         queries = sides.queries
         count = len(queries)
         mixed, draws = uniform((2, count), queries)
