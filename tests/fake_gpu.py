@@ -280,7 +280,7 @@ BATCHES: dict[str, tuple[Make, list[int], Any, dict[str, Any]]] = {
     "classes": (partial(ANDCGLoss, relevance=Classes()), [ROWS], torch.arange(ROWS) // 8, {}),
     "classes of two columns": (partial(ANDCGLoss, relevance=Classes()), [ROWS, ROWS], torch.arange(ROWS) // 8, {}),
     "pairs": (partial(ANDCGLoss, relevance=Pairs()), [ROWS, ROWS], None, {}),
-    "own mixtures": (partial(ANDCGLoss, relevance=Pairs(), mixup=OWN), [ROWS, ROWS], None, {}),
+    "own mixtures": (partial(ANDCGLoss, relevance=Pairs(), mixup=HardNegativeMixup()), [ROWS, ROWS], None, {}),
     "cached": (partial(CachedRankingLoss, objective=MIXTURE, relevance=Pairs()), [ROWS, ROWS], None, {}),
     # All similarities of tokens would take 17 gigabytes.
     "tokens": (partial(ANDCGLoss, relevance=Pairs()), [2048, 2048], None, {"tokens": 32, "dim": 128}),
