@@ -32,7 +32,18 @@ from st_rankloss import (
     SoftmaxCrossEntropy,
 )
 from st_rankloss.functional import lists
-from st_rankloss.losses import EmbeddingMixup, ProxyLoss
+from st_rankloss.losses import (
+    CrossModalMixup,
+    EmbeddingMixup,
+    ExtrapolatedPositives,
+    HardNegativeMixup,
+    PositiveMixup,
+    ProxyLoss,
+    QueryMixup,
+    QueryNegativeMixup,
+    RankMixup,
+    SupReMix,
+)
 from st_rankloss.losses.proxies import LISTS
 from st_rankloss.objectives import AcrossQueries, Margin, Objective, SharedNegatives, SoftSpearman, SupCon
 from st_rankloss.relevance import Classes, Pairs
@@ -42,6 +53,7 @@ from tests.objectives.test_contracts import TABLE, name_of
 
 DEVICE = "fakegpu"
 MIXTURE = ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()
+OWN = (HardNegativeMixup(), QueryNegativeMixup(), RankMixup(), PositiveMixup(), ExtrapolatedPositives())
 
 
 class WaitedError(Exception):
@@ -230,8 +242,8 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
                 make = partial(RankingLoss, objective=objective, relevance=shape.relevance)
                 yield f"{name}, {shape}", partial(differentiate, make, shape.sizes, shape.labels)
         relevance, labels, sizes = task(case)
-        for option in ("cached", "mixup"):
-            if option != "mixup" or mixes(objective):
+        for option in ("cached", "mixup", "mixtures"):
+            if option == "cached" or mixes(objective):
                 make = partial(OPTIONS[option], objective=objective, relevance=relevance)
                 yield f"{name}, {option}", partial(differentiate, make, sizes, labels)
         make = partial(RankingLoss, objective=objective, relevance=relevance)
@@ -243,10 +255,10 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
 
 def _cases_of_embeddings(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
     for option, make in OPTIONS.items():
-        if option != "symmetric" or len(shape.sizes) > 1:
+        if offers(shape, option):
             made = partial(make, objective=MIXTURE, relevance=shape.relevance)
             yield f"mixture, {shape}, {option}", partial(differentiate, made, shape.sizes, shape.labels)
-            if option != "mixup":
+            if "mix" not in option:
                 run = partial(differentiate, made, shape.sizes, shape.labels, tokens=3)
                 yield f"mixture, {shape}, {option}, tokens", run
 
@@ -258,6 +270,17 @@ def _cases_of_pairs(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
         yield f"some pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, 2)
 
 
+def offers(shape: Shape, option: str) -> bool:
+    """Return whether a shape has what an option needs."""
+    lists = isinstance(shape.labels, dict) and "list_sizes" in shape.labels
+    rules = {
+        "symmetric": len(shape.sizes) > 1,
+        "mixtures of pairs": len(shape.sizes) > 1 and not lists,
+        "mixtures of numbers": shape.name == "numbers",
+    }
+    return rules.get(option, True)
+
+
 Make = Callable[..., RankingLoss]
 OPTIONS: dict[str, Make] = {
     "cached": partial(CachedRankingLoss, mini_batch_size=5),
@@ -265,6 +288,9 @@ OPTIONS: dict[str, Make] = {
     "symmetric": partial(RankingLoss, symmetric=True),
     "zero": partial(RankingLoss, no_relevant="zero"),
     "mixup": partial(RankingLoss, mixup=EmbeddingMixup()),
+    "mixtures": partial(RankingLoss, mixup=(QueryMixup(), *OWN)),
+    "mixtures of pairs": partial(RankingLoss, mixup=CrossModalMixup(), symmetric=True),
+    "mixtures of numbers": partial(RankingLoss, mixup=SupReMix()),
 }
 CASES = dict(every_case())
 
@@ -273,6 +299,7 @@ BATCHES: dict[str, tuple[Make, list[int], Any, dict[str, Any]]] = {
     "classes": (partial(ANDCGLoss, relevance=Classes()), [ROWS], torch.arange(ROWS) // 8, {}),
     "classes of two columns": (partial(ANDCGLoss, relevance=Classes()), [ROWS, ROWS], torch.arange(ROWS) // 8, {}),
     "pairs": (partial(ANDCGLoss, relevance=Pairs()), [ROWS, ROWS], None, {}),
+    "own mixtures": (partial(ANDCGLoss, relevance=Pairs(), mixup=HardNegativeMixup()), [ROWS, ROWS], None, {}),
     "cached": (partial(CachedRankingLoss, objective=MIXTURE, relevance=Pairs()), [ROWS, ROWS], None, {}),
     # All similarities of tokens would take 17 gigabytes.
     "tokens": (partial(ANDCGLoss, relevance=Pairs()), [2048, 2048], None, {"tokens": 32, "dim": 128}),

@@ -4,15 +4,14 @@ Each is a function of `st_rankloss.functional` with its settings; the docstring 
 cost. The table at the end lists them.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
-queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `MixedNegatives` adds
-harder negatives (MoCHi); `Margin` demands more of relevant documents (ArcFace, CosFace). Objectives can be added and
-weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one loss
-per query also works.
+queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `Margin` demands more of
+relevant documents (ArcFace, CosFace). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 *
+SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one loss per query also works.
 
 Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
 UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is
-``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW loss is ``AcrossQueries(MannWhitney())``; SupReMix is
-`RankNContrast` or `SupCon` with ``mixup=EmbeddingMixup(labels=True)``.
+``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW loss is ``AcrossQueries(MannWhitney())``. Strategies
+that mix embeddings, such as MoCHi and SupReMix, are options of the loss, ``mixup=``, see `st_rankloss.losses.mixing`.
 """
 
 from __future__ import annotations
@@ -57,17 +56,17 @@ from st_rankloss.objectives.whole_batch import (
     SharedNegatives,
     Wasserstein,
 )
-from st_rankloss.objectives.wrappers import AcrossQueries, Focal, MixedNegatives, OverPairs, Perturbed
+from st_rankloss.objectives.wrappers import AcrossQueries, Focal, OverPairs, Perturbed
 
 __all__ = [
     "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "Circle", "CoSENT",
     "Configured", "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
     "HierarchicalSupAP", "InfoNCE", "InverseRankNet", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney",
-    "Margin", "MarginMSE", "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs",
-    "PRO", "PSL", "PartialRanking", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient", "Quadruplet",
-    "RankKL", "RankList", "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation", "SharedNegatives",
-    "SmoothAP", "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon",
-    "ThresholdMargin", "TripletAlignment", "Wasserstein", "as_objective",
+    "Margin", "MarginMSE", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL",
+    "PartialRanking", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient", "Quadruplet", "RankKL", "RankList",
+    "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation", "SharedNegatives", "SmoothAP",
+    "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin",
+    "TripletAlignment", "Wasserstein", "as_objective",
 ]  # fmt: skip
 
 
