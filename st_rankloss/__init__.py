@@ -2,8 +2,8 @@
 
 Pass `ANDCGLoss` or `RankingLoss` as ``loss=`` to the trainer of the kind of model: `RankingTrainer`,
 `SparseEncoderRankingTrainer` or `MultiVectorEncoderRankingTrainer`; and `CrossEncoderRankingLoss` to
-`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, `objectives` what is optimised, and `functional`
-has the underlying functions.
+`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, and `objectives` what is optimised: the six that have
+done best are here, too. `functional` has the underlying functions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,16 @@ from st_rankloss.losses import (
     EmbeddingMixup,
     RankingLoss,
 )
-from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
+from st_rankloss.objectives import (
+    ApproxNDCG,
+    CoSENT,
+    InfoNCE,
+    ListNet,
+    Objective,
+    OverPairs,
+    RankNContrast,
+    SoftmaxCrossEntropy,
+)
 from st_rankloss.relevance import UNJUDGED, Relevance
 from st_rankloss.trainer import (
     CrossEncoderRankingTrainer,
@@ -54,6 +63,7 @@ __all__ = [
     "CachedANDCGLoss",
     "CachedCrossEncoderRankingLoss",
     "CachedRankingLoss",
+    "CoSENT",
     "CrossEncoderRankingLoss",
     "CrossEncoderRankingCollator",
     "CrossEncoderRankingTrainer",
@@ -61,9 +71,13 @@ __all__ = [
     "GradedInformationRetrievalEvaluator",
     "GradedNanoBEIREvaluator",
     "GradedRerankingEvaluator",
+    "InfoNCE",
     "Inspection",
+    "ListNet",
     "MultiVectorEncoderRankingTrainer",
     "Objective",
+    "OverPairs",
+    "RankNContrast",
     "RankingCollator",
     "RankingDiagnostics",
     "RankingLoss",

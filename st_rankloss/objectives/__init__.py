@@ -1,7 +1,16 @@
 """Objectives: configured, named, differentiable ranking losses for `RankingLoss`.
 
-Each is a function of `st_rankloss.functional` with its settings; the docstring of either gives formula, source and
-cost. The table at the end lists them.
+Six have done best in the comparison of losses (`eval/results`), each for its kind of labels; the recipes mix most of them:
+
+- `ApproxNDCG`: grades, hierarchies and sets of labels;
+- `SoftmaxCrossEntropy`: graded softmax, beside `ApproxNDCG`; MultipleNegativesRankingLoss for pairs;
+- `ListNet`: graded lists for search, captions of images;
+- `InfoNCE`: classes and sets of labels;
+- `CoSENT`: scored pairs, as ``OverPairs(CoSENT(3.0))``;
+- `RankNContrast`: numbers.
+
+The list at the end has all objectives by family, with the labels that each reads. Each is a function of
+`st_rankloss.functional` with its settings; the docstring of either gives formula, source and cost.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
 queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `Margin` demands more of
@@ -15,6 +24,8 @@ that mix embeddings, such as MoCHi and SupReMix, are options of the loss, ``mixu
 """
 
 from __future__ import annotations
+
+import sys
 
 from st_rankloss.objectives.average_precision import HierarchicalAP, HierarchicalSupAP, SmoothAP, SupAP
 from st_rankloss.objectives.base import Configured, CustomObjective, Mixture, Objective, as_objective
@@ -70,17 +81,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _table() -> str:
-    """List the declared objectives for the documentation."""
-    rows = [("objective", "labels", "optimises")]
+def _families() -> str:
+    """List the declared objectives by family for the documentation."""
+    families: dict[str, list[str]] = {}
     for name in __all__:
-        if (function := getattr(globals()[name], "function", None)) is not None:
+        kind = globals()[name]
+        if (function := getattr(kind, "function", None)) is not None:
             summary = function.__doc__.partition("\n")[0].removeprefix("Compute ")
-            rows.append((f"`{name}`", function.declaration.labels, summary))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    rule = "  ".join("=" * width for width in widths)
-    return "\n".join([rule, *lines, rule, ""])
+            family = sys.modules[kind.__module__].__doc__.partition("\n")[0]
+            families.setdefault(family, []).append(f"- `{name}` ({function.declaration.labels}): {summary}")
+    return "\n\n".join("\n".join([f"{family}\n", *lines]) for family, lines in sorted(families.items())) + "\n"
 
 
-__doc__ += "\n" + _table()
+__doc__ += "\n" + _families()
