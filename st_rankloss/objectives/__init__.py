@@ -1,6 +1,6 @@
 """Objectives: configured, named, differentiable ranking losses for `RankingLoss`.
 
-Six have done best in the comparison of losses (`eval/results`), each for its kind of labels; the recipes mix most of them:
+Six have done best in the comparison of losses (`eval/results`), each for its kind of labels; recipes mix most of them:
 
 - `ApproxNDCG`: grades, hierarchies and sets of labels;
 - `SoftmaxCrossEntropy`: graded softmax, beside `ApproxNDCG`; MultipleNegativesRankingLoss for pairs;
