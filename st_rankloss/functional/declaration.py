@@ -59,7 +59,7 @@ class Declaration(ABC):
 
     Attributes:
         body: The mathematics.
-        labels: ``"graded"`` or ``"binary"``: how relevance is read.
+        labels: How relevance is read, one of `st_rankloss.functional.docstrings.LABELS`.
         learns: Which queries have a defined loss; for a metric, those whose value depends on the order.
         metric: Whether higher is better, so that the loss is 1 minus the value.
         most: The largest relevance that the body accepts.

@@ -9,7 +9,7 @@ from st_rankloss.functional.conditions import any_relevant, two_kinds, two_kinds
 from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.lists import mass_of, masses
 from st_rankloss.functional.ranks import soft_places
-from st_rankloss.functional.settings import Count, CutoffTemperature, Method, Softness
+from st_rankloss.functional.settings import Cutoffs, CutoffTemperature, Method, Softness, cutoffs_of
 
 
 @list_function("binary", learns=two_kinds, defined=any_relevant, metric=True)
@@ -48,7 +48,7 @@ def approx_recall(
     relevance: Tensor,
     judged: Tensor,
     weights: Tensor | None,
-    k: Count = 10,
+    k: Cutoffs = 10,
     temperature: Softness = 0.05,
     cutoff_temperature: CutoffTemperature = 1.0,
     method: Method = "auto",
@@ -57,8 +57,10 @@ def approx_recall(
 
     .. math:: \frac{1}{\min(k, |P|)} \sum_{j \in P} \sigma\left(\frac{k + 1/2 - r_j}{\tau_k}\right)
 
+    With several k, it is the mean of their recalls; among k documents or fewer, recall is 1.
+
     Args:
-        k: Cutoff, at least 1.
+        k: Cutoff, at least 1, or several.
 
     Returns:
         Recall, at least 0, higher is better, shape ``(...)``; it may exceed 1 because documents tied at the cutoff each
@@ -69,10 +71,17 @@ def approx_recall(
         tensor(0.5000)
 
     Source: Patel, Tolias, Matas (2022), "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", arXiv
-    2108.11179; the offset of 1/2, which puts the cutoff between ranks k and k + 1, is ours. Cost: that of the soft
+    2108.11179, which averages over k = 1, 2, 4, 8 and 16 and counts at most k hits; its similarity mixup is another
+    idea. The offset of 1/2, which puts the cutoff between ranks k and k + 1, is ours. Cost: that of the soft
     ranks of the relevant documents.
     """
     relevant = relevance > 0
     ranks = soft_places(similarity, temperature, judged=judged, wanted=relevant, method=method, weights=weights)
-    found = torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature) * masses(relevant, weights, ranks)
-    return found.sum(-1) / mass_of(relevant, weights).clamp_max(k)
+    mass, length = masses(relevant, weights, ranks), masses(judged, weights, ranks).sum(-1).round()
+
+    def recall(k: int) -> Tensor:
+        found = (torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature) * mass).sum(-1)
+        return torch.where(length > k, found / mass_of(relevant, weights).clamp_max(k), 1)
+
+    recalls = [recall(each) for each in cutoffs_of(k)]
+    return torch.stack(recalls).mean(0)

@@ -86,8 +86,9 @@ def mann_whitney(
         >>> mann_whitney(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
         tensor(0.0639)
 
-    Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory
-    O(D) per query, for any number of relevant documents.
+    Source: Sheikholeslami et al. (2025), "Optimizing What Matters: AUC-Driven Learning for Robust Neural Retrieval" (MW
+    loss), arXiv 2510.00137, with temperature 0.01. Cost: on the grid, time O(D log D) and memory O(D) per query, for
+    any number of relevant documents.
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
@@ -192,8 +193,9 @@ def rank_list(
         >>> rank_list(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.1338)
 
-    Source: Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, from the abstract only: local and skip-wise
-    constraints and the log-sum-exp are theirs, this form is ours. Time O(D log D), memory O(D).
+    Source: after Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, of which neither code nor more than the
+    abstract could be read: local and skip-wise constraints and a log-sum-exp are theirs, this formula is ours and may
+    differ from theirs. Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
     level = _dense_levels(relevance, judged)
@@ -254,6 +256,8 @@ def triplet_alignment(
     .. math:: \max\Big( 0,\; m - \bar s + \tau \log \sum_{k \in N} e^{s_k/\tau} \Big), \qquad
         \bar s = \sum_{j \in P} \frac{e^{s_j/\tau}}{\sum_{i \in P} e^{s_i/\tau}} s_j
 
+    The shares of the relevant documents are constants in the gradient, so that none of these is pushed down.
+
     Args:
         temperature: τ, above 0, in units of ``similarity``.
         margin: m, at least 0, in units of ``similarity``.
@@ -266,15 +270,16 @@ def triplet_alignment(
         tensor(0.0500)
 
     Source: Qin et al. (2024), "Noisy-Correspondence Learning for Text-to-Image Person Re-identification" (RDE), arXiv
-    2308.09911. Time and memory O(D).
+    2308.09911: TAL, which they sum over both directions (``RankingLoss(..., symmetric=True)``). Time and memory O(D).
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
     # Each kind is centred on its own maximum: far below the other's, it would lose precision.
     tops = [largest_of(similarity, kind) for kind in (relevant, irrelevant)]
     below, rivals = (similarity - top for top in tops)
-    share = torch.where(relevant, below / temperature, -torch.inf).softmax(-1)
-    hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant)
+    logits = log_weighted(below.detach() / temperature, weights)
+    share = torch.where(relevant, logits, -torch.inf).softmax(-1)
+    hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant, weights)
     return (margin + (tops[1] - tops[0])[:, 0] - (share * below).sum(-1) + hardest).clamp_min(0)
 
 

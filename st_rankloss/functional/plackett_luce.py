@@ -54,7 +54,11 @@ def plackett_luce(
 
     - ``"equal"``: 1, ListMLE;
     - ``"ndcg"``: the discount at the rank by relevance, a position-aware ListMLE;
-    - ``"confidence"``: softmax of the grades, as in PLD, for a teacher's scores.
+    - ``"confidence"``: their share in the softmax of all grades, as in PLD, for a teacher's scores. These weights are
+      not divided by their sum.
+
+    PLD puts the true document first whatever its teacher says. Where the teacher errs, raise the true document's
+    relevance just above the highest score; it then also gets the highest weight, where PLD keeps the teacher's.
 
     Args:
         positions: ``"equal"``, ``"ndcg"`` or ``"confidence"``.
@@ -67,20 +71,22 @@ def plackett_luce(
         >>> plackett_luce(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
         tensor(0.0672)
 
-    Source: Xia et al. (2008), ListMLE; Lan et al. (2014), position-aware ListMLE, with different weights; PLD,
-    "Plackett-Luce distillation" (2025), for confidence weights. Non-competing ties and the mean are ours. Time
-    O(D log D), memory O(D).
+    Source: Xia et al. (2008), ListMLE; Zhu, Klabjan (2020), "Listwise Learning to Rank by Exploring Unique Ratings",
+    whose Unique Softmax has no competition between ties; Lan et al. (2014), position-aware ListMLE, with different
+    weights; Bassam, Zhu, Bian (2025), "PLD: A Choice-Theoretic List-Wise Knowledge Distillation", arXiv 2506.12542, for
+    confidence weights. The mean is ours. Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
     below = logsumexp_below(log_weighted(logits, weights), relevance, judged, ties=False)
     contested = below > -torch.inf
     surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
+    if positions == "confidence":
+        highest = relevance.amax(-1, keepdim=True)
+        worth = torch.where(judged, torch.exp((relevance - highest) / label_temperature), 0)
+        return masked_mean(surprise, judged, worth if weights is None else worth * weights)
     weight = contested.to(logits.dtype)
     if positions == "ndcg":
         weight = discount(exact_ranks(relevance, mask=judged, weights=weights)) * contested
-    if positions == "confidence":
-        highest = relevance.amax(-1, keepdim=True)
-        weight = torch.exp((relevance - highest) / label_temperature) * contested
     weight = weight if weights is None else weight * weights
     total = weight.sum(-1)
     return (weight * surprise).sum(-1) / torch.where(total > 0, total, 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from st_rankloss._host import check_encoder, device_of, dot_score, scores_pairs, similarity_of
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.losses.blocks import BlockwiseSums
+from st_rankloss.losses.fit import ROWS, check_views, warn_of_distributions, warn_of_few_irrelevant
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.weights import Weights, pop_weights
@@ -125,6 +126,8 @@ class GradedLoss(nn.Module):
         self.no_relevant = no_relevant
         self.gather_across_devices = gather_across_devices
         self.observed = Observed()
+        self._checked_relevance = False
+        warn_of_distributions(self.objective)
 
     def _pair(
         self,
@@ -165,6 +168,7 @@ class GradedLoss(nn.Module):
             weighs=self.objective.weighs,
         )
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
+        check_views(self.objective, relevance)
         return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares, weights)
 
     def _mean(
@@ -193,7 +197,9 @@ class GradedLoss(nn.Module):
         defined, weight = counted.unbind(1)
         self._check_defined(defined, sum(queries))
         if torch.is_grad_enabled():  # not in evaluation
-            self.observed(see(sum(queries), defined.sum().long()))
+            batch = see(sum(queries), defined.sum().long())
+            self.observed(batch)
+            self._check_relevance(batch)
         if self.no_relevant == "zero":
             weight = _total(queries, weights, weight)
         ways = [slice(0, 1), slice(1, None)][: len(directions)]
@@ -219,6 +225,14 @@ class GradedLoss(nn.Module):
                 f"{self.objective!r}): the loss is 0 and has no gradient. {self.more_to_rank}",
                 stacklevel=2,
             )
+
+    def _check_relevance(self, batch: Batch) -> None:
+        """Warn, once, if the objective cannot tell the first batch's documents apart; never waits for a device."""
+        if self._checked_relevance or batch.learnable.device.type != "cpu" or not batch.learnable:
+            return
+        self._checked_relevance = True
+        if "binary" in self.objective.labels:
+            warn_of_few_irrelevant(self.objective, batch.relevance_of(slice(0, min(ROWS, batch.queries))))
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""

@@ -28,6 +28,11 @@ class Objective:
 
     separable: ClassVar[bool] = True
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the terms read relevance, see `st_rankloss.functional.docstrings.LABELS`; empty if unknown."""
+        return frozenset()
+
     def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
         raise TypeError(f"{type(self).__name__} must define __call__(similarity, relevance, weights=None).")
@@ -119,6 +124,11 @@ class Configured(Objective):
     def declaration(self) -> Declaration:
         """The function's declaration."""
         return type(self).function.declaration
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the function reads relevance."""
+        return frozenset({self.declaration.labels})
 
     def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query, 0 where it is undefined."""
@@ -236,6 +246,11 @@ class Mixture(Objective):
     def separable(self) -> bool:  # type: ignore[override]
         """Whether all terms are separable."""
         return all(objective.separable for _, objective in self.terms)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the terms read relevance."""
+        return frozenset().union(*(objective.labels for _, objective in self.terms))
 
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
         """Raise ValueError if a term cannot use a batch of these columns."""

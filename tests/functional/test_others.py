@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning.distances import CosineSimilarity
-from pytorch_metric_learning.losses import MultiSimilarityLoss, SupConLoss, ThresholdConsistentMarginLoss
+from pytorch_metric_learning.losses import (
+    CircleLoss,
+    MultiSimilarityLoss,
+    SupConLoss,
+    ThresholdConsistentMarginLoss,
+)
 from scipy.stats import kendalltau, spearmanr
 from scipy.stats import pearsonr as scipy_pearson
 from sentence_transformers.cross_encoder.losses import ADRMSELoss, LambdaLoss, ListMLELoss, ListNetLoss, RankNetLoss
 from sentence_transformers.cross_encoder.losses.lambda_loss import NDCGLoss2PPScheme
 from sentence_transformers.sentence_transformer.losses import MarginMSELoss
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.nn.functional import cross_entropy, kl_div
 
 from st_rankloss import functional as F
 from st_rankloss.objectives import AcrossQueries, ThresholdMargin
@@ -91,7 +97,27 @@ def test_list_net_is_listnet_less_the_targets_entropy():
     theirs = by_host(ListNetLoss, similarity / 0.2, relevance)
     target = relevance.softmax(-1)
     entropy = -(target * target.log()).sum(-1)
-    torch.testing.assert_close((F.list_net(similarity, relevance, temperature=0.2) + entropy).mean(), theirs)
+    ours = F.list_net(similarity, relevance, temperature=0.2, label_temperature=1.0)
+    torch.testing.assert_close((ours + entropy).mean(), theirs)
+
+
+def test_symmetric_list_net_is_the_mean_of_torchs_two_divergences():
+    """What UniME-V2 aligns similarities with a judge's scores by."""
+    similarity, scores = lists(4)[0], torch.rand(4, 12)
+    given, wanted = (similarity / 0.1).log_softmax(-1), (scores / 0.1).log_softmax(-1)
+    both = [kl_div(a, b, reduction="batchmean", log_target=True) for a, b in ((given, wanted), (wanted, given))]
+    ours = F.list_net(similarity, scores, temperature=0.1, label_temperature=0.1, symmetric=True)
+    torch.testing.assert_close(ours.mean(), (both[0] + both[1]) / 2)
+
+
+def test_confidence_weights_are_those_of_pld_where_the_teacher_is_right():
+    """Term by term over the teacher's order, of which the first class is the true one."""
+    scores = torch.tensor([3.0, 1.0, 0.5, 0.2])
+    similarity = torch.tensor([0.1, 0.8, 0.3, 0.4])
+    share = (scores / 2).softmax(0)
+    wanted = sum(share[k] * cross_entropy(similarity[k:] / 0.2, torch.tensor(0)) for k in range(4))
+    ours = F.plackett_luce(similarity, scores, temperature=0.2, positions="confidence", label_temperature=2.0)
+    torch.testing.assert_close(ours, wanted)
 
 
 def test_margin_mse_of_two_documents_is_that_of_sentence_transformers():
@@ -123,6 +149,22 @@ def test_multi_similarity_is_that_of_pytorch_metric_learning():
     theirs = MultiSimilarityLoss(alpha=2, beta=40, base=0.3)(embeddings, labels)
     ours = F.multi_similarity(similarity, relevance, alpha=2, beta=40, base=0.3)
     torch.testing.assert_close(ours.mean(), theirs)
+
+
+def test_circle_is_that_of_pytorch_metric_learning_also_in_its_gradient():
+    """Its weights are constants, so that the gradient is not that of the definition in loops."""
+    embeddings, labels, _, relevance = batch()
+    gradients, losses = [], []
+    for loss in (
+        lambda e: CircleLoss(m=0.3, gamma=32)(e, labels),
+        lambda e: F.circle(e @ e.T, relevance, margin=0.3, scale=32.0).mean(),
+    ):
+        point = embeddings.clone().requires_grad_()
+        losses.append(loss(torch.nn.functional.normalize(point, dim=1)))
+        gradients.append(torch.autograd.grad(losses[-1], point)[0])
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+    assert gradients[0].norm() > 0.1
 
 
 def test_tcm_across_queries_is_that_of_pytorch_metric_learning():
