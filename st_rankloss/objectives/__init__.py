@@ -88,7 +88,7 @@ def _families() -> str:
         kind = globals()[name]
         if (function := getattr(kind, "function", None)) is not None:
             summary = function.__doc__.partition("\n")[0].removeprefix("Compute ")
-            family = sys.modules[kind.__module__].__doc__.partition("\n")[0]
+            family = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0]
             families.setdefault(family, []).append(f"- `{name}` ({function.declaration.labels}): {summary}")
     return "\n\n".join("\n".join([f"{family}\n", *lines]) for family, lines in sorted(families.items())) + "\n"
 
