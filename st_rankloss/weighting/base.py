@@ -76,7 +76,7 @@ class Weighting:
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
-        self.weights = self.weights.to(device)
+        self.weights = self.weights.to(device, non_blocking=True)
 
     def see(self, batch: Seen) -> None:
         """Take note of a batch."""

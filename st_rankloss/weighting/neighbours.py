@@ -63,7 +63,7 @@ class NeighbourAgreement(Weighting):
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
         super().to(device)
-        self.labels = self.labels.to(device)
+        self.labels = self.labels.to(device, non_blocking=True)
         if self.vectors is not None:
             self.vectors.to(device)
 

@@ -66,7 +66,9 @@ class RowMeans:
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device."""
-        self.sums, self.counts, self.average = (x.to(device) for x in (self.sums, self.counts, self.average))
+        self.sums, self.counts, self.average = (
+            x.to(device, non_blocking=True) for x in (self.sums, self.counts, self.average)
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors by name."""
