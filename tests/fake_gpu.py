@@ -30,7 +30,7 @@ from st_rankloss import (
     RankingLoss,
     SoftmaxCrossEntropy,
 )
-from st_rankloss.functional import lists, sorting
+from st_rankloss.functional import lists
 from st_rankloss.losses import EmbeddingMixup
 from st_rankloss.objectives import AcrossQueries, Objective, SoftSpearman
 from st_rankloss.relevance import Classes, Pairs
@@ -121,7 +121,6 @@ def differentiate(
     # The trainer's labels come with the batch, on the device. Without labels the loss makes them, on the CPU, where
     # fake tensors cannot be read: there it works with real ones.
     made = loss._pair(sizes, None) if labels is None else None
-    sorting._layers_on.cache_clear()  # of the case before, whose tensors are not of this mode
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def fake(values: Any, device: str) -> Any:
@@ -149,7 +148,6 @@ def differentiate(
 
 def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Shape, negatives: int | None) -> None:
     """Compute the loss of scored pairs, whose texts the host prepares, and the scores' gradient on the device."""
-    sorting._layers_on.cache_clear()
     loss = copy.deepcopy(make(PairTable(), relevance=shape.relevance, num_negatives=negatives))
     job = loss._prepare(texts_of(shape), shape.labels, None, None)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
@@ -190,6 +188,13 @@ def mixes(objective: Objective) -> bool:
     return True
 
 
+def weighted(labels: Any, sizes: list[int]) -> dict[str, Any]:
+    """Add weights of queries and documents to the labels of a batch."""
+    batch = labels if isinstance(labels, dict) else {} if labels is None else {"label": labels}
+    weights = {"query_weights": torch.ones(sizes[0]), "document_weights": torch.ones(sum(sizes[1:] or sizes))}
+    return {**batch, **weights}
+
+
 def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     """Every objective with every relevance, and every option of the losses with every objective and every relevance."""
     yield from _cases_of_objectives()
@@ -212,6 +217,8 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
                 make = partial(OPTIONS[option], objective=objective, relevance=relevance)
                 yield f"{name}, {option}", partial(differentiate, make, sizes, labels)
         make = partial(RankingLoss, objective=objective, relevance=relevance)
+        if objective.weighs:
+            yield f"{name}, weighted", partial(differentiate, make, sizes, weighted(labels, sizes))
         two_pieces = sizes[0] * 12 * 12 // 2
         yield f"{name}, in pieces", partial(differentiate, make, sizes, labels, pairs_at_once=two_pieces)
 

@@ -82,22 +82,23 @@ def smooth_ap(s, y, *, temperature):
     return total / len(relevant)
 
 
+def bound_of_step(x, temperature, slope, width):
+    """At least 1 above 0, and at least 0."""
+    if x <= 0:
+        return sigmoid(x / temperature)
+    if x <= width:
+        return sigmoid(x / temperature) + 0.5
+    return slope * (x - width) + sigmoid(width / temperature) + 0.5
+
+
 def sup_ap(s, y, *, temperature, slope, width):
     relevant, irrelevant = kinds(y)
     if not relevant:
         return NAN
-
-    def step(x):
-        if x <= 0:
-            return sigmoid(x / temperature)
-        if x <= width:
-            return sigmoid(x / temperature) + 0.5
-        return slope * (x - width) + sigmoid(width / temperature) + 0.5
-
     total = 0.0
     for j in relevant:
         own = 1 + sum(1.0 if s[k] > s[j] else 0.5 if s[k] == s[j] else 0.0 for k in relevant if k != j)
-        total += own / (own + sum(step(s[k] - s[j]) for k in irrelevant))
+        total += own / (own + sum(bound_of_step(s[k] - s[j], temperature, slope, width) for k in irrelevant))
     return total / len(relevant)
 
 
@@ -113,6 +114,22 @@ def hierarchical_ap(s, y, *, temperature):
     return total / sum(y)
 
 
+def hierarchical_sup_ap(s, y, *, temperature, slope, width):
+    relevant, _ = kinds(y)
+    if not relevant:
+        return NAN
+    total = 0.0
+    for j in relevant:
+        gained, rank = y[j], 1.0
+        for k in range(len(s)):
+            above = 1.0 if s[k] > s[j] else 0.5 if s[k] == s[j] else 0.0
+            if k != j:
+                gained += min(y[j], y[k]) * above
+                rank += bound_of_step(s[k] - s[j], temperature, slope, width) if y[k] < y[j] else above
+        total += gained / rank
+    return total / sum(y)
+
+
 def approx_mrr(s, y, *, temperature):
     relevant, irrelevant = kinds(y)
     if relevant and not irrelevant:
@@ -125,6 +142,9 @@ def approx_recall(s, y, *, k, temperature, cutoff_temperature):
     relevant, _ = kinds(y)
     if not relevant:
         return NAN
+    if not isinstance(k, int):
+        each = {"temperature": temperature, "cutoff_temperature": cutoff_temperature}
+        return mean(approx_recall(s, y, k=n, **each) for n in k)
     if len(relevant) == len(s) or k >= len(s):
         return 1.0
     ranks = soft_ranks(s, temperature)
@@ -153,58 +173,35 @@ def neural_ndcg(s, y, *, temperature, iterations, gain="linear", k=None):
     return total / ideal
 
 
-def network(n):
-    """Batcher's odd-even mergesort for n wires, by recursion: comparators (a, b), better wire first, in order.
-
-    A merge of two sorted halves merges their even and their odd wires, and then compares the neighbours between them.
-    """
-
-    def merge(wires):
-        if len(wires) == 2:
-            return [tuple(wires)]
-        inner = merge(wires[::2]) + merge(wires[1::2])
-        return inner + [(wires[i], wires[i + 1]) for i in range(1, len(wires) - 1, 2)]
-
-    def sort(wires):
-        if len(wires) < 2:
-            return []
-        half = len(wires) // 2
-        return sort(wires[:half]) + sort(wires[half:]) + merge(wires)
-
-    size = 1
-    while size < n:
-        size *= 2
-    return [(a, b) for a, b in sort(list(range(size))) if b < n]
+def odd_even_sort(values, temperature):
+    """Sort upwards, softly; return the share of each document (row) at each rank (column)."""
+    n = len(values)
+    value = list(values)
+    shares = [[1.0 if i == j else 0.0 for j in range(n)] for i in range(n)]
+    for layer in range(n):
+        for a in range(layer % 2, n - 1, 2):
+            b = a + 1
+            keep = 0.5 + math.atan((value[b] - value[a]) / temperature) / math.pi
+            value[a], value[b] = (
+                keep * value[a] + (1 - keep) * value[b],
+                keep * value[b] + (1 - keep) * value[a],
+            )
+            for row in shares:
+                row[a], row[b] = keep * row[a] + (1 - keep) * row[b], keep * row[b] + (1 - keep) * row[a]
+    return shares
 
 
-def network_sort(s, temperature):
-    """Soft permutation, rank by document."""
-    n = len(s)
-    order = sorted(range(n), key=lambda j: -s[j])
-    value = [s[j] for j in order]
-    rows = [[1.0 if j == document else 0.0 for j in range(n)] for document in order]
-    for a, b in network(n):
-        keep = sigmoid((value[a] - value[b]) / temperature)
-        value[a], value[b] = (
-            keep * value[a] + (1 - keep) * value[b],
-            keep * value[b] + (1 - keep) * value[a],
-        )
-        rows[a], rows[b] = (
-            [keep * x + (1 - keep) * z for x, z in zip(rows[a], rows[b], strict=True)],
-            [keep * z + (1 - keep) * x for x, z in zip(rows[a], rows[b], strict=True)],
-        )
-    return rows
-
-
-def groco(s, y, *, temperature):
+def groco(s, y, *, temperature, negatives):
     relevant, irrelevant = kinds(y)
     if not relevant or not irrelevant:
         return NAN
+    hardest = sorted(s[k] for k in irrelevant)[-negatives:]
+    shares = odd_even_sort(hardest + sorted(s[j] for j in relevant), temperature)
     total = 0.0
-    for place, row in enumerate(network_sort(s, temperature)):
-        mass = sum(row[j] for j in relevant)
-        total -= math.log(mass if place < len(relevant) else 1 - mass)
-    return total / len(s)
+    for place, row in enumerate(shares):
+        inside = sum(row[len(hardest) :])
+        total -= math.log(inside if place >= len(hardest) else 1 - inside)
+    return total / len(shares)
 
 
 def softmax_cross_entropy(s, y, *, temperature, gain="linear", poly=0.0):
@@ -240,11 +237,19 @@ def rank_kl(s, y, *, temperature, label_temperature):
     return list_net(s, places, temperature=temperature, label_temperature=label_temperature)
 
 
-def list_net(s, y, *, temperature, label_temperature):
+def list_net(s, y, *, temperature, label_temperature, symmetric=False):
     if len(set(y)) < 2:
         return NAN
+    if label_temperature == "auto":
+        label_temperature = max(y) / 10
     wanted = [v / label_temperature - logsumexp(w / label_temperature for w in y) for v in y]
     given = [x / temperature - logsumexp(z / temperature for z in s) for x in s]
+    forwards, backwards = divergence(wanted, given), divergence(given, wanted)
+    return (forwards + backwards) / 2 if symmetric else forwards
+
+
+def divergence(wanted, given):
+    """Of one distribution from another, of log-likelihoods."""
     return sum(math.exp(w) * (w - g) for w, g in zip(wanted, given, strict=True))
 
 
@@ -282,6 +287,8 @@ def plackett_luce(s, y, *, temperature, positions, label_temperature):
     if len(set(y)) < 2:
         return NAN
     ranks, total, weights = exact_ranks(y), 0.0, 0.0
+    if positions == "confidence":
+        weights = sum(math.exp((v - max(y)) / label_temperature) for v in y if v == min(y))  # without a term
     for j in range(len(s)):
         lower = [k for k in range(len(s)) if y[k] < y[j]]
         if lower:
@@ -405,14 +412,43 @@ def threshold_margin(s, y, *, upper, lower):
 # --- whole batches: similarity and relevance as lists of rows --------------------------------------------------------
 
 
-def unified_negatives(similarity, relevance, *, temperature, whisker):
+def dclw(similarity, relevance, *, temperature, sigma):
+    """Each query's loss."""
+    rows = list(zip(similarity, relevance, strict=True))
+    rows = [(s, *kinds(y)) for s, y in rows]
+    average = mean(math.exp(s[j] / sigma) for s, relevant, irrelevant in rows if irrelevant for j in relevant)
+    losses = []
+    for s, relevant, irrelevant in rows:
+        apart = logsumexp(s[k] / temperature for k in irrelevant)
+        weights = {j: 2 - math.exp(s[j] / sigma) / average for j in relevant if irrelevant}
+        losses.append(mean(apart - w * s[j] / temperature for j, w in weights.items()))
+    return losses
+
+
+def cwcl(similarity, relevance, *, temperature):
+    """Each query's loss; document q is its own."""
+    losses = []
+    for q, (row, grades) in enumerate(zip(similarity, relevance, strict=True)):
+        total = sum(y for y in grades if not math.isnan(y))
+        judged = [k for k, y in enumerate(grades) if not math.isnan(y)]
+        if not total or q not in judged or len(judged) < 2:
+            losses.append(0.0)
+            continue
+        apart = logsumexp(row[k] / temperature for k in judged)
+        weighted = -sum(grades[j] / total * (row[j] / temperature - apart) for j in judged)
+        rivals = [r for r in range(len(similarity)) if not math.isnan(relevance[r][q])]
+        plain = logsumexp(similarity[r][q] / temperature for r in rivals) - row[q] / temperature
+        losses.append((weighted + plain) / 2)
+    return losses
+
+
+def shared_negatives(similarity, relevance, *, temperature, whisker):
     """Each query's loss."""
     negatives = sorted(
         s for row, grades in zip(similarity, relevance, strict=True) for s, y in zip(row, grades, strict=True) if y == 0
     )
     if negatives:
-        last = len(negatives) - 1
-        first, third = negatives[round(0.25 * last)], negatives[round(0.75 * last)]
+        first, third = negatives[int(0.25 * len(negatives))], negatives[int(0.75 * len(negatives))]
         reach = whisker * (third - first)
         negatives = [s for s in negatives if first - reach <= s <= third + reach]
     return [
@@ -425,17 +461,13 @@ def unified_negatives(similarity, relevance, *, temperature, whisker):
     ]
 
 
-def set_information(similarity, member, *, set_function, regularisation):
+def set_information(similarity, member, *, set_function, temperature):
     """Each sample's part, of the two functions that loops can give; ``member`` names the samples' classes."""
     size, parts = len(member), []
     for i in range(size):
-        if set_function == "graph_cut":
-            outside = sum(similarity[i][j] for j in range(size) if member[j] != member[i])
-            inside = sum(similarity[i][j] for j in range(size) if member[j] == member[i] and j != i)
-            parts.append((regularisation * outside - inside) / (size - 1))
-        else:
-            others = sorted(set(member) - {member[i]})
-            parts.append(mean(max(similarity[i][j] for j in range(size) if member[j] == c) for c in others))
+        outside = sum(math.exp(similarity[i][j] / temperature) for j in range(size) if member[j] != member[i])
+        inside = sum(math.exp(similarity[i][j] / temperature) for j in range(size) if member[j] == member[i] and j != i)
+        parts.append(temperature * math.log(outside / inside if set_function == "graph_cut" else outside))
     return parts
 
 

@@ -86,9 +86,7 @@ def test_datasets_keep_their_columns_and_callers_their_datasets(tmp_path):
     assert "_row_number" not in dataset[0]
 
 
-@pytest.mark.parametrize(
-    "make", [LossMixture, lambda: NeighbourAgreement(k=10), lambda: SelfPaced(last=0.8, pace=0.3)]
-)
+@pytest.mark.parametrize("make", [LossMixture, lambda: NeighbourAgreement(k=10), lambda: SelfPaced(last=0.8, pace=0.3)])
 def test_wrong_labels_lose_their_weight(tmp_path, make):
     weighting = make()
     trainer_of(tmp_path, weighting).train()

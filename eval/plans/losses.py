@@ -118,7 +118,7 @@ BINARY = (
     family("MW across queries", lambda temperature: o.AcrossQueries(o.MannWhitney(temperature)), *SOFT, binary=True),
     family("GroCo", o.GroCo, *SOFT, binary=True),
     family("TripletAlignment", o.TripletAlignment, *_over("temperature", (0.015, 0.05, 0.15)), binary=True),
-    family("UnifiedNegatives", o.UnifiedNegatives, *SOFT, binary=True),
+    family("SharedNegatives", o.SharedNegatives, *SOFT, binary=True),
     family("Focal InfoNCE", lambda temperature: o.Focal(o.InfoNCE(temperature)), *SOFT, binary=True),
     family(
         "InfoNCE + TCM",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from st_rankloss.functional.average_precision import hierarchical_ap, smooth_ap, sup_ap
+from st_rankloss.functional.average_precision import hierarchical_ap, hierarchical_sup_ap, smooth_ap, sup_ap
 from st_rankloss.functional.correlation import approx_rank_mse, pearson, soft_kendall, soft_spearman
 from st_rankloss.functional.cross_entropy import (
+    cwcl,
     dcl,
+    dclw,
     info_nce,
     list_net,
     psl,
@@ -37,23 +39,24 @@ from st_rankloss.functional.plackett_luce import (
     rank_n_contrast,
 )
 from st_rankloss.functional.ranks import exact_ranks, soft_rank
-from st_rankloss.functional.sorting import groco, network_sort, neural_ndcg, neural_sort, sinkhorn
+from st_rankloss.functional.sorting import groco, neural_ndcg, neural_sort, sinkhorn
 from st_rankloss.functional.whole_batch import (
     contextual_similarity,
     mv_dhel,
     mv_info_nce,
     set_information,
-    unified_negatives,
+    shared_negatives,
     wasserstein,
 )
 
 __all__ = [
     "approx_mrr", "approx_ndcg", "approx_rank_mse", "approx_recall", "batch_function", "contextual_similarity",
-    "cosent", "dcg", "dcl", "discount", "effective_rank", "exact_ranks", "exponential_gain", "gains_of", "groco",
-    "hierarchical_ap", "ideal_dcg", "info_nce", "lambda_loss", "linear_gain", "list_function", "list_net",
-    "mann_whitney", "margin_mse", "multi_similarity", "mv_dhel", "mv_info_nce", "ndcg", "network_sort",
-    "neural_ndcg", "neural_sort", "pearson", "plackett_luce", "policy_gradient", "pro", "psl", "random_ndcg",
-    "rank_kl", "rank_list", "rank_n_contrast", "rank_net", "regression_compatible", "set_information", "sinkhorn",
-    "smooth_ap", "soft_kendall", "soft_rank", "soft_spearman", "softmax_at_k", "softmax_cross_entropy", "sup_ap",
-    "sup_con", "threshold_margin", "triplet_alignment", "unified_negatives", "vanishing_share", "wasserstein",
+    "cosent", "cwcl", "dcg", "dcl", "dclw", "discount", "effective_rank", "exact_ranks", "exponential_gain",
+    "gains_of", "groco", "hierarchical_ap", "hierarchical_sup_ap", "ideal_dcg", "info_nce", "lambda_loss",
+    "linear_gain", "list_function", "list_net", "mann_whitney", "margin_mse", "multi_similarity", "mv_dhel",
+    "mv_info_nce", "ndcg", "neural_ndcg", "neural_sort", "pearson", "plackett_luce", "policy_gradient", "pro",
+    "psl", "random_ndcg", "rank_kl", "rank_list", "rank_n_contrast", "rank_net", "regression_compatible",
+    "set_information", "shared_negatives", "sinkhorn", "smooth_ap", "soft_kendall", "soft_rank", "soft_spearman",
+    "softmax_at_k", "softmax_cross_entropy", "sup_ap", "sup_con", "threshold_margin", "triplet_alignment",
+    "vanishing_share", "wasserstein",
 ]  # fmt: skip

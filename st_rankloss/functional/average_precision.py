@@ -11,16 +11,24 @@ from st_rankloss.functional.gains import over_largest
 from st_rankloss.functional.lists import (
     differences,
     masked_mean,
+    mass_of,
+    masses,
     sum_over_rows,
+    weighted_sum,
 )
 from st_rankloss.functional.pairs import few_grades
-from st_rankloss.functional.ranks import exact_ranks, soft_rank
+from st_rankloss.functional.ranks import exact_ranks, soft_places
 from st_rankloss.functional.settings import AtLeast0, Method, Positive, Softness
 
 
 @list_function("binary", learns=two_kinds, defined=any_relevant, metric=True)
 def smooth_ap(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.05,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable average precision, the mean ratio of the rank among the relevant to the rank.
 
@@ -39,10 +47,10 @@ def smooth_ap(
     """
     relevant = relevance > 0
     among_all, among_relevant = (
-        torch.where(relevant, soft_rank(similarity, temperature, mask=mask, wanted=relevant, method=method), 1)
+        soft_places(similarity, temperature, judged=mask, wanted=relevant, method=method, weights=weights)
         for mask in (judged, relevant)
     )
-    return masked_mean(among_relevant / among_all, relevant)
+    return masked_mean(among_relevant / among_all, relevant, weights)
 
 
 @list_function("binary", learns=two_kinds, defined=any_relevant, metric=True)
@@ -50,6 +58,7 @@ def sup_ap(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Positive = 0.01,
     slope: AtLeast0 = 100.0,
     width: AtLeast0 = 0.05,
@@ -79,26 +88,27 @@ def sup_ap(
     2110.01445. For their score calibration, add `threshold_margin`. Cost: O(P · D) per query, over all pairs of a
     relevant document with another, a few at a time.
     """
-
-    def step(x: Tensor) -> Tensor:
-        near = torch.sigmoid(x.clamp_max(width) / temperature) + 0.5 * (x > 0)
-        return near + slope * (x - width).clamp_min(0)
-
     relevant = relevance > 0
     irrelevant = judged & ~relevant
-    exact = torch.where(relevant, exact_ranks(similarity.detach(), mask=relevant), 1)
+    exact = torch.where(relevant, exact_ranks(similarity.detach(), mask=relevant, weights=weights), 1)
+    rivals = masses(irrelevant, weights, similarity)[:, None, :]
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
-        above = torch.where(irrelevant[:, None, :], step(differences(similarity, columns)), 0).sum(-1)
+        above = (rivals * _bound_of_step(differences(similarity, columns), temperature, slope, width)).sum(-1)
         own = exact.gather(1, columns)
-        return torch.where(listed, own / (own + above), 0).sum(-1)
+        return weighted_sum(own / (own + above), listed, columns, weights)
 
-    return sum_over_rows(of_rows, relevant, similarity) / relevant.sum(-1).clamp_min(1)
+    return sum_over_rows(of_rows, relevant, similarity) / mass_of(relevant, weights)
 
 
 @list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
 def hierarchical_ap(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.05,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable average precision with graded relevance.
 
@@ -116,14 +126,14 @@ def hierarchical_ap(
         tensor(0.6667)
 
     Source: Ramzi et al. (2022), "Hierarchical Average Precision Training for Pertinent Image Retrieval" (HAPPIER),
-    arXiv 2207.04873, for the metric. Their loss is an upper bound with steps in the numerator; the sigmoids are ours.
-    Cost: with few grades, one set of soft ranks of the relevant documents per grade; otherwise O(P · D) per query.
+    arXiv 2207.04873, for the metric, H-AP; the sigmoids are ours, their loss is `hierarchical_sup_ap`. Cost: with few
+    grades, one set of soft ranks of the relevant documents per grade; otherwise O(P · D) per query.
     """
     relevant = relevance > 0
-    ranks = soft_rank(similarity, temperature, mask=judged, wanted=relevant, method=method)
-    ranks = torch.where(relevant, ranks, 1)
+    ranks = soft_places(similarity, temperature, judged=judged, wanted=relevant, method=method, weights=weights)
     relevance = over_largest(relevance)
-    total = relevance.sum(-1)
+    mass = masses(judged, weights, similarity)
+    total = (mass * relevance).sum(-1)
     total = torch.where(total > 0, total, 1)
     grades = few_grades(relevance, relevant) if method != "dense" else None
     if grades is None:
@@ -131,17 +141,79 @@ def hierarchical_ap(
         def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
             ahead = torch.sigmoid(differences(similarity, columns) / temperature)
             grade = relevance.gather(1, columns)
-            shared = torch.minimum(relevance[:, None, :], grade[:, :, None])
-            shared = shared.scatter(2, columns[:, :, None], 0)  # exclude the document itself
+            shared = torch.minimum(relevance[:, None, :], grade[:, :, None]) * _rivals(mass, columns)
             gained = (grade + (shared * ahead).sum(-1)) / ranks.gather(1, columns)
-            return torch.where(listed, gained, 0).sum(-1)
+            return weighted_sum(gained, listed, columns, weights)
 
         return sum_over_rows(of_rows, relevant, similarity) / total
     gained = relevance
     lower = 0.0
     for grade in grades.tolist():  # min(a, b) is the sum of the grade steps that both a and b reach
         reach = relevance >= grade
-        ahead = soft_rank(similarity, temperature, mask=reach, wanted=reach, method=method) - 1
+        ahead = soft_places(similarity, temperature, judged=reach, wanted=reach, method=method, weights=weights) - 1
         gained = gained + (grade - lower) * torch.where(reach, ahead, 0)
         lower = grade
-    return torch.where(relevant, gained / ranks, 0).sum(-1) / total
+    return torch.where(relevant, mass * gained / ranks, 0).sum(-1) / total
+
+
+@list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
+def hierarchical_sup_ap(
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Positive = 0.01,
+    slope: AtLeast0 = 100.0,
+    width: AtLeast0 = 0.05,
+) -> Tensor:
+    r"""Compute a lower bound of average precision with graded relevance: `sup_ap` for grades.
+
+    .. math:: \frac{1}{\sum_j y_j} \sum_{j \in P} \frac{y_j + \sum_{k \ne j} \min(y_j, y_k)\, \mathbb 1[s_k > s_j]}
+        {1 + \sum_{y_k \ge y_j} \mathbb 1[s_k > s_j] + \sum_{y_k < y_j} H(s_k - s_j)}
+
+    H is that of `sup_ap`. Only comparisons with documents of lower relevance have a gradient; ties count one half.
+
+    Args:
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``.
+        slope: ρ, at least 0, of the penalty for documents of lower relevance far above one.
+        width: δ, at least 0, in units of ``similarity``: where the linear penalty starts.
+
+    Returns:
+        In (0, 1], higher is better, shape ``(...)``.
+
+    Example:
+        >>> hierarchical_sup_ap(torch.tensor([0.9, 0.88, 0.2]), torch.tensor([1.0, 2.0, 0.0]))
+        tensor(0.7534)
+
+    Source: Ramzi et al. (2022), "Hierarchical Average Precision Training for Pertinent Image Retrieval" (HAPPIER),
+    arXiv 2207.04873. They train on 0.9 of it and 0.1 of a softmax over class proxies, which is not included. Their code
+    starts the linear penalty at 1.44, not at H(δ). Cost: O(P · D) per query, over all pairs of a relevant document with
+    another, a few at a time.
+    """
+    grades = over_largest(relevance)
+    mass = masses(judged, weights, similarity)
+
+    def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
+        gap, rivals = differences(similarity, columns), _rivals(mass, columns)
+        grade = grades.gather(1, columns)
+        lower = grades[:, None, :] < grade[:, :, None]
+        above = 0.5 + 0.5 * gap.detach().sign()
+        gained = grade + (rivals * torch.minimum(grades[:, None, :], grade[:, :, None]) * above).sum(-1)
+        bound = _bound_of_step(gap, temperature, slope, width)
+        ranks = 1 + (rivals * torch.where(lower, bound, above)).sum(-1)
+        return weighted_sum(gained / ranks, listed, columns, weights)
+
+    total = (mass * grades).sum(-1)
+    return sum_over_rows(of_rows, relevance > 0, similarity) / torch.where(total > 0, total, 1)
+
+
+def _rivals(mass: Tensor, columns: Tensor) -> Tensor:
+    """Return the mass of all documents for each of ``columns``, ``(Q, p, D)``; of itself, that of its other copies."""
+    copies = (mass.gather(1, columns) - 1).clamp_min(0)
+    return mass[:, None, :].repeat(1, columns.shape[1], 1).scatter(2, columns[:, :, None], copies[:, :, None])
+
+
+def _bound_of_step(x: Tensor, temperature: float, slope: float, width: float) -> Tensor:
+    """Bound the step function at 0 from above, with a slope that does not vanish far above 0."""
+    near = torch.sigmoid(x.clamp_max(width) / temperature) + 0.5 * (x > 0)
+    return near + slope * (x - width).clamp_min(0)

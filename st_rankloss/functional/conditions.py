@@ -6,11 +6,13 @@ setting ``gain``, the conditions read gains instead of relevance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from st_rankloss.functional.settings import cutoffs_of
 
 Condition = Callable[..., Tensor]
 
@@ -25,6 +27,12 @@ def relevant_among_others(relevance: Tensor, judged: Tensor, **settings: Any) ->
     return any_relevant(relevance, judged) & two_judged(relevance, judged)
 
 
+def own_among_others(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
+    """Return which queries q of a batch have a judged document q, and a relevant one among others."""
+    own = torch.nn.functional.pad(judged, (0, len(judged))).diagonal()  # false for a query beyond the documents
+    return own & relevant_among_others(relevance, judged)
+
+
 def two_judged(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have at least two judged documents."""
     return judged.sum(-1) > 1
@@ -35,9 +43,12 @@ def two_kinds(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     return any_relevant(relevance, judged) & ((relevance == 0) & judged).any(-1)
 
 
-def two_kinds_beyond_k(relevance: Tensor, judged: Tensor, *, k: int, **settings: Any) -> Tensor:
-    """Return which lists of more than ``k`` documents have both kinds; shorter lists fit in the first k."""
-    return two_kinds(relevance, judged) & (judged.sum(-1) > k)
+def two_kinds_beyond_k(relevance: Tensor, judged: Tensor, *, k: int | Sequence[int], **settings: Any) -> Tensor:
+    """Return which lists of more than ``k`` documents have both kinds; shorter lists fit in the first k.
+
+    Of several k, the smallest counts.
+    """
+    return two_kinds(relevance, judged) & (judged.sum(-1) > min(cutoffs_of(k)))
 
 
 def two_grades(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:

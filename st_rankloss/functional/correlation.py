@@ -10,7 +10,7 @@ from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import discount, over_largest
 from st_rankloss.functional.lists import count_pairs, largest_of, masked_mean
 from st_rankloss.functional.pairs import sum_over_graded_pairs
-from st_rankloss.functional.ranks import exact_ranks, soft_rank
+from st_rankloss.functional.ranks import exact_ranks, soft_places
 from st_rankloss.functional.settings import Method, Softness
 
 _LEAST_SPREAD = 1e-3
@@ -22,7 +22,12 @@ _LEAST_SPREAD_OF_RANKS = 1e-2
 
 @list_function("graded", learns=two_grades, metric=True)
 def soft_spearman(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.1, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.1,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable Spearman correlation, between soft ranks and the mean ranks of the grades.
 
@@ -41,12 +46,13 @@ def soft_spearman(
     Source: soft ranks from Qin, Liu, Li (2010); their correlation is ours, after Blondel et al. (2020), "Fast
     Differentiable Sorting and Ranking", who use another soft rank. Cost: that of ranking all documents.
     """
-    ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
-    return _correlation(ranks, _mean_ranks(relevance, judged), judged, relative=True)
+    ranks = soft_places(similarity, temperature, judged=judged, method=method, weights=weights)
+    ranks = torch.where(judged, ranks, 0)
+    return _correlation(ranks, _mean_ranks(relevance, judged, weights), judged, weights, relative=True)
 
 
 @list_function("graded", learns=two_grades, metric=True)
-def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
+def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None) -> Tensor:
     """Compute the Pearson correlation of similarity and relevance in O(D) time.
 
     The standard deviation of the similarities is taken to be at least 0.001.
@@ -62,12 +68,17 @@ def pearson(similarity: Tensor, relevance: Tensor, judged: Tensor) -> Tensor:
     """
     gap = similarity - largest_of(similarity, judged)
     # Scaled by the largest grade, so that squares neither overflow nor vanish.
-    return _correlation(gap, over_largest(relevance), judged, relative=False)
+    return _correlation(gap, over_largest(relevance), judged, weights, relative=False)
 
 
 @list_function("graded", learns=two_grades, metric=True)
 def soft_kendall(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.1, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.1,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the differentiable Kendall correlation over the pairs of different relevance.
 
@@ -84,13 +95,20 @@ def soft_kendall(
     Source: Kendall (1938); misplaced pairs are counted smoothly, as in the soft rank. Cost: see
     `sum_over_graded_pairs`.
     """
-    misplaced = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="sigmoid", method=method)
-    return 1 - 2 * misplaced / count_pairs(relevance, judged).clamp_min(1)
+    misplaced = sum_over_graded_pairs(
+        similarity, relevance, judged, temperature, kernel="sigmoid", method=method, weights=weights
+    )
+    return 1 - 2 * misplaced / count_pairs(relevance, judged, weights)
 
 
 @list_function("graded", learns=two_grades)
 def approx_rank_mse(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 0.05,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute ADR-MSE: the squared error of the soft ranks, discounted by the rank by relevance.
 
@@ -109,20 +127,21 @@ def approx_rank_mse(
     Source: Schlatt et al. (2024), "Rank-DistiLLM", arXiv 2405.07920; mean ranks for ties as in the ADRMSELoss of
     sentence-transformers. Cost: that of ranking all documents.
     """
-    ranks = torch.where(judged, soft_rank(similarity, temperature, mask=judged, method=method), 0)
-    wanted = _mean_ranks(relevance, judged)
-    return masked_mean(discount(wanted) * (wanted - ranks).square(), judged)
+    ranks = soft_places(similarity, temperature, judged=judged, method=method, weights=weights)
+    ranks = torch.where(judged, ranks, 0)
+    wanted = _mean_ranks(relevance, judged, weights)
+    return masked_mean(discount(wanted) * (wanted - ranks).square(), judged, weights)
 
 
-def _mean_ranks(relevance: Tensor, judged: Tensor) -> Tensor:
+def _mean_ranks(relevance: Tensor, judged: Tensor, weights: Tensor | None) -> Tensor:
     """Rank by relevance, with mean ranks for ties; 1 where unjudged."""
-    return torch.where(judged, exact_ranks(relevance, mask=judged), 1)
+    return torch.where(judged, exact_ranks(relevance, mask=judged, weights=weights), 1)
 
 
-def _correlation(values: Tensor, target: Tensor, judged: Tensor, *, relative: bool) -> Tensor:
+def _correlation(values: Tensor, target: Tensor, judged: Tensor, weights: Tensor | None, *, relative: bool) -> Tensor:
     """Compute the Pearson correlation over the judged documents, with a minimum spread of ``values``."""
-    values, target = (x - masked_mean(x, judged)[:, None] for x in (values, target))
-    variance, wanted = (masked_mean(x.square(), judged) for x in (values, target))
+    values, target = (x - masked_mean(x, judged, weights)[:, None] for x in (values, target))
+    variance, wanted = (masked_mean(x.square(), judged, weights) for x in (values, target))
     least = _LEAST_SPREAD_OF_RANKS**2 * wanted if relative else _LEAST_SPREAD**2 * torch.ones_like(wanted)
     scale = torch.maximum(variance, least).sqrt() * wanted.sqrt()
-    return masked_mean(values * target, judged) / torch.where(scale > 0, scale, 1)
+    return masked_mean(values * target, judged, weights) / torch.where(scale > 0, scale, 1)

@@ -17,17 +17,23 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.checks import check_finite, check_floating, check_relevance, check_same_shape
+from st_rankloss.functional.checks import (
+    check_finite,
+    check_floating,
+    check_relevance,
+    check_same_shape,
+    check_weights,
+)
 from st_rankloss.functional.conditions import Condition
 from st_rankloss.functional.docstrings import function_docstring, objective_docstring
 from st_rankloss.functional.gains import gains_of
-from st_rankloss.functional.lists import clean_relevance, in_spreads
+from st_rankloss.functional.lists import clean_relevance, in_spreads, weigh
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import Setting, arguments_of, check_settings, settings_of
 
 P = ParamSpec("P")
-Body = Callable[Concatenate[Tensor, Tensor, Tensor, P], Tensor]
-"""Maps clean similarity, relevance and judged masks, ``(Q, D)`` each, and settings to values."""
+Body = Callable[Concatenate[Tensor, Tensor, Tensor, Tensor | None, P], Tensor]
+"""Maps clean similarity, relevance, judged masks and weights (or None), ``(Q, D)`` each, and settings to values."""
 
 Settings = Mapping[str, Any]
 
@@ -39,7 +45,7 @@ class DeclaredFunction(Protocol[P]):
     declaration: Declaration
 
     def __call__(self, similarity: Tensor, relevance: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        """Compute the value."""
+        """Compute the value; ``weights=`` takes those of the documents."""
         ...
 
     def settings(self, init: Callable[[Any], None]) -> Callable[Concatenate[Any, P], None]:
@@ -53,7 +59,7 @@ class Declaration(ABC):
 
     Attributes:
         body: The mathematics.
-        labels: ``"graded"`` or ``"binary"``: how relevance is read.
+        labels: How relevance is read, one of `st_rankloss.functional.docstrings.LABELS`.
         learns: Which queries have a defined loss; for a metric, those whose value depends on the order.
         metric: Whether higher is better, so that the loss is 1 minus the value.
         most: The largest relevance that the body accepts.
@@ -75,7 +81,7 @@ class Declaration(ABC):
     @functools.cached_property
     def arguments(self) -> list[inspect.Parameter]:
         """The settings as parameters."""
-        return arguments_of(self.body)[3:]
+        return arguments_of(self.body)[4:]
 
     @functools.cached_property
     def rules(self) -> dict[str, Setting]:
@@ -106,11 +112,11 @@ class Declaration(ABC):
         return self.learns(_gained(relevance, settings), judged, **settings)
 
     @abstractmethod
-    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None = None) -> Tensor:
         """Compute the value of the function."""
 
     @abstractmethod
-    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query ``(Q,)``: 0, with zero gradient, where it is undefined."""
 
 
@@ -124,23 +130,25 @@ class ListDeclaration(Declaration):
 
     defined: Condition | None = None
 
-    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None = None) -> Tensor:
         """Compute the value of each list ``(...)``, NaN where it is undefined."""
-        value, defined, _ = self._compute(similarity, relevance, settings)
+        value, defined, _ = self._compute(similarity, relevance, settings, weights)
         return torch.where(defined, value, torch.nan)
 
-    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        value, _, learns = self._compute(similarity, relevance, settings)
+        value, _, learns = self._compute(similarity, relevance, settings, weights)
         return torch.where(learns, 1 - value if self.metric else value, 0)
 
-    def _compute(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    def _compute(
+        self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute values, which of them are defined, and which lists have a defined loss: ``(...)`` each.
 
         Unjudged documents and undefined lists pass back zero gradient, never NaN. If every order of a list has the same
         value, a metric is 1 with zero gradient, so that smoothing does not move its similarities.
         """
-        check_lists(similarity, relevance)
+        check_lists(similarity, relevance, weights)
         if not similarity.dim():
             raise ValueError("similarity must have a last dimension of documents, got a scalar.")
         shape, documents = similarity.shape[:-1], similarity.shape[-1]
@@ -153,16 +161,22 @@ class ListDeclaration(Declaration):
             relevance = relevance.detach().reshape(-1, documents).to(similarity.dtype)
             if given != similarity.dtype or self.most < math.inf:
                 check_relevance(relevance, self.most)  # a finite float64 may overflow in float32
+            if weights is not None:
+                relevance, weights = weigh(relevance, weights.reshape(-1, documents))
             relevance, judged = clean_relevance(relevance)
             if settings.get("temperature") == "auto":
-                similarity, settings = in_spreads(similarity, judged), {**settings, "temperature": self.spreads}
+                similarity, settings = (
+                    in_spreads(similarity, judged, weights),
+                    {**settings, "temperature": self.spreads},
+                )
             read = _gained(relevance, settings)
             learns = self.learns(read, judged, **settings)
             defined = learns if self.defined is None else self.defined(read, judged, **settings)
             moving = learns if self.metric else defined
             similarity = torch.where(judged & moving[:, None], similarity, 0)
             # A list without comparisons stays connected to the graph.
-            value = self.body(similarity, relevance, judged, **settings).to(similarity.dtype) + 0 * similarity[:, 0]
+            value = self.body(similarity, relevance, judged, weights, **settings)
+            value = value.to(similarity.dtype) + 0 * similarity[:, 0]
             if self.metric:
                 value = torch.where(moving, value, 1)
         return value.reshape(shape), defined.reshape(shape), learns.reshape(shape)
@@ -174,18 +188,28 @@ class BatchDeclaration(Declaration):
 
     separable = False
 
-    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+    def value(self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None = None) -> Tensor:
         """Compute the value of the batch, or one per query."""
         with torch.autocast(similarity.device.type, enabled=False):
-            return self.body(*self._clean(similarity, relevance), **settings)
+            return self.body(*self._clean(similarity, relevance, weights), **settings)
 
-    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings) -> Tensor:
+    def loss(self, similarity: Tensor, relevance: Tensor, settings: Settings, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        return torch.where(self.learnable(relevance, settings), self.value(similarity, relevance, settings), 0)
+        value = self.value(similarity, relevance, settings, weights)
+        if weights is not None:
+            relevance, _ = weigh(upcast(relevance), weights)
+        return torch.where(self.learnable(relevance, settings), value, 0)
 
-    def _clean(self, similarity: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return similarity and relevance, 0 where unjudged (but for the diagonal of samples), and the judged mask."""
-        check_lists(similarity, relevance)
+    def _clean(
+        self, similarity: Tensor, relevance: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return similarity and relevance, 0 where unjudged (but for the diagonal of samples), judged mask, weights."""
+        check_lists(similarity, relevance, weights)
+        if self.square and weights is not None:
+            raise ValueError(
+                f"{self.body.__name__} compares whole samples, so documents have no weights of their own: weight the "
+                "queries, or leave samples out."
+            )
         if similarity.dim() != 2 or (self.square and similarity.shape[0] != similarity.shape[1]):
             shape = "(B, B), every sample a query and a document" if self.square else "(Q, D)"
             raise ValueError(f"similarity must be of shape {shape}, got {tuple(similarity.shape)}.")
@@ -193,7 +217,10 @@ class BatchDeclaration(Declaration):
             raise ValueError(
                 f"a batch needs at least one query and document, got similarity {tuple(similarity.shape)}."
             )
-        relevance, judged = clean_relevance(upcast(relevance.detach()))
+        relevance = upcast(relevance.detach())
+        if weights is not None:
+            relevance, weights = weigh(relevance, weights)
+        relevance, judged = clean_relevance(relevance)
         known = judged
         if self.square:
             known = judged | torch.eye(len(judged), dtype=torch.bool, device=judged.device)
@@ -202,7 +229,7 @@ class BatchDeclaration(Declaration):
                 raise ValueError(
                     "relevance of different samples must be judged for a loss of the whole batch, got nan."
                 )
-        return torch.where(known, upcast(similarity), 0), relevance, judged
+        return torch.where(known, upcast(similarity), 0), relevance, judged, weights
 
 
 @dataclass(frozen=True)
@@ -225,10 +252,11 @@ def list_function(
 
     Example:
         >>> from st_rankloss.functional.conditions import any_relevant
+        >>> from st_rankloss.functional.lists import masked_mean
         >>> @list_function("binary", learns=any_relevant, metric=True)
-        ... def relevant_mean(similarity, relevance, judged):
+        ... def relevant_mean(similarity, relevance, judged, weights):
         ...     '''Compute the mean similarity of relevant documents.'''
-        ...     return (similarity * (relevance > 0)).sum(-1) / (relevance > 0).sum(-1).clamp_min(1)
+        ...     return masked_mean(similarity, relevance > 0, weights)
         >>> relevant_mean(torch.tensor([[0.5, 0.1], [0.3, 0.3]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
         tensor([0.5000,    nan])
     """
@@ -251,13 +279,21 @@ def batch_function(labels: str, *, learns: Condition, square: bool = False) -> C
     return declare
 
 
-def check_lists(similarity: Tensor, relevance: Tensor) -> None:
-    """Raise TypeError or ValueError unless similarity and relevance are valid; checks values only on a CPU."""
+def check_lists(similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> None:
+    """Raise TypeError or ValueError unless the tensors are valid; checks values only on a CPU."""
     check_floating(similarity, "similarity")
     check_floating(relevance, "relevance")
     check_same_shape(relevance, "relevance", similarity)
     check_relevance(relevance)
-    check_finite(similarity.detach(), "similarity", where=lambda: ~relevance.isnan())
+    if weights is not None:
+        check_floating(weights, "weights")
+        check_same_shape(weights, "weights", similarity)
+        check_weights(weights)
+    check_finite(
+        similarity.detach(),
+        "similarity",
+        where=lambda: ~relevance.isnan() if weights is None else ~relevance.isnan() & (weights > 0),
+    )
 
 
 def _gained(relevance: Tensor, settings: Settings) -> Tensor:
@@ -268,7 +304,8 @@ def _public(declaration: Declaration) -> Any:
     """Build the public function."""
     body = declaration.body
     tensors = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Tensor) for n in _TENSORS]
-    signature = inspect.Signature([*tensors, *declaration.arguments], return_annotation=Tensor)
+    weights = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Tensor | None")
+    signature = inspect.Signature([*tensors, *declaration.arguments, weights], return_annotation=Tensor)
 
     def function(*args: Any, **kwargs: Any) -> Tensor:
         try:
@@ -277,9 +314,9 @@ def _public(declaration: Declaration) -> Any:
             raise TypeError(f"{body.__name__}() {error}.") from None
         bound.apply_defaults()
         settings = dict(bound.arguments)
-        similarity, relevance = (settings.pop(name) for name in _TENSORS)
+        similarity, relevance, weights = (settings.pop(name) for name in (*_TENSORS, "weights"))
         declaration.check_settings(settings)
-        return declaration.value(similarity, relevance, settings)
+        return declaration.value(similarity, relevance, settings, weights)
 
     def settings(init: Any) -> Any:
         init.function = function

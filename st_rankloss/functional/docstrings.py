@@ -8,11 +8,15 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 _SIMILARITY = "Predicted similarity, shape ``(..., D)``, floating; half precision is computed in float32."
+_GRADED = "Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not differentiated."
 _RELEVANCE = {
-    "graded": "Graded relevance, at least 0, NaN where unjudged (not in the list), shape ``(..., D)``; not "
-    "differentiated.",
+    "graded": _GRADED,
+    "distribution": _GRADED,
     "binary": "Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.",
+    "views": "Above 0 for views of one sample, shape ``(B, B)``.",
 }
+LABELS = tuple(_RELEVANCE)
+"""How relevance is read: as grades, as the distribution of grades over a batch, as relevant or not, as views or not."""
 _RAISES = """Raises:
     TypeError: If ``similarity`` or ``relevance`` is not floating, or a setting has the wrong type.
     ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
@@ -30,7 +34,7 @@ def function_docstring(docstring: str | None, labels: str, described: Mapping[st
 
     Args:
         docstring: Text with the sections Args (only arguments not described elsewhere), Returns, Example and Source.
-        labels: ``"graded"`` or ``"binary"``: how relevance is read.
+        labels: One of `LABELS`.
         described: A description of each setting, by name; empty if the docstring has one.
 
     Returns:

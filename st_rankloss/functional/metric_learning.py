@@ -16,6 +16,7 @@ def multi_similarity(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     alpha: Positive = 2.0,
     beta: Positive = 50.0,
     base: Finite = 0.5,
@@ -44,8 +45,8 @@ def multi_similarity(
     1904.06627, without its mining of pairs. Time and memory O(D).
     """
     relevant = relevance > 0
-    near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant)) / alpha
-    return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant)) / beta
+    near = softplus(masked_logsumexp(-alpha * (similarity - base), relevant, weights)) / alpha
+    return near + softplus(masked_logsumexp(beta * (similarity - base), judged & ~relevant, weights)) / beta
 
 
 def _check_thresholds(upper: float, lower: float) -> None:
@@ -55,7 +56,12 @@ def _check_thresholds(upper: float, lower: float) -> None:
 
 @list_function("binary", learns=any_relevant, check=_check_thresholds)
 def threshold_margin(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, upper: AtLeast0 = 0.9, lower: AtLeast0 = 0.5
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    upper: AtLeast0 = 0.9,
+    lower: AtLeast0 = 0.5,
 ) -> Tensor:
     r"""Compute TCM: mean distance of relevant documents below one threshold and of irrelevant ones above another.
 
@@ -83,4 +89,4 @@ def threshold_margin(
     relevant = relevance > 0
     low = relevant & (similarity <= upper)
     high = judged & ~relevant & (similarity >= lower)
-    return masked_mean(upper - similarity, low) + masked_mean(similarity - lower, high)
+    return masked_mean(upper - similarity, low, weights) + masked_mean(similarity - lower, high, weights)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.conditions import any_relevant, two_grades
 from st_rankloss.functional.declaration import check_lists, list_function
 from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
-from st_rankloss.functional.ranks import list_columns, places_of_ties, sum_over_columns, upcast
+from st_rankloss.functional.ranks import copies_of, list_columns, places_of_ties, sum_over_columns, upcast
 from st_rankloss.functional.settings import Cutoff, CutoffTemperature, GainSetting, Method, Softness
 
 
@@ -99,6 +100,7 @@ def approx_ndcg(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Softness = 0.05,
     gain: GainSetting = "linear",
     k: Cutoff = None,
@@ -130,13 +132,15 @@ def approx_ndcg(
     """
 
     def soft_discounts(columns: Tensor) -> Tensor:
-        ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, method=method)
+        ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, weights=weights, method=method)
+        if weights is not None:
+            ranks = ranks + copies_of(weights.gather(1, columns))
         inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
         return discount(ranks) * inside
 
     gains = over_largest(gains_of(relevance, gain))
-    ideal = ideal_of_gains(gains, k)
-    return _discounted(gains, soft_discounts) / torch.where(ideal > 0, ideal, 1)
+    ideal = ideal_of_gains(gains, k, weights)
+    return _discounted(gains, soft_discounts, weights) / torch.where(ideal > 0, ideal, 1)
 
 
 def check_metric(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None) -> None:
@@ -172,14 +176,31 @@ def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None)
     return _discounted(gains, mean_discounts).reshape(shape)
 
 
-def _discounted(gains: Tensor, discounts_of: Callable[[Tensor], Tensor]) -> Tensor:
+def _discounted(gains: Tensor, discounts_of: Callable[[Tensor], Tensor], weights: Tensor | None = None) -> Tensor:
     """Sum gains ``(Q, D)`` times discounts, the body of every DCG; ranks only documents with a gain."""
     columns, listed = list_columns(gains > 0)
+    gains = gains if weights is None else gains * weights
     return (gains.gather(1, columns) * listed * discounts_of(columns)).sum(-1)
 
 
-def ideal_of_gains(gains: Tensor, k: int | None) -> Tensor:
-    """Compute the DCG of the best order of gains ``(..., D)``: ``(...)``."""
+def ideal_of_gains(gains: Tensor, k: int | None, weights: Tensor | None = None) -> Tensor:
+    """Compute the DCG of the best order of gains ``(..., D)``: ``(...)``; a document of weight w fills w ranks."""
+    if weights is not None:
+        return _ideal_of_masses(gains, weights, k)
     best = gains.sort(dim=-1, descending=True).values[..., :k]
     ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
     return (best * discount(ranks)).sum(-1)
+
+
+def _ideal_of_masses(gains: Tensor, weights: Tensor, k: int | None) -> Tensor:
+    """Compute the DCG of the best order of weighted gains: a document that fills part of a rank has part of it."""
+    best, order = gains.sort(dim=-1, descending=True)
+    ranks = gains.shape[-1]
+    of_place = discount(torch.arange(1, ranks + 1, dtype=gains.dtype, device=gains.device))
+    if k is not None:
+        of_place[k:] = 0
+    up_to = F.pad(of_place.cumsum(0), (1, 0))
+    filled = F.pad(weights.gather(-1, order).cumsum(-1), (1, 0)).clamp_max(ranks)
+    whole = filled.floor().long()
+    discounts = up_to[whole] + (filled - whole) * of_place[whole.clamp_max(ranks - 1)]
+    return (best * discounts.diff(dim=-1)).sum(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.lists import differences, sum_over_rows
+from st_rankloss.functional.lists import differences, masses, sum_over_rows
 from st_rankloss.functional.ranks import list_columns, sum_over_columns
 from st_rankloss.kernels.pair_sums import KERNELS, kernel_of
 
@@ -29,10 +29,11 @@ def sum_over_graded_pairs(
     *,
     kernel: str,
     method: str = "auto",
+    weights: Tensor | None = None,
 ) -> Tensor:
     r"""Sum a kernel over all pairs in which one document should rank above the other.
 
-    .. math:: \sum_{y_j > y_k} K\left(\frac{s_k - s_j}{\tau}\right)
+    .. math:: \sum_{y_j > y_k} w_j w_k K\left(\frac{s_k - s_j}{\tau}\right)
 
     On a CPU and with at most `MOST_GRADES` distinct grades, the documents of each grade are compared with all lower
     ones at once, by the methods of `st_rankloss.kernels`: time O(grades · D log D) per list. Otherwise it runs over
@@ -45,6 +46,7 @@ def sum_over_graded_pairs(
         temperature: τ, above 0, in units of ``similarity``.
         kernel: K, ``"sigmoid"`` or ``"softplus"``.
         method: ``"auto"``, a method of `st_rankloss.kernels`; ``"dense"`` computes every pair.
+        weights: w, at least 0, shape ``(Q, D)``; None means 1.
 
     Returns:
         The sums, shape ``(Q,)``.
@@ -61,13 +63,17 @@ def sum_over_graded_pairs(
         def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
             lower = (differences(relevance, columns) < 0) & judged[:, None, :] & listed[:, :, None]
             pairs = kernel_of(differences(similarity, columns) / temperature, KERNELS[kernel])
+            if weights is not None:
+                pairs = pairs * weights[:, None, :] * weights.gather(1, columns)[:, :, None]
             return torch.where(lower, pairs, 0).sum((1, 2))
 
         return sum_over_rows(of_rows, judged & (relevance > lowest), similarity)
     total = similarity.new_zeros(len(similarity))
     for grade in grades[1:]:
         columns, listed = list_columns(judged & (relevance == grade))
-        lower = (judged & (relevance < grade)).to(similarity.dtype)
+        lower = masses(judged & (relevance < grade), weights, similarity)
         sums = sum_over_columns(similarity, columns, judged, temperature, weights=lower, kernel=kernel, method=method)
+        if weights is not None:
+            sums = sums * weights.gather(1, columns)
         total = total + torch.where(listed, sums, 0).sum(-1)
     return total

@@ -15,12 +15,17 @@ from st_rankloss.functional.lists import (
     MOST_SQUARED,
     count_pairs,
     differences,
+    kth_largest,
     largest_of,
+    log_weighted,
     logsumexp_below,
     masked_logsumexp,
     masked_mean,
+    mass_of,
+    masses,
     precise_logits,
     sum_over_rows,
+    weighted_sum,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.pairs import sum_over_graded_pairs
@@ -31,7 +36,12 @@ from st_rankloss.kernels.pair_sums import softplus
 
 @list_function("graded", learns=two_grades)
 def rank_net(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Temperature = 0.1,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the mean logistic loss of all pairs in which one document should rank above the other.
 
@@ -47,13 +57,20 @@ def rank_net(
     Source: Burges et al. (2005), "Learning to rank using gradient descent"; with cosines times 5 (temperature 0.2) and
     a teacher's order, "E2Rank" (2025), arXiv 2510.22733. Cost: see `sum_over_graded_pairs`.
     """
-    total = sum_over_graded_pairs(similarity, relevance, judged, temperature, kernel="softplus", method=method)
-    return total / count_pairs(relevance, judged).clamp_min(1)
+    total = sum_over_graded_pairs(
+        similarity, relevance, judged, temperature, kernel="softplus", method=method, weights=weights
+    )
+    return total / count_pairs(relevance, judged, weights)
 
 
 @list_function("binary", learns=two_kinds)
 def mann_whitney(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, method: Method = "auto"
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Temperature = 0.1,
+    method: Method = "auto",
 ) -> Tensor:
     r"""Compute the mean logistic loss over all pairs of a relevant and an irrelevant document.
 
@@ -69,8 +86,9 @@ def mann_whitney(
         >>> mann_whitney(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]))
         tensor(0.0639)
 
-    Source: "MW loss" (2025), arXiv 2510.00137, without a temperature. Cost: on the grid, time O(D log D) and memory
-    O(D) per query, for any number of relevant documents.
+    Source: Sheikholeslami et al. (2025), "Optimizing What Matters: AUC-Driven Learning for Robust Neural Retrieval" (MW
+    loss), arXiv 2510.00137, with temperature 0.01. Cost: on the grid, time O(D log D) and memory O(D) per query, for
+    any number of relevant documents.
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
@@ -80,12 +98,12 @@ def mann_whitney(
         columns,
         judged,
         temperature,
-        weights=irrelevant.to(similarity.dtype),
+        weights=masses(irrelevant, weights, similarity),
         kernel="softplus",
         method=method,
     )
-    pairs = relevant.sum(-1).clamp_min(1) * irrelevant.sum(-1).clamp_min(1)
-    return torch.where(listed, sums, 0).sum(-1) / pairs
+    pairs = mass_of(relevant, weights) * mass_of(irrelevant, weights)
+    return weighted_sum(sums, listed, columns, weights) / pairs
 
 
 @list_function("graded", learns=two_grades)
@@ -93,6 +111,7 @@ def lambda_loss(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.1,
     gain: GainSetting = "linear",
     mu: AtLeast0 = 10.0,
@@ -124,14 +143,13 @@ def lambda_loss(
     the weights depend on both ranks jointly, so the grid does not apply.
     """
     gains = over_largest(gains_of(relevance, gain))
-    ideal = ideal_of_gains(gains, k)[:, None]
+    ideal = ideal_of_gains(gains, k, weights)[:, None]
     gains = gains / torch.where(ideal > 0, ideal, 1)
-    ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged), 1)
+    ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged, weights=weights), 1)
     factors = discount(ranks)
     inside = judged
     if k is not None:
-        best = torch.where(judged, similarity.detach(), -torch.inf).topk(min(k, judged.shape[1])).values
-        inside = judged & (similarity >= best[:, -1:])
+        inside = judged & (similarity >= kth_largest(similarity.detach(), judged, k, weights))
 
     def of_rows(columns: Tensor, listed: Tensor) -> Tensor:
         gap = -differences(gains, columns)
@@ -141,14 +159,22 @@ def lambda_loss(
         apart = differences(ranks, columns).abs().clamp_min(1)
         weight = differences(factors, columns).abs() + mu * (discount(apart) - discount(apart + 1))
         loss = softplus(differences(similarity, columns) / temperature) / math.log(2)
-        return torch.where(counted, gap * weight * loss, 0).sum((1, 2))
+        pairs = gap * weight * loss
+        if weights is not None:
+            pairs = pairs * weights[:, None, :] * weights.gather(1, columns)[:, :, None]
+        return torch.where(counted, pairs, 0).sum((1, 2))
 
     return sum_over_rows(of_rows, judged & (gains > 0), similarity)
 
 
 @list_function("graded", learns=two_grades)
 def rank_list(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1, skip: AtLeast0 = 1.0
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Temperature = 0.1,
+    skip: AtLeast0 = 1.0,
 ) -> Tensor:
     r"""Compute RankList: log-sum-exp over the pairs of neighbouring grades, and over those that skip grades.
 
@@ -167,8 +193,9 @@ def rank_list(
         >>> rank_list(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]))
         tensor(0.1338)
 
-    Source: Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, from the abstract only: local and skip-wise
-    constraints and the log-sum-exp are theirs, this form is ours. Time O(D log D), memory O(D).
+    Source: after Naini, Diaz, Busso (2025), "RankList", arXiv 2508.09826, of which neither code nor more than the
+    abstract could be read: local and skip-wise constraints and a log-sum-exp are theirs, this formula is ours and may
+    differ from theirs. Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
     level = _dense_levels(relevance, judged)
@@ -183,7 +210,9 @@ def rank_list(
 
 
 @list_function("graded", learns=two_judged, most=MOST_SQUARED)
-def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 1.0) -> Tensor:
+def margin_mse(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, scale: Positive = 1.0
+) -> Tensor:
     r"""Compute the mean squared error between the similarity margins and relevance margins of all pairs.
 
     .. math:: \frac{2}{n (n - 1)} \sum_{j < k} \big( a (s_j - s_k) - (y_j - y_k) \big)^2
@@ -207,18 +236,27 @@ def margin_mse(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Pos
     """
     gap, wanted = (values - largest_of(values, judged) for values in (similarity, relevance))
     surplus = scale * gap - wanted
-    surplus = torch.where(judged, surplus - masked_mean(surplus, judged)[:, None], 0)
-    return 2 * surplus.square().sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
+    surplus = torch.where(judged, surplus - masked_mean(surplus, judged, weights)[:, None], 0).square()
+    if weights is None:
+        return 2 * surplus.sum(-1) / (judged.sum(-1) - 1).clamp_min(1)
+    return 2 * (surplus * weights).sum(-1) / (weights.sum(-1) - 1).clamp_min(1)
 
 
 @list_function("binary", learns=two_kinds)
 def triplet_alignment(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.015, margin: AtLeast0 = 0.1
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Positive = 0.015,
+    margin: AtLeast0 = 0.1,
 ) -> Tensor:
     r"""Compute a triplet loss with a soft hardest negative, the log-sum-exp over all negatives.
 
     .. math:: \max\Big( 0,\; m - \bar s + \tau \log \sum_{k \in N} e^{s_k/\tau} \Big), \qquad
         \bar s = \sum_{j \in P} \frac{e^{s_j/\tau}}{\sum_{i \in P} e^{s_i/\tau}} s_j
+
+    The shares of the relevant documents are constants in the gradient, so that none of these is pushed down.
 
     Args:
         temperature: τ, above 0, in units of ``similarity``.
@@ -232,20 +270,23 @@ def triplet_alignment(
         tensor(0.0500)
 
     Source: Qin et al. (2024), "Noisy-Correspondence Learning for Text-to-Image Person Re-identification" (RDE), arXiv
-    2308.09911. Time and memory O(D).
+    2308.09911: TAL, which they sum over both directions (``RankingLoss(..., symmetric=True)``). Time and memory O(D).
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
     # Each kind is centred on its own maximum: far below the other's, it would lose precision.
     tops = [largest_of(similarity, kind) for kind in (relevant, irrelevant)]
     below, rivals = (similarity - top for top in tops)
-    share = torch.where(relevant, below / temperature, -torch.inf).softmax(-1)
-    hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant)
+    logits = log_weighted(below.detach() / temperature, weights)
+    share = torch.where(relevant, logits, -torch.inf).softmax(-1)
+    hardest = temperature * masked_logsumexp(rivals / temperature, irrelevant, weights)
     return (margin + (tops[1] - tops[0])[:, 0] - (share * below).sum(-1) + hardest).clamp_min(0)
 
 
 @list_function("graded", learns=two_grades)
-def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positive = 20.0) -> Tensor:
+def cosent(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, scale: Positive = 20.0
+) -> Tensor:
     r"""Compute CoSENT loss: the log-sum-exp over all pairs of different relevance.
 
     .. math:: \log \Big( 1 + \sum_{y_j > y_k} e^{a (s_k - s_j)} \Big)
@@ -265,9 +306,9 @@ def cosent(similarity: Tensor, relevance: Tensor, judged: Tensor, scale: Positiv
     Source: CoSENTLoss of sentence-transformers, here per list, and Su (2022), "CoSENT". Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, 1 / scale, judged)
-    below = logsumexp_below(logits, relevance, judged, ties=False)
+    below = logsumexp_below(log_weighted(logits, weights), relevance, judged, ties=False)
     pairs = torch.where(below > -torch.inf, below, 0) - logits
-    return softplus(masked_logsumexp(pairs, below > -torch.inf))
+    return softplus(masked_logsumexp(pairs, below > -torch.inf, weights))
 
 
 def _dense_levels(relevance: Tensor, judged: Tensor) -> Tensor:

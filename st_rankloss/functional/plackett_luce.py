@@ -13,14 +13,16 @@ from st_rankloss.functional.gains import discount, gains_of, over_largest
 from st_rankloss.functional.lists import (
     MOST_SQUARED,
     differences,
+    log_weighted,
     logsumexp_below,
     masked_logsumexp,
     masked_mean,
+    mass_of,
     precise_logits,
     sum_over_rows,
 )
 from st_rankloss.functional.ndcg import ideal_of_gains
-from st_rankloss.functional.ranks import exact_ranks
+from st_rankloss.functional.ranks import copies_of, exact_ranks
 from st_rankloss.functional.settings import (
     Cutoff,
     GainSetting,
@@ -37,6 +39,7 @@ def plackett_luce(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.05,
     positions: Annotated[str, choice("equal", "ndcg", "confidence")] = "equal",
     label_temperature: Positive = 1.0,
@@ -51,7 +54,11 @@ def plackett_luce(
 
     - ``"equal"``: 1, ListMLE;
     - ``"ndcg"``: the discount at the rank by relevance, a position-aware ListMLE;
-    - ``"confidence"``: softmax of the grades, as in PLD, for a teacher's scores.
+    - ``"confidence"``: their share in the softmax of all grades, as in PLD, for a teacher's scores. These weights are
+      not divided by their sum.
+
+    PLD puts the true document first whatever its teacher says. Where the teacher errs, raise the true document's
+    relevance just above the highest score; it then also gets the highest weight, where PLD keeps the teacher's.
 
     Args:
         positions: ``"equal"``, ``"ndcg"`` or ``"confidence"``.
@@ -64,26 +71,31 @@ def plackett_luce(
         >>> plackett_luce(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([2.0, 0.0, 1.0]), temperature=0.1)
         tensor(0.0672)
 
-    Source: Xia et al. (2008), ListMLE; Lan et al. (2014), position-aware ListMLE, with different weights; PLD,
-    "Plackett-Luce distillation" (2025), for confidence weights. Non-competing ties and the mean are ours. Time
-    O(D log D), memory O(D).
+    Source: Xia et al. (2008), ListMLE; Zhu, Klabjan (2020), "Listwise Learning to Rank by Exploring Unique Ratings",
+    whose Unique Softmax has no competition between ties; Lan et al. (2014), position-aware ListMLE, with different
+    weights; Bassam, Zhu, Bian (2025), "PLD: A Choice-Theoretic List-Wise Knowledge Distillation", arXiv 2506.12542, for
+    confidence weights. The mean is ours. Time O(D log D), memory O(D).
     """
     logits = precise_logits(similarity, temperature, judged)
-    below = logsumexp_below(logits, relevance, judged, ties=False)
+    below = logsumexp_below(log_weighted(logits, weights), relevance, judged, ties=False)
     contested = below > -torch.inf
     surprise = torch.where(contested, torch.logaddexp(logits, torch.where(contested, below, 0)) - logits, 0)
-    weight = contested.to(logits.dtype)
-    if positions == "ndcg":
-        weight = discount(exact_ranks(relevance, mask=judged)) * contested
     if positions == "confidence":
         highest = relevance.amax(-1, keepdim=True)
-        weight = torch.exp((relevance - highest) / label_temperature) * contested
+        worth = torch.where(judged, torch.exp((relevance - highest) / label_temperature), 0)
+        return masked_mean(surprise, judged, worth if weights is None else worth * weights)
+    weight = contested.to(logits.dtype)
+    if positions == "ndcg":
+        weight = discount(exact_ranks(relevance, mask=judged, weights=weights)) * contested
+    weight = weight if weights is None else weight * weights
     total = weight.sum(-1)
     return (weight * surprise).sum(-1) / torch.where(total > 0, total, 1)
 
 
 @list_function("graded", learns=two_grades)
-def rank_n_contrast(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.1) -> Tensor:
+def rank_n_contrast(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Temperature = 0.1
+) -> Tensor:
     r"""Compute Rank-N-Contrast: each document against all equally or less relevant ones.
 
     .. math:: \frac{1}{D} \sum_j \Big[ \log \sum_{y_k \le y_j} e^{s_k/\tau} - s_j/\tau \Big]
@@ -106,12 +118,14 @@ def rank_n_contrast(similarity: Tensor, relevance: Tensor, judged: Tensor, tempe
     Time O(D log D), memory O(D), against O(D²) by definition.
     """
     logits = precise_logits(similarity, temperature, judged)
-    rivals = logsumexp_below(logits, relevance, judged, ties=True)
-    return masked_mean(torch.where(judged, rivals, 0) - logits, judged)
+    rivals = logsumexp_below(log_weighted(logits, weights), relevance, judged, ties=True)
+    return masked_mean(torch.where(judged, rivals, 0) - logits, judged, weights)
 
 
 @list_function("graded", learns=two_grades, most=MOST_SQUARED)
-def pro(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temperature = 0.05) -> Tensor:
+def pro(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Temperature = 0.05
+) -> Tensor:
     r"""Compute PRO: for each document, a softmax against all less relevant ones, sharpened by the gap in relevance.
 
     .. math:: \frac{1}{n} \sum_j \Big[ \log \Big( e^{w_j s_j/\tau} + \sum_{y_k < y_j} e^{(y_j - y_k) s_k/\tau} \Big)
@@ -145,9 +159,11 @@ def pro(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Temp
         # add, it is a multiple of a difference of similarities.
         own = similarity.gather(1, columns)[:, :, None]
         odds = gaps * differences(similarity, columns) - above_lowest[:, None, :] * own
-        return softplus(masked_logsumexp(odds / temperature, lower)).sum(-1)
+        rivals = masked_logsumexp(odds / temperature, lower, None if weights is None else weights[:, None, :])
+        losses = softplus(rivals)  # 0 where not listed: there is no rival
+        return (losses if weights is None else losses * weights.gather(1, columns)).sum(-1)
 
-    return sum_over_rows(of_rows, better, similarity) / better.sum(-1).clamp_min(1)
+    return sum_over_rows(of_rows, better, similarity) / mass_of(better, weights)
 
 
 @list_function("graded", learns=two_grades)
@@ -155,6 +171,7 @@ def policy_gradient(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Temperature = 0.05,
     gain: GainSetting = "linear",
     k: Cutoff = None,
@@ -182,16 +199,20 @@ def policy_gradient(
     the leave-one-out baseline is also theirs. Cost: time and memory O(samples · D log D) per query.
     """
     gains = over_largest(gains_of(relevance, gain))
-    ideal = ideal_of_gains(gains, k)[:, None]
+    ideal = ideal_of_gains(gains, k, weights)[:, None]
     far = torch.finfo(similarity.dtype).min / 4
-    logits = torch.where(judged, similarity / temperature, far)[:, None].expand(-1, samples, -1)
+    logits = torch.where(judged, log_weighted(similarity / temperature, weights), far)
+    logits = logits[:, None].expand(-1, samples, -1)
     noise = -torch.empty_like(logits).exponential_().log()
     order = (logits.detach() + noise).argsort(-1, descending=True)
     place = torch.arange(1, similarity.shape[1] + 1, device=similarity.device, dtype=similarity.dtype)
     counted = place <= judged.sum(-1)[:, None, None]
+    drawn = gains[:, None].expand(-1, samples, -1).gather(-1, order)
+    if weights is not None:
+        mass = weights[:, None].expand(-1, samples, -1).gather(-1, order)
+        place, drawn = 1 + mass.cumsum(-1) - mass + copies_of(mass), drawn * mass
     if k is not None:
         counted = counted & (place <= k)
-    drawn = gains[:, None].expand(-1, samples, -1).gather(-1, order)
     reward = torch.where(counted, drawn * discount(place), 0).sum(-1) / torch.where(ideal > 0, ideal, 1)
     ordered = logits.gather(-1, order)
     rest = ordered.flip(-1).logcumsumexp(-1).flip(-1)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from st_rankloss.functional.checks import (
     check_choice,
@@ -26,26 +27,36 @@ class RankFn(Protocol):
         ...
 
 
-def exact_ranks(similarity: Tensor, *, mask: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+def exact_ranks(
+    similarity: Tensor,
+    *,
+    mask: Tensor | None = None,
+    wanted: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Compute exact ranks; tied documents share their mean rank. Time O(D log D) per query.
 
     Args:
         similarity: Predicted similarity, shape ``(..., D)``, floating.
         mask: True where a document is in the list, shape ``(..., D)``; None means everywhere.
         wanted: True where a rank is needed, shape ``(..., D)``; None means all of ``mask``.
+        weights: Weight of each document, at least 0, shape ``(..., D)``: one of weight 2 takes the ranks of two tied
+            copies, and one below 1 counts that much in the ranks of those below it. None means 1.
 
     Returns:
         Ranks, shape ``(..., D)``; ``inf`` where a document is not in the list or not wanted.
 
     Raises:
-        TypeError: If ``similarity`` is not floating.
-        ValueError: If shapes differ or, on a CPU, a similarity in the list is not finite.
+        TypeError: If ``similarity`` or ``weights`` is not floating.
+        ValueError: If shapes differ or, on a CPU, a similarity in the list or a weight is not finite.
 
     Example:
         >>> exact_ranks(torch.tensor([0.9, 0.2, 0.7, 0.7]))
         tensor([1.0000, 4.0000, 2.5000, 2.5000])
     """
-    return _full_ranks(exact_rank_fn, similarity, mask, wanted)
+    if weights is None:
+        return _full_ranks(exact_rank_fn, similarity, mask, wanted)
+    return _full_ranks(_WeightedRankFn(_flat_weights(weights, similarity)), similarity, mask, wanted)
 
 
 def soft_rank(
@@ -93,11 +104,40 @@ def soft_rank(
     check_temperature(temperature)
     check_choice(method, ["auto", *METHODS], "method")
     if weights is not None:
-        check_floating(weights, "weights")
-        check_same_shape(weights, "weights", similarity)
-        check_weights(weights)
-        weights = weights.reshape(-1, weights.shape[-1])
+        weights = _flat_weights(weights, similarity)
     return _full_ranks(SoftRankFn(temperature, method, weights), similarity, mask, wanted)
+
+
+def soft_places(
+    similarity: Tensor,
+    temperature: float,
+    *,
+    judged: Tensor,
+    wanted: Tensor | None = None,
+    method: str = "auto",
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Compute the soft ranks of weighted documents, each of which takes the ranks of that many copies.
+
+    Args:
+        similarity: Shape ``(Q, D)``.
+        temperature: As in `soft_rank`.
+        judged: Which documents are in the list, shape ``(Q, D)``, bool.
+        wanted: Which ranks are needed, shape ``(Q, D)``, bool; None means all of ``judged``.
+        method: As in `soft_rank`.
+        weights: At least 0, shape ``(Q, D)``; None means 1.
+
+    Returns:
+        `soft_rank`, which counts the other documents, plus `copies_of` the document itself; 1 where not wanted.
+    """
+    wanted = judged if wanted is None else wanted
+    ranks = soft_rank(similarity, temperature, mask=judged, wanted=wanted, method=method, weights=weights)
+    return torch.where(wanted, ranks + copies_of(weights), 1)
+
+
+def copies_of(weights: Tensor | None) -> Tensor | float:
+    """Return how far tied copies of a document push down their own mean rank: (w - 1)/2, at least 0."""
+    return 0.0 if weights is None else 0.5 * (weights - 1).clamp_min(0)
 
 
 class SoftRankFn:
@@ -157,6 +197,27 @@ def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
     return 0.5 * (above + 1 + not_below).to(upcast(similarity).dtype)
 
 
+class _WeightedRankFn:
+    """A `RankFn` that computes exact ranks of weighted documents."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+        """Rank the documents ``columns``: 1, plus the weight above, plus half that of other documents tied."""
+        dtype = upcast(similarity).dtype
+        wide = torch.float32 if similarity.device.type == "mps" else torch.float64
+        weights = torch.where(mask, self.weights, 0).to(wide)
+        ascending, order = torch.where(mask, similarity.detach(), -torch.inf).sort(dim=1)
+        up_to = F.pad(weights.gather(1, order).cumsum(1), (1, 0))
+        own, weight = similarity.detach().gather(1, columns), weights.gather(1, columns)
+        below, not_above = (
+            up_to.gather(1, torch.searchsorted(ascending.contiguous(), own, right=right)) for right in (False, True)
+        )
+        tied = (not_above - below - weight).clamp_min(0)
+        return (1 + (up_to[:, -1:] - not_above).clamp_min(0) + 0.5 * tied + copies_of(weight)).to(dtype)
+
+
 def places_of_ties(similarity: Tensor, columns: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Count, for each document, those above it and those not below it; ties share the ranks in between.
 
@@ -203,6 +264,14 @@ def list_columns(wanted: Tensor) -> tuple[Tensor, Tensor]:
     columns = torch.zeros(listed.shape, dtype=torch.long)
     columns[row, slot] = column
     return columns, listed
+
+
+def _flat_weights(weights: Tensor, similarity: Tensor) -> Tensor:
+    """Check weights and return them with one row per list."""
+    check_floating(weights, "weights")
+    check_same_shape(weights, "weights", similarity)
+    check_weights(weights)
+    return weights.reshape(-1, weights.shape[-1])
 
 
 def _full_ranks(rank_fn: RankFn, similarity: Tensor, mask: Tensor | None, wanted: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 from st_rankloss.functional.checks import check_at_least, check_choice, check_temperature
@@ -21,7 +21,8 @@ class Setting(NamedTuple):
     Attributes:
         check: Takes the value and the name, and raises TypeError or ValueError for a wrong value.
         text: The description, for documentation.
-        auto: The value of ``"auto"`` in standard deviations of a query's similarities; None disallows it.
+        auto: The value of ``"auto"``, in standard deviations of a query's similarities for a temperature, and in shares
+            of a list's largest relevance for a label temperature; None disallows it.
     """
 
     check: Callable[[Any, str], None]
@@ -84,6 +85,19 @@ def check_count(value: Any, name: str, least: int = 1) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
+def cutoffs_of(k: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one or several cutoffs as a tuple."""
+    return (k,) if isinstance(k, int) else tuple(k)
+
+
+def _check_cutoffs(value: Any, name: str) -> None:
+    several = isinstance(value, tuple | list)
+    if several and (not value or len(set(value)) < len(value)):
+        raise ValueError(f"{name} must be one or several different cutoffs, got {value!r}.")
+    for each in value if several else (value,):
+        check_count(each, name)
+
+
 def _flag(value: Any, name: str) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
@@ -96,6 +110,7 @@ Finite = Annotated[float, Setting(lambda value, name: _number(value, name, "a fi
 Flag = Annotated[bool, Setting(_flag)]
 Count = Annotated[int, Setting(check_count)]
 TwoOrMore = Annotated[int, Setting(lambda value, name: check_count(value, name, 2))]
+Cutoffs = Annotated[int | tuple[int, ...], Setting(_check_cutoffs)]
 Cutoff = Annotated[
     int | None, Setting(lambda value, name: check_at_least(value, 1, name), "Cutoff; None means no cutoff.")
 ]
@@ -104,6 +119,17 @@ Cutoff = Annotated[
 Temperature = Annotated[
     Any,
     Setting(check_temperature, 'Divides the similarities, above 0, in units of ``similarity``; or ``"auto"``.', 1.0),
+]
+AUTO_LABEL_TEMPERATURE = 0.1
+"""The best document of a list is e^10 times as likely as an irrelevant one, whatever the range of relevance."""
+
+LabelTemperature = Annotated[
+    Any,
+    Setting(
+        check_temperature,
+        'Divides the grades, above 0, in units of ``relevance``; or ``"auto"``, a tenth of the list\'s largest grade.',
+        AUTO_LABEL_TEMPERATURE,
+    ),
 ]
 Softness = Annotated[
     Any,

@@ -1,11 +1,8 @@
-"""Relaxed sorting: NeuralSort, sorting networks, and losses on their soft permutations.
-
-A soft permutation gives the share of each document at each rank: ``(Q, ranks, D)``, quadratic in the list.
-"""
+"""Relaxed sorting: NeuralSort, whose soft permutation gives the share of each document at each rank, and GroCo."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
 
 import torch
 from torch import Tensor
@@ -13,15 +10,13 @@ from torch import Tensor
 from st_rankloss.functional.conditions import any_relevant, two_grades, two_kinds
 from st_rankloss.functional.declaration import list_function
 from st_rankloss.functional.gains import discount, gains_of, over_largest
-from st_rankloss.functional.lists import (
-    few_lists_at_once,
-    masked_mean,
-)
+from st_rankloss.functional.lists import few_lists_at_once, log_weighted, masked_mean, masses
 from st_rankloss.functional.ndcg import ideal_of_gains
+from st_rankloss.functional.ranks import list_columns
 from st_rankloss.functional.settings import Count, Cutoff, GainSetting, Softness
 
 
-def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
+def neural_sort(similarity: Tensor, judged: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
     r"""Compute the soft permutation of NeuralSort.
 
     .. math:: P_{i\cdot} = \mathrm{softmax}\left(\frac{(n + 1 - 2i)\, s - A}{\tau}\right), \qquad
@@ -31,6 +26,7 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
         similarity: Shape ``(Q, D)``.
         judged: Which documents are in the list, shape ``(Q, D)``, bool.
         temperature: τ, above 0, in units of ``similarity``.
+        weights: Copies of each document, shape ``(Q, D)``, no more in all than D; None means 1.
 
     Returns:
         Shape ``(Q, D, D)``, rank by document; rows sum to 1, those beyond the length of the list are 0.
@@ -45,22 +41,24 @@ def neural_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tenso
     1903.08850. Cost: time and memory O(D²) per list.
     """
     documents = similarity.shape[1]
-    length = judged.sum(-1, keepdim=True)
+    mass = masses(judged, weights, similarity)
+    length = mass.sum(-1, keepdim=True).round()
     place = torch.arange(1, documents + 1, device=similarity.device)
-    spread = (similarity[:, :, None] - similarity[:, None, :]).abs()
-    spread = torch.where(judged[:, None, :], spread, 0).sum(-1)
+    spread = (mass[:, None, :] * (similarity[:, :, None] - similarity[:, None, :]).abs()).sum(-1)
     logits = ((length + 1 - 2 * place)[:, :, None] * similarity[:, None, :] - spread[:, None, :]) / temperature
+    logits = log_weighted(logits, None if weights is None else weights[:, None, :])
     logits = torch.where(judged[:, None, :], logits, torch.finfo(logits.dtype).min)
     inside = (place <= length)[:, :, None] & judged[:, None, :]
     return torch.where(inside, logits.softmax(-1), 0)
 
 
-def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
-    """Normalise a soft permutation so that its columns sum more nearly to 1.
+def sinkhorn(permutation: Tensor, iterations: int, weights: Tensor | None = None) -> Tensor:
+    """Normalise a soft permutation so that its columns sum more nearly to 1, or to the weights of the documents.
 
     Args:
         permutation: At least 0, shape ``(Q, D, D)``; rows and columns of zeros stay zero.
         iterations: Number of column and row normalisations, at least 1.
+        weights: Shape ``(Q, D)``; None means 1.
 
     Returns:
         Shape ``(Q, D, D)``.
@@ -76,87 +74,9 @@ def sinkhorn(permutation: Tensor, iterations: int) -> Tensor:
         for dimension in (1, 2):
             total = permutation.sum(dimension, keepdim=True)
             permutation = permutation / torch.where(total > 0, total, 1)
+            if weights is not None and dimension == 1:
+                permutation = permutation * weights[:, None, :]
     return permutation
-
-
-def network_sort(similarity: Tensor, judged: Tensor, temperature: float) -> Tensor:
-    r"""Compute the soft permutation of a differentiable sorting network.
-
-    Each comparator sends the larger of two values to the better rank with weight
-    :math:`\alpha = \sigma((a - b)/\tau)` and the smaller one with the rest. Documents enter the network sorted by
-    similarity, so their order in the batch does not matter; the network is Batcher's odd-even mergesort.
-
-    Args:
-        similarity: Shape ``(Q, D)``.
-        judged: Which documents are in the list, shape ``(Q, D)``, bool.
-        temperature: τ, above 0, in units of ``similarity``.
-
-    Returns:
-        Shape ``(Q, D, D)``, rank by document; rows and columns sum to 1, those beyond the list are 0.
-
-    Example:
-        >>> judged = torch.ones(1, 2, dtype=torch.bool)
-        >>> network_sort(torch.tensor([[0.2, 0.9]]), judged, 0.1).round(decimals=3)
-        tensor([[[0.0010, 0.9990],
-                 [0.9990, 0.0010]]])
-
-    Source: Petersen et al. (2021), "Differentiable Sorting Networks for Scalable Sorting and Ranking Supervision",
-    arXiv 2105.04019; Batcher (1968). Presorting is ours. Cost: O(D² log² D) time per list, and the same memory under
-    autograd.
-    """
-    order = torch.where(judged, similarity.detach(), -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    value = similarity.gather(1, order)
-    length = judged.sum(-1)
-    documents = similarity.shape[1]
-    permutation = torch.eye(documents, dtype=value.dtype, device=value.device).expand(len(value), -1, -1)
-    for low, high, block in _layers_on(documents, value.device):
-        # A shorter list uses a smaller network, without comparators beyond its end.
-        active = (high < length[:, None]) & (block < length)[:, None]
-        swap = torch.where(active, torch.sigmoid((value[:, high] - value[:, low]) / temperature), 0)
-        value = value + _exchanged(swap, value[:, low], value[:, high], low, high, value)
-        swap = swap[:, :, None]
-        permutation = permutation + _exchanged(swap, permutation[:, low], permutation[:, high], low, high, permutation)
-    inside = torch.arange(documents, device=value.device) < length[:, None]
-    permutation = torch.where(inside[:, :, None] & inside[:, None, :], permutation, 0)
-    return torch.zeros_like(permutation).scatter(2, order[:, None, :].expand_as(permutation), permutation)
-
-
-def _exchanged(swap: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor, like: Tensor) -> Tensor:
-    """Compute the change in wires ``low`` and ``high`` when they swap a share ``swap`` of their contents a and b."""
-    moved = swap * (b - a)
-    return torch.zeros_like(like).index_copy(1, low, moved).index_add(1, high, -moved)
-
-
-@lru_cache(maxsize=64)
-def _layers_on(wires: int, device: torch.device) -> list[tuple[Tensor, Tensor, int]]:
-    """Return the layers of Batcher's network as cached indices on a device."""
-
-    def on(ends: tuple[int, ...]) -> Tensor:
-        return torch.tensor(ends).to(device, non_blocking=True)
-
-    with torch.inference_mode(mode=False):  # so that they can be saved for backward
-        return [(on(first), on(second), block) for first, second, block in _batcher(wires)]
-
-
-def _batcher(wires: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]:
-    """Return the layers of Batcher's network: first and second wires of the comparators, and the merged blocks."""
-    layers = []
-    block = 1
-    while block < wires:
-        step = block
-        while step >= 1:
-            pairs = [
-                (i, i + step)
-                for start in range(step % block, wires - step, 2 * step)
-                for i in range(start, min(start + step, wires - step))
-                if i // (2 * block) == (i + step) // (2 * block)
-            ]
-            if pairs:
-                first, second = zip(*pairs, strict=True)
-                layers.append((first, second, block))
-            step //= 2
-        block *= 2
-    return tuple(layers)
 
 
 @list_function("graded", learns=two_grades, defined=any_relevant, metric=True)
@@ -165,6 +85,7 @@ def neural_ndcg(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Softness = 0.05,
     gain: GainSetting = "linear",
     k: Cutoff = None,
@@ -190,39 +111,90 @@ def neural_ndcg(
     iteration; the same memory, for a few lists at a time. Use it for short lists.
     """
     gains = over_largest(gains_of(relevance, gain))
-    permutation = sinkhorn(neural_sort(similarity, judged, temperature), iterations)
+    permutation = sinkhorn(neural_sort(similarity, judged, temperature, weights), iterations, weights)
     at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
     place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)
-    ideal = ideal_of_gains(gains, k)
+    ideal = ideal_of_gains(gains, k, weights)
     return (at_rank * discount(place)).sum(-1) / torch.where(ideal > 0, ideal, 1)
 
 
 @list_function("binary", learns=two_kinds)
 @few_lists_at_once
-def groco(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Softness = 0.05) -> Tensor:
-    r"""Compute GroCo loss: the relevant documents should fill the first ranks.
+def groco(
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Softness = 1.0,
+    negatives: Count = 10,
+) -> Tensor:
+    r"""Compute GroCo loss: a soft sort should leave each document in the ranks of its group.
 
-    .. math:: -\frac{1}{D} \Big[ \sum_{i \le |P|} \log m_i + \sum_{i > |P|} \log (1 - m_i) \Big], \qquad
-        m_i = \sum_{j \in P} \hat P_{ij}
+    .. math:: -\frac{1}{n} \Big[ \sum_{j \in P} \log m_j + \sum_{k \in N} \log (1 - m_k) \Big]
 
-    P̂ is the soft permutation of a sorting network.
+    m is a document's share in the ranks of the relevant documents, after an odd-even sorting network whose comparators
+    keep two neighbours in order with share :math:`\frac 1 2 + \frac 1 \pi \arctan \frac{a - b}{\tau}`. N are the
+    hardest irrelevant documents and n counts the documents of both groups. The relevant documents enter the network
+    ahead of the irrelevant ones, each group sorted by similarity.
+
+    Args:
+        temperature: Width of the soft comparison, above 0, in units of ``similarity``; or ``"auto"``. The swaps have
+            heavy tails, so that the paper's 1 also suits cosines.
+        negatives: Number of irrelevant documents, at least 1; documents tied with the last one count too.
 
     Returns:
         Cross-entropy, at least 0, lower is better, shape ``(...)``.
 
     Example:
         >>> groco(torch.tensor([0.9, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0]), temperature=0.1)
-        tensor(0.0853)
+        tensor(0.0923)
 
     Source: Shvetsova et al. (2023), "Learning by Sorting: Self-supervised Learning with Group Ordering Constraints",
-    arXiv 2301.02009; from the abstract only: the target, the mass of the group at each rank, is ours. Cost: that of
-    `network_sort`. Use it for short lists.
+    arXiv 2301.02009, as in their code, which also keeps the documents' embeddings constant in the gradient; the network
+    is from Petersen et al. (2022), "Monotonic Differentiable Sorting Networks", arXiv 2203.09630. Cost: time and memory
+    O(n²) per list on a CPU, O(D²) elsewhere: shares are computed from the last layer back, without a soft permutation.
     """
-    relevant = relevance > 0
-    permutation = network_sort(similarity, judged, temperature)
-    mass, other = ((permutation * group[:, None, :]).sum(-1) for group in (relevant, judged & ~relevant))
-    place = torch.arange(1, mass.shape[1] + 1, device=mass.device)
-    first = place <= relevant.sum(-1, keepdim=True)
-    # 1 - mass, computed as the mass of the others, which does not round to 0 if nearly all documents are relevant.
-    surprise = -torch.where(first, mass, other).clamp_min(torch.finfo(mass.dtype).tiny).log()
-    return masked_mean(surprise, place <= judged.sum(-1, keepdim=True))
+    columns, listed = list_columns(_hardest(similarity, relevance, judged, negatives))
+    value, relevant = similarity.gather(1, columns), (relevance > 0).gather(1, columns) & listed
+    order = value.detach().argsort(dim=-1, stable=True)
+    group = torch.where(listed, relevant.long(), 2).gather(1, order)  # the network sorts upwards, unlisted wires last
+    order = order.gather(1, group.argsort(dim=-1, stable=True))
+    value, relevant, listed = (tensor.gather(1, order) for tensor in (value, relevant, listed))
+    weights = None if weights is None else weights.gather(1, columns).gather(1, order)
+    swaps = _odd_even_swaps(value, listed, temperature)
+    inside = relevant.to(value.dtype)
+    for layer in reversed(range(len(swaps))):
+        inside = _exchanged(inside, swaps[layer], layer % 2)
+    own = torch.where(relevant, inside, 1 - inside)
+    return masked_mean(-own.clamp_min(torch.finfo(own.dtype).tiny).log(), listed, weights)
+
+
+def _hardest(similarity: Tensor, relevance: Tensor, judged: Tensor, count: int) -> Tensor:
+    """Return which documents are relevant, or among the ``count`` most similar irrelevant ones and their ties."""
+    irrelevant = judged & (relevance == 0)
+    among = torch.where(irrelevant, similarity.detach(), -torch.inf)
+    least = among.topk(min(count, among.shape[1])).values[:, -1:]
+    return (judged & (relevance > 0)) | (irrelevant & (among >= least))
+
+
+def _odd_even_swaps(value: Tensor, listed: Tensor, temperature: float) -> list[Tensor]:
+    """Sort the listed wires upwards, softly; return the share that each comparator swaps, layer by layer."""
+    length = listed.sum(-1, keepdim=True)
+    swaps = []
+    for layer in range(value.shape[1]):
+        first = layer % 2
+        gap = value[:, first + 1 :: 2] - value[:, first:-1:2]
+        active = listed[:, first + 1 :: 2] & (layer < length)
+        swap = torch.where(active, 0.5 - torch.atan(gap / temperature) / math.pi, 0)
+        value = _exchanged(value, swap, first)
+        swaps.append(swap)
+    return swaps
+
+
+def _exchanged(values: Tensor, swap: Tensor, first: int) -> Tensor:
+    """Swap the shares ``swap`` between neighbours, in pairs from the wire ``first`` on."""
+    last = first + 2 * swap.shape[-1]
+    low, high = values[:, first:last:2], values[:, first + 1 : last : 2]
+    moved = swap * (high - low)
+    pairs = torch.stack([low + moved, high - moved], -1).flatten(1)
+    return torch.cat([values[:, :first], pairs, values[:, last:]], 1)

@@ -15,11 +15,12 @@ from st_rankloss.functional.settings import AtLeast0, Count, Positive, Share, ch
 from st_rankloss.kernels.pair_sums import softplus
 
 
-@batch_function("graded", learns=any_relevant)
+@batch_function("distribution", learns=any_relevant)
 def wasserstein(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     temperature: Positive = 0.05,
     label_temperature: Positive = 1.0,
 ) -> Tensor:
@@ -29,7 +30,9 @@ def wasserstein(
 
     .. math:: \|\mu - \nu\|^2 + \operatorname{tr} \big( \Sigma + T - 2 (\Sigma^{1/2} T \Sigma^{1/2})^{1/2} \big)
 
-    It depends only on the mean and covariance of the rows, so permuting the rows of either matrix has no effect.
+    It depends only on the mean and covariance of the rows: exchanging the lists of two queries changes nothing, so
+    a table of free embeddings learns nothing from it. Mix it with an objective of single lists, as in ``Wasserstein() +
+    ListNet()``.
 
     Args:
         temperature: τ, above 0, in units of ``similarity``.
@@ -43,9 +46,10 @@ def wasserstein(
         >>> wasserstein(similarity, torch.eye(2), temperature=0.5, label_temperature=0.5)
         tensor(0.0547)
 
-    Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239. The trace of the root
-    is computed from the singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time O(Q² · D
-    + Q³).
+    Source: Esfandiarpoor et al. (2025), "Beyond Contrastive Learning" (SyCL), arXiv 2503.23239, who train a pretrained
+    retriever with this loss alone, with ``label_temperature=1.0`` on grades from 0 to 3; the mix is ours. The trace of
+    the root is computed from the singular values of a (Q, Q) matrix, since a batch has fewer rows than documents: time
+    O(Q² · D + Q³).
     """
     wide = torch.float32 if similarity.device.type == "mps" else torch.float64
     rows = [
@@ -62,10 +66,15 @@ def wasserstein(
 
 
 @batch_function("binary", learns=some_irrelevant_in_the_batch)
-def unified_negatives(
-    similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.05, whisker: AtLeast0 = 1.5
+def shared_negatives(
+    similarity: Tensor,
+    relevance: Tensor,
+    judged: Tensor,
+    weights: Tensor | None,
+    temperature: Positive = 0.05,
+    whisker: AtLeast0 = 1.5,
 ) -> Tensor:
-    r"""Compute UNPG loss: each relevant pair against the irrelevant pairs of all queries together.
+    r"""Compute a softmax loss of each relevant pair against the irrelevant pairs of all queries, without outliers.
 
     .. math:: \operatorname*{mean}_{j \in P} \log \Big( 1 + \sum_{(q, k) \in N} e^{(s_{qk} - s_j)/\tau} \Big)
 
@@ -80,22 +89,23 @@ def unified_negatives(
         Mean loss over each query's relevant documents, at least 0, shape ``(Q,)``; 0 for a query without any.
 
     Example:
-        >>> unified_negatives(torch.tensor([[0.9, 0.2], [0.3, 0.8]]), torch.eye(2), temperature=0.1)
+        >>> shared_negatives(torch.tensor([[0.9, 0.2], [0.3, 0.8]]), torch.eye(2), temperature=0.1)
         tensor([0.0034, 0.0092])
 
-    Source: Jung et al. (2022), "Unified Negative Pair Generation toward Well-discriminative Feature Space for Face
-    Recognition", arXiv 2203.11593, from the abstract only; the original also has pairs with class centres. Quartiles
-    are those of the nearest pairs. Time O(Q · D log(Q · D)).
+    Source: the pairs of samples and their filter are those of Jung et al. (2022), "Unified Negative Pair Generation
+    toward Well-discriminative Feature Space for Face Recognition" (UNPG), arXiv 2203.11593, as in their code. There,
+    the positive is the similarity to the own class centre, less a margin, and other class centres are negatives too;
+    here, there are no centres. Time O(Q · D log(Q · D)).
     """
     relevant = relevance > 0
     irrelevant = judged & ~relevant
     ascending = torch.where(irrelevant, similarity.detach(), torch.inf).flatten().sort().values
-    last = (irrelevant.sum() - 1).clamp_min(0)
-    first, third = (ascending.gather(0, (share * last).round().long()[None]) for share in (0.25, 0.75))
+    first, third = (ascending.gather(0, (irrelevant.sum() * quarter // 4)[None]) for quarter in (1, 3))
     reach = whisker * (third - first)
     counted = irrelevant & (similarity >= first - reach) & (similarity <= third + reach)
-    odds = log_odds(similarity.flatten()[None], counted.flatten()[None], temperature)
-    return masked_mean(softplus(odds.reshape(similarity.shape)), relevant)
+    copies = None if weights is None else weights.flatten()[None]
+    odds = log_odds(similarity.flatten()[None], counted.flatten()[None], temperature, copies)
+    return masked_mean(softplus(odds.reshape(similarity.shape)), relevant, weights)
 
 
 @batch_function("binary", learns=two_kinds, square=True)
@@ -103,6 +113,7 @@ def contextual_similarity(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     neighbours: Count = 4,
     width: AtLeast0 = 0.05,
     upper: AtLeast0 = 0.9,
@@ -174,16 +185,19 @@ def set_information(
     similarity: Tensor,
     relevance: Tensor,
     judged: Tensor,
+    weights: Tensor | None,
     set_function: Annotated[str, choice("facility_location", "graph_cut", "log_det")] = "facility_location",
-    regularisation: Positive = 1.0,
+    temperature: Positive = 0.7,
+    regularisation: Positive = 0.5,
 ) -> Tensor:
     r"""Compute SCoRe losses: submodular functions of the sets of samples of one class.
 
-    With A the set of a sample's class and V the batch, each sample's part of
+    With A the class of sample a, and V the batch, each sample's part of
 
-    - ``"facility_location"``: :math:`\sum_{v \notin A} \max_{a \in A} s_{va}`: no outsider near any member;
-    - ``"graph_cut"``: :math:`\lambda \sum_{a \in A, v \notin A} s_{av} - \sum_{a \ne b \in A} s_{ab}`;
-    - ``"log_det"``: :math:`2 \log\det(S_A + \lambda I) - \log\det(S_V + \lambda I)`: members alike, classes apart.
+    - ``"facility_location"``: :math:`\tau \log \sum_{v \notin A} e^{s_{av}/\tau}`: no outsider near any member;
+    - ``"graph_cut"``: the same, less :math:`\tau \log \sum_{b \in A, b \ne a} e^{s_{ab}/\tau}`: members alike;
+    - ``"log_det"``: :math:`\sum_A \log\det(S_A + \lambda I) - \log\det(S_V + \lambda I)`: members alike, classes apart,
+      divided by the size of the batch.
 
     Args:
         similarity: Cosines between the samples of a batch, shape ``(B, B)``: determinants need a positive semi-definite
@@ -191,49 +205,55 @@ def set_information(
         relevance: Above 0 for samples of one class, shape ``(B, B)``; the diagonal counts as related. Samples with the
             same first related sample form a class, even if relevance is not transitive.
         set_function: One of the names above.
-        regularisation: λ, above 0.
+        temperature: τ, above 0, in units of ``similarity``; not used by ``"log_det"``.
+        regularisation: λ, above 0; used by ``"log_det"`` only.
 
     Returns:
-        Each sample's part, lower is better, shape ``(B,)``, equal for all with ``"log_det"``; divided by the number of
-        outsiders or of pairs.
+        Each sample's part, lower is better, shape ``(B,)``, equal for all with ``"log_det"``; 0 for a sample without
+        outsiders or, with ``"graph_cut"``, without another member.
 
     Example:
         >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
         >>> set_information(similarity, torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]))
-        tensor([0.1000, 0.2000, 0.2000])
+        tensor([0.1000, 0.2000, 0.6370])
 
-    Source: Majee et al. (2024), "SCoRe: Submodular Combinatorial Representation Learning", arXiv 2310.00165, from
-    memory: the set functions are theirs, shares and scaling are ours, and ``"log_det"`` is the sum of their two. Time
+    Source: Majee et al. (2024), "SCoRe: Submodular Combinatorial Representation Learning", arXiv 2310.00165, as in
+    their code for cosines, but for constant factors and terms: the total information of the graph cut, the total
+    correlation of ``"log_det"``; for facility location, their soft maximum runs over the outsiders of each member. Time
     O(B²); O(B³) for ``"log_det"``.
     """
     member = _member_of(relevance)
     related = member[:, None] == member
     batch = len(similarity)
-    if set_function == "graph_cut":
-        itself = torch.eye(batch, dtype=torch.bool, device=similarity.device)
-        cut = torch.where(related, -similarity, regularisation * similarity)
-        return torch.where(itself, 0, cut).sum(-1) / max(batch - 1, 1)
     if set_function == "log_det":
         wide = similarity.to(torch.float32 if similarity.device.type == "mps" else torch.float64)
         ridge = regularisation * torch.eye(batch, dtype=wide.dtype, device=wide.device)
-        within = torch.linalg.slogdet(torch.where(related, wide, 0) + ridge)[1]
+        within = torch.linalg.slogdet(torch.where(related, wide, 0) + ridge)[1]  # the classes are its blocks
         whole = torch.linalg.slogdet(wide + ridge)[1]
-        volume: Tensor = (2 * within - whole) / batch
+        volume: Tensor = (within - whole) / batch
         return volume.to(similarity.dtype).expand(batch)
-    nearest = similarity.new_full((batch, batch), -torch.inf)
-    nearest = nearest.scatter_reduce(1, member.expand(batch, -1), similarity, "amax")
-    outside = (nearest > -torch.inf) & (torch.arange(batch, device=member.device) != member[:, None])
-    return masked_mean(nearest, outside)
+    logits = similarity / temperature
+    outside = masked_logsumexp(logits, ~related)
+    if set_function == "facility_location":
+        return temperature * torch.where(related.all(1), 0, outside)
+    others = related & ~torch.eye(batch, dtype=torch.bool, device=similarity.device)
+    cut = outside - masked_logsumexp(logits, others)
+    return temperature * torch.where(others.any(1) & ~related.all(1), cut, 0)
 
 
-@batch_function("binary", learns=two_kinds, square=True)
-def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
+@batch_function("views", learns=two_kinds, square=True)
+def mv_info_nce(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Positive = 0.1
+) -> Tensor:
     r"""Compute MV-InfoNCE: one term for all views of a sample.
 
     With s the similarity of views l and m of samples i and j,
 
     .. math:: -\log \frac{\sum_{l \ne m} e^{s(u_{il}, u_{im})/\tau}}
         {\sum_l \sum_{(j, m) \ne (i, l)} e^{s(u_{il}, u_{jm})/\tau}}
+
+    The views of a sample share one sum, which the nearest two dominate: of the samples of one class, which are not
+    views of each other, it pulls only the nearest pair.
 
     Args:
         similarity: Similarities between all views of a batch, shape ``(B, B)``.
@@ -257,8 +277,10 @@ def mv_info_nce(similarity: Tensor, relevance: Tensor, judged: Tensor, temperatu
     return torch.where(alike.any(1) & ~related.all(1), loss, 0)
 
 
-@batch_function("binary", learns=two_kinds, square=True)
-def mv_dhel(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: Positive = 0.1) -> Tensor:
+@batch_function("views", learns=two_kinds, square=True)
+def mv_dhel(
+    similarity: Tensor, relevance: Tensor, judged: Tensor, weights: Tensor | None, temperature: Positive = 0.1
+) -> Tensor:
     r"""Compute MV-DHEL: `mv_info_nce`, decoupled into alignment over all views and uniformity within each view.
 
     With s the similarity of views l and m of samples i and j,
@@ -266,6 +288,7 @@ def mv_dhel(similarity: Tensor, relevance: Tensor, judged: Tensor, temperature: 
     .. math:: -\log \sum_{l < m} e^{s(u_{il}, u_{im})/\tau} + \sum_l \log \sum_{j \ne i} e^{s(u_{il}, u_{jl})/\tau}
 
     The first term is one sum, the second one sum per view, so adding a constant to all similarities changes the loss.
+    As in `mv_info_nce`, only the nearest pair of samples of one class would be pulled.
 
     Args:
         similarity: Similarities between all views of a batch, shape ``(B, B)``.

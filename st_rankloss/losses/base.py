@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from st_rankloss._host import check_encoder, device_of, dot_score, scores_pairs, similarity_of
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.losses.blocks import BlockwiseSums
+from st_rankloss.losses.fit import ROWS, check_views, warn_of_distributions, warn_of_few_irrelevant
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.weighing import ROW_NUMBERS, check_numbered, check_weighting, weigh_rows
@@ -137,6 +138,8 @@ class GradedLoss(nn.Module):
         check_weighting(weighting, model, self.objective)
         self.weighting = weighting
         self.observed = Observed()
+        self._checked_relevance = False
+        warn_of_distributions(self.objective)
 
     def _pair(
         self,
@@ -169,18 +172,29 @@ class GradedLoss(nn.Module):
         shares = Shares([sizes])
         if self.gather_across_devices and several_processes():
             batch, shares = gather_batch(batch, sizes, device_of(self.model))
-        rows = batch.pop(ROW_NUMBERS, None)
-        if self.weighting is None or not torch.is_grad_enabled():  # evaluation weighs all rows alike
-            rows = None
-        else:
-            rows = check_numbered(rows, shares.sizes[0])
-            weigh_rows(batch, self.weighting.of(rows), alone=len(sizes) == 1, in_lists=False)
-        weights = pop_weights(batch, shares.sizes, symmetric=symmetric, one_list=not self.objective.separable)
+        rows = self._weigh(batch, shares.sizes)
+        weights = pop_weights(
+            batch,
+            shares.sizes,
+            symmetric=symmetric,
+            one_list=not self.objective.separable,
+            weighs=self.objective.weighs,
+        )
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
+        check_views(self.objective, relevance)
         labels = relevance.pair(batch, shares.sizes)
         if self.weighting is not None and rows is not None:
             self.weighting.check_labels(labels[0], len(sizes))
         return Pairing(relevance, *labels, shares, weights, rows)
+
+    def _weigh(self, batch: dict[str, Any], sizes: list[int]) -> Tensor | None:
+        """Multiply a batch's weights by those of the weighting, and return the numbers of its rows, in training."""
+        rows = batch.pop(ROW_NUMBERS, None)
+        if self.weighting is None or not torch.is_grad_enabled():  # evaluation weighs all rows alike
+            return None
+        rows = check_numbered(rows, sizes[0])
+        weigh_rows(batch, self.weighting.of(rows), alone=len(sizes) == 1, in_lists=self.objective.weighs)
+        return rows
 
     def _mean(
         self,
@@ -211,6 +225,7 @@ class GradedLoss(nn.Module):
             batch = see(sum(queries), defined.sum().long())
             self.observed(batch)
             self._tell(batch, pairing)
+            self._check_relevance(batch)
         if self.no_relevant == "zero":
             weight = _total(queries, pairing.weights, weight)
         ways = [slice(0, 1), slice(1, None)][: len(directions)]
@@ -249,6 +264,14 @@ class GradedLoss(nn.Module):
                 stacklevel=2,
             )
 
+    def _check_relevance(self, batch: Batch) -> None:
+        """Warn, once, if the objective cannot tell the first batch's documents apart; never waits for a device."""
+        if self._checked_relevance or batch.learnable.device.type != "cpu" or not batch.learnable:
+            return
+        self._checked_relevance = True
+        if "binary" in self.objective.labels:
+            warn_of_few_irrelevant(self.objective, batch.relevance_of(slice(0, min(ROWS, batch.queries))))
+
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""
         return {
@@ -283,6 +306,6 @@ class GradedLoss(nn.Module):
 
 def _total(queries: Sequence[int], weights: Weights, like: Tensor) -> Tensor:
     """Return the weight of all queries of each column, whether their loss is defined or not."""
-    documents = [None] * (len(queries) - 1) if weights.documents is None else weights.documents.split(queries[1:])
+    documents = [None] * (len(queries) - 1) if weights.rankers is None else weights.rankers.split(queries[1:])
     columns = zip(queries, [weights.queries, *documents], strict=True)
     return torch.stack([like.new_tensor(n) if each is None else each.sum().to(like.dtype) for n, each in columns])

@@ -16,7 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from st_rankloss._host import cos_sim
 from st_rankloss.losses.comparisons import Comparison, SimilarityFn, compare_by
+from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
+from st_rankloss.objectives.base import given
 from st_rankloss.relevance.matrix import RowsOfRelevance
 
 _ENTRIES_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
@@ -34,6 +36,8 @@ class BlockTask(NamedTuple):
     block_size: int
     weights: Tensor | None
     """The weight of each query, ``(Q,)``; None weights all alike."""
+    weights_of: RowsOfWeights | None
+    """Weights of all documents for a block of queries, ``(block, D)``; None weights all alike."""
 
 
 class BlockwiseSums(NamedTuple):
@@ -59,6 +63,7 @@ def sum_over_blocks(
     similarity_fct: SimilarityFn = cos_sim,
     block_size: int | None = None,
     weights: Tensor | None = None,
+    weights_of: RowsOfWeights | None = None,
     *,
     backwards: bool = False,
 ) -> BlockwiseSums:
@@ -74,6 +79,8 @@ def sum_over_blocks(
         block_size: Queries per block; None chooses by D. It changes neither value nor gradient; an objective that is
             not separable gets all queries.
         weights: Weight of each query, at least 0, ``(Q,)``; None weights all alike.
+        weights_of: Maps a slice of queries to the weights of documents in their lists, ``(block, D)``, at least 0, in
+            which 0 leaves a document out; None weights all alike.
         backwards: Whether ``similarity_fct`` takes ``documents`` first: they are queries that each row ranks.
 
     Returns:
@@ -88,7 +95,7 @@ def sum_over_blocks(
         if not objective.separable:
             block_size = len(queries)
         weights = None if weights is None else weights.to(queries.dtype)
-        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights)
+        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, weights_of)
         return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
 
 
@@ -111,11 +118,16 @@ class _BlockwiseSum(torch.autograd.Function):
             rows = slice(start, min(start + task.block_size, len(queries)))
             block = task.comparison.block(queries[rows], documents, backwards=task.backwards, with_grad=with_grad)
             relevance = task.relevance_of(rows).to(queries.dtype)
+            relevance, in_list = weigh_lists(relevance, None if task.weights_of is None else task.weights_of(rows))
             counts = task.objective.defined(relevance)
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
+<<<<<<< HEAD
                 parts = task.objective.parts(block.similarity, relevance)
                 losses.append(sum_parts(parts, counts))
+=======
+                parts = task.objective.parts(block.similarity, relevance, **given(in_list))
+>>>>>>> main
                 parts = {name: _sum(torch.where(counts, part, 0), weights) for name, part in parts.items()}
             for name, part in parts.items():
                 totals[name] += part.detach()
@@ -124,7 +136,7 @@ class _BlockwiseSum(torch.autograd.Function):
                     block.send_back(part, of_queries[rows], of_documents, last=part is [*parts.values()][-1])
             defined += counts.sum()
             weight += counts.sum() if weights is None else weights.sum()
-            del block, relevance, counts, parts, part  # free the memory before the next block
+            del block, relevance, in_list, counts, parts, part  # free the memory before the next block
         if with_grad:
             ctx.save_for_backward(*(each for both in gradients.values() for each in both))
         each = torch.cat(losses)
@@ -143,9 +155,18 @@ class _BlockwiseSum(torch.autograd.Function):
         return of_queries, of_documents, None, None
 
 
+<<<<<<< HEAD
 def sum_parts(parts: Mapping[str, Tensor], defined: Tensor) -> Tensor:
     """Return the loss of each query, NaN where it is undefined, detached."""
     return torch.where(defined, torch.stack([part.detach() for part in parts.values()]).sum(0), torch.nan)
+=======
+def weigh_lists(relevance: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return relevance, NaN where a document has weight 0, and weights, both ``(Q, D)`` and of one type."""
+    if weights is None:
+        return relevance, None
+    weights = weights.to(relevance.dtype).expand_as(relevance)
+    return relevance.masked_fill(weights == 0, torch.nan), weights
+>>>>>>> main
 
 
 def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:

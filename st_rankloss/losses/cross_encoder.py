@@ -13,12 +13,18 @@ from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
+<<<<<<< HEAD
 from st_rankloss.losses.blocks import BlockwiseSums, sum_parts
+=======
+from st_rankloss.losses.blocks import BlockwiseSums, weigh_lists
+>>>>>>> main
 from st_rankloss.losses.candidates import Candidates, choose_candidates, count_negatives, numbers_of
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.raw_columns import RawColumns, RawLabels, read_columns, read_labels
+from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
+from st_rankloss.objectives.base import given
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
 from st_rankloss.weighting import Weighting
@@ -235,10 +241,14 @@ class CrossEncoderRankingLoss(GradedLoss):
             similarity, scored, columns = both[:, 0], both[:, 1] > 0, columns[:1].expand(len(both), -1)
             shares = Shares([shares.sizes])
         relevance = _relevance_of(pairing, shares, columns).masked_fill(~scored, torch.nan).to(similarity.dtype)
+        in_lists = pairing.weights.in_lists(
+            shares.first(0), by_query=not self.objective.separable and self.objective.weighs
+        )
+        relevance, of_documents = weigh_lists(relevance, _gathered(in_lists, columns))
         weights = pairing.weights.queries
         if weights is not None:
             weights = weights[shares.first(0) :][: len(similarity)].to(similarity.dtype)
-        sums = _sum(self.objective, similarity, relevance, weights)
+        sums = _sum(self.objective, similarity, relevance, weights, of_documents)
         seen = similarity.detach()
 
         def see(total: int, learnable: Tensor) -> Batch:
@@ -271,10 +281,28 @@ def _relevance_of(pairing: Pairing, shares: Shares, columns: Tensor) -> Tensor:
     return torch.cat([matrix(rows).gather(1, columns[rows]) for rows in blocks])
 
 
-def _sum(objective: Objective, similarity: Tensor, relevance: Tensor, weights: Tensor | None) -> BlockwiseSums:
+def _gathered(weights_of: RowsOfWeights | None, columns: Tensor) -> Tensor | None:
+    """Return the weights of the documents ``columns`` (Q, L)."""
+    if weights_of is None:
+        return None
+    weights = weights_of(slice(0, len(columns)))
+    return weights.gather(1, columns) if weights.shape[1] > 1 else weights
+
+
+def _sum(
+    objective: Objective, similarity: Tensor, relevance: Tensor, weights: Tensor | None, of_documents: Tensor | None
+) -> BlockwiseSums:
     counts = objective.defined(relevance)
     each = counts.to(similarity.dtype) if weights is None else torch.where(counts, weights, 0)
+<<<<<<< HEAD
     terms = objective.parts(similarity, relevance)
     totals = torch.stack([(torch.where(counts, x, 0) * each).sum() for x in terms.values()])
     losses = sum_parts(terms, counts)
     return BlockwiseSums(totals, counts.sum().to(similarity.dtype), each.sum(), losses, tuple(terms))
+=======
+    parts = {
+        name: (torch.where(counts, part, 0) * each).sum()
+        for name, part in objective.parts(similarity, relevance, **given(of_documents)).items()
+    }
+    return BlockwiseSums(torch.stack([*parts.values()]), counts.sum().to(similarity.dtype), each.sum(), tuple(parts))
+>>>>>>> main

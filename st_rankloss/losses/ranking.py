@@ -29,6 +29,7 @@ from st_rankloss.losses.gathering import Shares
 from st_rankloss.losses.mixup import EmbeddingMixup
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.tokens import concatenate, pack_tokens
+from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance
@@ -61,8 +62,11 @@ class RankingLoss(GradedLoss):
     tokens; memory: the maxima of a block, O(block · batch · query tokens).
 
     Queries may have weights, which `RankingCollator` reads: the loss is then their weighted mean. A weight of 0 leaves
-    a query out of the mean (its documents remain, for the others), 2 counts it twice. The one list of an objective that
-    reads the whole batch has no weights.
+    a query out of the mean (its documents remain, for the others), 2 counts it twice. Documents may have weights in the
+    list of their own query: 0 leaves one out of the list, 2 counts it as two copies, and only the ratios of a list's
+    weights matter; documents of other queries weigh 1. With one column, a document has its weight in all lists. Where
+    an objective makes one list of the whole batch, such as `OverPairs`, the weight of a query multiplies those of its
+    documents.
 
     Args:
         model: The SentenceTransformer, SparseEncoder or MultiVectorEncoder to train.
@@ -237,13 +241,14 @@ class RankingLoss(GradedLoss):
         documents = whole[0] if alone else concatenate(whole[1:])
 
         matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
-        directions = [self._sum(embeddings[0], documents, matrix, weights.queries)]
+        in_lists = weights.in_lists(shares.first(0), by_query=not self.objective.separable and self.objective.weighs)
+        directions = [self._sum(embeddings[0], documents, matrix, weights.queries, in_lists)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
                 backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
-                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.documents))
+                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.rankers))
                 start += size
         queries, documents = embeddings[0].detach(), documents.detach()
         comparison = compare_by(self.similarity_fct, tokens=queries.dim() == 3)
@@ -274,13 +279,20 @@ class RankingLoss(GradedLoss):
             )
 
     def _sum(
-        self, queries: Tensor, documents: Tensor, relevance_of: RelevanceMatrix, weights: Tensor | None
+        self,
+        queries: Tensor,
+        documents: Tensor,
+        relevance_of: RelevanceMatrix,
+        weights: Tensor | None,
+        weights_of: RowsOfWeights | None = None,
     ) -> BlockwiseSums:
         own = None if weights is None else weights[relevance_of.first : relevance_of.first + len(queries)]
         rows: RowsOfRelevance = relevance_of
         if self.mixup is not None and torch.is_grad_enabled():
             if self.similarity_fct is cos_sim:  # so that norms do not weight the mixtures
                 documents = F.normalize(documents, dim=-1)
+            if weights_of is not None:
+                raise ValueError("mixup takes no weights of documents: leave one of them out.")
             documents, rows = self.mixup.mix(documents, rows)
         return sum_over_blocks(
             queries,
@@ -290,6 +302,7 @@ class RankingLoss(GradedLoss):
             self.similarity_fct,
             self.block_size,
             own,
+            weights_of,
             backwards=relevance_of.backwards,
         )
 

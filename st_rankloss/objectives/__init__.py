@@ -8,19 +8,21 @@ queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries
 harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
 function of (similarity, relevance) that returns one loss per query also works.
 
-Other names: CWCL is `SoftmaxCrossEntropy` with the relevance `Vectors()`; ListMLE is `PlackettLuce()`; PLD is
-``PlackettLuce(positions="confidence")``; AnglE is ``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW
-loss is ``AcrossQueries(MannWhitney())``; SupReMix is `RankNContrast` or `SupCon` with
-``mixup=EmbeddingMixup(labels=True)``.
+Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
+UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is
+``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW loss is ``AcrossQueries(MannWhitney())``; SupReMix is
+`RankNContrast` or `SupCon` with ``mixup=EmbeddingMixup(labels=True)``.
 """
 
 from __future__ import annotations
 
-from st_rankloss.objectives.average_precision import HierarchicalAP, SmoothAP, SupAP
+from st_rankloss.objectives.average_precision import HierarchicalAP, HierarchicalSupAP, SmoothAP, SupAP
 from st_rankloss.objectives.base import Configured, CustomObjective, Mixture, Objective, as_objective
 from st_rankloss.objectives.correlation import ApproxRankMSE, Pearson, SoftKendall, SoftSpearman
 from st_rankloss.objectives.cross_entropy import (
+    CWCL,
     DCL,
+    DCLW,
     PSL,
     InfoNCE,
     ListNet,
@@ -49,19 +51,20 @@ from st_rankloss.objectives.whole_batch import (
     ContextualSimilarity,
     MVInfoNCE,
     SetInformation,
-    UnifiedNegatives,
+    SharedNegatives,
     Wasserstein,
 )
 from st_rankloss.objectives.wrappers import AcrossQueries, Focal, MixedNegatives, OverPairs, Perturbed
 
 __all__ = [
-    "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CoSENT", "Configured",
-    "ContextualSimilarity", "CustomObjective", "DCL", "Focal", "GroCo", "HierarchicalAP", "InfoNCE", "LambdaLoss",
-    "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE", "MixedNegatives", "Mixture", "MultiSimilarity",
-    "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient",
-    "RankKL", "RankList", "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation", "SmoothAP",
-    "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin",
-    "TripletAlignment", "UnifiedNegatives", "Wasserstein", "as_objective",
+    "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "CoSENT", "Configured",
+    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
+    "HierarchicalSupAP", "InfoNCE", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE",
+    "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson",
+    "Perturbed", "PlackettLuce", "PolicyGradient", "RankKL", "RankList", "RankNContrast", "RankNet",
+    "RegressionCompatible", "SetInformation", "SharedNegatives", "SmoothAP", "SoftKendall", "SoftSpearman",
+    "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin", "TripletAlignment", "Wasserstein",
+    "as_objective",
 ]  # fmt: skip
 
 
@@ -72,8 +75,10 @@ def _table() -> str:
         if (function := getattr(globals()[name], "function", None)) is not None:
             summary = function.__doc__.partition("\n")[0].removeprefix("Compute ")
             rows.append((f"`{name}`", function.declaration.labels, summary))
-    rule = "  ".join("=" * max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join([rule, *(f"{name:24}{labels:8}{what}" for name, labels, what in rows), rule, ""])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    rule = "  ".join("=" * width for width in widths)
+    return "\n".join([rule, *lines, rule, ""])
 
 
 __doc__ += "\n" + _table()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from st_rankloss.functional.average_precision import hierarchical_ap, smooth_ap, sup_ap
+from st_rankloss.functional.average_precision import hierarchical_ap, hierarchical_sup_ap, smooth_ap, sup_ap
 from st_rankloss.objectives.base import Configured
 
 
@@ -24,4 +24,11 @@ class HierarchicalAP(Configured):
     """1 - `hierarchical_ap`."""
 
     @hierarchical_ap.settings
+    def __init__(self) -> None: ...
+
+
+class HierarchicalSupAP(Configured):
+    """1 - `hierarchical_sup_ap`, an upper bound of 1 - H-AP, from HAPPIER."""
+
+    @hierarchical_sup_ap.settings
     def __init__(self) -> None: ...

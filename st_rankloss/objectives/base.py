@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,21 +21,34 @@ class Objective:
     unjudged) to a loss ``(Q,)``. Lower is better. The loss is 0 with zero gradient for a query that is not `defined`,
     for example because every order of its documents scores the same. Queries are independent and arrive in blocks,
     unless `separable` is False: then the whole batch of all processes arrives at once.
+
+    If documents have weights ``(Q, D)``, at least 0, they arrive as a third argument, ``weights``, and relevance is NaN
+    where they are 0. Subclasses without that argument refuse weighted batches.
     """
 
     separable: ClassVar[bool] = True
 
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the terms read relevance, see `st_rankloss.functional.docstrings.LABELS`; empty if unknown."""
+        return frozenset()
+
+    def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        raise TypeError(f"{type(self).__name__} must define __call__(similarity, relevance).")
+        raise TypeError(f"{type(self).__name__} must define __call__(similarity, relevance, weights=None).")
+
+    @property
+    def weighs(self) -> bool:
+        """Whether documents may have weights."""
+        return _takes_weights(self.__call__)
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have a defined loss: here, those with any relevant document; ``(Q,)`` bool."""
         return (relevance > 0).any(-1)
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the terms that add up to the loss, by name, ``(Q,)`` each."""
-        return {type(self).__name__: self(similarity, relevance)}
+        return {type(self).__name__: self(similarity, relevance, **given(weights))}
 
     def config(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -111,9 +125,19 @@ class Configured(Objective):
         """The function's declaration."""
         return type(self).function.declaration
 
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the function reads relevance."""
+        return frozenset({self.declaration.labels})
+
+    def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query, 0 where it is undefined."""
-        return self.declaration.loss(similarity, relevance, self._settings())
+        return self.declaration.loss(similarity, relevance, self._settings(), weights)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether documents may have weights."""
+        return not self.declaration.square
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have a defined loss."""
@@ -140,7 +164,8 @@ class CustomObjective(Objective):
     """An objective from any function of (similarity, relevance).
 
     Args:
-        function: Maps similarity ``(Q, D)`` and relevance ``(Q, D)`` to one loss per query, ``(Q,)``.
+        function: Maps similarity ``(Q, D)`` and relevance ``(Q, D)`` to one loss per query, ``(Q,)``. With an argument
+            ``weights``, it gets those of the documents, ``(Q, D)``, if there are any.
 
     Raises:
         TypeError: If ``function`` is not callable.
@@ -154,9 +179,14 @@ class CustomObjective(Objective):
             raise TypeError(f"objective must be a function of (similarity, relevance), got {self.function!r}.")
         check_not_trained(self.function, "objective")
 
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+    @property
+    def weighs(self) -> bool:
+        """Whether documents may have weights."""
+        return _takes_weights(self.function)
+
+    def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        loss = self.function(similarity, relevance)
+        loss = self.function(similarity, relevance, **given(weights))
         if loss.shape != similarity.shape[:1]:
             raise ValueError(
                 f"objective must return one loss for each query, shape {tuple(similarity.shape[:1])}, "
@@ -164,9 +194,9 @@ class CustomObjective(Objective):
             )
         return loss
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the loss under the function's name."""
-        return {self._name: self(similarity, relevance)}
+        return {self._name: self(similarity, relevance, weights)}
 
     def config(self) -> dict[str, Any]:
         """Return the function's name."""
@@ -217,14 +247,24 @@ class Mixture(Objective):
         """Whether all terms are separable."""
         return all(objective.separable for _, objective in self.terms)
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the terms read relevance."""
+        return frozenset().union(*(objective.labels for _, objective in self.terms))
+
     def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
         """Raise ValueError if a term cannot use a batch of these columns."""
         for _, objective in self.terms:
             objective.check_columns(sizes, lists=lists, mixed=mixed)
 
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+    @property
+    def weighs(self) -> bool:
+        """Whether documents may have weights in all terms."""
+        return all(objective.weighs for _, objective in self.terms)
+
+    def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the weighted sum of each query's losses."""
-        parts = iter(self.parts(similarity, relevance).values())
+        parts = iter(self.parts(similarity, relevance, weights).values())
         return sum(parts, start=next(parts))
 
     def defined(self, relevance: Tensor) -> Tensor:
@@ -234,7 +274,7 @@ class Mixture(Objective):
             defined = defined | objective.defined(relevance)
         return defined
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the weighted terms by name, as the trainer logs them; repeated names are numbered.
 
         The trainer's own keys, such as ``loss`` or ``epoch``, are lower-case words. A term with such a name, as a
@@ -242,7 +282,7 @@ class Mixture(Objective):
         """
         parts: dict[str, Tensor] = {}
         for weight, objective in self.terms:
-            for name, value in objective.parts(similarity, relevance).items():
+            for name, value in objective.parts(similarity, relevance, **given(weights)).items():
                 if name.isidentifier() and not name[0].isupper():
                     name = f"{type(objective).__name__}({name})"
                 free, number = name, 2
@@ -264,6 +304,19 @@ def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> O
     if isinstance(objective, type):
         raise TypeError(f"objective must be an objective or a function, got the class {objective.__name__}: call it.")
     return objective if isinstance(objective, Objective) else CustomObjective(objective)
+
+
+def _takes_weights(function: Callable[..., Any]) -> bool:
+    """Return whether a function has an argument ``weights``."""
+    try:
+        return "weights" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function of a compiled module may have no signature
+        return False
+
+
+def given(weights: Tensor | None) -> dict[str, Tensor]:
+    """Return weights as an argument, and nothing without them, for functions that take none."""
+    return {} if weights is None else {"weights": weights}
 
 
 def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from st_rankloss.functional.cross_entropy import (
+    cwcl,
     dcl,
+    dclw,
     info_nce,
     list_net,
     psl,
@@ -51,6 +55,31 @@ class DCL(Configured):
 
     @dcl.settings
     def __init__(self) -> None: ...
+
+
+class DCLW(Configured):
+    """`dclw`: `dcl`, with weights over the batch."""
+
+    @dclw.settings
+    def __init__(self) -> None: ...
+
+
+class CWCL(Configured):
+    """`cwcl`, for a frozen encoder of documents, with ``Vectors(threshold=-1)``.
+
+    The rows of all columns belong together: a query, its own document and, if there are any, further documents.
+    """
+
+    @cwcl.settings
+    def __init__(self) -> None: ...
+
+    def check_columns(self, sizes: Sequence[int], *, lists: bool = False, mixed: bool = False) -> None:
+        """Raise ValueError unless every query has a document of its own."""
+        if lists or len(sizes) < 2 or len(set(sizes)) > 1:
+            raise ValueError(
+                "CWCL needs a column of queries, one of their own documents, and at most columns of further documents, "
+                f"of one length, got {'lists of documents' if lists else f'columns of {list(sizes)} rows'}."
+            )
 
 
 class ListNet(Configured):

@@ -14,7 +14,7 @@ class NeuralNDCG(Configured):
 
 
 class GroCo(Configured):
-    """`groco`: relevant documents fill the first ranks of a sorting network."""
+    """`groco`: a soft sort leaves relevant and irrelevant documents in their groups."""
 
     @groco.settings
     def __init__(self) -> None: ...

@@ -7,7 +7,7 @@ from st_rankloss.functional.whole_batch import (
     mv_dhel,
     mv_info_nce,
     set_information,
-    unified_negatives,
+    shared_negatives,
     wasserstein,
 )
 from st_rankloss.objectives.base import Configured
@@ -20,10 +20,10 @@ class Wasserstein(Configured):
     def __init__(self) -> None: ...
 
 
-class UnifiedNegatives(Configured):
-    """`unified_negatives`, UNPG's: each relevant pair against the irrelevant pairs of all queries."""
+class SharedNegatives(Configured):
+    """`shared_negatives`: relevant pairs against the irrelevant pairs of all queries, without outliers; from UNPG."""
 
-    @unified_negatives.settings
+    @shared_negatives.settings
     def __init__(self) -> None: ...
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from st_rankloss.functional.lists import irrelevant_of
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import AtLeast0, Count, Positive, check_fields
-from st_rankloss.objectives.base import Mixture, Objective
+from st_rankloss.objectives.base import Mixture, Objective, given
 
 
 class _Wrapper(Objective):
@@ -26,10 +26,20 @@ class _Wrapper(Objective):
             raise TypeError(f"objective must be an Objective, got {self.objective!r}.")
         check_fields(self)
 
-    def __call__(self, similarity: Tensor, relevance: Tensor) -> Tensor:
+    @property
+    def labels(self) -> frozenset[str]:
+        """How the wrapped objective reads relevance."""
+        return self.objective.labels
+
+    def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        parts = iter(self.parts(similarity, relevance).values())
+        parts = iter(self.parts(similarity, relevance, weights).values())
         return sum(parts, start=next(parts))
+
+    @property
+    def weighs(self) -> bool:
+        """Whether documents may have weights."""
+        return self.objective.weighs
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have a defined loss."""
@@ -57,9 +67,10 @@ class OneList(_Wrapper):
         """Turn a ``(Q, D)`` matrix into one list ``(1, n)``."""
         raise NotImplementedError
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms over the one list."""
-        parts = self.objective.parts(self.one_list(similarity), self.one_list(relevance))
+        one = None if weights is None else self.one_list(weights)
+        parts = self.objective.parts(self.one_list(similarity), self.one_list(relevance), **given(one))
         return self._named({name: part.expand(len(similarity)) for name, part in parts.items()})
 
     def defined(self, relevance: Tensor) -> Tensor:
@@ -163,12 +174,14 @@ class Perturbed(_Wrapper):
         """Whether the objective is separable."""
         return self.objective.separable
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's mean terms."""
         totals: dict[str, Tensor] = {}
         for _ in range(self.samples):
             gumbel = -torch.empty_like(upcast(similarity)).exponential_().log()
-            for name, part in self.objective.parts(similarity + self.noise * gumbel, relevance).items():
+            for name, part in self.objective.parts(
+                similarity + self.noise * gumbel, relevance, **given(weights)
+            ).items():
                 totals[name] = totals.get(name, 0) + part / self.samples
         return self._named(totals)
 
@@ -204,12 +217,12 @@ class Focal(_Wrapper):
         """Whether the objective is separable."""
         return self.objective.separable
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms, each with its own weight."""
         if isinstance(self.objective, Mixture):
             each = tuple((weight, Focal(term, self.gamma)) for weight, term in self.objective.terms)
-            return Mixture(each).parts(similarity, relevance)
-        parts = self.objective.parts(similarity, relevance)
+            return Mixture(each).parts(similarity, relevance, weights)
+        parts = self.objective.parts(similarity, relevance, **given(weights))
         return self._named({n: (-torch.expm1(-x.detach().clamp_min(0))) ** self.gamma * x for n, x in parts.items()})
 
 
@@ -242,11 +255,16 @@ class MixedNegatives(_Wrapper):
         """Whether the objective is separable."""
         return self.objective.separable
 
+    @property
+    def weighs(self) -> bool:
+        """Mixtures have no weights."""
+        return False
+
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have a defined loss with the longer lists."""
         return self.objective.defined(self._with_grades(relevance, irrelevant_of(relevance)))
 
-    def parts(self, similarity: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms on the longer lists."""
         similarity = upcast(similarity)
         if not similarity.shape[1]:

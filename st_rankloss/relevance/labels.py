@@ -274,14 +274,14 @@ class Vectors(Relevance):
     """The cosine of label vectors or a teacher's embeddings above a threshold, in [0, 1].
 
     Relevance is max(0, (cos - threshold) / (1 - threshold)) ** power. Raise either if all vectors are somewhat similar,
-    which would make every order good.
+    which would make every order good. A threshold of -1 is (cos + 1) / 2, the weights of `CWCL`.
 
     Labels: one vector per row for all its columns, shape ``(B, dimensions)``, or one per input column, ``(B, columns,
     dimensions)``, as `add_embeddings` makes from two or more columns. All NaN means unjudged. With MatryoshkaLoss,
     vectors must come through `RankingCollator`: it would truncate a plain label tensor as wide as the embeddings.
 
     Args:
-        threshold: Largest cosine with relevance 0, in [0, 1).
+        threshold: Largest cosine with relevance 0, in [-1, 1).
         power: Exponent, above 0; above 1 sharpens.
 
     Raises:
@@ -298,8 +298,8 @@ class Vectors(Relevance):
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
-            raise ValueError(f"threshold must be in [0, 1), got {self.threshold!r}.")
+        if not -1 <= self.threshold < 1:
+            raise ValueError(f"threshold must be in [-1, 1), got {self.threshold!r}.")
         if not (math.isfinite(self.power) and self.power > 0):
             raise ValueError(f"power must be a finite number above 0, got {self.power!r}.")
 

@@ -24,18 +24,24 @@ CASES = [
     ("sup_ap", {"temperature": 0.01, "slope": 100.0, "width": 0.05}),
     ("sup_ap", {"temperature": 0.1, "slope": 0.0, "width": 0.0}),
     ("hierarchical_ap", {"temperature": 0.05}),
+    ("hierarchical_sup_ap", {"temperature": 0.01, "slope": 100.0, "width": 0.05}),
+    ("hierarchical_sup_ap", {"temperature": 0.1, "slope": 1.0, "width": 0.0}),
     ("approx_mrr", {"temperature": 0.05}),
     ("approx_recall", {"k": 1, "temperature": 0.05, "cutoff_temperature": 1.0}),
     ("approx_recall", {"k": 10, "temperature": 0.05, "cutoff_temperature": 0.3}),
+    ("approx_recall", {"k": (1, 4, 40), "temperature": 0.05, "cutoff_temperature": 1.0}),
     ("neural_ndcg", {"temperature": 0.1, "iterations": 5}),
     ("neural_ndcg", {"temperature": 0.1, "iterations": 5, "gain": "exponential", "k": 3}),
-    ("groco", {"temperature": 0.1}),
+    ("groco", {"temperature": 0.1, "negatives": 3}),
+    ("groco", {"temperature": 1.0, "negatives": 10}),
     ("softmax_cross_entropy", {"temperature": 0.1}),
     ("softmax_cross_entropy", {"temperature": 0.1, "gain": "exponential", "poly": 0.5}),
     ("sup_con", {"temperature": 0.1}),
     ("info_nce", {"temperature": 0.1}),
     ("dcl", {"temperature": 0.1}),
     ("list_net", {"temperature": 0.1, "label_temperature": 0.7}),
+    ("list_net", {"temperature": 0.1, "label_temperature": "auto"}),
+    ("list_net", {"temperature": 0.1, "label_temperature": 0.1, "symmetric": True}),
     ("rank_kl", {"temperature": 0.1, "label_temperature": 0.1}),
     ("regression_compatible", {"temperature": 0.2, "bias": -1.0, "alpha": 0.3}),
     ("psl", {"temperature": 0.1, "activation": "tanh", "width": 2.0}),
@@ -60,7 +66,7 @@ CASES = [
 every_case = pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 BOUNDED = {"regression_compatible"}
 # Their gradient is not the derivative: weights in it are constants.
-CONSTANT_WEIGHTS = {"softmax_at_k"}
+CONSTANT_WEIGHTS = {"softmax_at_k", "triplet_alignment"}
 
 
 def draw(size: int, kind: str, name: str = "", seed: int = 0):
@@ -164,6 +170,29 @@ def test_the_weights_of_softmax_at_k_are_not_differentiated():
     assert wanted.norm() > 0.1
 
 
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_the_shares_of_triplet_alignment_are_not_differentiated(seed):
+    """Against differences of the loops with the shares held where they were: no relevant document is pushed down."""
+    (similarity, relevance), (temperature, margin) = draw(12, "grades", seed=seed), (0.3, 0.1)
+    judged = ~relevance.isnan()
+    point, (relevant, irrelevant) = similarity[judged].tolist(), oracle.kinds(relevance[judged].tolist())
+    top = oracle.logsumexp(point[j] / temperature for j in relevant)
+    held = [math.exp(s / temperature - top) for s in point]
+
+    def loss(s):
+        positive = sum(held[j] * s[j] for j in relevant)
+        return max(0.0, margin - positive + temperature * oracle.logsumexp(s[k] / temperature for k in irrelevant))
+
+    similarity.requires_grad_()
+    value = F.triplet_alignment(similarity, relevance, temperature=temperature, margin=margin)
+    (gradient,) = torch.autograd.grad(value, similarity)
+    assert value.item() == pytest.approx(loss(point))
+    wanted = torch.tensor(loops.slope(loss, point, 1e-4), dtype=torch.float64)
+    torch.testing.assert_close(gradient[judged], wanted, rtol=1e-5, atol=1e-7)
+    assert len(relevant) > 1
+    assert wanted[relevant].max() < -1e-4
+
+
 @pytest.mark.parametrize(("name", "settings"), [c for c in CASES if c[0] not in CONSTANT_WEIGHTS])
 def test_gradcheck_holds_in_float64(name, settings):
     similarity, relevance = (torch.stack(x) for x in zip(*[draw(7, "grades", name, s) for s in (1, 2)], strict=True))
@@ -217,6 +246,9 @@ def test_bad_input_is_refused(name, settings):
         ("soft_spearman", "method", "fast", "method must be one of 'auto', .*got 'fast'"),
         ("sup_ap", "slope", -1, "slope must be a finite number of at least 0, got -1"),
         ("approx_recall", "k", 0, "k must be an integer of at least 1.* got 0"),
+        ("approx_recall", "k", (1, 0), "k must be an integer of at least 1.* got 0"),
+        ("approx_recall", "k", (), r"k must be one or several different cutoffs, got \(\)"),
+        ("approx_recall", "k", (2, 2), r"k must be one or several different cutoffs, got \(2, 2\)"),
         ("softmax_at_k", "k", None, "k must be an integer of at least 1, got None"),
         ("approx_recall", "cutoff_temperature", 0, "cutoff_temperature must be a finite number above 0, got 0"),
         ("neural_ndcg", "iterations", 0, "iterations must be an integer of at least 1.* got 0"),
@@ -231,6 +263,8 @@ def test_bad_input_is_refused(name, settings):
         ("policy_gradient", "samples", 1, "samples must be an integer of at least 2, got 1"),
         ("lambda_loss", "mu", -1.0, "mu must be a finite number of at least 0, got -1.0"),
         ("margin_mse", "scale", 0.0, "scale must be a finite number above 0, got 0.0"),
+        ("groco", "negatives", 0, "negatives must be an integer of at least 1, got 0"),
+        ("hierarchical_sup_ap", "slope", -1, "slope must be a finite number of at least 0, got -1"),
         ("triplet_alignment", "margin", -0.1, "margin must be a finite number of at least 0, got -0.1"),
         ("threshold_margin", "lower", 0.95, "lower must be below upper, got lower=0.95 and upper=0.9"),
     ],
@@ -296,7 +330,7 @@ def test_every_method_gives_the_same_values_and_gradients(name, method):
     assert (results[0][1] - results[1][1]).norm() < 1e-8 * results[0][1].norm()
 
 
-@pytest.mark.parametrize("name", ["rank_net", "lambda_loss", "sup_ap", "psl", "pro"])
+@pytest.mark.parametrize("name", ["rank_net", "lambda_loss", "sup_ap", "hierarchical_sup_ap", "psl", "pro"])
 def test_a_few_pairs_at_a_time_give_what_all_at_once_give(monkeypatch, name):
     settings = next(s for n, s in CASES if n == name)
     similarity, relevance = (x[None] for x in draw(60, "continuous"))
@@ -401,7 +435,7 @@ def test_the_worst_order_of_groups_has_the_steepest_gradient(similarity):
     relevance[0] = 1
     (worst,) = torch.autograd.grad(F.groco(point, relevance), point)
     (better,) = torch.autograd.grad(F.groco(point, relevance.flip(0)), point)
-    assert worst[0] < -1
+    assert worst[0] < -0.1 < 0.1 < worst[1]  # to the relevant document and to the hardest other
     assert worst.norm() > better.norm()
 
 

@@ -13,6 +13,7 @@ from sentence_transformers.cross_encoder.losses import ADRMSELoss, LambdaLoss, L
 from sentence_transformers.cross_encoder.losses.lambda_loss import NDCGLoss2PPScheme
 from sentence_transformers.sentence_transformer.losses import MarginMSELoss
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.nn.functional import cross_entropy, kl_div
 
 from st_rankloss import functional as F
 from st_rankloss.objectives import AcrossQueries, ThresholdMargin
@@ -91,7 +92,27 @@ def test_list_net_is_listnet_less_the_targets_entropy():
     theirs = by_host(ListNetLoss, similarity / 0.2, relevance)
     target = relevance.softmax(-1)
     entropy = -(target * target.log()).sum(-1)
-    torch.testing.assert_close((F.list_net(similarity, relevance, temperature=0.2) + entropy).mean(), theirs)
+    ours = F.list_net(similarity, relevance, temperature=0.2, label_temperature=1.0)
+    torch.testing.assert_close((ours + entropy).mean(), theirs)
+
+
+def test_symmetric_list_net_is_the_mean_of_torchs_two_divergences():
+    """What UniME-V2 aligns similarities with a judge's scores by."""
+    similarity, scores = lists(4)[0], torch.rand(4, 12)
+    given, wanted = (similarity / 0.1).log_softmax(-1), (scores / 0.1).log_softmax(-1)
+    both = [kl_div(a, b, reduction="batchmean", log_target=True) for a, b in ((given, wanted), (wanted, given))]
+    ours = F.list_net(similarity, scores, temperature=0.1, label_temperature=0.1, symmetric=True)
+    torch.testing.assert_close(ours.mean(), (both[0] + both[1]) / 2)
+
+
+def test_confidence_weights_are_those_of_pld_where_the_teacher_is_right():
+    """Term by term over the teacher's order, of which the first class is the true one."""
+    scores = torch.tensor([3.0, 1.0, 0.5, 0.2])
+    similarity = torch.tensor([0.1, 0.8, 0.3, 0.4])
+    share = (scores / 2).softmax(0)
+    wanted = sum(share[k] * cross_entropy(similarity[k:] / 0.2, torch.tensor(0)) for k in range(4))
+    ours = F.plackett_luce(similarity, scores, temperature=0.2, positions="confidence", label_temperature=2.0)
+    torch.testing.assert_close(ours, wanted)
 
 
 def test_margin_mse_of_two_documents_is_that_of_sentence_transformers():

@@ -1,4 +1,4 @@
-"""Soft permutations: what they are of, and Batcher's network."""
+"""NeuralSort's soft permutations, and the odd-even network of GroCo."""
 
 from __future__ import annotations
 
@@ -7,29 +7,17 @@ import itertools
 import pytest
 import torch
 
-from st_rankloss.functional import network_sort, neural_sort, sinkhorn, sorting
+from st_rankloss.functional import groco, neural_sort, sinkhorn, sorting
 from tests import oracle_family as oracle
 
 
-@pytest.mark.parametrize("wires", range(1, 14))
-def test_the_network_sorts_every_input_of_zeros_and_ones(wires):
-    """And so, by the zero-one principle, every input."""
-    for bits in itertools.product((0, 1), repeat=wires):
-        values = list(bits)
-        for first, second, _ in sorting._batcher(wires):
-            for a, b in zip(first, second, strict=True):
-                values[a], values[b] = max(values[a], values[b]), min(values[a], values[b])
-        assert values == sorted(bits, reverse=True)
-
-
 @pytest.mark.parametrize("documents", [1, 2, 3, 5, 8, 13])
-@pytest.mark.parametrize("sort", [neural_sort, network_sort], ids=["neural", "network"])
-def test_a_soft_permutation_nears_the_permutation(sort, documents):
+def test_a_soft_permutation_nears_the_permutation(documents):
     torch.manual_seed(documents)
     similarity = torch.rand(3, documents, dtype=torch.float64)
     judged = torch.rand(3, documents) < 0.7
     judged[:, 0] = True
-    found = sort(similarity, judged, 1e-5)
+    found = neural_sort(similarity, judged, 1e-5)
     for row in range(3):
         places = judged[row].nonzero()[:, 0]
         order = places[similarity[row, places].argsort(descending=True)]
@@ -38,25 +26,47 @@ def test_a_soft_permutation_nears_the_permutation(sort, documents):
         torch.testing.assert_close(found[row], wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("wires", [1, 2, 3, 5, 8, 9])
+def test_the_network_sorts_every_input_of_zeros_and_ones(wires):
+    """And so, by the zero-one principle, every input."""
+    inputs = torch.tensor(list(itertools.product((0.0, 1.0), repeat=wires)), dtype=torch.float64)
+    values = inputs
+    swaps = sorting._odd_even_swaps(values, torch.ones_like(values, dtype=torch.bool), 1e-9)
+    for layer, swap in enumerate(swaps):
+        values = sorting._exchanged(values, swap, layer % 2)
+    torch.testing.assert_close(values, inputs.sort(-1).values, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("temperature", [0.01, 0.3, 10.0])
-def test_the_network_is_that_of_the_loops_and_doubly_stochastic(temperature):
+def test_shares_from_the_last_layer_back_are_those_of_the_loops(temperature):
     torch.manual_seed(0)
-    similarity = torch.rand(1, 11, dtype=torch.float64)
-    found = network_sort(similarity, torch.ones(1, 11, dtype=torch.bool), temperature)[0]
-    wanted = torch.tensor(oracle.network_sort(similarity[0].tolist(), temperature), dtype=torch.float64)
-    torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(found.sum(0), torch.ones(11, dtype=torch.float64))
-    torch.testing.assert_close(found.sum(1), torch.ones(11, dtype=torch.float64))
+    value = torch.rand(1, 11, dtype=torch.float64)
+    swaps = sorting._odd_even_swaps(value, torch.ones(1, 11, dtype=torch.bool), temperature)
+    shares = torch.eye(11, dtype=torch.float64)  # one row per rank: its share in each document
+    for layer in reversed(range(11)):
+        shares = sorting._exchanged(shares, swaps[layer], layer % 2)
+    wanted = torch.tensor(oracle.odd_even_sort(value[0].tolist(), temperature), dtype=torch.float64)
+    torch.testing.assert_close(shares.T, wanted)
 
 
-def test_the_networks_indices_made_without_autograd_serve_training_too():
-    sorting._layers_on.cache_clear()
-    judged = torch.ones(1, 6, dtype=torch.bool)
-    with torch.inference_mode():
-        network_sort(torch.rand(1, 6), judged, 0.1)
-    similarity = torch.rand(1, 6, requires_grad=True)
-    network_sort(similarity, judged, 0.1)[0, 0, 0].backward()
-    assert similarity.grad.norm() > 0
+def test_groco_moves_only_the_relevant_and_the_hardest_others():
+    similarity = torch.tensor([0.9, 0.8, 0.1, 0.3, 0.5], requires_grad=True)
+    groco(similarity, torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0]), negatives=2).backward()
+    assert similarity.grad.ne(0).tolist() == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("relevant", [[0], [0, 1, 2, 3, 4, 5, 6]])
+def test_small_shares_in_the_own_group_keep_their_digits(relevant):
+    similarity = torch.linspace(-0.9, 0.9, 8, dtype=torch.float64)  # the relevant documents are the lowest
+    relevance = torch.zeros(8, dtype=torch.float64)
+    relevance[relevant] = 1
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        point = similarity.to(dtype).requires_grad_()
+        value = groco(point, relevance.to(dtype), temperature=0.005)
+        results.append((value.detach().double(), torch.autograd.grad(value, point)[0].double()))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
+    assert results[1][0] > 1
 
 
 def test_sinkhorn_makes_columns_sum_to_1_and_leaves_zeros():

@@ -63,7 +63,7 @@ def test_a_sample_without_a_second_view_or_alone_has_no_loss(classes):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_set_functions_are_those_of_the_definition(name, classes):
     similarity, relevance, member = samples(9, classes)
-    settings = {"set_function": name, "regularisation": 0.7}
+    settings = {"set_function": name, "temperature": 0.3}
     close(
         F.set_information(similarity, relevance, **settings),
         oracle.set_information(similarity.tolist(), member.tolist(), **settings),
@@ -76,7 +76,7 @@ def test_log_det_is_that_of_the_classes_and_of_the_batch():
     total = -math.log(np.linalg.det(similarity.numpy() + 0.5 * np.eye(9)))
     for c in range(3):
         inside = similarity[member == c][:, member == c].numpy()
-        total += 2 * math.log(np.linalg.det(inside + 0.5 * np.eye(3)))
+        total += math.log(np.linalg.det(inside + 0.5 * np.eye(3)))
     close(value, [total / 9] * 9)
 
 
@@ -101,14 +101,75 @@ def test_the_contextual_gradient_pulls_classes_together():
 
 
 @pytest.mark.parametrize("whisker", [0.0, 0.5, 100.0])
-def test_unified_negatives_are_those_of_the_definition(whisker):
+def test_shared_negatives_are_those_of_the_definition(whisker):
     similarity, relevance, _ = samples(9, 3)
     relevance[2, 5] = NAN
-    value = F.unified_negatives(similarity, relevance, temperature=0.2, whisker=whisker)
+    value = F.shared_negatives(similarity, relevance, temperature=0.2, whisker=whisker)
     close(
         value,
-        oracle.unified_negatives(similarity.tolist(), relevance.tolist(), temperature=0.2, whisker=whisker),
+        oracle.shared_negatives(similarity.tolist(), relevance.tolist(), temperature=0.2, whisker=whisker),
     )
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 100.0])
+def test_dclw_is_that_of_the_definition(sigma):
+    similarity, relevance, _ = samples(9, 3)
+    relevance[2, 5], relevance[4], relevance[7] = NAN, 1, 0  # rows of one kind
+    value = F.dclw(similarity, relevance, temperature=0.2, sigma=sigma)
+    close(value, oracle.dclw(similarity.tolist(), relevance.tolist(), temperature=0.2, sigma=sigma))
+    assert value[4] == value[7] == 0
+
+
+def test_dclw_with_equal_weights_is_dcl():
+    similarity, relevance, _ = samples(9, 3)
+    torch.testing.assert_close(
+        F.dclw(similarity, relevance, temperature=0.2, sigma=1e9), F.dcl(similarity, relevance, temperature=0.2)
+    )
+
+
+def test_the_weights_of_dclw_average_1_are_constant_and_fall_as_pairs_come_closer():
+    """Read off the gradient of the relevant pairs, which is -w / τ."""
+    similarity, _, _ = samples(6, 3)
+    similarity.requires_grad_()
+    value = F.dclw(similarity, torch.eye(6), temperature=0.5)
+    weight = -0.5 * torch.autograd.grad(value.sum(), similarity)[0].diagonal()
+    close(weight.mean(), 1.0)
+    similarity = torch.tensor([[0.9, 0.0], [0.0, 0.1]], requires_grad=True)
+    weight = -torch.autograd.grad(F.dclw(similarity, torch.eye(2)).sum(), similarity)[0].diagonal()
+    assert weight[0] < weight[1]
+
+
+@pytest.mark.parametrize("extra", [0, 3])
+def test_cwcl_is_that_of_the_definition(extra):
+    generator = torch.Generator().manual_seed(0)
+    similarity, relevance = torch.rand(2, 5, 5 + extra, generator=generator, dtype=torch.float64)
+    relevance[1, 3], relevance[2, 2], relevance[4] = NAN, NAN, NAN
+    close(
+        F.cwcl(similarity, relevance, temperature=0.3),
+        oracle.cwcl(similarity.tolist(), relevance.tolist(), temperature=0.3),
+    )
+
+
+def test_cwcl_of_one_relevant_document_is_the_loss_of_clip():
+    similarity = torch.rand(6, 6, dtype=torch.float64)
+    both = [
+        torch.nn.functional.cross_entropy(s / 0.1, torch.arange(6), reduction="none")
+        for s in (similarity, similarity.T)
+    ]
+    close(F.cwcl(similarity, torch.eye(6), temperature=0.1), (both[0] + both[1]) / 2)
+
+
+def test_cwcl_needs_a_document_for_every_query():
+    with pytest.raises(ValueError, match="every query needs a document of its own, got 2 documents for 3 queries"):
+        F.cwcl(torch.rand(3, 2), torch.rand(3, 2))
+
+
+def test_wasserstein_ignores_whose_list_is_whose():
+    similarity, relevance, _ = samples(6, 3)
+    relevance = relevance.nan_to_num(0)
+    value = F.wasserstein(similarity, relevance)
+    close(F.wasserstein(similarity[torch.tensor([3, 0, 5, 1, 2, 4])], relevance), value.item())
+    assert value > 1e-3
 
 
 def test_wasserstein_is_that_of_the_two_gaussians():
@@ -143,13 +204,14 @@ def test_wasserstein_is_0_for_the_labels_own_softmax_and_ignores_the_unjudged():
         ("set_information", {"set_function": "facility_location"}),
         ("set_information", {"set_function": "graph_cut"}),
         ("set_information", {"set_function": "log_det"}),
-        ("unified_negatives", {"temperature": 0.2}),
+        ("cwcl", {"temperature": 0.3}),
+        ("shared_negatives", {"temperature": 0.2}),
         ("wasserstein", {"temperature": 0.3}),
     ],
 )
 def test_gradcheck_holds_in_float64(name, settings):
     similarity, relevance, _ = samples(6, 3)
-    if name == "wasserstein":
+    if name in ("wasserstein", "cwcl"):
         relevance = relevance.nan_to_num(0)
     similarity.requires_grad_()
     assert torch.autograd.gradcheck(
@@ -170,7 +232,9 @@ def test_samples_must_be_queries_and_documents(name):
         ("set_information", {"set_function": "cut"}, "set_function must be one of 'facility_location', .* got 'cut'"),
         ("contextual_similarity", {"neighbours": 0}, "neighbours must be an integer of at least 1.*got 0"),
         ("contextual_similarity", {"alpha": 2}, r"alpha must be in \(0, 1\], got 2"),
-        ("unified_negatives", {"whisker": -1}, "whisker must be a finite number of at least 0, got -1"),
+        ("dclw", {"sigma": 0}, "sigma must be a finite number above 0, got 0"),
+        ("cwcl", {"temperature": "auto"}, "temperature must be a number here"),
+        ("shared_negatives", {"whisker": -1}, "whisker must be a finite number of at least 0, got -1"),
         ("wasserstein", {"label_temperature": -1}, "label_temperature must be a finite number above 0, got -1"),
     ],
 )
@@ -198,7 +262,7 @@ def test_a_samples_similarity_with_itself_must_be_a_number(name):
         getattr(F, name)(similarity, torch.eye(3).fill_diagonal_(NAN))
 
 
-@pytest.mark.parametrize("name", ["wasserstein", "unified_negatives", "mv_info_nce", "mv_dhel", "set_information"])
+@pytest.mark.parametrize("name", ["wasserstein", "shared_negatives", "mv_info_nce", "mv_dhel", "set_information"])
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 def test_a_batch_has_at_least_one_sample(name, shape):
     with pytest.raises(ValueError, match="a batch needs at least one query|every sample a query and a document"):

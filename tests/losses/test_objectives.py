@@ -37,6 +37,10 @@ def task(case: Case):
     """A relevance, labels and column sizes that give the objective what it reads."""
     if isinstance(case.objective, OverPairs):
         return Pairs(), torch.arange(12).remainder(5).float(), [12, 12]
+    if case.labels == "own":
+        return Vectors(threshold=-1), torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), [12, 12]
+    if case.labels == "views":
+        return Views(), {"sample": torch.arange(12) % 4, "keep": torch.ones(12)}, [12]
     if case.labels == "continuous":
         return Numeric(), torch.linspace(0, 1, 12), [12]
     return Classes(), torch.arange(12) % 3, [12]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
-from st_rankloss.functional import approx_ndcg
+from st_rankloss.functional import approx_ndcg, cosent
 from st_rankloss.losses import CachedANDCGLoss
-from st_rankloss.objectives import AcrossQueries, SoftSpearman
+from st_rankloss.objectives import ContextualSimilarity, CoSENT, OverPairs
 from st_rankloss.relevance import Classes, Lists, Pairs
 from tests.models import SHAPES, Passing, cached_tolerance, columns_of, random_columns, watched
 
@@ -163,11 +161,13 @@ def test_documents_weigh_as_queries_of_the_other_direction(shape):
     weights = {"query_weights": draw(shape.sizes[0]), "document_weights": draw(count, 1)}
     there = ANDCGLoss(Passing(), relevance=shape.relevance)
     both = ANDCGLoss(Passing(), relevance=shape.relevance, symmetric=True)
-    forth = there(columns_of(embeddings), labelled(shape, query_weights=weights["query_weights"]))
     other = dict(weights, document_weights=torch.ones(count))
     # The second direction is what is left, and depends on the documents' weights alone.
-    back = 2 * both(columns_of(embeddings), labelled(shape, **weights)) - forth
-    plain = 2 * both(columns_of(embeddings), labelled(shape, **other)) - forth
+    back, plain = (
+        2 * both(columns_of(embeddings), labelled(shape, **each))
+        - there(columns_of(embeddings), labelled(shape, **each))
+        for each in (weights, other)
+    )
     unweighted = there(columns_of(embeddings), labelled(shape))
     assert (2 * both(columns_of(embeddings), labelled(shape)) - unweighted).item() == pytest.approx(plain.item())
     assert plain == 0 or abs(back - plain) > 1e-6
@@ -177,9 +177,9 @@ def test_symmetric_pairs_weigh_as_the_transposed_batch():
     embeddings, weights = random_columns([12, 12]), draw(12)
     there = ANDCGLoss(Passing())
     forth = there(columns_of(embeddings), {"query_weights": weights})
-    back = there(columns_of(embeddings[::-1]), {"query_weights": draw(12, 1)})
+    back = there(columns_of(embeddings[::-1]), {"query_weights": weights})
     both = ANDCGLoss(Passing(), symmetric=True)
-    found = both(columns_of(embeddings), {"query_weights": weights, "document_weights": draw(12, 1)})
+    found = both(columns_of(embeddings), {"row_weights": weights})
     assert found.item() == pytest.approx(((forth + back) / 2).item(), rel=1e-12)
 
 
@@ -190,7 +190,12 @@ def test_the_weight_of_a_row_weighs_its_documents_too_if_symmetric():
     loss = ANDCGLoss(Passing(), relevance=Lists(), symmetric=True)
     found = loss(columns_of(embeddings), batch | {"row_weights": rows})
     spread = {"query_weights": rows, "document_weights": torch.tensor([1.0, 0.5, 0.5, 0.5, 2.0, 2.0])}
-    assert torch.equal(found, loss(columns_of(embeddings), batch | spread))
+    other = loss(columns_of(embeddings), batch | spread)
+    there = ANDCGLoss(Passing(), relevance=Lists())
+    in_lists = there(columns_of(embeddings), batch | spread) - there(
+        columns_of(embeddings), batch | {"row_weights": rows}
+    )
+    assert found.item() == pytest.approx((other - in_lists / 2).item(), rel=1e-9)
 
 
 def test_gradients_of_weighted_queries_are_exact():
@@ -213,20 +218,65 @@ def test_a_batch_without_weight_has_no_loss():
     assert not any(each.any() for each in found)
 
 
-def test_weights_of_documents_in_lists_are_reported():
-    with pytest.warns(UserWarning, match="The weights of documents have no effect"):
-        ANDCGLoss(Passing())(columns_of(random_columns([4, 4])), {"document_weights": torch.ones(4)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ANDCGLoss(Passing(), symmetric=True)(columns_of(random_columns([4, 4])), {"document_weights": torch.ones(4)})
+@pytest.mark.parametrize("name", MAKERS)
+@every_shape
+def test_documents_weigh_in_the_list_of_their_query(shape, name):
+    """And in all lists, if every sample is a query and a document."""
+    embeddings, queries = random_columns(shape.sizes), shape.sizes[0]
+    count = sum(shape.sizes[1:] or shape.sizes)
+    weights, alone = draw(count, 4), len(shape.sizes) == 1
+    loss = MAKERS[name](Passing(), relevance=shape.relevance)
+    found = run(loss, embeddings, labelled(shape, document_weights=weights))
+    sizes = shape.labels["list_sizes"] if isinstance(shape.labels, dict) and "list_sizes" in shape.labels else None
+    owner = torch.arange(queries).repeat(len(shape.sizes) - 1) if sizes is None else None
+    owner = torch.repeat_interleave(torch.arange(queries), sizes) if owner is None else owner
+
+    (seen,) = watch_matrix(loss, embeddings, labelled(shape))
+    own = [e.detach().clone().requires_grad_() for e in embeddings]
+    losses, relevance = [], seen.relevance_of(slice(0, queries)).double()
+    for query, grades in enumerate(relevance.split(1)):
+        in_list = weights if alone else torch.where(owner == query, weights, 1)
+        grades = grades.masked_fill(in_list == 0, torch.nan)
+        if bool(loss.objective.defined(grades)):
+            documents = torch.nn.functional.normalize(torch.cat(own[1:] or own), dim=1)
+            cosine = torch.nn.functional.normalize(own[0][query], dim=0) @ documents.T
+            losses.append(1 - approx_ndcg(cosine[None], grades, temperature=0.05, weights=in_list[None])[0])
+    wanted = torch.stack(losses).mean() if losses else sum(e.sum() for e in own) * 0
+    wanted.backward()
+    gradients = [torch.zeros_like(e) if e.grad is None else e.grad for e in own]
+    assert same(found, [wanted.detach(), *gradients], max(cached_tolerance(), 1e-9) if name == "cached" else 1e-9)
 
 
-def test_weights_of_one_list_are_reported():
-    loss = RankingLoss(Passing(), objective=AcrossQueries(SoftSpearman()), relevance=Classes())
+def test_a_document_of_weight_0_is_not_in_its_list():
+    queries, documents = random_columns([3, 6])
+    batch = {"list_sizes": torch.tensor([2, 2, 2]), "label": torch.tensor([[2.0, 1], [0, 1], [1, 0]])}
+    loss = ANDCGLoss(Passing(), relevance=Lists())
+    found = loss(columns_of([queries, documents]), batch | {"document_weights": torch.tensor([1.0, 0, 1, 1, 1, 1])})
+    batch["label"][0, 1] = torch.nan
+    assert found.item() == pytest.approx(loss(columns_of([queries, documents]), batch).item(), rel=1e-12)
+
+
+def test_pairs_that_are_one_list_have_the_weights_of_their_rows():
+    embeddings, scores = random_columns([8, 8]), torch.arange(8) % 4.0
+    rows = torch.tensor([1.0, 2, 0, 1, 3, 1, 1, 1])
+    loss = RankingLoss(Passing(), objective=OverPairs(CoSENT()))
+    found = loss(columns_of(embeddings), {"label": scores, "row_weights": rows})
+    cosine = torch.nn.functional.cosine_similarity(*embeddings)
+    assert found.item() == pytest.approx(cosent(cosine, scores.double(), weights=rows.double()).item(), rel=1e-9)
+
+
+def test_weights_that_an_objective_does_not_take_are_refused():
+    loss = RankingLoss(Passing(), objective=lambda s, y: s.sum(-1), relevance=Classes())
+    with pytest.raises(ValueError, match="the objective takes no weights of documents: give it an argument `weights`"):
+        loss(columns_of(random_columns([4])), {"label": torch.arange(4) % 2, "document_weights": torch.ones(4)})
+
+
+def test_weights_of_whole_samples_are_reported():
+    loss = RankingLoss(Passing(), objective=ContextualSimilarity(), relevance=Classes())
     batch = {"label": torch.arange(4) % 2}
     with pytest.warns(UserWarning, match="Weights have no effect on terms of an objective that read the whole batch"):
-        found = loss(columns_of(random_columns([4, 4])), batch | {"row_weights": torch.tensor([1.0, 2, 3, 4])})
-    assert found.item() == pytest.approx(loss(columns_of(random_columns([4, 4])), batch).item())
+        found = loss(columns_of(random_columns([4])), batch | {"row_weights": torch.tensor([1.0, 2, 3, 4])})
+    assert found.item() == pytest.approx(loss(columns_of(random_columns([4])), batch).item())
 
 
 @pytest.mark.parametrize(("name", "count"), [("row_weights", 3), ("query_weights", 5), ("document_weights", 4)])

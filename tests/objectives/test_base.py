@@ -233,7 +233,7 @@ def test_what_is_no_function_is_refused(what):
 
 
 def test_a_subclass_must_say_what_it_computes():
-    with pytest.raises(TypeError, match=r"must define __call__\(similarity, relevance\)"):
+    with pytest.raises(TypeError, match=r"must define __call__\(similarity, relevance, weights=None\)"):
         Objective()(*batch())
 
 

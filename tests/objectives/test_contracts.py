@@ -82,7 +82,12 @@ SPECIAL = [
     Case(o.SupCon(0.1), "binary", AP),
     Case(o.InfoNCE(0.1), "binary", AP),
     Case(o.DCL(0.1), "binary", AP),
+    Case(o.DCLW(), "binary", AP, moves_with_a_constant=True),
+    Case(o.CWCL(), "own", None),
     Case(o.ListNet(0.1, 0.1), "continuous", SPEARMAN),
+    Case(o.ListNet(0.1), "continuous", SPEARMAN),
+    Case(o.ListNet(0.1, 0.2, symmetric=True), "continuous", SPEARMAN),
+    Case(o.ApproxRecall(k=(3, 5)), "binary", recall),
     Case(o.RankKL(0.1), "continuous", SPEARMAN),
     Case(o.PlackettLuce(0.1), "grades", NDCG),
     Case(o.PlackettLuce(0.1, positions="ndcg"), "grades", NDCG),
@@ -114,11 +119,11 @@ SPECIAL = [
     Case(o.AcrossQueries(o.MannWhitney()), "binary", auc_of_all),
     Case(o.AcrossQueries(o.ThresholdMargin()), "binary", between_thresholds, moves_with_a_constant=True),
     Case(o.Wasserstein(0.1, 0.1), "binary", AP),
-    Case(o.UnifiedNegatives(0.1, whisker=100.0), "binary", AP),
+    Case(o.SharedNegatives(0.1, whisker=100.0), "binary", AP),
     Case(o.ContextualSimilarity(), "binary", AP, moves_with_a_constant=True),
     Case(o.SetInformation(), "binary", AP, moves_with_a_constant=True),
-    Case(o.SetInformation("graph_cut"), "binary", AP, moves_with_a_constant=True),
-    Case(o.SetInformation("log_det", 0.1), "binary", AP, moves_with_a_constant=True),
+    Case(o.SetInformation("graph_cut"), "binary", AP),
+    Case(o.SetInformation("log_det", regularisation=0.1), "binary", AP, moves_with_a_constant=True),
     Case(o.MVInfoNCE(), "views", MRR),
     Case(o.MVDHEL(), "views", MRR, moves_with_a_constant=True),
 ]
@@ -175,6 +180,9 @@ def lists(labels: str, queries: int = 4, size: int = 12, seed: int = 0):
 
 def batch(case, seed: int = 0):
     """What the objective takes: lists, or a square batch of samples in three classes."""
+    if case.labels == "own":
+        similarity, relevance = lists("continuous", 12, 12, seed)
+        return similarity, relevance.fill_diagonal_(1)
     if not isinstance(case.objective, SQUARE) and not isinstance(case.objective, o.OverPairs):
         return lists(case.labels, seed=seed)
     similarity = lists("binary", 12, 12, seed)[0]
@@ -400,7 +408,7 @@ def test_no_order_is_better_than_the_perfect_one(case):
         assert losses.max() > best + 1e-4, "the line above would prove nothing"
 
 
-@cases(lambda case: not isinstance(case.objective, o.OverPairs))  # which has a toy of pairs in test_wrappers.py
+@cases(lambda case: not isinstance(case.objective, o.OverPairs | o.CWCL))  # see test_wrappers.py, test_cross_modal.py
 def test_it_raises_its_own_metric(case):
     objective, metric = case.objective, case.metric
     before, after = train(objective, case.labels, metric)

@@ -99,8 +99,8 @@ def test_recall_at_the_length_of_a_list_is_always_1(k, defined):
     assert (value.item() > 0, gradient.norm().item() > 1e-3) == (defined, defined)
 
 
-def test_pairs_of_a_batch_without_a_negative_teach_unified_negatives_nothing():
-    objective = o.UnifiedNegatives()
+def test_pairs_of_a_batch_without_a_negative_teach_shared_negatives_nothing():
+    objective = o.SharedNegatives()
     rows = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
     assert objective.defined(rows).tolist() == [True, True]  # the first has the second's negative
     assert objective.defined(rows.ceil().clamp_min(1)).tolist() == [False, False]

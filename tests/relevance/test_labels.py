@@ -230,7 +230,7 @@ def test_numbers_far_from_zero_keep_their_distances(dtype):
     close(Numeric()(seconds, seconds), Numeric()(minutes, minutes).tolist(), 1e-5)
 
 
-@given(st.integers(1, 5), few, few, st.sampled_from([0.0, 0.3, 0.9]), st.sampled_from([0.5, 1.0, 3.0]))
+@given(st.integers(1, 5), few, few, st.sampled_from([-1.0, 0.0, 0.3, 0.9]), st.sampled_from([0.5, 1.0, 3.0]))
 def test_vectors_agree_by_their_cosine_above_the_threshold(width, queries, documents, threshold, power):
     draw = torch.Generator().manual_seed(width + 10 * queries + 100 * documents)
     q, d = torch.randn(queries, width, generator=draw), torch.randn(documents, width, generator=draw)
@@ -339,8 +339,8 @@ def test_every_column_of_documents_has_the_labels_of_its_rows(name):
         (lambda: Numeric(bandwidth=math.nan), "bandwidth .* got nan"),
         (lambda: Numeric(bandwidth=(1.0, math.inf)), r"bandwidth .* got \(1.0, inf\)"),
         (lambda: Numeric(bandwidth=()), r"bandwidth .* got \(\)"),
-        (lambda: Vectors(threshold=1.0), r"threshold must be in \[0, 1\), got 1.0"),
-        (lambda: Vectors(threshold=-0.1), "threshold .* got -0.1"),
+        (lambda: Vectors(threshold=1.0), r"threshold must be in \[-1, 1\), got 1.0"),
+        (lambda: Vectors(threshold=-1.1), "threshold .* got -1.1"),
         (lambda: Vectors(threshold=math.nan), "threshold .* got nan"),
         (lambda: Vectors(power=0), "power must be a finite number above 0, got 0"),
         (lambda: Vectors(power=math.inf), "power .* got inf"),

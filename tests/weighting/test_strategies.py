@@ -22,7 +22,10 @@ def history(draw, rows, epochs, batches=4):
     """Row numbers and losses of each batch of each epoch, of which some are undefined."""
     return [
         [
-            (draw.sample(range(rows), rows // 2), [NAN if draw.random() < 0.2 else draw.random() for _ in range(rows // 2)])
+            (
+                draw.sample(range(rows), rows // 2),
+                [NAN if draw.random() < 0.2 else draw.random() for _ in range(rows // 2)],
+            )
             for _ in range(batches)
         ]
         for _ in range(epochs)
