@@ -12,7 +12,6 @@ from st_rankloss.collators.inputs import Row
 from st_rankloss.labels import is_missing, plain, read_weights
 from st_rankloss.relevance import encode_ids
 
-
 ROW_NUMBER = "_row_number"
 """What the rows of a dataset whose loss has a weighting call their number, see `st_rankloss.numbering`."""
 

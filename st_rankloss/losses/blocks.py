@@ -122,12 +122,8 @@ class _BlockwiseSum(torch.autograd.Function):
             counts = task.objective.defined(relevance)
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
-<<<<<<< HEAD
-                parts = task.objective.parts(block.similarity, relevance)
-                losses.append(sum_parts(parts, counts))
-=======
                 parts = task.objective.parts(block.similarity, relevance, **given(in_list))
->>>>>>> main
+                losses.append(sum_parts(parts, counts))
                 parts = {name: _sum(torch.where(counts, part, 0), weights) for name, part in parts.items()}
             for name, part in parts.items():
                 totals[name] += part.detach()
@@ -155,18 +151,17 @@ class _BlockwiseSum(torch.autograd.Function):
         return of_queries, of_documents, None, None
 
 
-<<<<<<< HEAD
 def sum_parts(parts: Mapping[str, Tensor], defined: Tensor) -> Tensor:
     """Return the loss of each query, NaN where it is undefined, detached."""
     return torch.where(defined, torch.stack([part.detach() for part in parts.values()]).sum(0), torch.nan)
-=======
+
+
 def weigh_lists(relevance: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return relevance, NaN where a document has weight 0, and weights, both ``(Q, D)`` and of one type."""
     if weights is None:
         return relevance, None
     weights = weights.to(relevance.dtype).expand_as(relevance)
     return relevance.masked_fill(weights == 0, torch.nan), weights
->>>>>>> main
 
 
 def _sum(losses: Tensor, weights: Tensor | None) -> Tensor:

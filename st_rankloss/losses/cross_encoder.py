@@ -13,11 +13,7 @@ from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
-<<<<<<< HEAD
-from st_rankloss.losses.blocks import BlockwiseSums, sum_parts
-=======
-from st_rankloss.losses.blocks import BlockwiseSums, weigh_lists
->>>>>>> main
+from st_rankloss.losses.blocks import BlockwiseSums, sum_parts, weigh_lists
 from st_rankloss.losses.candidates import Candidates, choose_candidates, count_negatives, numbers_of
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
 from st_rankloss.losses.parts import LossParts
@@ -294,15 +290,7 @@ def _sum(
 ) -> BlockwiseSums:
     counts = objective.defined(relevance)
     each = counts.to(similarity.dtype) if weights is None else torch.where(counts, weights, 0)
-<<<<<<< HEAD
-    terms = objective.parts(similarity, relevance)
+    terms = objective.parts(similarity, relevance, **given(of_documents))
     totals = torch.stack([(torch.where(counts, x, 0) * each).sum() for x in terms.values()])
     losses = sum_parts(terms, counts)
     return BlockwiseSums(totals, counts.sum().to(similarity.dtype), each.sum(), losses, tuple(terms))
-=======
-    parts = {
-        name: (torch.where(counts, part, 0) * each).sum()
-        for name, part in objective.parts(similarity, relevance, **given(of_documents)).items()
-    }
-    return BlockwiseSums(torch.stack([*parts.values()]), counts.sum().to(similarity.dtype), each.sum(), tuple(parts))
->>>>>>> main

@@ -96,9 +96,10 @@ class RankingLoss(GradedLoss):
     Raises:
         TypeError: If ``model`` is not supported, or ``objective`` or ``relevance`` is not callable.
         ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup``,
-            ``weighting`` cannot learn from the model or objective, or ``similarity_fct`` cannot compare the model's embeddings. In `forward`, before the model runs, if labels are
-            missing or do not fit the relevance, or ``relevance=None`` is ambiguous; after it, if embeddings of queries
-            and documents differ in size, unless ``similarity_fct`` is your own.
+            ``weighting`` cannot learn from the model or objective, or ``similarity_fct`` cannot compare the model's
+            embeddings. In `forward`, before the model runs, if labels are missing or do not fit the relevance, or
+            ``relevance=None`` is ambiguous; after it, if embeddings of queries and documents differ in size, unless
+            ``similarity_fct`` is your own.
 
     Inputs:
         +-------------------------------+-----------------------------------+---------------------------+

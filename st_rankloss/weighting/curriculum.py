@@ -43,8 +43,8 @@ class Curriculum(OfLosses):
         tensor([0., 1., 1., 1.])
 
     Source: Bengio et al. (2009), "Curriculum Learning"; Hacohen & Weinshall (2019), "On The Power of Curriculum
-    Learning in Training Deep Networks", arXiv 1904.03626, for difficulties by a teacher or by the model itself; MacAvaney
-    et al. (2020), "Training Curricula for Open Domain Answer Re-Ranking", arXiv 2004.14269, for ranking.
+    Learning in Training Deep Networks", arXiv 1904.03626, for difficulties by a teacher or by the model itself;
+    MacAvaney et al. (2020), "Training Curricula for Open Domain Answer Re-Ranking", arXiv 2004.14269, for ranking.
     """
 
     difficulty: Sequence[float] | None = field(default=None, repr=False)

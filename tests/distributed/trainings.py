@@ -438,7 +438,8 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
     trainings = of_every_relevance()
     return (
         _runs_of_relevances(trainings) | _runs_of_kinds(trainings) | _runs_of_options(trainings)
-        | _runs_of_weightings(trainings) | _runs_of_samplers(trainings) | _runs_of_cross_encoders(trainings) | _runs_in_shards(trainings)
+        | _runs_of_weightings(trainings) | _runs_of_samplers(trainings) | _runs_of_cross_encoders(trainings)
+        | _runs_in_shards(trainings)
     )  # fmt: skip
 
 
