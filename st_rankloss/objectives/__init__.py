@@ -4,8 +4,8 @@ Each is a function of `st_rankloss.functional` with its settings; the docstring 
 cost. The table at the end lists them.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
-queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `MixedNegatives` adds
-harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
+queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `FalseNegatives` gives less
+to irrelevant documents that look relevant; `MixedNegatives` adds harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
 function of (similarity, relevance) that returns one loss per query also works.
 
 Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
@@ -54,11 +54,11 @@ from st_rankloss.objectives.whole_batch import (
     SharedNegatives,
     Wasserstein,
 )
-from st_rankloss.objectives.wrappers import AcrossQueries, Focal, MixedNegatives, OverPairs, Perturbed
+from st_rankloss.objectives.wrappers import AcrossQueries, FalseNegatives, Focal, MixedNegatives, OverPairs, Perturbed
 
 __all__ = [
     "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "CoSENT", "Configured",
-    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
+    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "FalseNegatives", "Focal", "GroCo", "HierarchicalAP",
     "HierarchicalSupAP", "InfoNCE", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE",
     "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson",
     "Perturbed", "PlackettLuce", "PolicyGradient", "RankKL", "RankList", "RankNContrast", "RankNet",
