@@ -54,10 +54,11 @@ def number_rows(dataset: Any, first: int) -> NumberedRows:
             f"a loss with a weighting needs a Dataset, whose rows have numbers, got a {type(dataset).__name__} "
             "(streaming): load it without streaming=True, or leave weighting out."
         )
-    numbered = copy.copy(dataset)
+    numbered: Any = copy.copy(dataset)
     numbered.__class__ = NumberedRows  # as it is otherwise: format, transform, indices and features
     numbered.first_number = first
-    return numbered
+    made: NumberedRows = numbered
+    return made
 
 
 class TellWeighting(TrainerCallback):

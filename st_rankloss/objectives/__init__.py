@@ -4,9 +4,10 @@ Each is a function of `st_rankloss.functional` with its settings; the docstring 
 cost. The table at the end lists them.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
-queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `FalseNegatives` gives less
-to irrelevant documents that look relevant; `MixedNegatives` adds harder negatives (MoCHi). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any
-function of (similarity, relevance) that returns one loss per query also works.
+queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `FalseNegatives` gives
+less to irrelevant documents that look relevant; `MixedNegatives` adds harder negatives (MoCHi). Objectives can be added
+and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one
+loss per query also works.
 
 Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
 UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is

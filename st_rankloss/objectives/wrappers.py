@@ -274,13 +274,19 @@ class FalseNegatives(_Wrapper):
 
     def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms with weights."""
-        seen = upcast(similarity.detach())
-        relevant = relevance > 0
-        best = torch.where(relevant, seen, -torch.inf).amax(-1, keepdim=True)
-        trust = torch.sigmoid((best + self.margin - seen) / self.softness).clamp_min(torch.finfo(seen.dtype).tiny)
-        trust = torch.where(relevant | ~relevant.any(-1, keepdim=True), 1, trust)
-        weighed = trust if weights is None else trust * weights
-        return self._named(self.objective.parts(similarity, relevance, weighed))
+        trust = self._trust(upcast(similarity.detach()), relevance, weights)
+        return self._named(self.objective.parts(similarity, relevance, trust if weights is None else trust * weights))
+
+    def _trust(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None) -> Tensor:
+        relevant, irrelevant = relevance > 0, relevance == 0
+        if weights is not None:
+            relevant, irrelevant = relevant & (weights > 0), irrelevant & (weights > 0)
+        if not similarity.shape[1]:
+            return torch.ones_like(similarity)
+        best = torch.where(relevant, similarity, -torch.inf).amax(-1, keepdim=True)
+        trust = torch.sigmoid((best + self.margin - similarity) / self.softness)
+        trust = trust.clamp_min(torch.finfo(similarity.dtype).tiny)  # 0 would be unjudged
+        return torch.where(irrelevant & relevant.any(-1, keepdim=True), trust, 1)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ class Curriculum(OfLosses):
     def of(self, rows: Tensor) -> Tensor:
         """Return 1 for rows that take part now, 0 for others."""
         part = self.first + (1 - self.first) * min(1.0, self.progress / self.pace) ** self.power
-        return (super().of(rows) <= part + 1e-6).float()
+        weights: Tensor = (super().of(rows) <= part + 1e-6).float()
+        return weights
 
     def at(self, progress: float) -> None:
         """Keep the share of training that is done."""

@@ -113,7 +113,12 @@ SPECIAL = [
     Case(o.ThresholdMargin(), "binary", between_thresholds, moves_with_a_constant=True),
     Case(o.Perturbed(o.ApproxNDCG(), samples=2), "grades", NDCG, draws=True),
     Case(o.Focal(o.SoftmaxCrossEntropy(0.1)), "grades", NDCG),
-    Case(o.FalseNegatives(o.SoftmaxCrossEntropy(0.1)), "grades", NDCG),
+    Case(
+        o.FalseNegatives(o.SoftmaxCrossEntropy(0.1)),
+        "grades",
+        NDCG,
+        unbounded_by_order="it forgives the worst mistakes",
+    ),
     Case(o.MixedNegatives(o.InfoNCE(0.1)), "binary", AP, draws=True),
     Case(o.ApproxNDCG() + 0.2 * o.SoftmaxCrossEntropy(0.1), "grades", NDCG),
     Case(o.OverPairs(o.CoSENT()), "grades", KENDALL),
