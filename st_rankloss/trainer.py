@@ -51,6 +51,7 @@ class GradedTrainer(BaseTrainer):
     """
 
     data_collator: Any
+    train_dataset: Any
 
     def __init__(self, model: Any = None, *args: Any, **kwargs: Any) -> None:
         self._check_kind(model)

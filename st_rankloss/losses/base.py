@@ -182,10 +182,10 @@ class GradedLoss(nn.Module):
         )
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
         check_views(self.objective, relevance)
-        labels = relevance.pair(batch, shares.sizes)
+        of_queries, of_documents = relevance.pair(batch, shares.sizes)
         if self.weighting is not None and rows is not None:
-            self.weighting.check_labels(labels[0], len(sizes))
-        return Pairing(relevance, *labels, shares, weights, rows)
+            self.weighting.check_labels(of_queries, len(sizes))
+        return Pairing(relevance, of_queries, of_documents, shares, weights, rows)
 
     def _weigh(self, batch: dict[str, Any], sizes: list[int]) -> Tensor | None:
         """Multiply a batch's weights by those of the weighting, and return the numbers of its rows, in training."""

@@ -18,6 +18,7 @@ FLOORS = [
     "report",
     "bench",
     "kinds",
+    "denoising",
     "commands",
     "__main__",
 ]
