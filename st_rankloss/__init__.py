@@ -2,13 +2,24 @@
 
 Pass `ANDCGLoss` or `RankingLoss` as ``loss=`` to the trainer of the kind of model: `RankingTrainer`,
 `SparseEncoderRankingTrainer` or `MultiVectorEncoderRankingTrainer`; and `CrossEncoderRankingLoss` to
-`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, `objectives` what is optimised, and `functional`
-has the underlying functions.
+`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, and `objectives` what is optimised: the six that
+have done best are here, too. `functional` has the underlying functions.
 """
 
 from __future__ import annotations
 
-from st_rankloss import augmentations, data, functional, mining, objectives, recipes, relevance, samplers, teachers
+from st_rankloss import (
+    augmentations,
+    data,
+    functional,
+    judges,
+    mining,
+    objectives,
+    recipes,
+    relevance,
+    samplers,
+    teachers,
+)
 from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
 from st_rankloss.diagnostics import RankingDiagnostics
 from st_rankloss.evaluation import (
@@ -26,7 +37,16 @@ from st_rankloss.losses import (
     EmbeddingMixup,
     RankingLoss,
 )
-from st_rankloss.objectives import ApproxNDCG, Objective, SoftmaxCrossEntropy
+from st_rankloss.objectives import (
+    ApproxNDCG,
+    CoSENT,
+    InfoNCE,
+    ListNet,
+    Objective,
+    OverPairs,
+    RankNContrast,
+    SoftmaxCrossEntropy,
+)
 from st_rankloss.relevance import UNJUDGED, Relevance
 from st_rankloss.trainer import (
     CrossEncoderRankingTrainer,
@@ -43,6 +63,7 @@ __all__ = [
     "CachedANDCGLoss",
     "CachedCrossEncoderRankingLoss",
     "CachedRankingLoss",
+    "CoSENT",
     "CrossEncoderRankingLoss",
     "CrossEncoderRankingCollator",
     "CrossEncoderRankingTrainer",
@@ -50,9 +71,13 @@ __all__ = [
     "GradedInformationRetrievalEvaluator",
     "GradedNanoBEIREvaluator",
     "GradedRerankingEvaluator",
+    "InfoNCE",
     "Inspection",
+    "ListNet",
     "MultiVectorEncoderRankingTrainer",
     "Objective",
+    "OverPairs",
+    "RankNContrast",
     "RankingCollator",
     "RankingDiagnostics",
     "RankingLoss",
@@ -65,6 +90,7 @@ __all__ = [
     "data",
     "functional",
     "inspect",
+    "judges",
     "mining",
     "objectives",
     "recipes",

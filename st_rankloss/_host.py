@@ -32,6 +32,7 @@ from sentence_transformers.base.modality import format_modality, infer_modality,
 from sentence_transformers.base.modality_types import MULTIMODAL_DICT_KEYS as MODALITIES
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.model_card import get_losses
+from sentence_transformers.base.trainer import BaseTrainer
 from sentence_transformers.cross_encoder import losses as cross_encoder_losses
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 from sentence_transformers.multi_vector_encoder.losses import (
@@ -57,12 +58,14 @@ from transformers import PreTrainedModel
 
 __all__ = [
     "CachedLossMixin",
+    "CheckpointingTrainer",
     "CrossEncoder",
     "EMBEDDERS",
     "LOSSES_OF_LISTS",
     "LOSSES_OF_PAIRS",
     "MODALITIES",
     "RandContext",
+    "SentenceTransformer",
     "StreamingCrossEncoderTrainer",
     "TasksOfModel",
     "all_gather",
@@ -374,6 +377,24 @@ class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super(CrossEncoderTrainer, self).__init__(*args, **kwargs)
+
+
+class CheckpointingTrainer(BaseTrainer):
+    """Calls a method when it saves and loads checkpoints, for what is trained beside the model."""
+
+    def save_beside(self, folder: str) -> None:
+        """Save to a folder of a checkpoint."""
+
+    def load_beside(self, folder: str) -> None:
+        """Load from a folder of a checkpoint."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        self.save_beside(self.args.output_dir if output_dir is None else output_dir)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        super()._load_from_checkpoint(checkpoint_path)
+        self.load_beside(checkpoint_path)
 
 
 def layers_are_replayed(model: Any) -> bool:

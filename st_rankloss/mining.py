@@ -25,6 +25,7 @@ from st_rankloss.evaluation.embedding import Embedder, count, take
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
+from st_rankloss.judges.base import Judge
 from st_rankloss.teachers import Model, Teacher, as_teacher
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def mine_graded_negatives(
     model: SentenceTransformer | SparseEncoder | MultiVectorEncoder,
     *,
     num_negatives: int = 3,
-    unjudged: float | Teacher | Model = 0.0,
+    unjudged: float | Teacher | Model | Judge = 0.0,
     range_min: int = 0,
     range_max: int | None = None,
     min_score: float | None = None,
@@ -82,7 +83,8 @@ def mine_graded_negatives(
         model: The model that embeds and, by its ``similarity_fn_name``, compares the texts.
         num_negatives: Unjudged documents to add per query, at least 1.
         unjudged: Grade of the added documents: 0 or another number of at least 0, ``relevance.UNJUDGED`` (NaN),
-            or a teacher that grades them (set the ``top_grade`` of `Teacher` to that of the judgements).
+            a teacher that grades them (set the ``top_grade`` of `Teacher` to that of the judgements), or a judge, see
+            `judges`, which may leave some unjudged.
         range_min: Nearest unjudged documents to skip, at least 0: they may be relevant.
         range_max: Rank at which to stop, at least ``range_min + num_negatives``; None means this minimum, or ten times
             ``num_negatives`` after ``range_min`` if scores, margins or random sampling choose among candidates.
@@ -107,7 +109,7 @@ def mine_graded_negatives(
         ``relevance.Lists()``), and ``query_id`` and ``document_ids`` (for ``relevance.Qrels(qrels)``).
 
     Raises:
-        TypeError: If ``unjudged`` is neither a number nor a teacher, or ``model`` is another kind of
+        TypeError: If ``unjudged`` is neither a number nor a teacher or judge, or ``model`` is another kind of
             sentence-transformers model, such as a CrossEncoder.
         ValueError: If an argument breaks a rule above, an id or a similarity is unknown, the model cannot encode an
             input, an embedding is not finite, or a query ends up without documents.

@@ -26,6 +26,7 @@ from torch import Tensor
 from st_rankloss._host import EMBEDDERS, check_encoder, kind_of
 from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
 from st_rankloss.judgements import check_inputs
+from st_rankloss.judges.base import Judge, JudgeTeacher, is_judge
 from st_rankloss.labels import LABEL_COLUMNS
 
 Model: TypeAlias = "CrossEncoder | SentenceTransformer | SparseEncoder | MultiVectorEncoder"
@@ -132,6 +133,11 @@ class Teacher:
         elif self.model.num_labels != 1:
             raise ValueError(f"model must be a CrossEncoder with one output, got {self.model.num_labels}.")
 
+    @property
+    def text_only(self) -> bool:
+        """Whether inputs must be texts."""
+        return list(self.model.modalities) == ["text"]
+
     def grade(self, queries: Sequence[Any], documents: Sequence[Any]) -> list[float]:
         """Grade pairs.
 
@@ -192,9 +198,11 @@ class Teacher:
         return options | {"convert_to_tensor": True}
 
 
-def as_teacher(teacher: Teacher | Model) -> Teacher:
-    """Return a teacher unchanged, and a model as a `Teacher` with default settings."""
-    return teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+def as_teacher(teacher: Teacher | Model | Judge) -> Teacher | JudgeTeacher:
+    """Return a teacher unchanged, a model as a `Teacher` with default settings, and a judge as a `JudgeTeacher`."""
+    if isinstance(teacher, Teacher | JudgeTeacher):
+        return teacher
+    return JudgeTeacher(teacher) if is_judge(teacher) else Teacher(teacher)
 
 
 def add_embeddings(
@@ -264,7 +272,7 @@ def add_embeddings(
 
 def add_scores(
     dataset: Dataset,
-    teacher: Teacher | Model,
+    teacher: Teacher | Model | Judge,
     columns: Sequence[str],
     *,
     label_column: str = "label",
@@ -278,7 +286,8 @@ def add_scores(
 
     Args:
         dataset: Has a column of queries and one or more of documents.
-        teacher: The model that grades, or a `Teacher` that also defines how scores become grades.
+        teacher: The model that grades, a `Teacher` that also defines how scores become grades, or a judge, any function
+            of (query, document) pairs; what it leaves unjudged is NaN, see `judges`.
         columns: The column of queries, then those of documents, all of them, in the dataset's order.
         label_column: Name of the new column.
 
@@ -286,7 +295,7 @@ def add_scores(
         The dataset with the new float32 column, without a format.
 
     Raises:
-        TypeError: If ``dataset`` is not a `datasets.Dataset`, or ``teacher`` not a model.
+        TypeError: If ``dataset`` is not a `datasets.Dataset`, or ``teacher`` not a model or a judge.
         ValueError: If a column is missing or out of order, there are labels already, a list of documents is empty or
             is not the only column of documents, the model cannot encode an input, or a
             score is not finite.
@@ -302,7 +311,7 @@ def add_scores(
     _check_columns(dataset, columns, 2, label_column)
     queries, *documents = (_read(dataset, name) for name in columns)
     lists, grouped = _group(documents, columns)
-    text_only = list(teacher.model.modalities) == ["text"]
+    text_only = teacher.text_only
     check_inputs(enumerate(queries), columns[0], "row", text_only=text_only)
     for name, column in zip(columns[1:], [grouped] if lists else documents, strict=True):
         rows = ((row, entry) for row, value in enumerate(column) for entry in (value if lists else [value]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import IterableDataset
+from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoderTrainer, SentenceTransformerTrainer, SparseEncoderTrainer
-from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
@@ -18,6 +19,7 @@ from transformers import TrainerCallback
 from st_rankloss._host import (
     LOSSES_OF_LISTS,
     LOSSES_OF_PAIRS,
+    CheckpointingTrainer,
     StreamingCrossEncoderTrainer,
     check_encoder,
     get_losses,
@@ -43,8 +45,11 @@ from st_rankloss.weighting import Weighting
 
 logger = logging.getLogger(__name__)
 
+LOSS_FILE = "loss.safetensors"
+"""The file of a checkpoint with the parameters of the losses."""
 
-class GradedTrainer(BaseTrainer):
+
+class GradedTrainer(CheckpointingTrainer):
     """What the trainers of all kinds of models share; see `RankingTrainer`.
 
     It comes before a trainer of sentence-transformers in the order of inheritance.
@@ -201,6 +206,47 @@ class GradedTrainer(BaseTrainer):
     def _losses(self) -> dict[str | None, Any]:
         """Return the loss of each dataset by name, or under None that of all."""
         return self.loss if isinstance(self.loss, dict) else {None: self.loss}
+
+    def _own_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters to train that belong to our losses, not to the model, by name."""
+        losses = {name or "loss": inner_loss(loss) for name, loss in self._losses().items()}
+        return {
+            f"{name}.{own}": parameter
+            for name, loss in losses.items()
+            for own, parameter in (loss.named_parameters() if isinstance(loss, GradedLoss) else ())
+            if parameter.requires_grad and not own.startswith("model.")
+        }
+
+    def save_beside(self, folder: str) -> None:
+        """Save the parameters of the losses, if any.
+
+        Args:
+            folder: The folder of the checkpoint.
+        """
+        if own := self._own_parameters():
+            save_file({name: x.detach().contiguous() for name, x in own.items()}, Path(folder) / LOSS_FILE)
+
+    def load_beside(self, folder: str) -> None:
+        """Load the parameters of the losses, if any.
+
+        Args:
+            folder: The folder of the checkpoint.
+
+        Raises:
+            ValueError: If the checkpoint does not have them.
+        """
+        if not (own := self._own_parameters()):
+            return
+        path = Path(folder) / LOSS_FILE
+        saved = load_file(path) if path.is_file() else {}
+        if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in saved.items()}:
+            raise ValueError(
+                f"{path} must have the parameters of the loss, {sorted(own)}, got {sorted(saved) or 'no such file'}: "
+                "resume with the loss that was trained, from a checkpoint of a trainer of this package."
+            )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(saved[name])
 
     def _told(self, collator: GradedCollator) -> GradedCollator:
         """Configure a collator with prompts, router mapping, lengths, and the reader of each dataset."""

@@ -6,6 +6,7 @@ Run as a script, because PyTorch takes a new kind of device once per process: pr
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import sys
 import traceback
@@ -31,8 +32,20 @@ from st_rankloss import (
     SoftmaxCrossEntropy,
 )
 from st_rankloss.functional import lists
-from st_rankloss.losses import EmbeddingMixup
-from st_rankloss.objectives import AcrossQueries, Objective, SoftSpearman
+from st_rankloss.losses import (
+    CrossModalMixup,
+    EmbeddingMixup,
+    ExtrapolatedPositives,
+    HardNegativeMixup,
+    PositiveMixup,
+    ProxyLoss,
+    QueryMixup,
+    QueryNegativeMixup,
+    RankMixup,
+    SupReMix,
+)
+from st_rankloss.losses.proxies import LISTS
+from st_rankloss.objectives import AcrossQueries, Margin, Objective, SharedNegatives, SoftSpearman, SupCon
 from st_rankloss.relevance import Classes, Pairs
 from st_rankloss.weighting import Curriculum, LossMixture, NeighbourAgreement, SelfPaced
 from tests.losses.test_objectives import task
@@ -41,6 +54,7 @@ from tests.objectives.test_contracts import TABLE, name_of
 
 DEVICE = "fakegpu"
 MIXTURE = ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()
+OWN = (HardNegativeMixup(), QueryNegativeMixup(), RankMixup(), PositiveMixup(), ExtrapolatedPositives())
 
 
 class WaitedError(Exception):
@@ -146,6 +160,21 @@ def differentiate(
         assert all(e.grad is not None and e.grad.device.type == DEVICE for e in embeddings), "no gradient"
 
 
+def differentiate_centres(settings: dict[str, Any]) -> None:
+    """Compute the loss of samples against class centres, and the gradients of both on the device."""
+    loss = ProxyLoss(Passing(), classes=4, dimensions=8, **settings)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        loss.centres = torch.nn.Parameter(mode.from_tensor(loss.centres.detach()).to(DEVICE))
+        loss.classes = mode.from_tensor(loss.classes).to(DEVICE)
+        labels = mode.from_tensor(torch.arange(12) % 4).to(DEVICE)
+        with NeverWaiting():
+            embeddings = torch.empty(12, 8, device=DEVICE, requires_grad=True)
+            loss(columns_of([embeddings]), labels).backward()
+        assert all(x.grad is not None and x.grad.device.type == DEVICE for x in (embeddings, loss.centres)), (
+            "no gradient"
+        )
+
+
 def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Shape, negatives: int | None) -> None:
     """Compute the loss of scored pairs, whose texts the host prepares, and the scores' gradient on the device."""
     loss = copy.deepcopy(make(PairTable(), relevance=shape.relevance, num_negatives=negatives))
@@ -202,6 +231,9 @@ def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     for shape in SHAPES:
         yield from _cases_of_embeddings(shape)
         yield from _cases_of_pairs(shape)
+    for lists_of, objective in itertools.product(LISTS, (MIXTURE, Margin(SupCon(), 0.1, 0.5), SharedNegatives())):
+        settings = {"lists": lists_of, "objective": objective}
+        yield f"centres, {lists_of}, {objective!r}"[:90], partial(differentiate_centres, settings)
 
 
 def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
@@ -212,8 +244,8 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
                 make = partial(RankingLoss, objective=objective, relevance=shape.relevance)
                 yield f"{name}, {shape}", partial(differentiate, make, shape.sizes, shape.labels)
         relevance, labels, sizes = task(case)
-        for option in ("cached", "mixup"):
-            if option != "mixup" or mixes(objective):
+        for option in ("cached", "mixup", "mixtures"):
+            if option == "cached" or mixes(objective):
                 make = partial(OPTIONS[option], objective=objective, relevance=relevance)
                 yield f"{name}, {option}", partial(differentiate, make, sizes, labels)
         make = partial(RankingLoss, objective=objective, relevance=relevance)
@@ -225,10 +257,10 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
 
 def _cases_of_embeddings(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
     for option, make in OPTIONS.items():
-        if option != "symmetric" or len(shape.sizes) > 1:
+        if offers(shape, option):
             made = partial(make, objective=MIXTURE, relevance=shape.relevance)
             yield f"mixture, {shape}, {option}", partial(differentiate, made, shape.sizes, shape.labels)
-            if option != "mixup":
+            if "mix" not in option:
                 run = partial(differentiate, made, shape.sizes, shape.labels, tokens=3)
                 yield f"mixture, {shape}, {option}, tokens", run
 
@@ -251,6 +283,17 @@ def _cases_of_pairs(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
         yield f"some pairs by {type(objective).__name__}, {shape}", partial(differentiate_pairs, scored, shape, 2)
 
 
+def offers(shape: Shape, option: str) -> bool:
+    """Return whether a shape has what an option needs."""
+    lists = isinstance(shape.labels, dict) and "list_sizes" in shape.labels
+    rules = {
+        "symmetric": len(shape.sizes) > 1,
+        "mixtures of pairs": len(shape.sizes) > 1 and not lists,
+        "mixtures of numbers": shape.name == "numbers",
+    }
+    return rules.get(option, True)
+
+
 Make = Callable[..., RankingLoss]
 OPTIONS: dict[str, Make] = {
     "cached": partial(CachedRankingLoss, mini_batch_size=5),
@@ -258,6 +301,9 @@ OPTIONS: dict[str, Make] = {
     "symmetric": partial(RankingLoss, symmetric=True),
     "zero": partial(RankingLoss, no_relevant="zero"),
     "mixup": partial(RankingLoss, mixup=EmbeddingMixup()),
+    "mixtures": partial(RankingLoss, mixup=(QueryMixup(), *OWN)),
+    "mixtures of pairs": partial(RankingLoss, mixup=CrossModalMixup(), symmetric=True),
+    "mixtures of numbers": partial(RankingLoss, mixup=SupReMix()),
 }
 CASES = dict(every_case())
 
@@ -266,6 +312,7 @@ BATCHES: dict[str, tuple[Make, list[int], Any, dict[str, Any]]] = {
     "classes": (partial(ANDCGLoss, relevance=Classes()), [ROWS], torch.arange(ROWS) // 8, {}),
     "classes of two columns": (partial(ANDCGLoss, relevance=Classes()), [ROWS, ROWS], torch.arange(ROWS) // 8, {}),
     "pairs": (partial(ANDCGLoss, relevance=Pairs()), [ROWS, ROWS], None, {}),
+    "own mixtures": (partial(ANDCGLoss, relevance=Pairs(), mixup=HardNegativeMixup()), [ROWS, ROWS], None, {}),
     "cached": (partial(CachedRankingLoss, objective=MIXTURE, relevance=Pairs()), [ROWS, ROWS], None, {}),
     # All similarities of tokens would take 17 gigabytes.
     "tokens": (partial(ANDCGLoss, relevance=Pairs()), [2048, 2048], None, {"tokens": 32, "dim": 128}),

@@ -400,6 +400,51 @@ def multi_similarity(s, y, *, alpha, beta, base):
     return near + math.log(1 + sum(math.exp(beta * (s[k] - base)) for k in irrelevant)) / beta
 
 
+def circle(s, y, *, margin, scale):
+    relevant, irrelevant = kinds(y)
+    if not relevant or not irrelevant:
+        return NAN
+    near = sum(math.exp(-scale * max(0.0, 1 + margin - s[j]) * (s[j] - 1 + margin)) for j in relevant)
+    far = sum(math.exp(scale * max(0.0, s[k] + margin) * (s[k] - margin)) for k in irrelevant)
+    return math.log(1 + near * far)
+
+
+def inverse_rank_net(s, y, *, temperature):
+    pairs = ordered_pairs(y)
+    ranks = exact_ranks(y)
+    return mean(softplus((s[k] - s[j]) / temperature) / (ranks[j] + ranks[k]) for j, k in pairs) if pairs else NAN
+
+
+def partial_ranking(s, y, *, temperature, positive, hardest, weight):
+    positives = [j for j in range(len(y)) if y[j] >= positive]
+    negatives = [j for j in range(len(y)) if y[j] < positive]
+
+    def against(j, rivals):
+        return math.log(1 + sum(math.exp((s[k] - s[j]) / temperature) for k in rivals))
+
+    hard = sorted(negatives, key=lambda k: -s[k])[:hardest]
+    below = {j: [k for k in negatives if y[k] < y[j]] for j in hard}
+    if not (positives and negatives) and len({y[k] for k in negatives}) < 2:
+        return NAN
+    contrast = mean(against(j, negatives) for j in positives) if negatives else 0.0
+    return contrast + weight * mean(against(j, below[j]) for j in hard if below[j])
+
+
+def quadruplet(s, y, *, margin, margin_between):
+    """Of a whole batch; a loss for each query."""
+    queries = range(len(s))
+    split = [kinds(y[q]) for q in queries]
+    losses = []
+    for q in queries:
+        terms = []
+        for j in split[q][0]:
+            own = mean(max(0.0, s[q][k] - s[q][j] + margin) for k in split[q][1])
+            others = [s[p][k] for p in queries if p != q for k in split[p][1]]
+            terms.append(own + mean(max(0.0, v - s[q][j] + margin_between) for v in others))
+        losses.append(mean(terms))
+    return losses
+
+
 def threshold_margin(s, y, *, upper, lower):
     relevant, irrelevant = kinds(y)
     if not relevant:

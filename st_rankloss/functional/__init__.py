@@ -19,9 +19,11 @@ from st_rankloss.functional.cross_entropy import (
 )
 from st_rankloss.functional.declaration import batch_function, list_function
 from st_rankloss.functional.diagnostics import effective_rank, random_ndcg, vanishing_share
+from st_rankloss.functional.distillation import inverse_rank_net, partial_ranking
 from st_rankloss.functional.gains import discount, exponential_gain, gains_of, linear_gain
 from st_rankloss.functional.hits import approx_mrr, approx_recall
-from st_rankloss.functional.metric_learning import multi_similarity, threshold_margin
+from st_rankloss.functional.margins import with_margin
+from st_rankloss.functional.metric_learning import circle, multi_similarity, quadruplet, threshold_margin
 from st_rankloss.functional.ndcg import approx_ndcg, dcg, ideal_dcg, ndcg
 from st_rankloss.functional.pairwise import (
     cosent,
@@ -50,13 +52,13 @@ from st_rankloss.functional.whole_batch import (
 )
 
 __all__ = [
-    "approx_mrr", "approx_ndcg", "approx_rank_mse", "approx_recall", "batch_function", "contextual_similarity",
-    "cosent", "cwcl", "dcg", "dcl", "dclw", "discount", "effective_rank", "exact_ranks", "exponential_gain",
-    "gains_of", "groco", "hierarchical_ap", "hierarchical_sup_ap", "ideal_dcg", "info_nce", "lambda_loss",
-    "linear_gain", "list_function", "list_net", "mann_whitney", "margin_mse", "multi_similarity", "mv_dhel",
-    "mv_info_nce", "ndcg", "neural_ndcg", "neural_sort", "pearson", "plackett_luce", "policy_gradient", "pro",
-    "psl", "random_ndcg", "rank_kl", "rank_list", "rank_n_contrast", "rank_net", "regression_compatible",
-    "set_information", "shared_negatives", "sinkhorn", "smooth_ap", "soft_kendall", "soft_rank", "soft_spearman",
-    "softmax_at_k", "softmax_cross_entropy", "sup_ap", "sup_con", "threshold_margin", "triplet_alignment",
-    "vanishing_share", "wasserstein",
+    "approx_mrr", "approx_ndcg", "approx_rank_mse", "approx_recall", "batch_function", "circle",
+    "contextual_similarity", "cosent", "cwcl", "dcg", "dcl", "dclw", "discount", "effective_rank", "exact_ranks",
+    "exponential_gain", "gains_of", "groco", "hierarchical_ap", "hierarchical_sup_ap", "ideal_dcg", "info_nce",
+    "inverse_rank_net", "lambda_loss", "linear_gain", "list_function", "list_net", "mann_whitney", "margin_mse",
+    "multi_similarity", "mv_dhel", "mv_info_nce", "ndcg", "neural_ndcg", "neural_sort", "partial_ranking",
+    "pearson", "plackett_luce", "policy_gradient", "pro", "psl", "quadruplet", "random_ndcg", "rank_kl",
+    "rank_list", "rank_n_contrast", "rank_net", "regression_compatible", "set_information", "shared_negatives",
+    "sinkhorn", "smooth_ap", "soft_kendall", "soft_rank", "soft_spearman", "softmax_at_k", "softmax_cross_entropy",
+    "sup_ap", "sup_con", "threshold_margin", "triplet_alignment", "vanishing_share", "wasserstein", "with_margin",
 ]  # fmt: skip

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from st_rankloss._host import cos_sim
-from st_rankloss.losses.comparisons import Comparison, SimilarityFn, compare_by
+from st_rankloss.losses.comparisons import Block, Comparison, Product, SimilarityFn, compare_by
+from st_rankloss.losses.mixing.own import Drawn, Ranked, rank_own
 from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
 from st_rankloss.objectives.base import given
@@ -38,6 +39,21 @@ class BlockTask(NamedTuple):
     """The weight of each query, ``(Q,)``; None weights all alike."""
     weights_of: RowsOfWeights | None
     """Weights of all documents for a block of queries, ``(block, D)``; None weights all alike."""
+    own: tuple[Drawn, ...]
+    """The mixtures that each query ranks alone."""
+
+    def ranked(
+        self, queries: Tensor, documents: Tensor, rows: slice, *, with_grad: bool
+    ) -> tuple[Block, Tensor, Tensor | None]:
+        """Compute the similarities, relevance and weights of a block."""
+        queries = queries[rows]
+        block = self.comparison.block(queries, documents, backwards=self.backwards, with_grad=with_grad)
+        relevance = self.relevance_of(rows).to(queries.dtype)
+        relevance, weights = weigh_lists(relevance, None if self.weights_of is None else self.weights_of(rows))
+        if not self.own:
+            return block, relevance, weights
+        ranked = Ranked(queries, documents, block.similarity.detach(), relevance, weights, rows, self.relevance_of)
+        return rank_own(block, ranked, self.own, cast(Product, self.comparison), with_grad=with_grad)
 
 
 class BlockwiseSums(NamedTuple):
@@ -66,6 +82,7 @@ def sum_over_blocks(
     weights_of: RowsOfWeights | None = None,
     *,
     backwards: bool = False,
+    own: tuple[Drawn, ...] = (),
 ) -> BlockwiseSums:
     """Sum an objective over queries, in the objective's time and O(block · D + (Q + D) · dimensions) memory.
 
@@ -82,6 +99,7 @@ def sum_over_blocks(
         weights_of: Maps a slice of queries to the weights of documents in their lists, ``(block, D)``, at least 0, in
             which 0 leaves a document out; None weights all alike.
         backwards: Whether ``similarity_fct`` takes ``documents`` first: they are queries that each row ranks.
+        own: Mixtures that each query ranks alone, see `OwnMixing`; for the cosine and the dot product.
 
     Returns:
         The sums.
@@ -91,11 +109,12 @@ def sum_over_blocks(
         queries, documents = comparison.prepare(queries), comparison.prepare(documents)
         if block_size is None:
             limit = _ENTRIES_AT_ONCE.get(queries.device.type, 2**22)
-            block_size = max(16, limit // max(comparison.entries(queries, documents), 1))
+            mixed = sum(each.mixing.count for each in own) * queries.shape[-1]
+            block_size = max(16, limit // max(comparison.entries(queries, documents) + mixed, 1))
         if not objective.separable:
             block_size = len(queries)
         weights = None if weights is None else weights.to(queries.dtype)
-        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, weights_of)
+        task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, weights_of, own)
         return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
 
 
@@ -116,9 +135,7 @@ class _BlockwiseSum(torch.autograd.Function):
         losses: list[Tensor] = []
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
-            block = task.comparison.block(queries[rows], documents, backwards=task.backwards, with_grad=with_grad)
-            relevance = task.relevance_of(rows).to(queries.dtype)
-            relevance, in_list = weigh_lists(relevance, None if task.weights_of is None else task.weights_of(rows))
+            block, relevance, in_list = task.ranked(queries, documents, rows, with_grad=with_grad)
             counts = task.objective.defined(relevance)
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
@@ -129,7 +146,9 @@ class _BlockwiseSum(torch.autograd.Function):
                 totals[name] += part.detach()
                 if with_grad:
                     of_queries, of_documents = gradients[name]
-                    block.send_back(part, of_queries[rows], of_documents, last=part is [*parts.values()][-1])
+                    last = part is [*parts.values()][-1]
+                    (gradient,) = torch.autograd.grad(part, block.similarity, retain_graph=not last)
+                    block.send_back(gradient, of_queries[rows], of_documents, last=last)
             defined += counts.sum()
             weight += counts.sum() if weights is None else weights.sum()
             del block, relevance, in_list, counts, parts, part  # free the memory before the next block

@@ -26,8 +26,8 @@ class Block(Protocol):
     similarity: Tensor
     """Shape ``(rows, columns)``."""
 
-    def send_back(self, part: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
-        """Add a term's gradient to those of the embeddings; the ``last`` term may free the graph."""
+    def send_back(self, gradient: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
+        """Add a gradient of the similarities to those of the embeddings; the ``last`` one may free the graph."""
 
 
 class Comparison(Protocol):
@@ -81,14 +81,17 @@ class Product:
         """Multiply."""
         return _ProductBlock(rows, columns, with_grad)
 
+    def own(self, rows: Tensor, own: Tensor) -> Tensor:
+        """Compare each row with columns of its own, ``(rows, n, dimensions)``: ``(rows, n)``."""
+        return torch.einsum("rd,rnd->rn", rows, self.prepare(own))
+
 
 class _ProductBlock:
     def __init__(self, rows: Tensor, columns: Tensor, with_grad: bool) -> None:
         self.rows, self.columns = rows, columns
         self.similarity = (rows @ columns.T).requires_grad_(with_grad)
 
-    def send_back(self, part: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
-        (gradient,) = torch.autograd.grad(part, self.similarity, retain_graph=not last)
+    def send_back(self, gradient: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
         of_rows.addmm_(gradient, self.columns)
         of_columns.addmm_(gradient.T, self.rows)
 
@@ -119,8 +122,9 @@ class _GraphBlock:
             similarity = function(self.columns, self.rows).T if backwards else function(self.rows, self.columns)
             self.similarity = upcast(similarity)
 
-    def send_back(self, part: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
-        gradients = torch.autograd.grad(part, (self.rows, self.columns), retain_graph=not last)
+    def send_back(self, gradient: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
+        embeddings = (self.rows, self.columns)
+        gradients = torch.autograd.grad(self.similarity, embeddings, gradient, retain_graph=not last)
         of_rows.add_(gradients[0])
         of_columns.add_(gradients[1])
 
@@ -155,8 +159,7 @@ class _MaxSimBlock:
         scores = scores / self.counts
         self.similarity = (scores.T if backwards else scores).contiguous().requires_grad_(with_grad)
 
-    def send_back(self, part: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
-        (gradient,) = torch.autograd.grad(part, self.similarity, retain_graph=not last)
+    def send_back(self, gradient: Tensor, of_rows: Tensor, of_columns: Tensor, *, last: bool) -> None:
         of_scores = (gradient.T if self.backwards else gradient) / self.counts
         gradients = self.gradient(of_scores)
         for into, own in zip((of_rows, of_columns), gradients[:: -1 if self.backwards else 1], strict=True):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from st_rankloss._host import (
     EMBEDDERS,
@@ -26,13 +25,13 @@ from st_rankloss.losses.base import Batch, GradedLoss, Pairing
 from st_rankloss.losses.blocks import BlockwiseSums, sum_over_blocks
 from st_rankloss.losses.comparisons import MAXSIMS, ByFunction, SimilarityFn, compare_by
 from st_rankloss.losses.gathering import Shares
-from st_rankloss.losses.mixup import EmbeddingMixup
+from st_rankloss.losses.mixing import Mixing, Sides, as_mixings
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.tokens import concatenate, pack_tokens
 from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
-from st_rankloss.relevance.matrix import RelevanceMatrix, RowsOfRelevance
+from st_rankloss.relevance.matrix import RelevanceMatrix
 from st_rankloss.weighting import Weighting
 
 
@@ -45,7 +44,7 @@ class RankingOptions(TypedDict, total=False):
     no_relevant: str
     check_embeddings: bool | None
     gather_across_devices: bool
-    mixup: EmbeddingMixup | None
+    mixup: Mixing | Sequence[Mixing] | None
     weighting: Weighting | None
 
 
@@ -89,7 +88,8 @@ class RankingLoss(GradedLoss):
             True also checks on a GPU, which synchronises the device.
         gather_across_devices: Rank each process's queries against the documents of all processes; gradients match those
             of one process with the whole batch. Start training with ``torchrun --nproc_per_node=8``.
-        mixup: Also rank mixtures of documents, see `EmbeddingMixup`; not for a MultiVectorEncoder.
+        mixup: Also rank mixtures of embeddings: a strategy of `st_rankloss.losses.mixing`, or several in order, such as
+            ``EmbeddingMixup()`` or ``(HardNegativeMixup(), QueryNegativeMixup())``; not for a MultiVectorEncoder.
         weighting: Weights of the training data's rows that change while training, see `st_rankloss.weighting`; needs
             `RankingTrainer`.
 
@@ -97,9 +97,9 @@ class RankingLoss(GradedLoss):
         TypeError: If ``model`` is not supported, or ``objective`` or ``relevance`` is not callable.
         ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup``,
             ``weighting`` cannot learn from the model or objective, or ``similarity_fct`` cannot compare the model's
-            embeddings. In `forward`, before the model runs, if labels are missing or do not fit the relevance, or
-            ``relevance=None`` is ambiguous; after it, if embeddings of queries and documents differ in size, unless
-            ``similarity_fct`` is your own.
+            embeddings or the mixtures. In `forward`, before the model
+            runs, if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous; after it, if
+            embeddings of queries and documents differ in size, unless ``similarity_fct`` is your own.
 
     Inputs:
         +-------------------------------+-----------------------------------+---------------------------+
@@ -153,7 +153,7 @@ class RankingLoss(GradedLoss):
         no_relevant: str = "skip",
         check_embeddings: bool | None = None,
         gather_across_devices: bool = False,
-        mixup: EmbeddingMixup | None = None,
+        mixup: Mixing | Sequence[Mixing] | None = None,
         weighting: Weighting | None = None,
     ) -> None:
         super().__init__(
@@ -167,18 +167,19 @@ class RankingLoss(GradedLoss):
             weighting=weighting,
         )
         check_at_least(block_size, 1, "block_size")
-        if not isinstance(mixup, EmbeddingMixup | None):
-            raise TypeError(f"mixup must be an EmbeddingMixup or None, got {mixup!r}.")
-        if mixup is not None:
+        mixings = as_mixings(mixup)
+        if mixings:
             _check_mixed(self.objective)
             if embeds_tokens(model):
                 raise ValueError("mixup mixes one vector per document, got a model that embeds tokens: leave it out.")
         self.similarity_fct = similarity_of(model) if similarity_fct is None else similarity_fct
         _check_similarity(self.similarity_fct, tokens=embeds_tokens(model))
+        for mixing in mixings:
+            mixing.check_similarity(self.similarity_fct)
         self.symmetric = symmetric
         self.block_size = block_size
         self.check_embeddings = check_embeddings
-        self.mixup = mixup
+        self.mixup = mixings
 
     def forward(
         self,
@@ -221,7 +222,9 @@ class RankingLoss(GradedLoss):
                 f"{type(self).__name__} for a MultiVectorEncoder does not work in MatryoshkaLoss, Matryoshka2dLoss or "
                 "AdaptiveLayerLoss, which read one vector per input: pass it to the trainer without them."
             )
-        return self._pair(sizes, labels, symmetric=self.symmetric, mixed=self.mixup is not None)
+        for mixing in self.mixup:
+            mixing.check_columns(sizes, lists=isinstance(labels, Mapping) and "list_sizes" in labels)
+        return self._pair(sizes, labels, symmetric=self.symmetric, mixed=bool(self.mixup))
 
     def _compute(self, embeddings: list[Tensor], pairing: Pairing) -> Tensor | LossParts:
         if self.check_embeddings or (self.check_embeddings is None and embeddings[0].device.type == "cpu"):
@@ -243,13 +246,13 @@ class RankingLoss(GradedLoss):
 
         matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
         in_lists = weights.in_lists(shares.first(0), by_query=not self.objective.separable and self.objective.weighs)
-        directions = [self._sum(embeddings[0], documents, matrix, weights.queries, in_lists)]
+        directions = [self._sum(embeddings[0], documents, matrix, weights.queries, whole[0], in_lists)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
                 backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
-                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.rankers))
+                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.rankers, whole[place]))
                 start += size
         queries, documents = embeddings[0].detach(), documents.detach()
         comparison = compare_by(self.similarity_fct, tokens=queries.dim() == 3)
@@ -285,27 +288,37 @@ class RankingLoss(GradedLoss):
         documents: Tensor,
         relevance_of: RelevanceMatrix,
         weights: Tensor | None,
+        all_queries: Tensor,
         weights_of: RowsOfWeights | None = None,
     ) -> BlockwiseSums:
-        own = None if weights is None else weights[relevance_of.first : relevance_of.first + len(queries)]
-        rows: RowsOfRelevance = relevance_of
-        if self.mixup is not None and torch.is_grad_enabled():
-            if self.similarity_fct is cos_sim:  # so that norms do not weight the mixtures
-                documents = F.normalize(documents, dim=-1)
-            if weights_of is not None:
-                raise ValueError("mixup takes no weights of documents: leave one of them out.")
-            documents, rows = self.mixup.mix(documents, rows)
+        first = relevance_of.first
+        own = None if weights is None else weights[first : first + len(queries)]
+        sides = Sides(queries, documents, relevance_of, all_queries, first, own, weights_of)
+        if self.mixup and torch.is_grad_enabled():
+            sides = self._mix(sides)
         return sum_over_blocks(
-            queries,
-            documents,
-            rows,
+            sides.queries,
+            sides.documents,
+            sides.relevance_of,
             self.objective,
             self.similarity_fct,
             self.block_size,
-            own,
-            weights_of,
+            sides.weights,
+            sides.weights_of,
             backwards=relevance_of.backwards,
+            own=sides.own,
         )
+
+    def _mix(self, sides: Sides) -> Sides:
+        """Apply the strategies to embeddings as the similarity compares them, so that norms do not weight mixtures."""
+        with torch.autocast(sides.queries.device.type, enabled=False):
+            queries, documents, all_queries = map(
+                compare_by(self.similarity_fct).prepare, (sides.queries, sides.documents, sides.all_queries)
+            )
+            sides = sides._replace(queries=queries, documents=documents, all_queries=all_queries)
+            for mixing in self.mixup:
+                sides = mixing(sides)
+        return sides
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""
@@ -313,7 +326,7 @@ class RankingLoss(GradedLoss):
             **super().get_config_dict(),
             "similarity_fct": similarity_fct_name(self.similarity_fct),
             "symmetric": self.symmetric,
-            **({} if self.mixup is None else {"mixup": repr(self.mixup)}),
+            **({"mixup": ", ".join(map(repr, self.mixup))} if self.mixup else {}),
         }
 
 

@@ -1,21 +1,32 @@
 """Objectives: configured, named, differentiable ranking losses for `RankingLoss`.
 
-Each is a function of `st_rankloss.functional` with its settings; the docstring of either gives formula, source and
-cost. The table at the end lists them.
+Six have done best in the comparison of losses (`eval/results`), each for its kind of labels; recipes mix most of them:
+
+- `ApproxNDCG`: grades, hierarchies and sets of labels;
+- `SoftmaxCrossEntropy`: graded softmax, beside `ApproxNDCG`; MultipleNegativesRankingLoss for pairs;
+- `ListNet`: graded lists for search, captions of images;
+- `InfoNCE`: classes and sets of labels;
+- `CoSENT`: scored pairs, as ``OverPairs(CoSENT(3.0))``;
+- `RankNContrast`: numbers.
+
+The list at the end has all objectives by family, with the labels that each reads. Each is a function of
+`st_rankloss.functional` with its settings; the docstring of either gives formula, source and cost.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
 queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `FalseNegatives` gives
-less to irrelevant documents that look relevant; `MixedNegatives` adds harder negatives (MoCHi). Objectives can be added
-and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one
-loss per query also works.
+less to irrelevant documents that look relevant; `Margin` demands more of relevant documents (ArcFace, CosFace).
+Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity,
+relevance) that returns one loss per query also works.
 
 Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
 UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is
-``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW loss is ``AcrossQueries(MannWhitney())``; SupReMix is
-`RankNContrast` or `SupCon` with ``mixup=EmbeddingMixup(labels=True)``.
+``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW loss is ``AcrossQueries(MannWhitney())``. Strategies
+that mix embeddings, such as MoCHi and SupReMix, are options of the loss, ``mixup=``, see `st_rankloss.losses.mixing`.
 """
 
 from __future__ import annotations
+
+import sys
 
 from st_rankloss.objectives.average_precision import HierarchicalAP, HierarchicalSupAP, SmoothAP, SupAP
 from st_rankloss.objectives.base import Configured, CustomObjective, Mixture, Objective, as_objective
@@ -33,8 +44,10 @@ from st_rankloss.objectives.cross_entropy import (
     SoftmaxCrossEntropy,
     SupCon,
 )
+from st_rankloss.objectives.distillation import InverseRankNet, PartialRanking
 from st_rankloss.objectives.hits import ApproxMRR, ApproxRecall
-from st_rankloss.objectives.metric_learning import MultiSimilarity, ThresholdMargin
+from st_rankloss.objectives.margins import Margin
+from st_rankloss.objectives.metric_learning import Circle, MultiSimilarity, Quadruplet, ThresholdMargin
 from st_rankloss.objectives.ndcg import ApproxNDCG
 from st_rankloss.objectives.pairwise import (
     CoSENT,
@@ -55,31 +68,31 @@ from st_rankloss.objectives.whole_batch import (
     SharedNegatives,
     Wasserstein,
 )
-from st_rankloss.objectives.wrappers import AcrossQueries, FalseNegatives, Focal, MixedNegatives, OverPairs, Perturbed
+from st_rankloss.objectives.wrappers import AcrossQueries, FalseNegatives, Focal, OverPairs, Perturbed
 
 __all__ = [
-    "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "CoSENT", "Configured",
-    "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "FalseNegatives", "Focal", "GroCo", "HierarchicalAP",
-    "HierarchicalSupAP", "InfoNCE", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney", "MarginMSE",
-    "MixedNegatives", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL", "Pearson",
-    "Perturbed", "PlackettLuce", "PolicyGradient", "RankKL", "RankList", "RankNContrast", "RankNet",
-    "RegressionCompatible", "SetInformation", "SharedNegatives", "SmoothAP", "SoftKendall", "SoftSpearman",
-    "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin", "TripletAlignment", "Wasserstein",
-    "as_objective",
+    "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "Circle", "CoSENT",
+    "Configured", "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "FalseNegatives", "Focal", "GroCo",
+    "HierarchicalAP",
+    "HierarchicalSupAP", "InfoNCE", "InverseRankNet", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney",
+    "Margin", "MarginMSE", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL",
+    "PartialRanking", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient", "Quadruplet", "RankKL", "RankList",
+    "RankNContrast", "RankNet", "RegressionCompatible", "SetInformation", "SharedNegatives", "SmoothAP",
+    "SoftKendall", "SoftSpearman", "SoftmaxAtK", "SoftmaxCrossEntropy", "SupAP", "SupCon", "ThresholdMargin",
+    "TripletAlignment", "Wasserstein", "as_objective",
 ]  # fmt: skip
 
 
-def _table() -> str:
-    """List the declared objectives for the documentation."""
-    rows = [("objective", "labels", "optimises")]
+def _families() -> str:
+    """List the declared objectives by family for the documentation."""
+    families: dict[str, list[str]] = {}
     for name in __all__:
-        if (function := getattr(globals()[name], "function", None)) is not None:
+        kind = globals()[name]
+        if (function := getattr(kind, "function", None)) is not None:
             summary = function.__doc__.partition("\n")[0].removeprefix("Compute ")
-            rows.append((f"`{name}`", function.declaration.labels, summary))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    rule = "  ".join("=" * width for width in widths)
-    return "\n".join([rule, *lines, rule, ""])
+            family = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0]
+            families.setdefault(family, []).append(f"- `{name}` ({function.declaration.labels}): {summary}")
+    return "\n\n".join("\n".join([f"{family}\n", *lines]) for family, lines in sorted(families.items())) + "\n"
 
 
-__doc__ += "\n" + _table()
+__doc__ += "\n" + _families()

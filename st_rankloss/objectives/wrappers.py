@@ -1,4 +1,4 @@
-"""Objectives that wrap another: over pairs, across queries, perturbed, re-weighted, with harder negatives."""
+"""Objectives that wrap another: over pairs, across queries, perturbed, re-weighted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from st_rankloss.functional.lists import irrelevant_of
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import AtLeast0, Count, Finite, Positive, check_fields
 from st_rankloss.objectives.base import Mixture, Objective, given
@@ -287,64 +286,3 @@ class FalseNegatives(_Wrapper):
         trust = torch.sigmoid((best + self.margin - similarity) / self.softness)
         trust = trust.clamp_min(torch.finfo(similarity.dtype).tiny)  # 0 would be unjudged
         return torch.where(irrelevant & relevant.any(-1, keepdim=True), trust, 1)
-
-
-@dataclass(frozen=True)
-class MixedNegatives(_Wrapper):
-    """An objective with harder negatives: mixtures of each query's hardest irrelevant documents.
-
-    A mixture of documents i and j has similarity w · s_i + (1 - w) · s_j, that of the mixed embedding before
-    renormalisation (which would raise it slightly), and relevance 0; every call draws i, j and w in (0, 1).
-
-    Args:
-        objective: The objective for the longer lists.
-        count: Mixtures per query, at least 1.
-        hardest: Number of most similar irrelevant documents to draw from, at least 1.
-
-    Raises:
-        TypeError: If ``objective`` is not an `Objective`.
-        ValueError: If a setting is out of its range.
-
-    Source: Kalantidis et al. (2020), "Hard Negative Mixing for Contrastive Learning" (MoCHi), arXiv 2010.01028, with
-    renormalisation; online in KaLM-Embedding-V2 (2025), arXiv 2506.20923.
-    """
-
-    objective: Objective
-    count: Count = 16
-    hardest: Count = 32
-
-    @property
-    def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is separable."""
-        return self.objective.separable
-
-    @property
-    def weighs(self) -> bool:
-        """Mixtures have no weights."""
-        return False
-
-    def defined(self, relevance: Tensor) -> Tensor:
-        """Return which queries have a defined loss with the longer lists."""
-        return self.objective.defined(self._with_grades(relevance, irrelevant_of(relevance)))
-
-    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """Compute the objective's terms on the longer lists."""
-        similarity = upcast(similarity)
-        if not similarity.shape[1]:
-            return self._named(self.objective.parts(similarity, relevance))
-        irrelevant = irrelevant_of(relevance)
-        rivals = torch.where(irrelevant, similarity.detach(), -torch.inf)
-        hardest = rivals.topk(min(self.hardest, rivals.shape[1]), dim=1)
-        found = (hardest.values > -torch.inf).sum(1, keepdim=True)
-        shape = (len(similarity), self.count)
-        pair = [(torch.rand(shape, device=similarity.device) * found).long() for _ in range(2)]
-        first, second = (similarity.gather(1, hardest.indices.gather(1, place)) for place in pair)
-        weight = torch.rand(shape, dtype=similarity.dtype, device=similarity.device)
-        mixed = torch.cat([similarity, weight * first + (1 - weight) * second], dim=1)
-        return self._named(self.objective.parts(mixed, self._with_grades(relevance, irrelevant)))
-
-    def _with_grades(self, relevance: Tensor, irrelevant: Tensor) -> Tensor:
-        """Add the relevance of the mixtures: 0, or unjudged if there are no documents to mix."""
-        some = irrelevant.any(1, keepdim=True)
-        grade = torch.where(some, 0.0, torch.nan).to(relevance.dtype).expand(len(relevance), self.count)
-        return torch.cat([relevance, grade], dim=1)

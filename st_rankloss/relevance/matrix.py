@@ -10,8 +10,11 @@ from torch import Tensor
 
 from st_rankloss.relevance.base import Labels, Relevance
 
-RowsOfRelevance = Callable[[slice], Tensor]
-"""Maps a slice of a batch's queries to their relevance, ``(block, D)``."""
+Rows = slice | Tensor
+"""Rows of a matrix: a slice, or their indices ``(block,)``."""
+
+RowsOfRelevance = Callable[[Rows], Tensor]
+"""Maps some of a batch's queries to their relevance, ``(block, D)``."""
 
 
 def map_labels(function: Callable[[Tensor], Tensor], labels: Labels) -> Labels:
@@ -48,55 +51,64 @@ class RelevanceMatrix:
     alone: bool = False
     backwards: bool = False
 
-    def __call__(self, rows: slice) -> Tensor:
+    def __call__(self, rows: Rows) -> Tensor:
         """Compute the relevance of all columns for some rows: ``(block, D)``."""
         grades = self.of(rows, self.others)
-        if self.alone:
-            grades = grades.clone(memory_format=torch.contiguous_format)
-            grades.diagonal(self.first + rows.start).fill_(torch.nan)  # a query does not rank itself
-        return grades
+        return without_self(grades, rows, self.first) if self.alone else grades
 
-    def of(self, rows: slice, others: Labels) -> Tensor:
+    def own(self, rows: Rows) -> Labels:
+        """Return the labels of some rows."""
+        here = slice(self.first + rows.start, self.first + rows.stop) if isinstance(rows, slice) else self.first + rows
+        return map_labels(lambda x: x[here], self.labels)
+
+    def of(self, rows: Rows, others: Labels) -> Tensor:
         """Compute the relevance of columns with other labels for some rows: ``(block, n)``."""
-        own = map_labels(lambda x: x[self.first + rows.start : self.first + rows.stop], self.labels)
+        own = self.own(rows)
         return self.relevance(others, own).T if self.backwards else self.relevance(own, others)
+
+
+def without_self(relevance: Tensor, rows: Rows, first: int) -> Tensor:
+    """Leave out each row's own column: the relevance of ``(block, D)`` as a copy that is NaN there."""
+    relevance = relevance.clone(memory_format=torch.contiguous_format)
+    if isinstance(rows, slice):
+        relevance.diagonal(first + rows.start).fill_(torch.nan)
+        return relevance
+    return relevance.scatter_(1, first + rows[:, None], torch.nan)
 
 
 @dataclass(frozen=True)
 class MixedMatrix:
-    """A relevance matrix with extra columns for mixtures of documents.
+    """A relevance matrix with extra columns for mixtures.
 
     Args:
         matrix: The relevance matrix of the documents.
-        blend: Maps values of documents ``(D, ...)`` to values of mixtures ``(mixed, ...)``.
-        by_labels: Grade mixtures by their blended labels instead of blending grades.
-
-    Raises:
-        ValueError: With ``by_labels``, if labels are missing or not numbers.
+        mixed: Maps rows and their relevance, ``(block, D)``, to the relevance of mixtures, ``(block, mixed)``.
     """
 
     matrix: RowsOfRelevance
-    blend: Callable[[Tensor], Tensor]
-    by_labels: bool = False
+    mixed: Callable[[Rows, Tensor], Tensor]
 
-    def __post_init__(self) -> None:
-        if not self.by_labels:
-            return
-        if not isinstance(self.matrix, RelevanceMatrix):
-            raise ValueError("labels=True needs the documents' labels, got none.")
-        map_labels(_check_numbers, self.matrix.others)
-
-    def __call__(self, rows: slice) -> Tensor:
+    def __call__(self, rows: Rows) -> Tensor:
         """Compute the relevance of all columns for some rows: ``(block, D + mixed)``."""
         relevance = self.matrix(rows)
-        if self.by_labels and isinstance(self.matrix, RelevanceMatrix):
-            mixed = self.matrix.of(rows, map_labels(self.blend, self.matrix.others))
-        else:
-            mixed = self.blend(relevance.T).T
-        return torch.cat([relevance, mixed], dim=1)
+        return torch.cat([relevance, self.mixed(rows, relevance)], dim=1)
 
 
-def _check_numbers(labels: Tensor) -> Tensor:
-    if not labels.is_floating_point():
-        raise ValueError(f"labels=True mixes numbers and vectors, got labels of {labels.dtype}.")
-    return labels
+@dataclass(frozen=True)
+class MixedRows:
+    """A relevance matrix whose rows are mixtures of two of its rows; equal rows stay as they are.
+
+    Args:
+        matrix: The relevance matrix.
+        partners: The index of each row's other parent, ``(Q,)``.
+        share: The row's own share, ``(Q,)``.
+    """
+
+    matrix: RowsOfRelevance
+    partners: Tensor
+    share: Tensor
+
+    def __call__(self, rows: Rows) -> Tensor:
+        """Compute the relevance of all columns for some rows: ``(block, D)``."""
+        relevance = self.matrix(rows)
+        return torch.lerp(self.matrix(self.partners[rows]), relevance, self.share[rows, None].to(relevance.dtype))

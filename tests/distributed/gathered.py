@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import torch
 import torch.distributed as dist
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingCollator, RankingLoss, SoftmaxCrossEntropy, ViewsCollator
-from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
+from st_rankloss.losses import (
+    CachedANDCGLoss,
+    CachedRankingLoss,
+    CrossModalMixup,
+    EmbeddingMixup,
+    ExtrapolatedPositives,
+    HardNegativeMixup,
+    PositiveMixup,
+    QueryNegativeMixup,
+    RankMixup,
+)
 from st_rankloss.losses.tokens import widen
 from st_rankloss.objectives import MVDHEL, AcrossQueries, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Views
@@ -16,6 +27,33 @@ from tests.models import SHAPES, Passing, PassingTokens, columns_of, random_colu
 
 FIRST_SHARE = 7
 """Rows of the first process, of twelve: the second has fewer."""
+
+
+def seeded(mixup):
+    """Make a loss whose mixtures of documents are drawn alike in each process."""
+
+    def make(relevance, **options):
+        torch.manual_seed(4)
+        return ANDCGLoss(Passing(), relevance=relevance, mixup=mixup, **options)
+
+    return make
+
+
+def drawn_alike(mixing):
+    """A strategy with the same draws for all queries."""
+
+    class Alike(type(mixing)):
+        def draw(self, queries):
+            draws = torch.linspace(0.05, 0.95, self.count * 3, dtype=queries.dtype).reshape(-1, 3)
+            return draws.expand(len(queries), *draws.shape)
+
+    return Alike(**vars(mixing))
+
+
+OWN = [
+    drawn_alike(mixing)
+    for mixing in (HardNegativeMixup(3), QueryNegativeMixup(3), RankMixup(), PositiveMixup(), ExtrapolatedPositives())
+]
 
 LOSSES = {
     "plain": lambda relevance, **options: ANDCGLoss(Passing(), relevance=relevance, **options),
@@ -50,7 +88,20 @@ LOSSES = {
     "cached_symmetric": lambda relevance, **options: CachedANDCGLoss(
         Passing(), relevance=relevance, symmetric=True, mini_batch_size=5, **options
     ),
+    "mixed": seeded(EmbeddingMixup(0.5)),
+    "mixed_symmetric": functools.partial(seeded(EmbeddingMixup(0.5)), symmetric=True),
+    "own_mixtures": lambda relevance, **options: ANDCGLoss(Passing(), relevance=relevance, mixup=OWN, **options),
+    "own_mixtures_symmetric": lambda relevance, **options: CachedANDCGLoss(
+        Passing(), relevance=relevance, mixup=OWN, symmetric=True, mini_batch_size=5, block_size=3, **options
+    ),
+    "mixed_pairs_symmetric": functools.partial(seeded(CrossModalMixup()), symmetric=True),
 }
+
+
+def fits(name, shape):
+    """Return whether a loss can read the columns of a shape."""
+    lists = isinstance(shape.labels, dict) and "list_sizes" in shape.labels
+    return len(shape.sizes) > 1 and not ("pairs" in name and lists) if "symmetric" in name else True
 
 
 TOKENS = {
@@ -210,12 +261,12 @@ def all_deviations():
     found = {}
     for shape in SHAPES:
         for name, make in LOSSES.items():
-            if "symmetric" not in name or len(shape.sizes) > 1:
+            if fits(name, shape):
                 found[f"{shape.name}/{name}"] = deviations(shape, make, rank)
                 if name in WEIGHTED:
                     found[f"{shape.name}/{name}/weighted"] = deviations(weighted(shape), make, rank)
         for name, make in TOKENS.items():
-            if "symmetric" not in name or len(shape.sizes) > 1:
+            if fits(name, shape):
                 found[f"{shape.name}/{name}"] = deviations_of_tokens(shape, make, rank)
     for name, (rows, relevance, kind) in COLLATED.items():
         make = LOSSES["plain"] if name != "many_views" else many_views

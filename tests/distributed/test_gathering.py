@@ -13,7 +13,7 @@ CASES = [
     f"{shape.name}/{name}"
     for shape in SHAPES
     for name in gathered.LOSSES | gathered.TOKENS
-    if "symmetric" not in name or len(shape.sizes) > 1
+    if gathered.fits(name, shape)
     for name in ([name, f"{name}/weighted"] if name in gathered.WEIGHTED else [name])
 ] + [f"collated_{name}" for name in gathered.COLLATED]
 

@@ -19,6 +19,7 @@ FLOORS = [
     "bench",
     "kinds",
     "denoising",
+    "clicks",
     "commands",
     "__main__",
 ]

@@ -61,12 +61,16 @@ CASES = [
     ("margin_mse", {"scale": 2.0}),
     ("triplet_alignment", {"temperature": 0.05, "margin": 0.1}),
     ("multi_similarity", {"alpha": 2.0, "beta": 50.0, "base": 0.5}),
+    ("circle", {"margin": 0.4, "scale": 20.0}),
     ("threshold_margin", {"upper": 0.9, "lower": 0.1}),
+    ("inverse_rank_net", {"temperature": 0.1}),
+    ("partial_ranking", {"temperature": 0.1, "positive": 2.0, "hardest": 4, "weight": 0.7}),
+    ("partial_ranking", {"temperature": 0.1, "positive": 1.0, "hardest": 16, "weight": 1.0}),
 ]
 every_case = pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 BOUNDED = {"regression_compatible"}
 # Their gradient is not the derivative: weights in it are constants.
-CONSTANT_WEIGHTS = {"softmax_at_k", "triplet_alignment"}
+CONSTANT_WEIGHTS = {"softmax_at_k", "triplet_alignment", "circle"}
 
 
 def draw(size: int, kind: str, name: str = "", seed: int = 0):
@@ -122,7 +126,9 @@ def test_values_of_longer_lists_are_those_of_the_definition(name, settings, size
     agree(getattr(F, name)(similarity, relevance, **settings), expected(name, settings, similarity, relevance))
 
 
-@pytest.mark.parametrize("name", ["soft_kendall", "rank_net", "mann_whitney", "lambda_loss", "hierarchical_ap"])
+@pytest.mark.parametrize(
+    "name", ["soft_kendall", "rank_net", "inverse_rank_net", "mann_whitney", "lambda_loss", "hierarchical_ap"]
+)
 @pytest.mark.parametrize("kind", ["binary", "grades", "continuous"])
 def test_pair_sums_of_a_thousand_documents_are_those_of_the_definition(name, kind):
     settings = dict(next(s for n, s in CASES if n == name))
@@ -266,6 +272,9 @@ def test_bad_input_is_refused(name, settings):
         ("groco", "negatives", 0, "negatives must be an integer of at least 1, got 0"),
         ("hierarchical_sup_ap", "slope", -1, "slope must be a finite number of at least 0, got -1"),
         ("triplet_alignment", "margin", -0.1, "margin must be a finite number of at least 0, got -0.1"),
+        ("circle", "margin", 0.0, r"margin must be in \(0, 1\], got 0.0"),
+        ("partial_ranking", "hardest", 0, "hardest must be an integer of at least 1, got 0"),
+        ("partial_ranking", "positive", 0.0, "positive must be a finite number above 0, got 0.0"),
         ("threshold_margin", "lower", 0.95, "lower must be below upper, got lower=0.95 and upper=0.9"),
     ],
 )
@@ -330,7 +339,9 @@ def test_every_method_gives_the_same_values_and_gradients(name, method):
     assert (results[0][1] - results[1][1]).norm() < 1e-8 * results[0][1].norm()
 
 
-@pytest.mark.parametrize("name", ["rank_net", "lambda_loss", "sup_ap", "hierarchical_sup_ap", "psl", "pro"])
+@pytest.mark.parametrize(
+    "name", ["rank_net", "inverse_rank_net", "lambda_loss", "sup_ap", "hierarchical_sup_ap", "psl", "pro"]
+)
 def test_a_few_pairs_at_a_time_give_what_all_at_once_give(monkeypatch, name):
     settings = next(s for n, s in CASES if n == name)
     similarity, relevance = (x[None] for x in draw(60, "continuous"))
@@ -372,7 +383,17 @@ LIKELIHOODS = [
     "rank_n_contrast",
     "rank_list",
 ]
-FAR_APART = ["list_net", "rank_kl", "triplet_alignment", "psl", "rank_net", "mann_whitney", "lambda_loss"]
+FAR_APART = [
+    "partial_ranking",
+    "inverse_rank_net",
+    "list_net",
+    "rank_kl",
+    "triplet_alignment",
+    "psl",
+    "rank_net",
+    "mann_whitney",
+    "lambda_loss",
+]
 
 
 @pytest.mark.parametrize("name", [*LIKELIHOODS, "list_net", "rank_kl", "triplet_alignment", "margin_mse", "pearson"])

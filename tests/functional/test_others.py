@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning.distances import CosineSimilarity
-from pytorch_metric_learning.losses import MultiSimilarityLoss, SupConLoss, ThresholdConsistentMarginLoss
+from pytorch_metric_learning.losses import (
+    CircleLoss,
+    MultiSimilarityLoss,
+    SupConLoss,
+    ThresholdConsistentMarginLoss,
+)
 from scipy.stats import kendalltau, spearmanr
 from scipy.stats import pearsonr as scipy_pearson
 from sentence_transformers.cross_encoder.losses import ADRMSELoss, LambdaLoss, ListMLELoss, ListNetLoss, RankNetLoss
@@ -144,6 +149,22 @@ def test_multi_similarity_is_that_of_pytorch_metric_learning():
     theirs = MultiSimilarityLoss(alpha=2, beta=40, base=0.3)(embeddings, labels)
     ours = F.multi_similarity(similarity, relevance, alpha=2, beta=40, base=0.3)
     torch.testing.assert_close(ours.mean(), theirs)
+
+
+def test_circle_is_that_of_pytorch_metric_learning_also_in_its_gradient():
+    """Its weights are constants, so that the gradient is not that of the definition in loops."""
+    embeddings, labels, _, relevance = batch()
+    gradients, losses = [], []
+    for loss in (
+        lambda e: CircleLoss(m=0.3, gamma=32)(e, labels),
+        lambda e: F.circle(e @ e.T, relevance, margin=0.3, scale=32.0).mean(),
+    ):
+        point = embeddings.clone().requires_grad_()
+        losses.append(loss(torch.nn.functional.normalize(point, dim=1)))
+        gradients.append(torch.autograd.grad(losses[-1], point)[0])
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+    assert gradients[0].norm() > 0.1
 
 
 def test_tcm_across_queries_is_that_of_pytorch_metric_learning():

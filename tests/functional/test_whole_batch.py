@@ -172,6 +172,31 @@ def test_wasserstein_ignores_whose_list_is_whose():
     assert value > 1e-3
 
 
+@pytest.mark.parametrize("margins", [(0.2, 0.1), (1.0, 0.0), (0.0, 3.0)])
+def test_quadruplets_are_those_of_the_definition(margins):
+    """Values, and gradients by differences of the loops."""
+    generator = torch.Generator().manual_seed(0)
+    similarity = 2 * torch.rand(5, 7, generator=generator, dtype=torch.float64) - 1
+    relevance = (torch.rand(5, 7, generator=generator) < 0.4).double()
+    relevance[torch.rand(5, 7, generator=generator) < 0.2] = NAN
+    relevance[3], relevance[4] = 1, 0  # no irrelevant document, and no relevant one
+    settings = {"margin": margins[0], "margin_between": margins[1]}
+    weight = torch.rand(5, generator=generator, dtype=torch.float64)
+    similarity.requires_grad_()
+    value = F.quadruplet(similarity, relevance, **settings)
+    close(value, oracle.quadruplet(similarity.tolist(), relevance.tolist(), **settings))
+    (gradient,) = torch.autograd.grad((weight * value).sum(), similarity)
+    for q, d in itertools.product(range(5), range(7)):
+        ends = []
+        for shift in (-1e-6, 1e-6):
+            moved = similarity.tolist()
+            moved[q][d] += shift
+            losses = oracle.quadruplet(moved, relevance.tolist(), **settings)
+            ends.append(sum(w * x for w, x in zip(weight.tolist(), losses, strict=True)))
+        assert gradient[q, d].item() == pytest.approx((ends[1] - ends[0]) / 2e-6, rel=1e-4, abs=1e-7)
+    assert gradient.norm() > 0.1
+
+
 def test_wasserstein_is_that_of_the_two_gaussians():
     """The covariances' root by scipy, of full matrices."""
     generator = torch.Generator().manual_seed(0)

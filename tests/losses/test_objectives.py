@@ -24,6 +24,7 @@ from st_rankloss.objectives import (
 )
 from st_rankloss.relevance import Classes, Lists, Numeric, Pairs, Vectors, Views
 from st_rankloss.relevance.matrix import RelevanceMatrix
+from tests.losses.test_mixing import mixed
 from tests.models import Passing, cached_tolerance, columns_of, random_columns, tiny_bert, word_model
 from tests.objectives.test_contracts import TABLE, Case, name_of
 from tests.test_trainer import DOCUMENTS, QUERIES, TOPICS, WORDS, arguments, trained
@@ -176,9 +177,8 @@ def test_a_mixture_has_the_relevance_of_its_mixed_label():
     relevance = Numeric("triangle", bandwidth=1.0)
     torch.manual_seed(0)
     matrix = RelevanceMatrix(relevance, numbers, numbers)
-    found, relevance_of = EmbeddingMixup(share=20.0, labels=True).mix(torch.eye(3), matrix)
-    mixed = found[3:] @ numbers
-    expected = 1 - (numbers[:, None] - mixed).abs()
+    found, relevance_of = mixed(EmbeddingMixup(share=20.0, labels=True), torch.eye(3), matrix)
+    expected = 1 - (numbers[:, None] - found[3:] @ numbers).abs()
     torch.testing.assert_close(relevance_of(slice(0, 3))[:, 3:], expected)
     by_grades = found[3:] @ relevance(numbers, numbers)
     assert (expected.T - by_grades).max() > 0.4  # the middle of 0 and 1 is as relevant to 0.5 as can be
@@ -233,7 +233,10 @@ def test_an_objective_says_which_columns_it_needs_before_the_model_runs(objectiv
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"mixup": "x"}, "mixup must be an EmbeddingMixup or None, got 'x'"), ({"similarity_fct": "cos"}, "got 'cos'")],
+    [
+        ({"mixup": "x"}, r"mixup must be a strategy such as EmbeddingMixup\(\), several of them, or None, got 'x'"),
+        ({"similarity_fct": "cos"}, "got 'cos'"),
+    ],
 )
 def test_a_wrong_kind_of_option_is_refused(options, message):
     with pytest.raises(TypeError, match=message):

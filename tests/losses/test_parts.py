@@ -12,7 +12,7 @@ from sentence_transformers.util import cos_sim, euclidean_sim
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.losses import LossParts
-from st_rankloss.objectives import DCL, InfoNCE, MixedNegatives, Perturbed
+from st_rankloss.objectives import DCL, Focal, InfoNCE, Perturbed
 from st_rankloss.relevance import Pairs
 from tests.models import Passing, columns_of, random_columns
 
@@ -115,7 +115,7 @@ def test_each_part_has_its_own_gradient(weigh, weights, similarity_fct):
 
 def test_parts_that_share_a_draw_have_the_gradients_of_their_sum():
     torch.manual_seed(0)
-    embeddings, parts = mixture_of(Perturbed(ApproxNDCG(), samples=2) + MixedNegatives(Perturbed(InfoNCE() + DCL())))
+    embeddings, parts = mixture_of(Perturbed(ApproxNDCG(), samples=2) + Focal(Perturbed(InfoNCE() + DCL())))
     total = torch.cat(torch.autograd.grad(parts.total(), embeddings, retain_graph=True))
     each = [torch.cat(torch.autograd.grad(part, embeddings, retain_graph=True)) for part in parts.values()]
     assert len(each) == 3

@@ -120,7 +120,7 @@ def test_over_pairs_raises_the_correlation_of_pairs(objective):
     assert score() > before + 0.1
 
 
-# --- noise, weights, negatives ---------------------------------------------------------------------------------------
+# --- noise, weights ------------------------------------------------------------------------------------------------
 
 
 def test_perturbed_is_the_mean_over_noise():
@@ -151,55 +151,13 @@ def test_focal_weighs_by_the_likelihood_and_not_by_its_gradient():
     torch.testing.assert_close(unchanged, plain)
 
 
-def test_mixed_negatives_are_mixtures_of_the_hardest_irrelevant_documents():
-    seen = []
-
-    class Watched(o.Objective):
-        def __call__(self, similarity, relevance):
-            seen.append((similarity, relevance))
-            return similarity.sum(1)
-
-    similarity = torch.tensor([[0.9, 0.8, 0.1, -0.7, 0.95], [0.9, 0.8, 0.7, 0.6, 0.5]])
-    relevance = torch.tensor([[1.0, 0.0, 0.0, 0.0, NAN], [1.0, 1.0, 1.0, 1.0, 1.0]])
-    torch.manual_seed(0)
-    o.MixedNegatives(Watched(), count=500, hardest=2)(similarity, relevance)
-    ((longer, grades),) = seen
-    assert torch.equal(longer[:, :5], similarity)
-    mixed = longer[0, 5:]
-    assert mixed.min() > 0.1 - 1e-6
-    assert mixed.max() < 0.8 + 1e-6  # of the two hardest, 0.8 and 0.1, and of nothing else
-    assert mixed.std() > 0.1
-    assert grades[0, 5:].eq(0).all()
-    assert grades[1, 5:].isnan().all()  # there is no irrelevant document to mix
-
-
-def test_mixed_negatives_make_a_list_longer_than_a_cutoff():
-    """Of three documents recall at 5 is always 1; with mixtures it is not."""
-    similarity, relevance = torch.tensor([[0.3, 0.4, 0.2]], requires_grad=True), torch.tensor([[1.0, 0, 0]])
-    assert o.ApproxRecall(k=5).defined(relevance).tolist() == [False]
-    objective = o.MixedNegatives(o.ApproxRecall(k=5), count=10)
-    assert objective.defined(relevance).tolist() == [True]
-    (gradient,) = torch.autograd.grad(objective(similarity, relevance).sum(), similarity)
-    assert gradient[0, 0] < -1e-3
-
-
-def test_mixed_negatives_send_gradients_to_their_parents():
-    similarity, relevance = batch()
-    similarity.requires_grad_()
-    torch.manual_seed(0)
-    plain = torch.autograd.grad(o.InfoNCE(0.1)(similarity, relevance).sum(), similarity)[0]
-    harder = torch.autograd.grad(o.MixedNegatives(o.InfoNCE(0.1))(similarity, relevance).sum(), similarity)[0]
-    irrelevant = relevance == 0
-    assert harder[irrelevant].sum() > plain[irrelevant].sum()
-
-
-@pytest.mark.parametrize("wrapper", [o.OverPairs, o.AcrossQueries, o.Perturbed, o.Focal, o.MixedNegatives])
+@pytest.mark.parametrize("wrapper", [o.OverPairs, o.AcrossQueries, o.Perturbed, o.Focal])
 def test_only_objectives_are_wrapped(wrapper):
     with pytest.raises(TypeError, match="objective must be an Objective, got 'ndcg'"):
         wrapper("ndcg")
 
 
-@pytest.mark.parametrize("wrapper", [o.Perturbed, o.Focal, o.MixedNegatives])
+@pytest.mark.parametrize("wrapper", [o.Perturbed, o.Focal])
 def test_wrappers_of_whole_batches_read_whole_batches(wrapper):
     assert wrapper(o.ApproxNDCG()).separable
     assert not wrapper(o.OverPairs(o.SoftSpearman())).separable
@@ -211,8 +169,6 @@ def test_wrappers_of_whole_batches_read_whole_batches(wrapper):
         (lambda: o.Perturbed(o.ApproxNDCG(), noise=0), "noise must be a finite number above 0, got 0"),
         (lambda: o.Perturbed(o.ApproxNDCG(), samples=0), "samples must be an integer of at least 1.*got 0"),
         (lambda: o.Focal(o.SupCon(), gamma=-1), "gamma must be a finite number of at least 0, got -1"),
-        (lambda: o.MixedNegatives(o.SupCon(), count=0), "count must be an integer of at least 1.*got 0"),
-        (lambda: o.MixedNegatives(o.SupCon(), hardest=None), "hardest must be an integer of at least 1, got None"),
     ],
 )
 def test_a_wrong_setting_is_refused(make, message):
@@ -323,5 +279,5 @@ def test_a_false_negative_far_above_is_as_good_as_left_out():
 
 
 def test_false_negatives_need_an_objective_that_takes_weights():
-    with pytest.raises(ValueError, match="objective must take weights of documents, got MixedNegatives"):
-        o.FalseNegatives(o.MixedNegatives(o.InfoNCE()))
+    with pytest.raises(ValueError, match="objective must take weights of documents, got CustomObjective"):
+        o.FalseNegatives(o.as_objective(lambda similarity, relevance: similarity.sum(-1)))
