@@ -53,7 +53,7 @@ METHODS: dict[str, Callable[[], Weighting | None]] = {
     "self-paced": SelfPaced,
 }
 
-GRID = [{"steps": 300, "rate": rate} for rate in (3e-3, 9e-3)]
+GRID = [{"steps": 300, "rate": rate} for rate in (3e-3, 9e-3, 2.7e-2)]
 """Trials on dev, for each method and share of wrong labels."""
 
 BATCH = 128
