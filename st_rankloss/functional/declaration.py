@@ -98,7 +98,7 @@ class Declaration(ABC):
         described = {x.name: self.rules[x.name].text if x.name in self.rules else "" for x in self.arguments}
         if own is not None:
             return objective_docstring(own, self.body.__doc__, described)
-        return function_docstring(self.body.__doc__, self.labels, described)
+        return function_docstring(self.body.__doc__, self.labels, described, weighs=not self.square)
 
     def check_settings(self, settings: Settings) -> None:
         """Raise TypeError or ValueError unless the settings are valid."""
@@ -304,8 +304,12 @@ def _public(declaration: Declaration) -> Any:
     """Build the public function."""
     body = declaration.body
     tensors = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Tensor) for n in _TENSORS]
-    weights = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Tensor | None")
-    signature = inspect.Signature([*tensors, *declaration.arguments, weights], return_annotation=Tensor)
+    arguments = [*tensors, *declaration.arguments]
+    if not declaration.square:
+        arguments.append(
+            inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Tensor | None")
+        )
+    signature = inspect.Signature(arguments, return_annotation=Tensor)
 
     def function(*args: Any, **kwargs: Any) -> Tensor:
         try:
@@ -314,7 +318,7 @@ def _public(declaration: Declaration) -> Any:
             raise TypeError(f"{body.__name__}() {error}.") from None
         bound.apply_defaults()
         settings = dict(bound.arguments)
-        similarity, relevance, weights = (settings.pop(name) for name in (*_TENSORS, "weights"))
+        similarity, relevance, weights = (settings.pop(name, None) for name in (*_TENSORS, "weights"))
         declaration.check_settings(settings)
         return declaration.value(similarity, relevance, settings, weights)
 

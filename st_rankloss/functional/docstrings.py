@@ -15,12 +15,16 @@ _RELEVANCE = {
     "binary": "Relevant where above 0, NaN where unjudged (not in the list), shape ``(..., D)``.",
     "views": "Above 0 for views of one sample, shape ``(B, B)``.",
 }
+_WEIGHTS = (
+    "Weight of each document, at least 0, shape ``(..., D)``, not differentiated: 0 leaves a document out, 2 counts it "
+    "as two copies, and only the ratios of a list's weights matter. None weighs all alike."
+)
 LABELS = tuple(_RELEVANCE)
 """How relevance is read: as grades, as the distribution of grades over a batch, as relevant or not, as views or not."""
 _RAISES = """Raises:
-    TypeError: If ``similarity`` or ``relevance`` is not floating, or a setting has the wrong type.
-    ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance is out of its range or a
-        judged similarity is not finite.
+    TypeError: If a tensor is not floating, or a setting has the wrong type.
+    ValueError: If shapes differ, a setting is out of its range or, on a CPU, a relevance or a weight is out of its
+        range or a judged similarity is not finite.
 """
 _RAISES_OF_SETTINGS = """Raises:
     TypeError: If a setting has the wrong type.
@@ -29,21 +33,23 @@ _RAISES_OF_SETTINGS = """Raises:
 _WIDTH = 120
 
 
-def function_docstring(docstring: str | None, labels: str, described: Mapping[str, str]) -> str:
+def function_docstring(docstring: str | None, labels: str, described: Mapping[str, str], *, weighs: bool) -> str:
     """Complete the docstring of a declared function.
 
     Args:
         docstring: Text with the sections Args (only arguments not described elsewhere), Returns, Example and Source.
         labels: One of `LABELS`.
         described: A description of each setting, by name; empty if the docstring has one.
+        weighs: Whether documents may have weights.
 
     Returns:
         The docstring with all arguments and errors.
     """
     text, own, rest = _parts(docstring)
     shared = {"similarity": _SIMILARITY, "relevance": _RELEVANCE[labels]}
+    shared = {**shared, **described, **({"weights": _WEIGHTS} if weighs else {})}
     returns, rest = _until(rest, "\nExample:\n")
-    return f"{text}\n{_arguments({**shared, **described}, own)}\n{returns.strip()}\n\n{_RAISES}\n{rest.strip()}\n"
+    return f"{text}\n{_arguments(shared, own)}\n{returns.strip()}\n\n{_RAISES}\n{rest.strip()}\n"
 
 
 def objective_docstring(own: str | None, docstring: str | None, described: Mapping[str, str]) -> str:
