@@ -13,7 +13,7 @@ from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
-from st_rankloss.losses.blocks import BlockwiseSums, weigh_lists
+from st_rankloss.losses.blocks import BlockwiseSums, count_defined, total_weight, weigh_lists
 from st_rankloss.losses.candidates import Candidates, choose_candidates, count_negatives, numbers_of
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
 from st_rankloss.losses.parts import LossParts
@@ -245,7 +245,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         def see(total: int, learnable: Tensor) -> Batch:
             return Batch(seen.__getitem__, relevance.__getitem__, len(seen), None, total, learnable)
 
-        return self._mean([sums], shares, pairing.weights, see)
+        return self._mean([sums], shares, see)
 
     def _in_order(self, job: Job) -> Tensor:
         """Return the places of the pairs' scores in the order in which the model makes them."""
@@ -284,9 +284,11 @@ def _sum(
     objective: Objective, similarity: Tensor, relevance: Tensor, weights: Tensor | None, of_documents: Tensor | None
 ) -> BlockwiseSums:
     counts = objective.defined(relevance)
+    defined = count_defined(counts, weights)
     each = counts.to(similarity.dtype) if weights is None else torch.where(counts, weights, 0)
     parts = {
         name: (torch.where(counts, part, 0) * each).sum()
         for name, part in objective.parts(similarity, relevance, **given(of_documents)).items()
     }
-    return BlockwiseSums(torch.stack([*parts.values()]), counts.sum().to(similarity.dtype), each.sum(), tuple(parts))
+    total = total_weight(similarity, weights)
+    return BlockwiseSums(torch.stack([*parts.values()]), defined.to(similarity.dtype), each.sum(), total, tuple(parts))
