@@ -38,6 +38,7 @@ from st_rankloss.data.listed import read_lists
 from st_rankloss.data.lists import lists, set_epoch
 from st_rankloss.data.part import COLUMNS, PARTS, Part
 from st_rankloss.data.positives import read_positives
+from st_rankloss.data.propensities import estimate_propensities
 from st_rankloss.data.reading import read
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
@@ -49,6 +50,7 @@ __all__ = [
     "PARTS",
     "Part",
     "Table",
+    "estimate_propensities",
     "group_into_lists",
     "lists",
     "read",

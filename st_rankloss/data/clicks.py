@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, given_names
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.part import Part
+from st_rankloss.data.propensities import estimate_propensities
 from st_rankloss.data.scaling import check_numbers
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text, text_id
@@ -19,15 +23,24 @@ from st_rankloss.labels import is_missing, plain, refusal
 
 @dataclass
 class _Shown:
-    """A document that was shown for a query, summed over rows."""
+    """A document that was shown for a query, with clicks and impressions by position."""
 
     row: int
     query: str
     document: str
     query_id: Any
     document_id: Any
-    clicks: float = 0.0
-    examined: float = 0.0
+    clicks: dict[float, float] = field(default_factory=lambda: defaultdict(float))
+    impressions: dict[float, float] = field(default_factory=lambda: defaultdict(float))
+
+    def examined(self, examination: Mapping[float, float]) -> float:
+        """Return how often the document was examined."""
+        return sum(impressions * examination[position] for position, impressions in self.impressions.items())
+
+    @property
+    def clicked(self) -> float:
+        """How often the document was clicked."""
+        return sum(self.clicks.values())
 
 
 def read_clicks(
@@ -42,14 +55,24 @@ def read_clicks(
     document_id: str | None = None,
     smoothing: float = 10.0,
     eta: float = 1.0,
+    propensities: Mapping[float, float] | Literal["estimate"] | None = None,
     streaming: bool = False,
 ) -> Part:
     r"""Read a click log.
 
-    Rows are summed per query and document. A user who sees position p examines it with probability p^-eta, so a
-    document was examined ``e = sum(impressions * position ** -eta)`` times. With its ``c`` clicks, the mean rate
-    ``m = sum(c) / sum(e)`` of the log and ``s = smoothing``, its grade is the smoothed click rate ``(c + s * m) / (e +
-    s)``, and its weight ``e / (e + s)``, the share of the grade that was observed.
+    Rows are summed per query and document. A user examines position p with probability p^-eta, or ``propensities[p]``,
+    so a document was examined ``e = sum(impressions * propensity)`` times. With its ``c`` clicks, the mean rate ``m =
+    sum(c) / sum(e)`` of the log and ``s = smoothing``, its grade is the smoothed click rate ``(c + s * m) / (e + s)``,
+    and its weight ``e / (e + s)``, the share of the grade that was observed.
+
+    The rate ``c / e`` is inverse propensity weighting. Of a single impression it is ``clicks / propensity``, which
+    makes an additive metric of the clicks an unbiased estimate of the metric of the relevance (Joachims et al., 2017;
+    Agarwal et al., 2019). Of many impressions, the mean of ``clicks / propensity`` would also be unbiased, but counts
+    a click at a rarely examined position most; ``c / e`` counts impressions as often as they were examined, and has the
+    smallest variance, about ``rate / e``, if clicks are rare. Smoothing and weights take care of what is left of it.
+
+    The correction is for position alone. Clicks on documents that are examined but irrelevant raise all grades; trust
+    in the ranking, which makes such clicks more frequent at the top, stays in them.
 
     Args:
         source: A table, see `read_table`.
@@ -62,19 +85,25 @@ def read_clicks(
         document_id: Column of ids of documents.
         smoothing: Examinations at the mean rate that are added to each document, above 0.
         eta: How fast attention falls with the position, at least 0; 0 corrects nothing.
+        propensities: Examination by position, above 0, instead of ``position ** -eta``. "estimate" estimates it from
+            the log by `estimate_propensities`, for which documents must have been shown at several positions.
         streaming: Whether to read the file row by row; sums are in memory all the same.
 
     Returns:
         A retrieval part with ``document_weights``; queries with one document only are left out.
 
     Raises:
-        ValueError: If a column is missing or a number is invalid; the error names the source, the column and the row.
+        ValueError: If a column is missing or a number is invalid, or ``propensities`` lacks a position or cannot be
+            estimated; the error names the source, and the column and the row.
 
     Example:
         >>> log = {"query": ["a", "a"], "doc": ["x", "y"], "clicks": [30, 0], "impressions": [90, 90]}
         >>> part = read_clicks(log)
         >>> [round(grade, 4) for grade in part.dataset["labels"][0]], part.dataset["document_weights"][0]
         ([0.3167, 0.0167], [0.9, 0.9])
+
+    Source: Joachims, Swaminathan, Schnabel (2017), "Unbiased learning-to-rank with biased feedback"; Agarwal et al.
+    (2019), "A general framework for counterfactual learning-to-rank". Smoothing and weights are ours.
     """
     if not smoothing > 0 or not eta >= 0:
         raise ValueError(f"smoothing must be above 0 and eta at least 0, got {smoothing!r} and {eta!r}.")
@@ -94,14 +123,21 @@ def read_clicks(
         columns = choose(table.names, required=["query", "document", "clicks"], optional=optional, given=given)
         for role in columns.keys() & {"clicks", "impressions", "position"}:
             check_numbers(table, columns[role])
+        if propensities is not None and "position" not in columns:
+            raise ValueError(
+                "propensities need a column of positions, got none: name it as position=, or leave them out."
+            )
         notes = Notes((*table.notes, describe(columns, table.names)))
-        shown = _sum(table, columns, eta, notes)
+        shown = _sum(table, columns, notes)
+        examination = _examination(shown, eta, propensities)
+        if propensities == "estimate":
+            notes.add("examination is estimated: " + ", ".join(f"{p:g}: {e:.3g}" for p, e in examination.items()))
         whole = Table(table.source, table.names, table.rows)
-        return collect(whole, partial(_judgements, shown, smoothing), notes, weighted=True)
+        return collect(whole, partial(_judgements, shown, examination, smoothing), notes, weighted=True)
 
 
-def _sum(table: Table, columns: dict[str, str], eta: float, notes: Notes) -> dict[Any, dict[Any, _Shown]]:
-    """Return the documents of each query, with sums of clicks and examinations."""
+def _sum(table: Table, columns: dict[str, str], notes: Notes) -> dict[Any, dict[Any, _Shown]]:
+    """Return the documents of each query, with sums of clicks and impressions."""
     found: dict[Any, dict[Any, _Shown]] = {}
     for place, row in enumerate(table.rows()):
         query, document = (read_text(row[columns[role]], place, columns[role]) for role in ("query", "document"))
@@ -116,9 +152,9 @@ def _sum(table: Table, columns: dict[str, str], eta: float, notes: Notes) -> dic
         if clicks > impressions:
             rule = f"at most as many clicks as the row's {impressions:g} impressions"
             raise refusal(columns["clicks"], place, clicks, rule, "correct the row, or name the right columns")
-        shown.clicks += clicks
         position = _count(row, place, columns["position"], 1.0) if "position" in columns else 1.0
-        shown.examined += impressions * position**-eta
+        shown.clicks[position] += clicks
+        shown.impressions[position] += impressions
     return found
 
 
@@ -134,16 +170,42 @@ def _count(row: Row, place: int, column: str, least: float = 0.0) -> float:
     return float(value)
 
 
-def _judgements(shown: dict[Any, dict[Any, _Shown]], smoothing: float, notes: Notes) -> Iterator[Judgement]:
+def _examination(
+    found: dict[Any, dict[Any, _Shown]], eta: float, propensities: Mapping[float, float] | Literal["estimate"] | None
+) -> Mapping[float, float]:
+    """Return the examination of each position of the log."""
+    shown = [one for documents in found.values() for one in documents.values()]
+    cells = [(key, p, one.clicks[p], n) for key, one in enumerate(shown) for p, n in one.impressions.items()]
+    if propensities == "estimate":
+        return estimate_propensities(*np.array(cells).reshape(-1, 4).T)
+    positions = sorted({position for _, position, _, _ in cells})
+    if propensities is None:
+        return {position: position**-eta for position in positions}
+    if not isinstance(propensities, Mapping):
+        raise ValueError(f"propensities must be a mapping, 'estimate' or None, got {propensities!r:.80}.")
+    for position in positions:
+        value = propensities.get(position)
+        if not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise ValueError(
+                f"propensities must have a number above 0 for every position of the log, got {value!r} for position "
+                f"{position:g}: add it, or leave the rows of this position out."
+            )
+    return propensities
+
+
+def _judgements(
+    shown: dict[Any, dict[Any, _Shown]], examination: Mapping[float, float], smoothing: float, notes: Notes
+) -> Iterator[Judgement]:
     every = [document for documents in shown.values() for document in documents.values()]
-    examined = sum(document.examined for document in every)
-    mean = sum(document.clicks for document in every) / examined if examined else 0.0
+    whole = sum(one.examined(examination) for one in every)
+    mean = sum(one.clicked for one in every) / whole if whole else 0.0
     notes.add(f"grades are click rates, smoothed by {smoothing:g} examinations at the mean rate of {mean:.4g}")
     for documents in shown.values():
         if len(documents) < 2:
             notes.count("queries with one document only are left out", f"row {next(iter(documents.values())).row}")
             continue
         for one in documents.values():
-            total = one.examined + smoothing
-            grade, weight = (one.clicks + smoothing * mean) / total, one.examined / total
+            examined = one.examined(examination)
+            total = examined + smoothing
+            grade, weight = (one.clicked + smoothing * mean) / total, examined / total
             yield Judgement(one.row, one.query, one.document, grade, one.query_id, one.document_id, weight)

@@ -7,6 +7,7 @@ freed before the next one begins.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -66,6 +67,8 @@ class BlockwiseSums(NamedTuple):
     """Sum of the weights of those with a defined loss, a scalar."""
     total: Tensor
     """Sum of the weights of all queries, a scalar."""
+    losses: Tensor
+    """The loss of each query, NaN where it is undefined, ``(Q,)``; detached."""
     names: tuple[str, ...]
     """The terms' names."""
 
@@ -114,8 +117,9 @@ def sum_over_blocks(
             block_size = len(queries)
         weights = None if weights is None else weights.to(queries.dtype)
         task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, weights_of, own)
-        parts, defined, weight, names = _BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled())
-        return BlockwiseSums(parts, defined, weight, total_weight(queries, weights), names)
+        found = _BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled())
+        parts, defined, weight, losses, names = found
+        return BlockwiseSums(parts, defined, weight, total_weight(queries, weights), losses, names)
 
 
 class _BlockwiseSum(torch.autograd.Function):
@@ -124,7 +128,7 @@ class _BlockwiseSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, queries: Tensor, documents: Tensor, task: BlockTask, grad_enabled: bool
-    ) -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[str, ...]]:
         with_grad = grad_enabled and any(ctx.needs_input_grad[:2])
         queries, documents = queries.detach(), documents.detach()
         totals: dict[str, Tensor] = defaultdict(lambda: queries.new_zeros(()))
@@ -132,6 +136,7 @@ class _BlockwiseSum(torch.autograd.Function):
             lambda: (torch.zeros_like(queries), torch.zeros_like(documents))
         )
         defined, weight = queries.new_zeros(()), queries.new_zeros(())
+        losses: list[Tensor] = []
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
             block, relevance, in_list = task.ranked(queries, documents, rows, with_grad=with_grad)
@@ -139,6 +144,7 @@ class _BlockwiseSum(torch.autograd.Function):
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
                 parts = task.objective.parts(block.similarity, relevance, **given(in_list))
+                losses.append(sum_parts(parts, counts))
                 parts = {name: _sum(torch.where(counts, part, 0), weights) for name, part in parts.items()}
             for name, part in parts.items():
                 totals[name] += part.detach()
@@ -152,8 +158,9 @@ class _BlockwiseSum(torch.autograd.Function):
             del block, relevance, in_list, counts, parts, part  # free the memory before the next block
         if with_grad:
             ctx.save_for_backward(*(each for both in gradients.values() for each in both))
-        ctx.mark_non_differentiable(defined, weight)
-        return torch.stack([*totals.values()]), defined, weight, tuple(totals)
+        each = torch.cat(losses)
+        ctx.mark_non_differentiable(defined, weight, each)
+        return torch.stack([*totals.values()]), defined, weight, each, tuple(totals)
 
     @staticmethod
     @once_differentiable
@@ -175,6 +182,11 @@ def count_defined(counts: Tensor, weights: Tensor | None) -> Tensor:
 def total_weight(queries: Tensor, weights: Tensor | None) -> Tensor:
     """Sum the weights of queries, 1 each if None, to a scalar with the type and device of what their rows hold."""
     return queries.new_full((), len(queries)) if weights is None else weights.sum()
+
+
+def sum_parts(parts: Mapping[str, Tensor], defined: Tensor) -> Tensor:
+    """Return the loss of each query, NaN where it is undefined, detached."""
+    return torch.where(defined, torch.stack([part.detach() for part in parts.values()]).sum(0), torch.nan)
 
 
 def weigh_lists(relevance: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:

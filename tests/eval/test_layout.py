@@ -18,6 +18,8 @@ FLOORS = [
     "report",
     "bench",
     "kinds",
+    "denoising",
+    "clicks",
     "commands",
     "__main__",
 ]
