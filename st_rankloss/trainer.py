@@ -224,7 +224,9 @@ class GradedTrainer(CheckpointingTrainer):
             folder: The folder of the checkpoint.
         """
         if own := self._own_parameters():
-            save_file({name: x.detach().contiguous() for name, x in own.items()}, Path(folder) / LOSS_FILE)
+            # as copies, because a file cannot hold a tensor twice, and datasets may share a loss
+            copies = {name: x.detach().clone(memory_format=torch.contiguous_format) for name, x in own.items()}
+            save_file(copies, Path(folder) / LOSS_FILE)
 
     def load_beside(self, folder: str) -> None:
         """Load the parameters of the losses, if any.

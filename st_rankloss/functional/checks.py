@@ -79,14 +79,14 @@ def check_not_trained(function: Any, name: str) -> None:
         )
 
 
-def check_weights(weights: Tensor) -> None:
+def check_weights(weights: Tensor, name: str = "weights") -> None:
     """Raise ValueError if weights require a gradient, or if one is negative or not finite (CPU only)."""
     if weights.requires_grad:
-        raise ValueError("weights are not differentiated: they must not require a gradient, got requires_grad=True.")
+        raise ValueError(f"{name} are not differentiated: they must not require a gradient, got requires_grad=True.")
     if weights.device.type == "cpu" and weights.numel():
         wrong = ~((weights >= 0) & weights.isfinite())
         if wrong.any():
-            raise ValueError(f"weights must be at least 0 and finite, got {weights[wrong][0].item()!r}.")
+            raise ValueError(f"{name} must be at least 0 and finite, got {weights[wrong][0].item()!r}.")
 
 
 def check_finite(tensor: Tensor, name: str, hint: str = "", where: Callable[[], Tensor] | None = None) -> None:

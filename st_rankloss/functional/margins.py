@@ -38,9 +38,11 @@ def with_margin(similarity: Tensor, relevance: Tensor, cosine: float = 0.0, angl
     """
     similarity = upcast(similarity)
     lowered = similarity
+    relevant = relevance > 0
     if angle:
+        lowered = torch.where(relevant, similarity, 0)  # that of an unjudged document may be infinite or NaN
         # At a cosine of ±1 the slope of the sine is infinite: it is 0 within rounding of these.
-        sine = (1 - similarity.square()).clamp_min(torch.finfo(similarity.dtype).eps).sqrt()
-        turned = similarity * math.cos(angle) - sine * math.sin(angle)
-        lowered = torch.where(similarity > -math.cos(angle), turned, similarity - angle * math.sin(angle))
-    return torch.where(relevance > 0, lowered - cosine, similarity)
+        sine = (1 - lowered.square()).clamp_min(torch.finfo(lowered.dtype).eps).sqrt()
+        turned = lowered * math.cos(angle) - sine * math.sin(angle)
+        lowered = torch.where(lowered > -math.cos(angle), turned, lowered - angle * math.sin(angle))
+    return torch.where(relevant, lowered - cosine, similarity)

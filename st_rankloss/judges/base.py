@@ -110,7 +110,7 @@ def ask(function: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> lis
         ValueError: a judge must return one answer per item, got 1 for 2 items.
     """
     answers = function(items)
-    if not hasattr(answers, "__len__") or isinstance(answers, str | bytes):
+    if not hasattr(answers, "__len__") or isinstance(answers, str | bytes | set | frozenset | dict):
         raise ValueError(f"a judge must return a list with one answer per item, got {answers!r}.")
     if len(answers) != len(items):
         raise ValueError(f"a judge must return one answer per item, got {len(answers)} for {len(items)} items.")
@@ -155,8 +155,12 @@ def read_answer(value: Any, pair: Pair) -> float:
     """
     if value is None:
         return math.nan
-    value = value.item() if hasattr(value, "item") else value  # a scalar of numpy or torch
-    grade = float(value) if isinstance(value, Real | Decimal) else -math.inf
+    if hasattr(value, "item") and math.prod(getattr(value, "shape", ())) == 1:
+        value = value.item()  # a scalar of numpy or torch
+    try:
+        grade = float(value) if isinstance(value, Real | Decimal) else -math.inf
+    except OverflowError:
+        grade = math.inf
     if grade < 0 or grade == math.inf:
         query, document = (f"{text!r:.60}" for text in pair)
         raise ValueError(

@@ -69,7 +69,10 @@ class Cached:
                 f"identity must name the function and its version, such as 'my judge, 1', got {identity!r}."
             )
         self.function, self.path, self.identity, self.chunk = function, Path(path), identity, chunk
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"path must be in a folder that can be made, got {str(self.path)!r}: {error}") from error
         with self._open() as database:
             database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
 

@@ -53,6 +53,7 @@ def estimate(function: Callable[[list[Any]], Sequence[Any]], items: Sequence[Any
         The estimate; seconds grow in proportion to tokens if they are counted, otherwise to calls.
 
     Raises:
+        TypeError: If ``function`` is a judge of lists.
         ValueError: If ``sample`` is negative.
 
     Example:
@@ -60,7 +61,9 @@ def estimate(function: Callable[[list[Any]], Sequence[Any]], items: Sequence[Any
         2 calls, 0 cached
     """
     check_at_least(sample, 0, "sample")
-    distinct = list(dict.fromkeys(items))
+    if getattr(function, "listwise", False):
+        raise TypeError(f"function must be what a judge of lists asks, and items its prompts, got {function!r}.")
+    distinct = list({_fixed(item): item for item in items}.values())
     pending = _pending(function, distinct)
     seconds_per_unit = _time(function, pending, sample) if sample and pending else 0.0
     pending = _pending(function, pending)
@@ -71,6 +74,11 @@ def estimate(function: Callable[[list[Any]], Sequence[Any]], items: Sequence[Any
         prompt_tokens=sum(sizes) if _counts(function) else None,
         seconds=seconds_per_unit * sum(sizes) if sample else None,
     )
+
+
+def _fixed(item: Any) -> Any:
+    """Return a list, of lists or not, as a tuple, which a dictionary can hold."""
+    return tuple(map(_fixed, item)) if isinstance(item, list | tuple) else item
 
 
 def _pending(function: Any, items: list[Any]) -> list[Any]:

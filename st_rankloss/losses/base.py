@@ -218,8 +218,8 @@ class GradedLoss(nn.Module):
             The loss, or its terms for a mixture.
         """
         queries = shares.sizes[: len(directions)]
-        counted = shares.sum(torch.stack([torch.stack([sums.defined, sums.weight]) for sums in directions]))
-        defined, weight = counted.unbind(1)
+        counted = shares.sum(torch.stack([torch.stack([sums.defined, sums.weight, sums.total]) for sums in directions]))
+        defined, weight, total_weight = counted.unbind(1)
         self._check_defined(defined, sum(queries))
         if torch.is_grad_enabled():  # not in evaluation
             batch = see(sum(queries), defined.sum().long())
@@ -227,7 +227,7 @@ class GradedLoss(nn.Module):
             self._tell(batch, pairing)
             self._check_relevance(batch)
         if self.no_relevant == "zero":
-            weight = _total(queries, pairing.weights, weight)
+            weight = total_weight
         ways = [slice(0, 1), slice(1, None)][: len(directions)]
         means = torch.zeros_like(directions[0].parts)
         for way in ways:
@@ -302,10 +302,3 @@ class GradedLoss(nn.Module):
     year={2010}
 }
 """
-
-
-def _total(queries: Sequence[int], weights: Weights, like: Tensor) -> Tensor:
-    """Return the weight of all queries of each column, whether their loss is defined or not."""
-    documents = [None] * (len(queries) - 1) if weights.rankers is None else weights.rankers.split(queries[1:])
-    columns = zip(queries, [weights.queries, *documents], strict=True)
-    return torch.stack([like.new_tensor(n) if each is None else each.sum().to(like.dtype) for n, each in columns])

@@ -62,9 +62,11 @@ class BlockwiseSums(NamedTuple):
     parts: Tensor
     """The objective's terms, ``(terms,)``, each with its own gradient."""
     defined: Tensor
-    """Number of queries with a defined loss, a scalar."""
+    """Number of queries with a defined loss, or of weight 0, a scalar."""
     weight: Tensor
-    """Sum of their weights, a scalar."""
+    """Sum of the weights of those with a defined loss, a scalar."""
+    total: Tensor
+    """Sum of the weights of all queries, a scalar."""
     losses: Tensor
     """The loss of each query, NaN where it is undefined, ``(Q,)``; detached."""
     names: tuple[str, ...]
@@ -115,7 +117,9 @@ def sum_over_blocks(
             block_size = len(queries)
         weights = None if weights is None else weights.to(queries.dtype)
         task = BlockTask(relevance_of, objective, comparison, backwards, block_size, weights, weights_of, own)
-        return BlockwiseSums(*_BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled()))
+        found = _BlockwiseSum.apply(queries, documents, task, torch.is_grad_enabled())
+        parts, defined, weight, losses, names = found
+        return BlockwiseSums(parts, defined, weight, total_weight(queries, weights), losses, names)
 
 
 class _BlockwiseSum(torch.autograd.Function):
@@ -149,7 +153,7 @@ class _BlockwiseSum(torch.autograd.Function):
                     last = part is [*parts.values()][-1]
                     (gradient,) = torch.autograd.grad(part, block.similarity, retain_graph=not last)
                     block.send_back(gradient, of_queries[rows], of_documents, last=last)
-            defined += counts.sum()
+            defined += count_defined(counts, None if task.weights is None else task.weights[rows])
             weight += counts.sum() if weights is None else weights.sum()
             del block, relevance, in_list, counts, parts, part  # free the memory before the next block
         if with_grad:
@@ -168,6 +172,16 @@ class _BlockwiseSum(torch.autograd.Function):
             sum(weight * each for weight, each in zip(of_parts, saved[place::2], strict=True)) for place in (0, 1)
         )
         return of_queries, of_documents, None, None
+
+
+def count_defined(counts: Tensor, weights: Tensor | None) -> Tensor:
+    """Count the queries with a defined loss, and those of weight 0, which need none: a scalar."""
+    return (counts if weights is None else counts | (weights == 0)).sum()
+
+
+def total_weight(queries: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum the weights of queries, 1 each if None, to a scalar with the type and device of what their rows hold."""
+    return queries.new_full((), len(queries)) if weights is None else weights.sum()
 
 
 def sum_parts(parts: Mapping[str, Tensor], defined: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class ConfidenceRankingLoss(RankingLoss):
         objective: As in `RankingLoss`; None means `RankNet`.
         relevance: As in `RankingLoss`.
         **options: Settings that all losses share, see `RankingLoss`. ``similarity_fct`` compares the embeddings of
-            each model.
+            each model; ``mixup`` must work with any similarity, as `EmbeddingMixup` does.
 
     Raises:
         TypeError: As `RankingLoss`, also for ``reference``.
@@ -63,8 +63,10 @@ class ConfidenceRankingLoss(RankingLoss):
         _check_reference(unwrapped(model), reference)
         objective = RankNet() if objective is None else objective
         super().__init__(model, objective=objective, relevance=relevance, **options)
-        self.reference = reference.requires_grad_(False).eval()
         self.similarity_fct = gain_in(self.similarity_fct, reference.get_embedding_dimension())
+        for mixing in self.mixup:
+            mixing.check_similarity(self.similarity_fct)
+        self.reference = reference.requires_grad_(False).eval()
 
     def forward(
         self,

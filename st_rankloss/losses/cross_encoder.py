@@ -13,7 +13,7 @@ from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
-from st_rankloss.losses.blocks import BlockwiseSums, sum_parts, weigh_lists
+from st_rankloss.losses.blocks import BlockwiseSums, count_defined, sum_parts, total_weight, weigh_lists
 from st_rankloss.losses.candidates import Candidates, choose_candidates, count_negatives, numbers_of
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
 from st_rankloss.losses.parts import LossParts
@@ -289,8 +289,9 @@ def _sum(
     objective: Objective, similarity: Tensor, relevance: Tensor, weights: Tensor | None, of_documents: Tensor | None
 ) -> BlockwiseSums:
     counts = objective.defined(relevance)
+    defined = count_defined(counts, weights)
     each = counts.to(similarity.dtype) if weights is None else torch.where(counts, weights, 0)
     terms = objective.parts(similarity, relevance, **given(of_documents))
     totals = torch.stack([(torch.where(counts, x, 0) * each).sum() for x in terms.values()])
-    losses = sum_parts(terms, counts)
-    return BlockwiseSums(totals, counts.sum().to(similarity.dtype), each.sum(), losses, tuple(terms))
+    total, losses = total_weight(similarity, weights), sum_parts(terms, counts)
+    return BlockwiseSums(totals, defined.to(similarity.dtype), each.sum(), total, losses, tuple(terms))

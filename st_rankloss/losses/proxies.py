@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from st_rankloss._host import SentenceTransformer, cos_sim, count_rows, embed, unwrapped
 from st_rankloss.functional.checks import check_at_least, check_choice
+from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.labels import NO_CODE
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
@@ -153,6 +154,11 @@ class ProxyLoss(GradedLoss):
             raise ValueError("weights are those of queries, and with lists='samples' the centres are: leave them out.")
         if pairing.weights.documents is not None:
             raise ValueError("document_weights must be left out: the documents of ProxyLoss are class centres.")
+        if labels.shape[1:] != self.classes.shape[1:]:
+            raise ValueError(
+                "labels of samples must have as many numbers as those of classes, got shapes "
+                f"{tuple(labels.shape)} and {tuple(self.classes.shape)}."
+            )
         if labels.dim() != 1 or labels.is_floating_point() or self.classes.is_floating_point():
             return
         known = (labels[:, None] == self.classes.to(labels.device)).any(1) | (labels == NO_CODE)
@@ -167,7 +173,7 @@ class ProxyLoss(GradedLoss):
     def _compute(self, samples: Tensor, pairing: Pairing) -> Tensor | LossParts:
         relevance, _, _, shares, weights, _ = pairing
         own = cast(Tensor, pairing.query_labels)
-        centres = self.centres[:, : samples.shape[1]].to(samples.dtype)
+        centres = self.centres[:, : samples.shape[1]].to(upcast(samples).dtype)
         queries, documents, of_documents = samples, centres, self.classes
         if self.lists == "samples":
             queries, documents, own, of_documents = centres, samples, self.classes, own
@@ -175,7 +181,10 @@ class ProxyLoss(GradedLoss):
         if self.lists == "both":
             documents, of_documents = torch.cat([samples, centres]), torch.cat([own, self.classes])
         matrix = RelevanceMatrix(relevance, own, of_documents, alone=self.lists == "both")
-        sums = sum_over_blocks(queries, documents, matrix, self.objective, cos_sim, self.block_size, weights.queries)
+        in_lists = weights.in_lists(0, by_query=not self.objective.separable and self.objective.weighs)
+        sums = sum_over_blocks(
+            queries, documents, matrix, self.objective, cos_sim, self.block_size, weights.queries, in_lists
+        )
         queries, documents = queries.detach(), documents.detach()
         comparison = compare_by(cos_sim)
 

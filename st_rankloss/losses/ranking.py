@@ -28,7 +28,7 @@ from st_rankloss.losses.gathering import Shares
 from st_rankloss.losses.mixing import Mixing, Sides, as_mixings
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.tokens import concatenate, pack_tokens
-from st_rankloss.losses.weights import RowsOfWeights
+from st_rankloss.losses.weights import RowsOfWeights, Weights
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
@@ -245,14 +245,18 @@ class RankingLoss(GradedLoss):
         documents = whole[0] if alone else concatenate(whole[1:])
 
         matrix = RelevanceMatrix(relevance, of_queries, of_documents, shares.first(0), alone=alone)
-        in_lists = weights.in_lists(shares.first(0), by_query=not self.objective.separable and self.objective.weighs)
+        by_query = not self.objective.separable and self.objective.weighs
+        in_lists = weights.in_lists(shares.first(0), by_query=by_query)
         directions = [self._sum(embeddings[0], documents, matrix, weights.queries, whole[0], in_lists)]
         if self.symmetric:
             start = 0  # of the column among the documents
             for place, size in enumerate(shares.sizes[1:], start=1):
                 own = start + shares.first(place)
                 backwards = RelevanceMatrix(relevance, of_documents, of_queries, own, backwards=True)
-                directions.append(self._sum(embeddings[place], whole[0], backwards, weights.rankers, whole[place]))
+                in_lists = Weights(weights.rankers).in_lists(own, by_query=by_query)
+                directions.append(
+                    self._sum(embeddings[place], whole[0], backwards, weights.rankers, whole[place], in_lists, start)
+                )
                 start += size
         queries, documents = embeddings[0].detach(), documents.detach()
         comparison = compare_by(self.similarity_fct, tokens=queries.dim() == 3)
@@ -289,11 +293,12 @@ class RankingLoss(GradedLoss):
         relevance_of: RelevanceMatrix,
         weights: Tensor | None,
         all_queries: Tensor,
-        weights_of: RowsOfWeights | None = None,
+        weights_of: RowsOfWeights | None,
+        start: int = 0,
     ) -> BlockwiseSums:
-        first = relevance_of.first
+        first = relevance_of.first  # among the queries of all columns, of which all_queries begin at start
         own = None if weights is None else weights[first : first + len(queries)]
-        sides = Sides(queries, documents, relevance_of, all_queries, first, own, weights_of)
+        sides = Sides(queries, documents, relevance_of, all_queries, first - start, own, weights_of)
         if self.mixup and torch.is_grad_enabled():
             sides = self._mix(sides)
         return sum_over_blocks(

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.checks import check_weights
+
 NAMES = ("row_weights", "query_weights", "document_weights")
 """The names of weights in a batch, see `RankingCollator`."""
 
@@ -102,7 +104,8 @@ def pop_weights(
         The weights.
 
     Raises:
-        ValueError: If there is not one weight per row, query or document, or the objective takes none of documents.
+        ValueError: If there is not one weight per row, query or document, or the objective takes none of documents; on
+            a CPU, also if one is negative or not finite.
 
     Example:
         >>> batch = {"row_weights": torch.tensor([2.0, 1.0]), "query_weights": torch.tensor([0.5, 3.0])}
@@ -113,8 +116,11 @@ def pop_weights(
     alone = len(sizes) == 1
     expected = (sizes[0], sizes[0], sizes[0] if alone else sum(sizes[1:]))
     for name, weights, count in zip(NAMES, (rows, queries, documents), expected, strict=True):
-        if weights is not None and weights.shape != (count,):
+        if weights is None:
+            continue
+        if weights.shape != (count,):
             raise ValueError(f"{name} must have the shape ({count},), got {tuple(weights.shape)}.")
+        check_weights(weights, name)
     if documents is not None and not weighs:
         raise ValueError(
             "the objective takes no weights of documents: give it an argument `weights`, leave the objective that "

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from st_rankloss.functional import with_margin
+from st_rankloss.objectives import Margin, SupCon
 
 NAN = math.nan
 
@@ -37,4 +38,16 @@ def test_the_gradient_is_that_of_the_definition_and_finite_at_the_poles():
     assert torch.autograd.gradcheck(lambda s: with_margin(s, torch.ones_like(s), 0.1, 0.5), similarity)
     poles = torch.tensor([-1.0, 1.0], requires_grad=True)
     (gradient,) = torch.autograd.grad(with_margin(poles, torch.ones(2), angle=0.5).sum(), poles)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("unknown", [NAN, math.inf, 1.2])
+def test_what_is_not_relevant_may_be_anything_and_passes_its_gradient_on(unknown):
+    similarity = torch.tensor([unknown, 0.2, 0.3], requires_grad=True)
+    relevance = torch.tensor([NAN, 1.0, 0.0])
+    (gradient,) = torch.autograd.grad(with_margin(similarity, relevance, angle=0.5)[1:].sum(), similarity)
+    assert gradient[0] == 0
+    assert gradient[2] == 1
+    (gradient,) = torch.autograd.grad(Margin(SupCon(), 0, 0.5)(similarity[None], relevance[None]).sum(), similarity)
+    assert gradient[0] == 0
     assert gradient.isfinite().all()

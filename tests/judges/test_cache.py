@@ -208,6 +208,8 @@ def test_what_has_no_identity_or_is_no_file_of_answers_is_refused(tmp_path):
     (tmp_path / "text").write_text("not a database, but long enough to be read as one" * 100)
     with pytest.raises(ValueError, match="path must be a file of cached answers, writable, or a new one, got .*text"):
         Cached(len, tmp_path / "text", identity="1")
+    with pytest.raises(ValueError, match="path must be in a folder that can be made, got .*answers"):
+        Cached(len, tmp_path / "text" / "answers", identity="1")
     with pytest.raises(ValueError, match="chunk must be .* got 0"):
         Cached(len, tmp_path / "a.sqlite", identity="1", chunk=0)
 
@@ -234,6 +236,19 @@ def test_an_estimate_counts_what_is_not_cached_and_asks_nothing(tmp_path):
     assert judge.asked == PAIRS[:1]
     assert str(cost) == "2 calls, 1 cached"
     assert (estimate(judge, PAIRS).calls, estimate(judge, PAIRS).cached) == (3, 0)
+
+
+def test_an_estimate_counts_pairs_and_lists_of_any_kind_once(tmp_path):
+    judge = Counter()
+    assert estimate(judge, [list(pair) for pair in PAIRS]).calls == estimate(judge, PAIRS).calls
+    assert estimate(Cached(judge, tmp_path / "a.sqlite", identity="1"), [["a", "b"], ("a", "b")]).calls == 1
+    assert estimate(judge, [("red", ["rose", "sea"]), ("red", ["rose", "sea"]), ("red", ["rose"])]).calls == 2
+
+
+@pytest.mark.parametrize("judge", [OrderJudge(len), Calibrated(OrderJudge(len), Calibration((0, 1), (0, 3)))])
+def test_an_estimate_of_a_judge_of_lists_is_that_of_its_prompts(judge):
+    with pytest.raises(TypeError, match="function must be what a judge of lists asks, and items its prompts, got"):
+        estimate(judge, PAIRS)
 
 
 def test_an_estimate_counts_the_tokens_of_the_prompts_to_ask(tmp_path):

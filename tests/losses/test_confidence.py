@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.util import cos_sim
 
 from st_rankloss import ApproxNDCG
-from st_rankloss.losses import ConfidenceRankingLoss
+from st_rankloss.losses import ConfidenceRankingLoss, EmbeddingMixup, HardNegativeMixup
 from st_rankloss.relevance import Classes
 from tests.models import word_model
 
@@ -97,3 +97,13 @@ def test_a_reference_that_cannot_be_one_is_refused():
     with pytest.raises(TypeError, match="reference needs a SentenceTransformer, got 'a model'"):
         ConfidenceRankingLoss(model, reference="a model")
     assert model[0].embedding.weight.requires_grad
+
+
+def test_mixtures_that_need_the_cosine_are_refused_and_the_reference_stays_as_it_is():
+    model = word_model(WORDS, 8)
+    reference = older(model)
+    with pytest.raises(ValueError, match="HardNegativeMixup makes mixtures that cos_sim or dot_score compares"):
+        ConfidenceRankingLoss(model, reference=reference, mixup=HardNegativeMixup())
+    assert reference[0].embedding.weight.requires_grad
+    loss = ConfidenceRankingLoss(model, reference=reference, relevance=Classes(), mixup=EmbeddingMixup())
+    assert loss([model.preprocess(WORDS)], torch.tensor(LABELS)).item() > 0

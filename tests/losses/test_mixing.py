@@ -533,6 +533,16 @@ def test_a_mixed_query_ranks_by_the_mixture_of_both_relevances():
     assert torch.equal(sides.relevance_of(slice(5, 9)).nan_to_num(-1), relevance[5:9].nan_to_num(-1))
 
 
+@pytest.mark.parametrize("no_relevant", ["skip", "zero"])
+def test_the_mean_over_mixed_queries_has_their_mixed_weights(no_relevant):
+    """So that losses of 1 have a mean of 1."""
+    loss = RankingLoss(
+        Passing(), objective=lambda s, y: 1 + 0 * s.sum(1), mixup=QueryMixup(share=1.0), no_relevant=no_relevant
+    )
+    found = loss(columns_of(random_columns([4, 4])), {"query_weights": torch.tensor([1.0, 0, 1, 0])})
+    assert found.item() == pytest.approx(1, abs=1e-12)
+
+
 def test_queries_that_are_not_mixed_stay_to_the_bit():
     torch.manual_seed(0)
     queries, grades = torch.randn(40, 6), torch.rand(40, 9)
@@ -599,6 +609,21 @@ def test_negatives_of_a_third_column_are_not_mixed_with_queries():
     (relevance,) = seen
     assert relevance.shape == (4, 12)
     assert relevance[:, 8:].isnan().equal(torch.eye(4, dtype=torch.bool))
+
+
+def test_each_column_leaves_out_the_mixtures_of_its_own_rows_if_symmetric():
+    embeddings, seen = random_columns([4, 4, 4]), []
+
+    class Watched(InfoNCE):
+        def __call__(self, similarity, relevance):
+            seen.append(relevance)
+            return super().__call__(similarity, relevance)
+
+    for mixup in (CrossModalMixup(), (CrossModalMixup(), QueryMixup())):
+        RankingLoss(Passing(), objective=Watched(), mixup=mixup, symmetric=True)(columns_of(embeddings))
+    for backwards in (*seen[1:3], *seen[4:]):
+        assert backwards.shape == (4, 8)
+        assert backwards[:, 4:].diagonal().isnan().all()
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,16 @@ from sentence_transformers.util import cos_sim
 from st_rankloss import ApproxNDCG, RankingLoss, RankingTrainer, SoftmaxCrossEntropy
 from st_rankloss.functional import approx_ndcg
 from st_rankloss.losses import ProxyLoss
-from st_rankloss.objectives import Margin, MultiSimilarity, SetInformation, SharedNegatives, SupCon
-from st_rankloss.relevance import Classes, Hierarchy, Numeric
+from st_rankloss.objectives import (
+    AcrossQueries,
+    MannWhitney,
+    Margin,
+    MultiSimilarity,
+    SetInformation,
+    SharedNegatives,
+    SupCon,
+)
+from st_rankloss.relevance import Classes, Hierarchy, Numeric, Vectors
 from tests.models import Passing, columns_of, word_model
 
 CLASSES, DIM = 5, 8
@@ -131,6 +139,22 @@ def test_a_sample_without_a_label_has_no_part(lists):
     torch.testing.assert_close(found, wanted)
 
 
+def test_samples_weigh_in_the_one_list_of_all_centres():
+    embeddings, labels = samples(8)
+    loss = proxies(objective=AcrossQueries(MannWhitney()))
+    weights = torch.tensor([1.0, 0, 1, 0, 1, 1, 0, 1])
+    found = loss(columns_of([embeddings]), {"label": labels, "row_weights": weights})
+    kept = weights > 0
+    torch.testing.assert_close(found, loss(columns_of([embeddings[kept]]), labels[kept]))
+
+
+def test_centres_keep_their_precision_beside_halves():
+    embeddings = samples(8)[0].bfloat16()
+    loss = proxies().float()
+    found = loss(columns_of([embeddings]), torch.arange(8) % CLASSES)
+    torch.testing.assert_close(found, loss(columns_of([embeddings.float()]), torch.arange(8) % CLASSES))
+
+
 def test_smaller_embeddings_meet_the_first_dimensions():
     embeddings, labels = samples()
     loss = proxies()
@@ -166,6 +190,9 @@ def test_wrong_batches_are_refused():
     column = columns_of([embeddings])
     with pytest.raises(ValueError, match="labels must be among the 5 classes, got 5: ids from 0"):
         proxies()(column, labels + 1)
+    vectors = proxies(classes=torch.randn(5, 4), relevance=Vectors())
+    with pytest.raises(ValueError, match=r"as many numbers as those of classes, got shapes \(\d+, 3\) and \(5, 4\)"):
+        vectors(column, torch.randn(len(embeddings), 3))
     with pytest.raises(ValueError, match="ProxyLoss needs one input column, whose samples have labels, got 2"):
         proxies()(column * 2, labels)
     with pytest.raises(ValueError, match="needs labels for a single input column"):
@@ -178,7 +205,7 @@ def test_wrong_batches_are_refused():
     assert proxies()(column, weighted) > 0
 
 
-def trainer_of(folder, loss, *, names=False, **options) -> RankingTrainer:
+def trainer_of(folder, loss, *, names=False, data=None, losses=None, **options) -> RankingTrainer:
     labels = [f"class {i % 4}" if names else i % 4 for i in range(20)]
     return RankingTrainer(
         model=loss.model,
@@ -198,8 +225,8 @@ def trainer_of(folder, loss, *, names=False, **options) -> RankingTrainer:
             }
             | options
         ),
-        train_dataset=Dataset.from_dict({"text": WORDS, "label": labels}),
-        loss=loss,
+        train_dataset=data or Dataset.from_dict({"text": WORDS, "label": labels}),
+        loss=losses or loss,
     )
 
 
@@ -229,6 +256,20 @@ def test_resuming_repeats_centres_and_model_to_the_bit(tmp_path):
     assert torch.equal(resumed.model[0].embedding.weight, whole.model[0].embedding.weight)
     saved = load_file(tmp_path / "checkpoint-8" / "loss.safetensors")
     assert torch.equal(saved["loss.centres"], whole.centres)
+
+
+def test_datasets_that_share_a_loss_save_and_resume_its_centres(tmp_path):
+    def train(**options) -> torch.Tensor:
+        loss = new_loss()
+        data = {name: Dataset.from_dict({"text": WORDS, "label": [i % 4 for i in range(20)]}) for name in "ab"}
+        trainer = trainer_of(
+            tmp_path, loss, data=data, losses={"a": loss, "b": MatryoshkaLoss(loss.model, loss, [DIM])}
+        )
+        trainer.train(**options)
+        return loss.centres
+
+    whole = train()
+    assert torch.equal(train(resume_from_checkpoint=str(tmp_path / "checkpoint-3")), whole)
 
 
 def test_a_checkpoint_without_the_centres_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.functional import approx_ndcg, cosent
 from st_rankloss.losses import CachedANDCGLoss
-from st_rankloss.objectives import ContextualSimilarity, CoSENT, OverPairs
+from st_rankloss.objectives import AcrossQueries, ContextualSimilarity, CoSENT, MannWhitney, OverPairs, SharedNegatives
 from st_rankloss.relevance import Classes, Lists, Pairs
 from tests.models import SHAPES, Passing, cached_tolerance, columns_of, random_columns, watched
 
@@ -265,6 +265,25 @@ def test_pairs_that_are_one_list_have_the_weights_of_their_rows():
     assert found.item() == pytest.approx(cosent(cosine, scores.double(), weights=rows.double()).item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["row_weights", "document_weights"])
+def test_pairs_that_are_one_list_weigh_in_both_directions(name):
+    """Both directions rank the same pairs, so symmetric=True changes nothing."""
+    embeddings, weights = random_columns([8, 8]), torch.tensor([1.0, 2, 0, 1, 3, 1, 1, 1])
+    batch = {"label": torch.arange(8) % 4.0, name: weights}
+    there, both = (RankingLoss(Passing(), objective=OverPairs(CoSENT()), symmetric=s) for s in (False, True))
+    assert same(run(both, embeddings, batch), run(there, embeddings, batch))
+
+
+def test_documents_of_all_lists_weigh_as_queries_of_the_other_direction():
+    """The loss of the way back is that of the transposed batch, whose queries have the weights of its documents."""
+    embeddings, weights = random_columns([6, 6]), torch.tensor([1.0, 2, 0, 1, 3, 1])
+    there, both = (RankingLoss(Passing(), objective=AcrossQueries(MannWhitney()), symmetric=s) for s in (False, True))
+    forth = there(columns_of(embeddings), {"document_weights": weights})
+    back = there(columns_of(embeddings[::-1]), {"query_weights": weights})
+    found = both(columns_of(embeddings), {"document_weights": weights})
+    assert found.item() == pytest.approx(((forth + back) / 2).item(), rel=1e-12)
+
+
 def test_weights_that_an_objective_does_not_take_are_refused():
     loss = RankingLoss(Passing(), objective=lambda s, y: s.sum(-1), relevance=Classes())
     with pytest.raises(ValueError, match="the objective takes no weights of documents: give it an argument `weights`"):
@@ -285,3 +304,29 @@ def test_weights_of_another_number_are_refused(name, count):
     wanted = 8 if name == "document_weights" else 4
     with pytest.raises(ValueError, match=rf"{name} must have the shape \({wanted},\), got \({count},\)"):
         ANDCGLoss(Passing())(columns_of(embeddings), {name: torch.ones(count)})
+
+
+@pytest.mark.parametrize("name", ["row_weights", "query_weights", "document_weights"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0 and finite, got {value}"):
+        ANDCGLoss(Passing())(columns_of(random_columns([3, 3])), {name: torch.tensor([1.0, value, 1])})
+
+
+@pytest.mark.parametrize("objective", [ApproxNDCG(), SharedNegatives(), AcrossQueries(MannWhitney())], ids=repr)
+def test_a_query_of_weight_0_needs_no_relevant_document(objective):
+    embeddings = random_columns([4, 4])
+    batch = {"label": torch.tensor([0.0, 1, 1, 1]), "query_weights": torch.tensor([0.0, 1, 1, 1])}
+    strict, skipping = (
+        RankingLoss(Passing(), objective=objective, relevance=Pairs(), no_relevant=each) for each in ("error", "skip")
+    )
+    assert same(run(strict, embeddings, batch), run(skipping, embeddings, batch))
+    with pytest.raises(
+        ValueError, match="got 4 of 4 without" if isinstance(objective, AcrossQueries) else "got 1 of 4"
+    ):
+        strict(
+            columns_of(embeddings),
+            {"document_weights": torch.zeros(4)}
+            if isinstance(objective, AcrossQueries)
+            else {"label": batch["label"], "query_weights": torch.ones(4)},
+        )
