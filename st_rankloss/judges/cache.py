@@ -86,8 +86,10 @@ class Cached:
             One answer per item.
 
         Raises:
+            TypeError: If ``items`` is a single text.
             ValueError: If an item or an answer has no content in JSON, such as an image.
         """
+        items = _listed(items)
         keys = [self._key(item) for item in items]
         answers = self._read(keys)
         missing = list({key: item for key, item in zip(keys, items, strict=True) if key not in answers}.items())
@@ -106,6 +108,7 @@ class Cached:
         Returns:
             Those to ask, in order.
         """
+        items = _listed(items)
         keys = [self._key(item) for item in items]
         known = self._read(keys)
         return list({key: item for key, item in zip(keys, items, strict=True) if key not in known}.values())
@@ -145,6 +148,12 @@ class Cached:
             raise ValueError(
                 f"path must be a file of cached answers, writable, or a new one, got {str(self.path)!r}: {error}"
             ) from error
+
+
+def _listed(items: Sequence[Any]) -> list[Any]:
+    if isinstance(items, str | bytes):
+        raise TypeError(f"items must be a list of texts or of tuples of texts, got the text {items!r:.80}.")
+    return list(items)
 
 
 def _to_json(value: Any, what: str) -> str:

@@ -301,3 +301,10 @@ def test_seconds_grow_with_calls_where_tokens_are_not_counted(monkeypatch):
     assert estimate(Clock(monkeypatch), texts[:1], sample=9).seconds == pytest.approx(5)
     with pytest.raises(ValueError, match="sample must be .* got -1"):
         estimate(Clock(monkeypatch), texts, sample=-1)
+
+
+def test_a_single_text_is_no_list_of_letters(tmp_path):
+    cached = Cached(lambda items: [1.0] * len(items), tmp_path / "a.sqlite", identity="one")
+    with pytest.raises(TypeError, match="items must be a list of texts or of tuples of texts, got the text 'red'"):
+        cached("red")
+    assert cached(text for text in ("red", "blue")) == [1.0, 1.0]
