@@ -24,7 +24,7 @@ from st_rankloss import ApproxNDCG, RankingLoss, RankingTrainer, SoftmaxCrossEnt
 from st_rankloss.functional import approx_ndcg
 from st_rankloss.losses import ProxyLoss
 from st_rankloss.objectives import Margin, MultiSimilarity, SetInformation, SharedNegatives, SupCon
-from st_rankloss.relevance import Classes, Hierarchy, Numeric
+from st_rankloss.relevance import Classes, Hierarchy, Numeric, encode_ids
 from tests.models import Passing, columns_of, word_model
 
 CLASSES, DIM = 5, 8
@@ -166,6 +166,8 @@ def test_wrong_batches_are_refused():
     column = columns_of([embeddings])
     with pytest.raises(ValueError, match="labels must be among the 5 classes, got 5: ids from 0"):
         proxies()(column, labels + 1)
+    with pytest.raises(ValueError, match=r"among the 2 classes \['red', 'blue'\], got another name: ids from 0"):
+        proxies(classes=["red", "blue"])(column, {"label": encode_ids(["green"] * len(labels)), "kind": "class"})
     with pytest.raises(ValueError, match="ProxyLoss needs one input column, whose samples have labels, got 2"):
         proxies()(column * 2, labels)
     with pytest.raises(ValueError, match="needs labels for a single input column"):
@@ -234,8 +236,20 @@ def test_resuming_repeats_centres_and_model_to_the_bit(tmp_path):
 def test_a_checkpoint_without_the_centres_is_refused(tmp_path):
     trainer_of(tmp_path, new_loss()).train()
     (tmp_path / "checkpoint-3" / "loss.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"must have the parameters of the loss, \['loss.centres'\], got no such file"):
+    with pytest.raises(
+        ValueError, match=r"must have the parameters of the loss, {.*'loss.centres': .*}, got no such file"
+    ):
         trainer_of(tmp_path, new_loss()).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+def test_centres_of_other_classes_or_of_another_order_are_refused(tmp_path):
+    names = [f"class {i}" for i in range(4)]
+    trainer_of(tmp_path, new_loss(names), names=True).train()
+    resume = {"resume_from_checkpoint": str(tmp_path / "checkpoint-3")}
+    with pytest.raises(ValueError, match=r"'loss.centres': \(5, 8\).*, got .*'loss.centres': \(4, 8\)"):
+        trainer_of(tmp_path, new_loss([*names, "more"]), names=True).train(**resume)
+    with pytest.raises(ValueError, match=r"must have the loss.classes of the loss, in its order"):
+        trainer_of(tmp_path, new_loss(names[::-1]), names=True).train(**resume)
 
 
 def test_a_loss_without_parameters_saves_no_file(tmp_path):
