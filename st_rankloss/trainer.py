@@ -39,7 +39,9 @@ from st_rankloss.data.lists import samplers_of
 from st_rankloss.data.streams import with_features
 from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses.base import GradedLoss
+from st_rankloss.numbering import TellWeighting, number_rows, weighted
 from st_rankloss.views import ViewsCollator
+from st_rankloss.weighting import Weighting
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class GradedTrainer(CheckpointingTrainer):
     """
 
     data_collator: Any
+    train_dataset: Any
 
     def __init__(self, model: Any = None, *args: Any, **kwargs: Any) -> None:
         self._check_kind(model)
@@ -76,6 +79,7 @@ class GradedTrainer(CheckpointingTrainer):
             self.data_collator.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
             epochs.append(self.data_collator.epoch)
         self.add_callback(_Epochs(epochs))
+        self._tellers = self._number_rows()
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
             if self.accelerator.dataloader_config.dispatch_batches:
                 raise ValueError(
@@ -83,6 +87,41 @@ class GradedTrainer(CheckpointingTrainer):
                     "to the length of the first; leave it out of accelerator_config."
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
+
+    def _number_rows(self) -> list[TellWeighting]:
+        """Number the rows of the training data whose loss has a weighting, and keep it informed."""
+        datasets = self._datasets(self.train_dataset)
+        if isinstance(self.train_dataset, dict):
+            self.train_dataset = copy.copy(self.train_dataset)  # it may be yours
+        weightings = weighted(datasets, {name: inner_loss(loss) for name, loss in self._losses().items()})
+        rows: dict[Weighting, int] = {}
+        for name, dataset in datasets:
+            if (weighting := weightings.get(name)) is not None:
+                numbered = number_rows(dataset, rows.get(weighting, 0))
+                rows[weighting] = numbered.first_number + len(numbered)
+                if name is None:
+                    self.train_dataset = numbered
+                else:
+                    self.train_dataset[name] = numbered
+        tellers = [TellWeighting(w, count, f"weighting{n}.safetensors") for n, (w, count) in enumerate(rows.items())]
+        for teller in tellers:
+            self.add_callback(teller)
+        return tellers
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train, and resume what a weighting has learned.
+
+        Args:
+            resume_from_checkpoint: As for the parent.
+            *args: As for the parent.
+            **kwargs: As for the parent.
+
+        Returns:
+            As the parent.
+        """
+        for teller in self._tellers:
+            teller.resumed = resume_from_checkpoint if isinstance(resume_from_checkpoint, str) else None
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _check_kind(self, model: Any) -> None:
         """Raise TypeError for a model of another kind, which another of these trainers may train."""

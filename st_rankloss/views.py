@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.augmentations import Identity
-from st_rankloss.collators import RankingCollator, Row, weight_columns
+from st_rankloss.collators import ROW_NUMBER, RankingCollator, Row, weight_columns
 
 
 @dataclass
@@ -79,7 +79,12 @@ class ViewsCollator(RankingCollator):
         """
         if not features:
             return {}
-        others = {*self.valid_label_columns, *weight_columns(features[0], self.valid_label_columns), "dataset_name"}
+        others = {
+            *self.valid_label_columns,
+            *weight_columns(features[0], self.valid_label_columns),
+            "dataset_name",
+            ROW_NUMBER,
+        }
         columns = [name for name in features[0] if name not in others]
         if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
             raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")

@@ -47,6 +47,7 @@ from st_rankloss.losses import (
 from st_rankloss.losses.proxies import LISTS
 from st_rankloss.objectives import AcrossQueries, Margin, Objective, SharedNegatives, SoftSpearman, SupCon
 from st_rankloss.relevance import Classes, Pairs
+from st_rankloss.weighting import Curriculum, LossMixture, NeighbourAgreement, SelfPaced
 from tests.losses.test_objectives import task
 from tests.models import SHAPES, PairTable, Passing, PassingTokens, Shape, columns_of, texts_of
 from tests.objectives.test_contracts import TABLE, name_of
@@ -226,6 +227,7 @@ def weighted(labels: Any, sizes: list[int]) -> dict[str, Any]:
 def every_case() -> Iterator[tuple[str, Callable[[], None]]]:
     """Every objective with every relevance, and every option of the losses with every objective and every relevance."""
     yield from _cases_of_objectives()
+    yield from _cases_of_weightings()
     for shape in SHAPES:
         yield from _cases_of_embeddings(shape)
         yield from _cases_of_pairs(shape)
@@ -261,6 +263,17 @@ def _cases_of_embeddings(shape: Shape) -> Iterator[tuple[str, Callable[[], None]
             if "mix" not in option:
                 run = partial(differentiate, made, shape.sizes, shape.labels, tokens=3)
                 yield f"mixture, {shape}, {option}, tokens", run
+
+
+def _cases_of_weightings() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Losses that weigh the rows of a batch, and tell the weighting of them."""
+    labels = {"label": torch.arange(12) % 3, "row_numbers": torch.arange(12)}
+    for make in (SelfPaced, LossMixture, NeighbourAgreement, Curriculum):
+        for option in ("cached", "block_size", "zero"):
+            weighting = make()
+            weighting.prepare(20)
+            made = partial(OPTIONS[option], objective=MIXTURE, relevance=Classes(), weighting=weighting)
+            yield f"{make.__name__}, {option}", partial(differentiate, made, [12], labels)
 
 
 def _cases_of_pairs(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:

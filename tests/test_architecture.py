@@ -23,6 +23,7 @@ LAYERS = [
     {"objectives", "relevance"},
     {
         "losses",
+        "weighting",
         "encoding",
         "collators",
         "samplers",
@@ -34,6 +35,7 @@ LAYERS = [
         "evaluation",
     },
     {"views", "recipes", "encoders", "mteb_tasks"},
+    {"numbering"},
     {"trainer", "diagnostics", "inspection"},
     {"experiment"},
     {"__init__"},
@@ -61,6 +63,7 @@ KNOW_THE_HOST = {
     "judges",
     "mining.py",
     "mteb_tasks.py",
+    "numbering.py",
     "recipes.py",
     "samplers",
     "teachers.py",

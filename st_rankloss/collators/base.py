@@ -10,7 +10,7 @@ import numpy as np
 from sentence_transformers.base.data_collator import BaseDataCollator
 from torch import Tensor, tensor
 
-from st_rankloss.collators.beside import encode_row_ids, encode_weights, pop_ids, pop_weights
+from st_rankloss.collators.beside import encode_row_ids, encode_weights, pop_ids, pop_numbers, pop_weights
 from st_rankloss.collators.inputs import Row, check_columns, input_columns, list_columns, read_list, same_columns
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
@@ -57,7 +57,7 @@ class GradedCollator(BaseDataCollator):
         """
         if not features:
             return {}
-        rows = same_columns(features)
+        rows, numbers = pop_numbers(same_columns(features))
         reader = self.readers.get(rows[0].get("dataset_name"), self.readers.get(None))
         column, labels = self._pop_labels(rows)
         weights = pop_weights(rows, self.valid_label_columns)
@@ -91,7 +91,7 @@ class GradedCollator(BaseDataCollator):
             if lists:
                 sizes[-1] = int(described["list_sizes"].sum())
             check_labels(reader, described, sizes)
-        described |= encode_weights(weights, columns, len(rows), described.get("list_sizes"))
+        described |= encode_weights(weights, columns, len(rows), described.get("list_sizes")) | numbers
         if described.keys() == {"label"} and described["label"].dim() == 1:
             batch["label"] = described["label"]  # the format of sentence-transformers losses
         elif described:

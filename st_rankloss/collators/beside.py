@@ -12,6 +12,16 @@ from st_rankloss.collators.inputs import Row
 from st_rankloss.labels import is_missing, plain, read_weights
 from st_rankloss.relevance import encode_ids
 
+ROW_NUMBER = "_row_number"
+"""What the rows of a dataset whose loss has a weighting call their number, see `st_rankloss.numbering`."""
+
+
+def pop_numbers(rows: list[Row]) -> tuple[list[Row], dict[str, Tensor]]:
+    """Remove the numbers of rows, and return them by name if there are any."""
+    if ROW_NUMBER not in rows[0]:
+        return rows, {}
+    return rows, {"row_numbers": torch.tensor([row.pop(ROW_NUMBER) for row in rows])}
+
 
 def id_names(column: str) -> tuple[str, ...]:
     """Return the names that a column of ids for an input column may have."""

@@ -29,10 +29,13 @@ def clean_relevance(relevance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weigh(relevance: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Remove the documents of weight 0 from lists, and scale the other weights to a mean of 1.
+    r"""Remove the documents of weight 0 from lists, and scale the other weights to copies of documents.
+
+    .. math:: w_j \frac{\sum_k w_k}{\sum_k w_k^2}
 
     So a document of weight 2 in a list counts as two copies of one of weight 1, only the ratios of a list's weights
-    matter, and weights that are all equal have no effect.
+    matter, equal weights have no effect, and a list counts as its effective number of documents (Kish 1965), in which
+    a weight near 0 is hardly one.
 
     Args:
         relevance: NaN where unjudged, shape ``(Q, D)``.
@@ -44,13 +47,14 @@ def weigh(relevance: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> weigh(torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[3.0, 1.0, 0.0]]))
-        (tensor([[1., 0., nan]]), tensor([[1.5000, 0.5000, 0.0000]]))
+        (tensor([[1., 0., nan]]), tensor([[1.2000, 0.4000, 0.0000]]))
     """
     weights = over_largest(weights.to(relevance.dtype).masked_fill(relevance.isnan(), 0))
     weights = without_traces(weights)
     listed = weights > 0
-    mean = weights.sum(-1, keepdim=True) / listed.sum(-1, keepdim=True).clamp_min(1)
-    return relevance.masked_fill(~listed, torch.nan), weights / torch.where(mean > 0, mean, 1)
+    squares = weights.square().sum(-1, keepdim=True)
+    copies = weights.sum(-1, keepdim=True) / torch.where(squares > 0, squares, 1)
+    return relevance.masked_fill(~listed, torch.nan), weights * copies
 
 
 def irrelevant_of(relevance: Tensor) -> Tensor:

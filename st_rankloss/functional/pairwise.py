@@ -199,13 +199,13 @@ def rank_list(
     """
     logits = precise_logits(similarity, temperature, judged)
     level = _dense_levels(relevance, judged)
-    of_level = _logsumexp_by_level(logits, level, judged)  # (Q, D + 1), from the lowest grade
+    of_level = _logsumexp_by_level(log_weighted(logits, weights), level, judged)  # (Q, D + 1), from the lowest grade
     lower = of_level.logcumsumexp(-1)
     losses = []
     for below, distance in ((of_level, 1), (lower, 2)):
         there = judged & (level >= distance)
         pairs = below.gather(1, (level - distance).clamp_min(0)) - logits
-        losses.append(softplus(masked_logsumexp(pairs, there)))
+        losses.append(softplus(masked_logsumexp(pairs, there, weights)))
     return losses[0] + skip * losses[1]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from st_rankloss.functional.conditions import any_relevant, some_irrelevant_in_the_batch, two_kinds
 from st_rankloss.functional.declaration import batch_function
-from st_rankloss.functional.lists import log_odds, masked_logsumexp, masked_mean
+from st_rankloss.functional.lists import log_odds, log_weighted, masked_logsumexp, masked_mean
 from st_rankloss.functional.settings import AtLeast0, Count, Positive, Share, choice
 from st_rankloss.kernels.pair_sums import softplus
 
@@ -53,7 +53,7 @@ def wasserstein(
     """
     wide = torch.float32 if similarity.device.type == "mps" else torch.float64
     rows = [
-        _shares(values.to(wide) / width, judged)
+        _shares(log_weighted(values.to(wide) / width, weights), judged)
         for values, width in ((similarity, temperature), (relevance, label_temperature))
     ]
     means = [share.mean(0) for share in rows]

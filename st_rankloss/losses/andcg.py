@@ -26,7 +26,7 @@ class ANDCGLoss(RankingLoss):
         gain: ``"linear"``, the nDCG of MTEB and pytrec_eval, ``"exponential"`` (2^y - 1) or a callable.
         k: Cutoff; None means no cutoff, which trains better: ranks in a batch are not ranks in a corpus.
         **options: Settings that all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
-            ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
+            ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``, ``weighting``.
 
     Raises:
         TypeError: As `RankingLoss`.

@@ -15,11 +15,13 @@ from st_rankloss.losses.blocks import BlockwiseSums
 from st_rankloss.losses.fit import ROWS, check_views, warn_of_distributions, warn_of_few_irrelevant
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.parts import LossParts
+from st_rankloss.losses.weighing import ROW_NUMBERS, check_numbered, check_weighting, weigh_rows
 from st_rankloss.losses.weights import Weights, pop_weights
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
 from st_rankloss.relevance.base import Labels
 from st_rankloss.relevance.matrix import RowsOfRelevance, map_labels
+from st_rankloss.weighting import Seen, Weighting
 
 NO_RELEVANT = ("skip", "zero", "error")
 
@@ -51,6 +53,8 @@ class Pairing(NamedTuple):
     shares: Shares
     """The rows of the batch that this process holds."""
     weights: Weights
+    rows: Tensor | None = None
+    """The number of each query's row in the training data, ``(Q,)``, for a weighting in training."""
 
     def to(self, device: torch.device) -> Pairing:
         """Move the labels and weights to a device, without waiting for it."""
@@ -60,7 +64,8 @@ class Pairing(NamedTuple):
 
         labels = (map_labels(move, self.query_labels), map_labels(move, self.document_labels))
         weights = Weights(*(w if w is None else move(w) for w in self.weights))
-        return Pairing(self.relevance, *labels, self.shares, weights)
+        rows = None if self.rows is None else move(self.rows)
+        return Pairing(self.relevance, *labels, self.shares, weights, rows)
 
 
 class Batch(NamedTuple):
@@ -77,6 +82,8 @@ class Batch(NamedTuple):
     """Number of queries: over all processes if gathered, in both directions if symmetric."""
     learnable: Tensor
     """Number of queries with a defined loss, as a scalar tensor to avoid waiting for the device."""
+    losses: Tensor
+    """The loss of each of this process's queries, NaN where it is undefined, ``(queries,)``; detached."""
 
 
 class Observed(nn.Module):
@@ -97,10 +104,12 @@ class GradedLoss(nn.Module):
         remedy: What to use for other models, for the error.
         no_relevant: As in `RankingLoss`.
         gather_across_devices: Whether to rank the queries of all processes together.
+        weighting: As in `RankingLoss`.
 
     Raises:
-        TypeError: If ``model`` is of another kind, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``no_relevant`` is unknown.
+        TypeError: If ``model`` is of another kind, ``objective`` or ``relevance`` is not callable, or ``weighting`` is
+            not a `Weighting`.
+        ValueError: If ``no_relevant`` is unknown, or ``weighting`` cannot learn from the model or objective.
     """
 
     more_to_rank = "Choose a batch sampler that groups related samples, or a larger batch."
@@ -116,6 +125,7 @@ class GradedLoss(nn.Module):
         remedy: str = "",
         no_relevant: str = "skip",
         gather_across_devices: bool = False,
+        weighting: Weighting | None = None,
     ) -> None:
         super().__init__()
         check_encoder(model, kinds, type(self).__name__, remedy)
@@ -125,6 +135,8 @@ class GradedLoss(nn.Module):
         self.relevance = None if relevance is None else as_relevance(relevance)
         self.no_relevant = no_relevant
         self.gather_across_devices = gather_across_devices
+        check_weighting(weighting, model, self.objective)
+        self.weighting = weighting
         self.observed = Observed()
         self._checked_relevance = False
         warn_of_distributions(self.objective)
@@ -160,6 +172,7 @@ class GradedLoss(nn.Module):
         shares = Shares([sizes])
         if self.gather_across_devices and several_processes():
             batch, shares = gather_batch(batch, sizes, device_of(self.model))
+        rows = self._weigh(batch, shares.sizes)
         weights = pop_weights(
             batch,
             shares.sizes,
@@ -169,13 +182,25 @@ class GradedLoss(nn.Module):
         )
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance
         check_views(self.objective, relevance)
-        return Pairing(relevance, *relevance.pair(batch, shares.sizes), shares, weights)
+        of_queries, of_documents = relevance.pair(batch, shares.sizes)
+        if self.weighting is not None and rows is not None:
+            self.weighting.check_labels(of_queries, len(sizes))
+        return Pairing(relevance, of_queries, of_documents, shares, weights, rows)
+
+    def _weigh(self, batch: dict[str, Any], sizes: list[int]) -> Tensor | None:
+        """Multiply a batch's weights by those of the weighting, and return the numbers of its rows, in training."""
+        rows = batch.pop(ROW_NUMBERS, None)
+        if self.weighting is None or not torch.is_grad_enabled():  # evaluation weighs all rows alike
+            return None
+        rows = check_numbered(rows, sizes[0])
+        weigh_rows(batch, self.weighting.of(rows), alone=len(sizes) == 1, in_lists=self.objective.weighs)
+        return rows
 
     def _mean(
         self,
         directions: Sequence[BlockwiseSums],
+        pairing: Pairing,
         shares: Shares,
-        weights: Weights,
         see: Callable[[int, Tensor], Batch],
     ) -> Tensor | LossParts:
         """Average over the queries of all processes, in each direction, and over directions.
@@ -185,8 +210,8 @@ class GradedLoss(nn.Module):
 
         Args:
             directions: The sums over the queries, then over the rows of each column of documents if symmetric.
+            pairing: The batch.
             shares: The rows that this process summed over.
-            weights: The weights of queries.
             see: Makes the `Batch` to observe from its ``total`` and ``learnable``; called only in training.
 
         Returns:
@@ -199,9 +224,10 @@ class GradedLoss(nn.Module):
         if torch.is_grad_enabled():  # not in evaluation
             batch = see(sum(queries), defined.sum().long())
             self.observed(batch)
+            self._tell(batch, pairing)
             self._check_relevance(batch)
         if self.no_relevant == "zero":
-            weight = _total(queries, weights, weight)
+            weight = _total(queries, pairing.weights, weight)
         ways = [slice(0, 1), slice(1, None)][: len(directions)]
         means = torch.zeros_like(directions[0].parts)
         for way in ways:
@@ -211,6 +237,18 @@ class GradedLoss(nn.Module):
             means = means + total * (len(shares.rows) / len(ways)) / count
         parts = LossParts(zip(directions[0].names, means.unbind(), strict=True))
         return parts if isinstance(self.objective, Mixture) else parts.total()
+
+    def _tell(self, batch: Batch, pairing: Pairing) -> None:
+        """Tell the weighting this process's part of a batch."""
+        if self.weighting is None or pairing.rows is None:
+            return
+        first, count = pairing.shares.first(0), pairing.shares.rows[pairing.shares.rank][0]
+        own = slice(first, first + count)
+        # An objective of the whole batch has the queries of all processes.
+        place = own if batch.queries > count else slice(0, count)
+        vectors = None if batch.vectors is None else batch.vectors[place]
+        labels = map_labels(lambda tensor: tensor[own], pairing.query_labels)
+        self.weighting.see(Seen(pairing.rows[own], batch.losses[place], vectors, labels))
 
     def _check_defined(self, defined: Tensor, queries: int) -> None:
         """Raise or warn if the loss of some queries is undefined."""
@@ -241,6 +279,7 @@ class GradedLoss(nn.Module):
             "relevance": "chosen by columns and labels" if self.relevance is None else repr(self.relevance),
             "no_relevant": self.no_relevant,
             "gather_across_devices": self.gather_across_devices,
+            **({} if self.weighting is None else {"weighting": repr(self.weighting)}),
         }
 
     @property

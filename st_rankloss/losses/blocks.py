@@ -7,6 +7,7 @@ freed before the next one begins.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -64,6 +65,8 @@ class BlockwiseSums(NamedTuple):
     """Number of queries with a defined loss, a scalar."""
     weight: Tensor
     """Sum of their weights, a scalar."""
+    losses: Tensor
+    """The loss of each query, NaN where it is undefined, ``(Q,)``; detached."""
     names: tuple[str, ...]
     """The terms' names."""
 
@@ -121,7 +124,7 @@ class _BlockwiseSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, queries: Tensor, documents: Tensor, task: BlockTask, grad_enabled: bool
-    ) -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[str, ...]]:
         with_grad = grad_enabled and any(ctx.needs_input_grad[:2])
         queries, documents = queries.detach(), documents.detach()
         totals: dict[str, Tensor] = defaultdict(lambda: queries.new_zeros(()))
@@ -129,6 +132,7 @@ class _BlockwiseSum(torch.autograd.Function):
             lambda: (torch.zeros_like(queries), torch.zeros_like(documents))
         )
         defined, weight = queries.new_zeros(()), queries.new_zeros(())
+        losses: list[Tensor] = []
         for start in range(0, len(queries), task.block_size):
             rows = slice(start, min(start + task.block_size, len(queries)))
             block, relevance, in_list = task.ranked(queries, documents, rows, with_grad=with_grad)
@@ -136,6 +140,7 @@ class _BlockwiseSum(torch.autograd.Function):
             weights = None if task.weights is None else torch.where(counts, task.weights[rows], 0)
             with torch.set_grad_enabled(with_grad):
                 parts = task.objective.parts(block.similarity, relevance, **given(in_list))
+                losses.append(sum_parts(parts, counts))
                 parts = {name: _sum(torch.where(counts, part, 0), weights) for name, part in parts.items()}
             for name, part in parts.items():
                 totals[name] += part.detach()
@@ -149,8 +154,9 @@ class _BlockwiseSum(torch.autograd.Function):
             del block, relevance, in_list, counts, parts, part  # free the memory before the next block
         if with_grad:
             ctx.save_for_backward(*(each for both in gradients.values() for each in both))
-        ctx.mark_non_differentiable(defined, weight)
-        return torch.stack([*totals.values()]), defined, weight, tuple(totals)
+        each = torch.cat(losses)
+        ctx.mark_non_differentiable(defined, weight, each)
+        return torch.stack([*totals.values()]), defined, weight, each, tuple(totals)
 
     @staticmethod
     @once_differentiable
@@ -162,6 +168,11 @@ class _BlockwiseSum(torch.autograd.Function):
             sum(weight * each for weight, each in zip(of_parts, saved[place::2], strict=True)) for place in (0, 1)
         )
         return of_queries, of_documents, None, None
+
+
+def sum_parts(parts: Mapping[str, Tensor], defined: Tensor) -> Tensor:
+    """Return the loss of each query, NaN where it is undefined, detached."""
+    return torch.where(defined, torch.stack([part.detach() for part in parts.values()]).sum(0), torch.nan)
 
 
 def weigh_lists(relevance: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | None]:

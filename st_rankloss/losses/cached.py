@@ -58,7 +58,7 @@ class CachedRankingLoss(CachedLossMixin, RankingLoss):
             lengths vary.
         show_progress_bar: Show the progress over the mini-batches.
         **options: Settings that all losses share, see `RankingLoss`: ``similarity_fct``, ``symmetric``, ``block_size``,
-            ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``.
+            ``no_relevant``, ``check_embeddings``, ``gather_across_devices``, ``mixup``, ``weighting``.
 
     Raises:
         TypeError: As `RankingLoss`.

@@ -25,7 +25,7 @@ class CachedCrossEncoderRankingLoss(CrossEncoderRankingLoss):
         model: The CrossEncoder to train, with one output.
         mini_batch_size: Pairs scored at once, at least 1: as many as fit in memory.
         **options: As in `CrossEncoderRankingLoss`: ``objective``, ``relevance``, ``num_negatives``, ``activation_fn``,
-            ``no_relevant``, ``gather_across_devices``; a mixture returns the sum of its terms.
+            ``no_relevant``, ``gather_across_devices``, ``weighting``; a mixture returns the sum of its terms.
 
     Raises:
         TypeError: As `CrossEncoderRankingLoss`.

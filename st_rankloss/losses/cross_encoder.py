@@ -13,7 +13,7 @@ from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing
-from st_rankloss.losses.blocks import BlockwiseSums, weigh_lists
+from st_rankloss.losses.blocks import BlockwiseSums, sum_parts, weigh_lists
 from st_rankloss.losses.candidates import Candidates, choose_candidates, count_negatives, numbers_of
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
 from st_rankloss.losses.parts import LossParts
@@ -23,6 +23,7 @@ from st_rankloss.objectives import Objective
 from st_rankloss.objectives.base import given
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
+from st_rankloss.weighting import Weighting
 
 _ENTRIES_AT_ONCE = 2**22
 """Largest block of relevance between queries and all documents, of which the scored ones are kept."""
@@ -37,6 +38,7 @@ class CrossEncoderOptions(TypedDict, total=False):
     activation_fn: Callable[[Tensor], Tensor] | None
     no_relevant: str
     gather_across_devices: bool
+    weighting: Weighting | None
 
 
 class Job(NamedTuple):
@@ -76,6 +78,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         no_relevant: As in `RankingLoss`.
         gather_across_devices: Also draw from the documents of other processes, and average over all queries; gradients
             match those of one process with the whole batch.
+        weighting: As in `RankingLoss`; needs `CrossEncoderRankingTrainer`.
 
     Raises:
         TypeError: If ``model`` is not a CrossEncoder, or ``objective``, ``relevance`` or ``activation_fn`` is not
@@ -126,6 +129,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         activation_fn: Callable[[Tensor], Tensor] | None = None,
         no_relevant: str = "skip",
         gather_across_devices: bool = False,
+        weighting: Weighting | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -135,6 +139,7 @@ class CrossEncoderRankingLoss(GradedLoss):
             remedy="for models of embeddings use RankingLoss",
             no_relevant=no_relevant,
             gather_across_devices=gather_across_devices,
+            weighting=weighting,
         )
         check_one_output(model, type(self).__name__)
         if num_negatives not in (None, "auto"):
@@ -243,9 +248,9 @@ class CrossEncoderRankingLoss(GradedLoss):
         seen = similarity.detach()
 
         def see(total: int, learnable: Tensor) -> Batch:
-            return Batch(seen.__getitem__, relevance.__getitem__, len(seen), None, total, learnable)
+            return Batch(seen.__getitem__, relevance.__getitem__, len(seen), None, total, learnable, sums.losses)
 
-        return self._mean([sums], shares, pairing.weights, see)
+        return self._mean([sums], pairing, shares, see)
 
     def _in_order(self, job: Job) -> Tensor:
         """Return the places of the pairs' scores in the order in which the model makes them."""
@@ -285,8 +290,7 @@ def _sum(
 ) -> BlockwiseSums:
     counts = objective.defined(relevance)
     each = counts.to(similarity.dtype) if weights is None else torch.where(counts, weights, 0)
-    parts = {
-        name: (torch.where(counts, part, 0) * each).sum()
-        for name, part in objective.parts(similarity, relevance, **given(of_documents)).items()
-    }
-    return BlockwiseSums(torch.stack([*parts.values()]), counts.sum().to(similarity.dtype), each.sum(), tuple(parts))
+    terms = objective.parts(similarity, relevance, **given(of_documents))
+    totals = torch.stack([(torch.where(counts, x, 0) * each).sum() for x in terms.values()])
+    losses = sum_parts(terms, counts)
+    return BlockwiseSums(totals, counts.sum().to(similarity.dtype), each.sum(), losses, tuple(terms))

@@ -171,7 +171,7 @@ class ProxyLoss(GradedLoss):
             )
 
     def _compute(self, samples: Tensor, pairing: Pairing) -> Tensor | LossParts:
-        relevance, _, _, shares, weights = pairing
+        relevance, _, _, shares, weights, _ = pairing
         own = cast(Tensor, pairing.query_labels)
         centres = self.centres[:, : samples.shape[1]].to(samples.dtype)
         queries, documents, of_documents = samples, centres, self.classes
@@ -191,9 +191,9 @@ class ProxyLoss(GradedLoss):
 
         return self._mean(
             [sums],
+            pairing,
             shares,
-            weights,
-            lambda total, learnable: Batch(compare, matrix, len(queries), queries, total, learnable),
+            lambda total, learnable: Batch(compare, matrix, len(queries), queries, total, learnable, sums.losses),
         )
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from st_rankloss.losses.weights import RowsOfWeights
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
+from st_rankloss.weighting import Weighting
 
 
 class RankingOptions(TypedDict, total=False):
@@ -44,6 +45,7 @@ class RankingOptions(TypedDict, total=False):
     check_embeddings: bool | None
     gather_across_devices: bool
     mixup: Mixing | Sequence[Mixing] | None
+    weighting: Weighting | None
 
 
 class RankingLoss(GradedLoss):
@@ -88,11 +90,14 @@ class RankingLoss(GradedLoss):
             of one process with the whole batch. Start training with ``torchrun --nproc_per_node=8``.
         mixup: Also rank mixtures of embeddings: a strategy of `st_rankloss.losses.mixing`, or several in order, such as
             ``EmbeddingMixup()`` or ``(HardNegativeMixup(), QueryNegativeMixup())``; not for a MultiVectorEncoder.
+        weighting: Weights of the training data's rows that change while training, see `st_rankloss.weighting`; needs
+            `RankingTrainer`.
 
     Raises:
         TypeError: If ``model`` is not supported, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup``, or
-            ``similarity_fct`` cannot compare the model's embeddings or the mixtures. In `forward`, before the model
+        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup``,
+            ``weighting`` cannot learn from the model or objective, or ``similarity_fct`` cannot compare the model's
+            embeddings or the mixtures. In `forward`, before the model
             runs, if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous; after it, if
             embeddings of queries and documents differ in size, unless ``similarity_fct`` is your own.
 
@@ -149,6 +154,7 @@ class RankingLoss(GradedLoss):
         check_embeddings: bool | None = None,
         gather_across_devices: bool = False,
         mixup: Mixing | Sequence[Mixing] | None = None,
+        weighting: Weighting | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -158,6 +164,7 @@ class RankingLoss(GradedLoss):
             remedy="train a CrossEncoder with CrossEncoderRankingLoss" if scores_pairs(model) else "",
             no_relevant=no_relevant,
             gather_across_devices=gather_across_devices,
+            weighting=weighting,
         )
         check_at_least(block_size, 1, "block_size")
         mixings = as_mixings(mixup)
@@ -230,7 +237,7 @@ class RankingLoss(GradedLoss):
                 )
         self._check_dimensions(embeddings)
         pairing = pairing.to(embeddings[0].device)
-        relevance, of_queries, of_documents, shares, weights = pairing
+        relevance, of_queries, of_documents, shares, weights, _ = pairing
         whole = shares.gather(embeddings)
         if not self.objective.separable:  # every process computes the loss of all queries
             embeddings, shares = whole, Shares([shares.sizes])
@@ -257,9 +264,11 @@ class RankingLoss(GradedLoss):
         vectors = queries if queries.dim() == 2 else None
         return self._mean(
             directions,
+            pairing,
             shares,
-            weights,
-            lambda total, learnable: Batch(compare, matrix, len(queries), vectors, total, learnable),
+            lambda total, learnable: Batch(
+                compare, matrix, len(queries), vectors, total, learnable, directions[0].losses
+            ),
         )
 
     def _check_dimensions(self, embeddings: list[Tensor]) -> None:

@@ -13,9 +13,10 @@ The list at the end has all objectives by family, with the labels that each read
 `st_rankloss.functional` with its settings; the docstring of either gives formula, source and cost.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
-queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `Margin` demands more of
-relevant documents (ArcFace, CosFace). Objectives can be added and weighted: ``ApproxNDCG() + 0.2 *
-SoftmaxCrossEntropy()``. Any function of (similarity, relevance) that returns one loss per query also works.
+queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `FalseNegatives` gives
+less to irrelevant documents that look relevant; `Margin` demands more of relevant documents (ArcFace, CosFace).
+Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity,
+relevance) that returns one loss per query also works.
 
 Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
 UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is
@@ -67,11 +68,12 @@ from st_rankloss.objectives.whole_batch import (
     SharedNegatives,
     Wasserstein,
 )
-from st_rankloss.objectives.wrappers import AcrossQueries, Focal, OverPairs, Perturbed
+from st_rankloss.objectives.wrappers import AcrossQueries, FalseNegatives, Focal, OverPairs, Perturbed
 
 __all__ = [
     "AcrossQueries", "ApproxMRR", "ApproxNDCG", "ApproxRankMSE", "ApproxRecall", "CWCL", "Circle", "CoSENT",
-    "Configured", "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "Focal", "GroCo", "HierarchicalAP",
+    "Configured", "ContextualSimilarity", "CustomObjective", "DCL", "DCLW", "FalseNegatives", "Focal", "GroCo",
+    "HierarchicalAP",
     "HierarchicalSupAP", "InfoNCE", "InverseRankNet", "LambdaLoss", "ListNet", "MVDHEL", "MVInfoNCE", "MannWhitney",
     "Margin", "MarginMSE", "Mixture", "MultiSimilarity", "NeuralNDCG", "Objective", "OverPairs", "PRO", "PSL",
     "PartialRanking", "Pearson", "Perturbed", "PlackettLuce", "PolicyGradient", "Quadruplet", "RankKL", "RankList",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.functional.ranks import upcast
-from st_rankloss.functional.settings import AtLeast0, Count, Positive, check_fields
+from st_rankloss.functional.settings import AtLeast0, Count, Finite, Positive, check_fields
 from st_rankloss.objectives.base import Mixture, Objective, given
 
 
@@ -224,3 +224,66 @@ class Focal(_Wrapper):
             return Mixture(each).parts(similarity, relevance, weights)
         parts = self.objective.parts(similarity, relevance, **given(weights))
         return self._named({n: (-torch.expm1(-x.detach().clamp_min(0))) ** self.gamma * x for n, x in parts.items()})
+
+
+@dataclass(frozen=True)
+class FalseNegatives(_Wrapper):
+    """An objective in whose lists likely false negatives count less: documents far more similar than a relevant one.
+
+    An irrelevant document of similarity s weighs sigmoid((s⁺ + margin - s) / softness), a constant, where s⁺ is that of
+    the query's most similar relevant document; it multiplies the document's own weight. Relevant documents keep theirs,
+    as do all of a query without relevant documents. A low margin also forgives hard negatives, from which models learn.
+
+    Args:
+        objective: One that takes weights of documents, such as `SoftmaxCrossEntropy` or a mixture.
+        margin: How much more similar than s⁺ a document of weight ½ is, in units of similarity; negative for documents
+            that are nearly as similar.
+        softness: How much less similar one of weight .73 is, above 0; the smaller, the closer to leaving out.
+
+    Raises:
+        TypeError: If ``objective`` is not an `Objective`, or a setting is not a number.
+        ValueError: If ``objective`` takes no weights of documents, or a setting is out of its range.
+
+    Example:
+        >>> from st_rankloss.objectives import SoftmaxCrossEntropy
+        >>> similarity, relevance = torch.tensor([[0.3, 0.8, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]])
+        >>> plain = SoftmaxCrossEntropy(temperature=0.1)
+        >>> plain(similarity, relevance), FalseNegatives(plain)(similarity, relevance)
+        (tensor([5.0076]), tensor([0.5324]))
+
+    Source: weights for unjudged documents by estimated relevance: Cai et al. (2022), "Hard Negatives or False
+    Negatives" (CET), arXiv 2209.05072, whose estimates come from two models that are trained for each other. Comparing
+    with the relevant document's score: Moreira et al. (2024), "NV-Retriever", arXiv 2407.15831, which leaves mined
+    negatives out before training. Estimates by the model in training, and soft weights, are ours.
+    """
+
+    objective: Objective
+    margin: Finite = 0.1
+    softness: Positive = 0.02
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if not self.objective.weighs:
+            raise ValueError(f"objective must take weights of documents, got {self.objective!r}.")
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """Whether the objective is separable."""
+        return self.objective.separable
+
+    def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """Compute the objective's terms with weights."""
+        trust = self._trust(upcast(similarity.detach()), relevance, weights)
+        return self._named(self.objective.parts(similarity, relevance, trust if weights is None else trust * weights))
+
+    def _trust(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None) -> Tensor:
+        relevant, irrelevant = relevance > 0, relevance == 0
+        if weights is not None:
+            relevant, irrelevant = relevant & (weights > 0), irrelevant & (weights > 0)
+        if not similarity.shape[1]:
+            return torch.ones_like(similarity)
+        best = torch.where(relevant, similarity, -torch.inf).amax(-1, keepdim=True)
+        trust = torch.sigmoid((best + self.margin - similarity) / self.softness)
+        trust = trust.clamp_min(torch.finfo(similarity.dtype).tiny)  # 0 would be unjudged
+        return torch.where(irrelevant & relevant.any(-1, keepdim=True), trust, 1)

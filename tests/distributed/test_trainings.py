@@ -41,6 +41,16 @@ def test_without_gathering_it_is_other_training(in_processes, alone, loss):
     assert deviation_of(in_processes, alone, f"apart_cross_encoder_pairs/{loss}") > 1e-4
 
 
+@pytest.mark.parametrize("name", [n for n in RUNS if n.startswith("weighted/")])
+def test_processes_agree_on_the_rows_to_leave_out(in_processes, alone, name):
+    first, second = in_processes(name)
+    assert torch.equal(first["weights"], second["weights"])
+    assert 0 < first["weights"].sum() < len(first["weights"])
+    if name.endswith("gathered"):
+        assert torch.equal(first["weights"], alone(name)["weights"])
+        assert (first["parameters"] - alone(name)["parameters"]).abs().max() < EXACT
+
+
 @in_shards
 @pytest.mark.parametrize("name", [n for n in RUNS if n.endswith(("/fsdp", "/fsdp_cached")) and n[:5] != "apart"])
 def test_every_relevance_trains_alike_in_shards(in_processes, alone, name):

@@ -52,6 +52,7 @@ from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
 from st_rankloss.losses import CachedANDCGLoss
 from st_rankloss.objectives import AcrossQueries, RankNet, SoftSpearman
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Vectors, Views
+from st_rankloss.weighting import NeighbourAgreement, SelfPaced
 from tests.models import tiny_bert, tiny_colbert, tiny_splade
 
 BATCH, STEPS = 8, 5
@@ -437,7 +438,8 @@ def all_runs() -> dict[str, Callable[[Path], Any]]:
     trainings = of_every_relevance()
     return (
         _runs_of_relevances(trainings) | _runs_of_kinds(trainings) | _runs_of_options(trainings)
-        | _runs_of_samplers(trainings) | _runs_of_cross_encoders(trainings) | _runs_in_shards(trainings)
+        | _runs_of_weightings(trainings) | _runs_of_samplers(trainings) | _runs_of_cross_encoders(trainings)
+        | _runs_in_shards(trainings)
     )  # fmt: skip
 
 
@@ -478,6 +480,27 @@ def _runs_of_cross_encoders(trainings: Mapping[str, Training]) -> Runs:
         for prefix, name, training in CROSS_ENCODERS
         for kind, make in losses.items()
     }
+
+
+def _runs_of_weightings(trainings: Mapping[str, Training]) -> Runs:
+    """Two epochs, of which the second leaves out rows by what the first has told."""
+    weightings = {"paced": SelfPaced(last=0.5, pace=0.1), "neighbours": NeighbourAgreement(k=5, least=0.9)}
+    runs: Runs = {}
+    for name, weighting in weightings.items():
+        for gather in (True, False):
+            training = replace(
+                trainings["classes_named"],
+                options={"weighting": weighting, "gather_across_devices": gather},
+                arguments={"num_train_epochs": 2, "batch_sampler": in_order},
+            )
+            runs[f"weighted/{name}/{'gathered' if gather else 'apart'}"] = functools.partial(train_weighted, training)
+    return runs
+
+
+def train_weighted(training: Training, folder: Path) -> dict[str, torch.Tensor]:
+    """Train and return the parameters, and the weight of each row."""
+    parameters = train(training, folder, steps=2 * STEPS)
+    return {"parameters": parameters, "weights": training.options["weighting"].weights}
 
 
 def _runs_of_kinds(trainings: Mapping[str, Training]) -> Runs:

@@ -18,6 +18,7 @@ FLOORS = [
     "report",
     "bench",
     "kinds",
+    "denoising",
     "clicks",
     "commands",
     "__main__",

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from st_rankloss import ApproxNDCG, CachedCrossEncoderRankingLoss, CrossEncoderRankingLoss, SoftmaxCrossEntropy
+from st_rankloss.functional import rank_net
 from st_rankloss.losses import LossParts
 from st_rankloss.objectives import AcrossQueries, ListNet, OverPairs, RankNet, SoftSpearman
 from st_rankloss.relevance import UNJUDGED, Classes, Lists, Pairs, Qrels, encode_ids
@@ -242,6 +243,36 @@ def test_queries_are_weighted():
     both = loss(columns, {"label": grades, "query_weights": torch.tensor([1.0, 3.0])}).item()
     assert first != second
     assert both == pytest.approx((first + 3 * second) / 4)
+
+
+@pytest.mark.parametrize("num_negatives", [0, 2, None])
+def test_documents_are_weighted_in_the_list_of_their_query(num_negatives):
+    """With documents drawn from the other list, which weigh 1."""
+    columns = [["0", "1"], [["2", "3", "6"], ["4", "5"]]]
+    grades = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]])
+    model, weights = PairTable(), torch.tensor([0.5, 2.0, 1.0, 3.0, 1.0])
+    loss = CrossEncoderRankingLoss(model, objective=RankNet(1.0), relevance=Lists(), num_negatives=num_negatives)
+    batch = {"label": grades, "list_sizes": torch.tensor([3, 2]), "document_weights": weights}
+    torch.manual_seed(0)
+    found = loss(columns, batch).item()
+    documents, losses = ["2", "3", "6", "4", "5"], []
+    if num_negatives in (0, None):
+        for query, own in ((0, slice(0, 3)), (1, slice(3, 5))):
+            others = documents if num_negatives is None else documents[own]
+            scores = [model.table[query, int(d)].item() for d in others]
+            row = dict(zip(documents[own], grades[query].tolist(), strict=False))
+            weighed = dict(zip(documents[own], weights[own].tolist(), strict=True))
+            wanted = rank_net(
+                torch.tensor(scores, dtype=torch.float64),
+                torch.tensor([row.get(d, 0.0) for d in others], dtype=torch.float64),
+                temperature=1.0,
+                weights=torch.tensor([weighed.get(d, 1.0) for d in others], dtype=torch.float64),
+            )
+            losses.append(wanted.item())
+        assert found == pytest.approx(sum(losses) / 2, rel=1e-6)
+    unweighted = {name: x for name, x in batch.items() if name != "document_weights"}
+    torch.manual_seed(0)
+    assert found != pytest.approx(loss(columns, unweighted).item(), rel=1e-3)
 
 
 def test_a_query_without_relevant_documents_is_treated_as_told():

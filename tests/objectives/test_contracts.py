@@ -117,6 +117,12 @@ SPECIAL = [
     Case(o.ThresholdMargin(), "binary", between_thresholds, moves_with_a_constant=True),
     Case(o.Perturbed(o.ApproxNDCG(), samples=2), "grades", NDCG, draws=True),
     Case(o.Focal(o.SoftmaxCrossEntropy(0.1)), "grades", NDCG),
+    Case(
+        o.FalseNegatives(o.SoftmaxCrossEntropy(0.1)),
+        "grades",
+        NDCG,
+        unbounded_by_order="it forgives the worst mistakes",
+    ),
     Case(o.ApproxNDCG() + 0.2 * o.SoftmaxCrossEntropy(0.1), "grades", NDCG),
     Case(o.OverPairs(o.CoSENT()), "grades", KENDALL),
     Case(o.AcrossQueries(o.MannWhitney()), "binary", auc_of_all),

@@ -76,6 +76,18 @@ def test_a_document_of_weight_0_is_removed(case):
 
 
 @whole_lists
+def test_a_document_of_hardly_any_weight_is_hardly_there(case):
+    if isinstance(case.objective, o.GroCo | o.SoftmaxAtK | o.FalseNegatives):
+        pytest.skip("it also looks for the first, last or best of whole documents")
+    similarity, relevance = lists(case.labels)
+    weights = draw(similarity)
+    found = run(case.objective, similarity, relevance, weights.clamp_min(1e-30))
+    wanted = run(case.objective, similarity, relevance, weights)
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[1], wanted[1], rtol=1e-5, atol=1e-6)
+
+
+@whole_lists
 def test_what_has_weight_0_may_be_anything(case):
     similarity, relevance = lists(case.labels)
     weights = draw(similarity)
@@ -119,7 +131,8 @@ def test_gradients_of_weighted_lists_are_exact(case):
     similarity, relevance = batch(case)
     if getattr(case.objective, "temperature", None) == "auto":
         pytest.skip("the spread is a constant in the gradient")
-    if isinstance(case.objective, o.Circle | o.DCLW | o.SoftmaxAtK | o.LambdaLoss | o.Focal | o.TripletAlignment):
+    constant = o.Circle | o.DCLW | o.SoftmaxAtK | o.LambdaLoss | o.Focal | o.FalseNegatives | o.TripletAlignment
+    if isinstance(case.objective, constant):
         pytest.skip("its own factors are constants in the gradient")
     weights = draw(similarity)
     similarity = similarity.requires_grad_()
@@ -143,7 +156,7 @@ NOT_COPIES = {
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_a_document_of_weight_2_is_two_copies(case, seed):
-    """By the body, whose weights are copies: a declared function scales them to a mean of 1 first."""
+    """By the body, whose weights are copies: a declared function scales them first."""
     objective, copies = case.objective, torch.tensor([2, 1, 3, 1, 0, 2, 1, 1])
     similarity, relevance = (x[:, :8].contiguous() for x in lists(case.labels, seed=seed))
     relevance[:, 4] = NAN

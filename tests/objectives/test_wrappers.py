@@ -235,3 +235,49 @@ def test_cosent_is_that_of_the_loops_whatever_is_unjudged():
             judged = [(a, b) for a, b in zip(s, y, strict=True) if not math.isnan(b)]
             wanted = oracle_family.cosent([a for a, _ in judged], [b for _, b in judged], scale=scale)
             assert value == pytest.approx(wanted, rel=1e-9)
+
+
+def trust_by_loops(similarity, relevance, margin, softness):
+    rows = []
+    for s, y in zip(similarity.tolist(), relevance.tolist(), strict=True):
+        relevant = [a for a, b in zip(s, y, strict=True) if b > 0]
+        best = max(relevant, default=0.0)
+        rows.append(
+            [
+                1.0 if b > 0 or not relevant else 1 / (1 + math.exp((a - best - margin) / softness))
+                for a, b in zip(s, y, strict=True)
+            ]
+        )
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("objective", [o.SoftmaxCrossEntropy(0.1), o.ApproxNDCG(), o.RankNet() + o.InfoNCE()], ids=repr)
+@pytest.mark.parametrize("seed", range(5))
+def test_likely_false_negatives_weigh_less_by_how_far_they_exceed_the_best_relevant_document(objective, seed):
+    draw = torch.Generator().manual_seed(seed)
+    similarity = torch.rand(6, 9, generator=draw, dtype=torch.float64).requires_grad_()
+    relevance = torch.randint(0, 3, (6, 9), generator=draw).double() * (torch.rand(6, 9, generator=draw) < 0.4)
+    relevance[0] = 0
+    own = torch.rand(6, 9, generator=draw, dtype=torch.float64)
+    trust = trust_by_loops(similarity, relevance, 0.2, 0.1)
+    for weights, factor in ((None, 1), (own, own)):
+        found = o.FalseNegatives(objective, margin=0.2, softness=0.1)(similarity, relevance, weights)
+        wanted = objective(similarity, relevance, trust * factor)
+        torch.testing.assert_close(found, wanted)
+        (gradient,) = torch.autograd.grad(found.sum(), similarity)
+        (expected,) = torch.autograd.grad(wanted.sum(), similarity)
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_a_false_negative_far_above_is_as_good_as_left_out():
+    similarity = torch.tensor([[0.3, 0.9, 0.1]]).requires_grad_()
+    found = o.FalseNegatives(o.SoftmaxCrossEntropy(0.1), margin=0.1, softness=0.001)
+    (gradient,) = torch.autograd.grad(found(similarity, torch.tensor([[1.0, 0.0, 0.0]])).sum(), similarity)
+    without = o.SoftmaxCrossEntropy(0.1)(similarity, torch.tensor([[1.0, torch.nan, 0.0]]))
+    (expected,) = torch.autograd.grad(without.sum(), similarity)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_false_negatives_need_an_objective_that_takes_weights():
+    with pytest.raises(ValueError, match="objective must take weights of documents, got CustomObjective"):
+        o.FalseNegatives(o.as_objective(lambda similarity, relevance: similarity.sum(-1)))
