@@ -217,7 +217,7 @@ def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:
     """Return a remedy for an input that no model encodes, or None."""
     if value is None or (isinstance(value, Mapping) and not value):
         return 'leave it out, or give ""'
-    label = ", or if it is a label, rename its column to 'label'" if is_row else ""
+    label = ", or rename the column: 'label' for labels, 'document_weights' for weights" if is_row else ""
     if isinstance(value, Number | bytes | Set | np.bool_):
         return f"convert it to a string{label}"
     if isinstance(value, list | tuple) and not (value and is_message_dict(value[0])):

@@ -308,10 +308,13 @@ def read_weights(rows: Sequence[Any], column: str, sizes: Sequence[int]) -> list
     for (row, value), size in zip(_plain(rows), sizes, strict=True):
         weights = value if isinstance(value, list) else [value] * size
         if len(weights) != size:
-            raise refusal(column, row, value, f"one weight, or {size}, one per input", "correct the list")
+            rule = "one weight per row" if size == 1 else f"one weight, or {size}, one per input"
+            raise refusal(column, row, value, rule, "correct it, or name weights of documents 'document_weights'")
         for weight in weights:
             if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
-                remedy = "use 1 for the usual weight and 0 to leave a query out; if these are inputs, rename the column"
+                remedy = (
+                    "use 1 for the usual weight and 0 to leave the input out; if these are inputs, rename the column"
+                )
                 raise refusal(column, row, weight, "weights: finite numbers of at least 0", remedy)
             found.append(float(weight))
     return found

@@ -371,7 +371,7 @@ def _grader(unjudged: Any) -> Callable[[Sequence[Any], Sequence[Any]], list[floa
         try:
             return as_teacher(unjudged).grade
         except TypeError as error:
-            raise TypeError(f"unjudged must be a number or a Teacher; as a Teacher, {error}") from error
+            raise TypeError(f"unjudged must be a number, a judge or a Teacher; as a Teacher, {error}") from error
     value = float(unjudged)
     if value < 0 or math.isinf(value):
         raise ValueError(f"unjudged must be at least 0 and finite, or NaN, got {unjudged!r}.")

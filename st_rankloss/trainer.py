@@ -208,14 +208,17 @@ class GradedTrainer(CheckpointingTrainer):
         return self.loss if isinstance(self.loss, dict) else {None: self.loss}
 
     def _own_parameters(self) -> dict[str, Tensor]:
-        """Return the parameters to train that belong to our losses, not to the model, by name."""
+        """Return what is saved of our losses, by name: their parameters to train, but the model's, and own buffers."""
         losses = {name or "loss": inner_loss(loss) for name, loss in self._losses().items()}
-        return {
+        ours = {name: loss for name, loss in losses.items() if isinstance(loss, GradedLoss)}
+        parameters = ((name, *each) for name, loss in ours.items() for each in loss.named_parameters())
+        trained = {
             f"{name}.{own}": parameter
-            for name, loss in losses.items()
-            for own, parameter in (loss.named_parameters() if isinstance(loss, GradedLoss) else ())
+            for name, own, parameter in parameters
             if parameter.requires_grad and not own.startswith("model.")
         }
+        buffers = ((name, *each) for name, loss in ours.items() for each in loss.named_buffers(recurse=False))
+        return trained | {f"{name}.{own}": buffer for name, own, buffer in buffers}
 
     def save_beside(self, folder: str) -> None:
         """Save the parameters of the losses, if any.
@@ -241,14 +244,20 @@ class GradedTrainer(CheckpointingTrainer):
             return
         path = Path(folder) / LOSS_FILE
         saved = load_file(path) if path.is_file() else {}
-        if {name: x.shape for name, x in own.items()} != {name: x.shape for name, x in saved.items()}:
+        expected, found = ({name: tuple(x.shape) for name, x in part.items()} for part in (own, saved))
+        if expected != found:
             raise ValueError(
-                f"{path} must have the parameters of the loss, {sorted(own)}, got {sorted(saved) or 'no such file'}: "
+                f"{path} must have the parameters of the loss, {expected}, got {found or 'no such file'}: "
                 "resume with the loss that was trained, from a checkpoint of a trainer of this package."
             )
+        for name, tensor in own.items():
+            if not isinstance(tensor, nn.Parameter) and not torch.equal(tensor.cpu(), saved[name]):
+                raise ValueError(
+                    f"{path} must have the {name} of the loss, in its order: resume with the loss that was trained."
+                )
         with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(saved[name])
+            for name, tensor in own.items():
+                tensor.copy_(saved[name])
 
     def _told(self, collator: GradedCollator) -> GradedCollator:
         """Configure a collator with prompts, router mapping, lengths, and the reader of each dataset."""

@@ -525,7 +525,7 @@ def test_an_index_for_another_kind_is_refused(make, tmp_path):
 def test_what_is_no_teacher_is_refused():
     with pytest.raises(
         TypeError,
-        match="unjudged must be a number or a Teacher; as a Teacher, model must be a CrossEncoder or .* got 'zero'",
+        match="unjudged must be a number, a judge or a Teacher; as a Teacher, model must be .* got 'zero'",
     ):
         mine(unjudged="zero")
 

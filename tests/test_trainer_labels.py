@@ -125,7 +125,9 @@ def test_a_kind_of_label_that_the_loss_does_not_read_is_refused_before_training(
         ({"text": TEXTS, "label": [[0, 2]] * 24, }, relevance.Hierarchy((1.0,)), "has 1 weights, but .* 2 levels"),
         ({"query": TEXTS, "documents": [["w1"]] * 24, "labels": [[-1]] * 24}, None, "at least 0, got -1 in row 0"),
         ({"query": TEXTS, "document": TEXTS, "qid": ["q"] * 24}, None, "column 'qid' looks like ids"),
-        ({"query": TEXTS, "document": TEXTS, "relevance": [1.0] * 24}, None, "rename its column to 'label'"),
+        ({"query": TEXTS, "document": TEXTS, "relevance": [1.0] * 24}, None, "rename the column: 'label' for labels"),
+        ({"query": TEXTS, "document": TEXTS, "weights": [[1.0]] * 24}, None, "'document_weights' for weights"),
+        ({"query": TEXTS, "document": TEXTS, "weight": [[1.0, 2.0]] * 24}, None, "must hold one weight per row, got"),
     ],
 )  # fmt: skip
 def test_labels_are_checked_in_the_collator_where_they_are_still_on_the_cpu(columns, reads, message, tmp_path):

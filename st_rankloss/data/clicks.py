@@ -12,7 +12,7 @@ import numpy as np
 
 from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, given_names
-from st_rankloss.data.judged import Judgement, collect
+from st_rankloss.data.judged import WEIGHTS, Judgement, collect
 from st_rankloss.data.part import Part
 from st_rankloss.data.propensities import estimate_propensities
 from st_rankloss.data.scaling import check_numbers
@@ -133,7 +133,7 @@ def read_clicks(
         if propensities == "estimate":
             notes.add("examination is estimated: " + ", ".join(f"{p:g}: {e:.3g}" for p, e in examination.items()))
         whole = Table(table.source, table.names, table.rows)
-        return collect(whole, partial(_judgements, shown, examination, smoothing), notes, weighted=True)
+        return collect(whole, partial(_judgements, shown, examination, smoothing), notes, weighted=(WEIGHTS,))
 
 
 def _sum(table: Table, columns: dict[str, str], notes: Notes) -> dict[Any, dict[Any, _Shown]]:

@@ -28,7 +28,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "document_id", "doc_id", "docid", "did", "docno", "pid", "corpus_id", "query_id", "qid", "topic_id"),
     "title": ("title", "heading", "name"),
     "topic": ("text", "query", "question", "title", "topic", "query_text", "search", "keyword", "description"),
-    "weight": ("weight", "weights", "sample_weight", "document_weights", "importance"),
+    "weight": ("document_weight", "document_weights", "weight", "weights", "sample_weight", "importance"),
+    "query_weight": ("query_weight", "query_weights"),
     "positive": (
         "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages", "doc",
         "response", "context",

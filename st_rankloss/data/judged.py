@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from st_rankloss.data.texts import text_id
 from st_rankloss.judgements import Judgements, read_id
 from st_rankloss.labels import is_missing
 
-WEIGHTS = "document_weights"
+WEIGHTS, QUERY_WEIGHT = "document_weights", "query_weight"
 
 FEATURES = Features(
     {
@@ -30,9 +30,12 @@ FEATURES = Features(
 )
 
 
-def features_of(weighted: bool) -> Features:
-    """Return the columns of retrieval rows, with or without weights of documents."""
-    return Features(FEATURES | {WEIGHTS: List(Value("float64"))}) if weighted else FEATURES
+_OF_WEIGHTS = {WEIGHTS: List(Value("float64")), QUERY_WEIGHT: Value("float64")}
+
+
+def features_of(weighted: Collection[str]) -> Features:
+    """Return the columns of retrieval rows, with some of the columns of weights."""
+    return Features(FEATURES | {name: _OF_WEIGHTS[name] for name in weighted})
 
 
 class Judgement(NamedTuple):
@@ -45,6 +48,7 @@ class Judgement(NamedTuple):
     query_id: Any = None
     document_id: Any = None
     weight: float = 1.0
+    query_weight: float = 1.0
 
     @property
     def key(self) -> Any:
@@ -56,7 +60,7 @@ class Judged:
     """Queries, documents, and grades by query and document, in the order in which they come.
 
     Args:
-        weighted: Whether each judgement has a weight.
+        weighted: The columns of weights to fill, among ``"document_weights"`` and ``"query_weight"``.
         keep_best: Where to note documents with two grades for one query, of which the best counts; None refuses them.
 
     Example:
@@ -66,13 +70,14 @@ class Judged:
         {'q1': {'d7': 3.0}}
     """
 
-    def __init__(self, weighted: bool = False, keep_best: Notes | None = None) -> None:
+    def __init__(self, weighted: Collection[str] = (), keep_best: Notes | None = None) -> None:
         self.weighted = weighted
         self.keep_best = keep_best
         self.queries: dict[str, str] = {}
         self.corpus: dict[str, str] = {}
         self.grades: dict[str, dict[str, float]] = {}
         self.weights: dict[str, dict[str, float]] = {}
+        self.query_weights: dict[str, float] = {}
 
     def add(self, judgement: Judgement) -> None:
         """Add one judgement.
@@ -81,7 +86,8 @@ class Judged:
             judgement: The judgement.
 
         Raises:
-            ValueError: If an id has two texts, or a document two grades for one query; the error names the row.
+            ValueError: If an id has two texts, a query two weights, or a document two grades for one query; the error
+                names the row.
         """
         row, grade = judgement.row, judgement.grade
         query = self._name(self.queries, judgement.query_id, judgement.query, row, "query")
@@ -96,8 +102,12 @@ class Judged:
                 )
             self.keep_best.count("documents that are both positive and negative for a query are positive", f"row {row}")
             judged[document] = max(known, grade)
-        if self.weighted:
-            self.weights.setdefault(query, {}).setdefault(document, judgement.weight)
+        self.weights.setdefault(query, {}).setdefault(document, judgement.weight)
+        if (weight := self.query_weights.setdefault(query, judgement.query_weight)) != judgement.query_weight:
+            raise ValueError(
+                f"a query must have one weight, got {weight:g} and {judgement.query_weight:g} in row {row} for "
+                f"{judgement.query!r:.80}: keep one of them, or pass weight= if they weigh documents."
+            )
 
     def _name(self, texts: dict[str, str], given: Any, text: str, row: int, what: str) -> str:
         key = text_id(text) if given is None or is_missing(given) else _row_id(given, row, what)
@@ -126,7 +136,8 @@ class Judged:
                 "query_id": query,
                 "document_ids": list(judged),
             }
-            yield row | {WEIGHTS: list(self.weights[query].values())} if self.weighted else row
+            weights = {WEIGHTS: list(self.weights.get(query, {}).values()), QUERY_WEIGHT: self.query_weights.get(query)}
+            yield row | {name: weights[name] for name in self.weighted}
 
     def part(self, notes: Notes, source: str, *, corpus: Mapping[str, str] | None = None) -> Part:
         """Return the retrieval part.
@@ -170,7 +181,7 @@ def collect(
     judgements: Callable[[Notes], Iterator[Judgement]],
     notes: Notes,
     *,
-    weighted: bool = False,
+    weighted: Collection[str] = (),
     keep_best: bool = False,
 ) -> Part:
     """Collect judgements to a retrieval part.
@@ -179,7 +190,7 @@ def collect(
         table: The table that they come from.
         judgements: A function that yields them; it gets the notes to count in, and must be picklable if streaming.
         notes: Notes of the reader.
-        weighted: Whether judgements have weights.
+        weighted: As in `Judged`.
         keep_best: As in `Judged`.
 
     Returns:
@@ -200,7 +211,7 @@ def collect(
 
 
 def _stream(
-    table: Table, judgements: Callable[[Notes], Iterator[Judgement]], weighted: bool, keep_best: bool
+    table: Table, judgements: Callable[[Notes], Iterator[Judgement]], weighted: Collection[str], keep_best: bool
 ) -> Iterator[Row]:
     """Yield one row per run of rows of the same query; refuse a query that comes back later."""
     seen: set[Any] = set()
@@ -216,3 +227,8 @@ def _stream(
                 judged.add(judgement)
             seen.add(key)
             yield from judged.rows()
+
+
+def weighted_by(columns: Collection[str]) -> list[str]:
+    """Return the columns of weights to fill from columns by role."""
+    return [name for role, name in (("weight", WEIGHTS), ("query_weight", QUERY_WEIGHT)) if role in columns]

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose, describe, given_names
-from st_rankloss.data.judged import Judgement, collect
+from st_rankloss.data.columns import choose, describe, find, given_names
+from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, read_weight, rescale
 from st_rankloss.data.tables import Row, Table, read_table
@@ -25,6 +25,7 @@ def read_lists(
     query_id: str | None = None,
     document_id: str | None = None,
     weight: str | None = None,
+    query_weight: str | None = None,
     scale: Scale = None,
     streaming: bool = False,
 ) -> Part:
@@ -40,6 +41,7 @@ def read_lists(
         query_id: Column of ids of queries.
         document_id: Column of lists of ids of documents.
         weight: Column of lists of weights of judgements.
+        query_weight: Column of weights of queries, a number per row, such as ``weight`` beside ``document_weights``.
         scale: How to map scores to grades of at least 0, see `rescale`.
         streaming: Whether to read the file each time; rows of one query must then be neighbours.
 
@@ -62,13 +64,16 @@ def read_lists(
         "query_id": query_id,
         "document_id": document_id,
         "weight": weight,
+        "query_weight": query_weight,
     }
     table = read_table(source, text=given_names(query, query_id), streaming=streaming)
     with table.named():
-        optional = ["query_id", "document_id", "weight"]
+        optional = ["query_id", "document_id", "weight", "query_weight"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
+        if weight is None and query_weight is None:
+            _find_weight_of_row(table, columns)
         notes = Notes((*table.notes, describe(columns, table.names)))
-        return collect(table, partial(_judgements, table, columns, scale), notes, weighted="weight" in columns)
+        return collect(table, partial(_judgements, table, columns, scale), notes, weighted=weighted_by(columns))
 
 
 def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Notes) -> Iterator[Judgement]:
@@ -82,13 +87,25 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
         grades = read_grades(scores, place, columns["grade"])
         ids = _list(row, place, columns["document_id"], len(documents)) if "document_id" in columns else [None]
         weights = _weights(row, place, columns.get("weight"), len(documents))
+        of_query = read_weight(row, place, columns.get("query_weight"))
         query_id = row[columns["query_id"]] if "query_id" in columns else None
         for at, document in enumerate(documents):
             if (text := read_text(document, place, columns["document"])) is None:
                 notes.count("documents without a text are left out", f"row {place}")
                 continue
             document_id, weight = ids[at % len(ids)], weights[at % len(weights)]
-            yield Judgement(place, query, text, grades[at], query_id, document_id, weight)
+            yield Judgement(place, query, text, grades[at], query_id, document_id, weight, of_query)
+
+
+def _find_weight_of_row(table: Table, columns: dict[str, str]) -> None:
+    """Let a column of weights that holds a number per row weigh queries."""
+    first = next(iter(table.rows()), {})
+    found = columns.get("weight"), find("weight", table.names, taken=columns.values())
+    for name in found:
+        if name is not None and "query_weight" not in columns and not isinstance(plain(first.get(name)), list):
+            columns["query_weight"] = name
+            if columns.get("weight") == name:
+                del columns["weight"]
 
 
 def _weights(row: Row, place: int, column: str | None, length: int) -> list[float]:

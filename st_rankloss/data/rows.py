@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose, describe, given_names
-from st_rankloss.data.judged import Judgement, collect
+from st_rankloss.data.columns import choose, describe, find, given_names
+from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, check_numbers, read_scaled, read_weight
 from st_rankloss.data.tables import Table, read_table
@@ -24,6 +24,7 @@ def read_rows(
     query_id: str | None = None,
     document_id: str | None = None,
     weight: str | None = None,
+    query_weight: str | None = None,
     title: str | None = None,
     scale: Scale = None,
     streaming: bool = False,
@@ -38,6 +39,7 @@ def read_rows(
         query_id: Column of ids of queries; without one, equal texts are the same query.
         document_id: Column of ids of documents; without one, equal texts are the same document.
         weight: Column of weights of judgements, at least 0.
+        query_weight: Column of weights of queries, at least 0, the same in all rows of a query.
         title: Column of titles of documents, joined to their texts.
         scale: How to map scores to grades of at least 0, see `rescale`.
         streaming: Whether to read the file each time; rows of one query must then be neighbours.
@@ -62,14 +64,17 @@ def read_rows(
         "query_id": query_id,
         "document_id": document_id,
         "weight": weight,
+        "query_weight": query_weight,
         "title": title,
     }
     with table.named():
-        optional = ["query_id", "document_id", "weight", "title"]
+        optional = ["query_id", "document_id", "weight", "query_weight", "title"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
         check_numbers(table, columns["grade"])
+        if weight is None:
+            _check_weights(columns, table.names)
         notes = Notes((*table.notes, describe(columns, table.names)))
-        return collect(table, partial(_judgements, table, columns, scale), notes, weighted="weight" in columns)
+        return collect(table, partial(_judgements, table, columns, scale), notes, weighted=weighted_by(columns))
 
 
 def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Notes) -> Iterator[Judgement]:
@@ -84,4 +89,14 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
             document = join_title(row[columns["title"]], document)
         grade = read_scaled(row[columns["grade"]], scale, place, columns["grade"])
         ids = {role: row[columns[role]] for role in ("query_id", "document_id") if role in columns}
-        yield Judgement(place, query, document, grade, **ids, weight=read_weight(row, place, columns.get("weight")))
+        weights = {role: read_weight(row, place, columns.get(role)) for role in ("weight", "query_weight")}
+        yield Judgement(place, query, document, grade, **ids, **weights)
+
+
+def _check_weights(columns: dict[str, str], names: Sequence[str]) -> None:
+    """Raise ValueError if two columns weigh the document of a row."""
+    if (other := find("weight", names, taken=columns.values())) is not None:
+        raise ValueError(
+            f"weights of documents must be in one column, got {columns['weight']!r} and {other!r}: pass weight= with "
+            "one of them, and query_weight= with the other if it weighs queries."
+        )

@@ -5,6 +5,7 @@ Checks of tensor values run only on a CPU: on other devices they would make the 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Collection
 from typing import Any
@@ -97,3 +98,27 @@ def check_finite(tensor: Tensor, name: str, hint: str = "", where: Callable[[], 
     wrong = chosen[~chosen.isfinite()]
     if len(wrong):
         raise ValueError(f"{name} must be finite, got {wrong[0].item()!r}.{' ' + hint if hint else ''}")
+
+
+def accepts(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Return whether a function can be called with these arguments, as far as it declares them.
+
+    Args:
+        function: The function.
+        *args: Its positional arguments.
+        **kwargs: Its arguments by name.
+
+    Returns:
+        False if an argument would be missing or unexpected.
+
+    Example:
+        >>> accepts(lambda query, document: 1.0, ["pair"]), accepts(lambda pairs: [1.0], ["pair"])
+        (False, True)
+    """
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # a function of a compiled module may have no signature
+        return True
+    return True

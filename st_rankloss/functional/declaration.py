@@ -250,6 +250,8 @@ def list_function(
 ) -> Callable[[Body[P]], DeclaredFunction[P]]:
     """Declare a function of each query's list, ``(..., D)`` to ``(...)``; arguments are those of `ListDeclaration`.
 
+    The body takes similarity, relevance, judged and weights, then its settings; otherwise a TypeError is raised.
+
     Example:
         >>> from st_rankloss.functional.conditions import any_relevant
         >>> from st_rankloss.functional.lists import masked_mean
@@ -303,6 +305,11 @@ def _gained(relevance: Tensor, settings: Settings) -> Tensor:
 def _public(declaration: Declaration) -> Any:
     """Build the public function."""
     body = declaration.body
+    first = [argument.name for argument in arguments_of(body)[:4]]
+    if first[3:] != ["weights"]:  # a setting in its place would get the weights in silence
+        raise TypeError(
+            f"{body.__name__}() must take similarity, relevance, judged and weights, before its settings, got {first}."
+        )
     tensors = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Tensor) for n in _TENSORS]
     arguments = [*tensors, *declaration.arguments]
     if not declaration.square:

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from st_rankloss.functional.checks import accepts
+
 logger = logging.getLogger(__name__)
 
 Pair: TypeAlias = tuple[Any, Any]
@@ -102,6 +104,7 @@ def ask(function: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> lis
         The answers.
 
     Raises:
+        TypeError: If the function does not take one list.
         ValueError: If there are more or fewer answers, or none.
 
     Example:
@@ -109,6 +112,11 @@ def ask(function: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> lis
         Traceback (most recent call last):
         ValueError: a judge must return one answer per item, got 1 for 2 items.
     """
+    if not accepts(function, items):
+        raise TypeError(
+            f"a judge must be a function of one list of (query, document) pairs, got {function!r}: for one that grades "
+            "a single pair, pass lambda pairs: [grade(query, document) for query, document in pairs]."
+        )
     answers = function(items)
     if not hasattr(answers, "__len__") or isinstance(answers, str | bytes | set | frozenset | dict):
         raise ValueError(f"a judge must return a list with one answer per item, got {answers!r}.")

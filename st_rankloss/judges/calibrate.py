@@ -76,7 +76,7 @@ def isotonic(scores: Sequence[float | None], grades: Sequence[float]) -> Calibra
     """
     if len(scores) != len(grades):
         raise ValueError(f"each score needs a grade, got {len(scores)} and {len(grades)}.")
-    values, human = _as_array(scores), np.asarray(grades, dtype=np.float64)
+    values, human = _as_array(scores), _as_array(grades, "grades")
     known = ~np.isnan(values)
     distinct, mean, weight = _merge(*_checked(values[known], human[known]))
     fitted = isotonic_regression(mean, weights=weight).x
@@ -104,15 +104,18 @@ def quantiles(scores: Sequence[float | None], grades: Sequence[float]) -> Calibr
         [0.0000, 1.0000, 3.0000]
     """
     values = _as_array(scores)
-    values, human = _checked(values[~np.isnan(values)], np.asarray(grades, dtype=np.float64))
+    values, human = _checked(values[~np.isnan(values)], _as_array(grades, "grades"))
     shares = (np.arange(len(values)) + 0.5) / len(values)
     distinct, mean, _ = _merge(np.sort(values), np.quantile(human, shares, method="inverted_cdf"))
     return Calibration(tuple(distinct.tolist()), tuple(mean.tolist()))
 
 
-def _as_array(scores: Sequence[float | None]) -> NDArray[np.float64]:
-    """Return scores as an array, None as NaN."""
-    return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
+def _as_array(values: Sequence[float | None], name: str = "scores") -> NDArray[np.float64]:
+    """Return numbers as an array, None as NaN."""
+    try:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, got {values!r:.80}: {error}.") from error
 
 
 def _checked(
@@ -145,7 +148,7 @@ class Calibrated:
         calibration: From `isotonic` or `quantiles`.
 
     Raises:
-        TypeError: If ``judge`` is not a judge.
+        TypeError: If ``judge`` is not a judge, or ``calibration`` not a `Calibration`.
 
     Example:
         >>> judge = Calibrated(lambda pairs: [0.5] * len(pairs), Calibration((0.0, 1.0), (0.0, 3.0)))
@@ -159,6 +162,8 @@ class Calibrated:
     def __post_init__(self) -> None:
         if not is_judge(self.judge):
             raise TypeError(f"judge must be a callable of (query, document) pairs, got {self.judge!r}.")
+        if not isinstance(self.calibration, Calibration):
+            raise TypeError(f"calibration must be a Calibration, as from isotonic(), got {self.calibration!r}.")
 
     @property
     def listwise(self) -> bool:

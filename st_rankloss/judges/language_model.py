@@ -60,7 +60,10 @@ class LanguageModel:
         check_at_least(max_new_tokens, 1, "max_new_tokens")
         self.name = str(model) if isinstance(model, str | Path) else None
         if (self.name is None) != (tokenizer is not None):
-            raise TypeError("give a folder or an id on the hub alone, or a loaded model and its tokenizer.")
+            raise TypeError(
+                "model must be a folder or an id on the hub, alone, or a loaded model with its tokenizer, as in "
+                f"LanguageModel(model, tokenizer), got {type(model).__name__} and {type(tokenizer).__name__}."
+            )
         if options.get("trust_remote_code") or (self.name is None and options):
             raise ValueError(f"options are for loading a name, without remote code, got {options}; load it yourself.")
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens

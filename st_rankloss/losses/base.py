@@ -265,10 +265,10 @@ class GradedLoss(nn.Module):
             )
 
     def _check_relevance(self, batch: Batch) -> None:
-        """Warn, once, if the objective cannot tell the first batch's documents apart; never waits for a device."""
-        if self._checked_relevance or batch.learnable.device.type != "cpu" or not batch.learnable:
+        """Warn if the objective cannot tell documents apart, up to the first batch that it learns from; on a CPU."""
+        if self._checked_relevance or batch.learnable.device.type != "cpu":
             return
-        self._checked_relevance = True
+        self._checked_relevance = bool(batch.learnable)
         if "binary" in self.objective.labels:
             warn_of_few_irrelevant(self.objective, batch.relevance_of(slice(0, min(ROWS, batch.queries))))
 

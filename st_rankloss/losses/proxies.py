@@ -23,6 +23,8 @@ from st_rankloss.objectives import Objective, SoftmaxCrossEntropy
 from st_rankloss.relevance import Relevance, encode_ids
 from st_rankloss.relevance.matrix import RelevanceMatrix
 
+_FIRST_CODE = 2**32  # ids are smaller, and the codes of names, of 63 bits, nearly always larger
+
 LISTS = ("centres", "samples", "both")
 
 
@@ -119,7 +121,8 @@ class ProxyLoss(GradedLoss):
             )
         check_count(dimensions, "dimensions")
         self.lists, self.block_size = lists, block_size
-        self.register_buffer("classes", _labels_of(classes), persistent=False)
+        self.register_buffer("classes", _labels_of(classes))
+        self.class_names = None if isinstance(classes, int | Tensor) else tuple(classes)
         self.centres = nn.Parameter(F.normalize(torch.randn(len(self.classes), dimensions), dim=1))
 
     def forward(
@@ -165,9 +168,12 @@ class ProxyLoss(GradedLoss):
         if labels.device.type != "cpu":  # reading the labels would wait for the device
             torch._assert_async(known.all(), "a label is not among the classes of ProxyLoss")
         elif not known.all():
+            code = int(labels[~known][0])
+            names = "" if self.class_names is None else f" {list(self.class_names)!r:.200}"
             raise ValueError(
-                f"labels must be among the {len(self.classes)} classes, got {labels[~known][0].item()}: ids from 0 for "
-                "a number of classes, names for names."
+                f"labels must be among the {len(self.classes)} classes{names}, got "
+                f"{code if code < _FIRST_CODE else 'another name'}: ids from 0 for a number of classes, names for "
+                "names."
             )
 
     def _compute(self, samples: Tensor, pairing: Pairing) -> Tensor | LossParts:

@@ -60,7 +60,8 @@ def read_columns(inputs: Sequence[Sequence[Any]]) -> RawColumns:
     if ragged and (ragged != [1] or len(columns) != 2):
         raise ValueError(
             "a batch with lists of documents must have one column of queries, then one of lists, got lists in the "
-            f"columns {ragged} of {len(columns)}."
+            f"columns {ragged} of {len(columns)}: remove other columns, or use CrossEncoderRankingTrainer, which reads "
+            "weights and ids."
         )
     lists = [_read_list(value, row) for row, value in enumerate(columns[1])] if ragged else None
     for place, column in enumerate(columns if lists is None else columns[:1]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from st_rankloss.functional.checks import check_not_trained
+from st_rankloss.functional.checks import accepts, check_not_trained
 from st_rankloss.functional.declaration import Declaration, DeclaredFunction
 
 
@@ -40,7 +40,7 @@ class Objective:
     @property
     def weighs(self) -> bool:
         """Whether documents may have weights."""
-        return _takes_weights(self.__call__)
+        return _weights_of(self.__call__) is not None
 
     def defined(self, relevance: Tensor) -> Tensor:
         """Return which queries have a defined loss: here, those with any relevant document; ``(Q,)`` bool."""
@@ -165,28 +165,33 @@ class CustomObjective(Objective):
 
     Args:
         function: Maps similarity ``(Q, D)`` and relevance ``(Q, D)`` to one loss per query, ``(Q,)``. With an argument
-            ``weights``, it gets those of the documents, ``(Q, D)``, if there are any.
+            ``weights``, it gets those of the documents, ``(Q, D)``; None, or the argument's default, without any.
 
     Raises:
-        TypeError: If ``function`` is not callable.
+        TypeError: If ``function`` is not callable with these arguments, or does not return a tensor.
         ValueError: If it is a module with parameters to train.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise TypeError(f"objective must be a function of (similarity, relevance), got {self.function!r}.")
+        if not callable(self.function) or not accepts(self.function, None, None, **self._weights(None)):
+            raise TypeError(
+                "objective must be a function of (similarity, relevance), or of (similarity, relevance, weights), got "
+                f"{self.function!r}."
+            )
         check_not_trained(self.function, "objective")
 
     @property
     def weighs(self) -> bool:
         """Whether documents may have weights."""
-        return _takes_weights(self.function)
+        return _weights_of(self.function) is not None
 
     def __call__(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss of each query."""
-        loss = self.function(similarity, relevance, **given(weights))
+        loss = self.function(similarity, relevance, **self._weights(weights))
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"objective must return a tensor with one loss for each query, got {loss!r:.80}.")
         if loss.shape != similarity.shape[:1]:
             raise ValueError(
                 f"objective must return one loss for each query, shape {tuple(similarity.shape[:1])}, "
@@ -201,6 +206,12 @@ class CustomObjective(Objective):
     def config(self) -> dict[str, Any]:
         """Return the function's name."""
         return {"function": self._name}
+
+    def _weights(self, weights: Tensor | None) -> dict[str, Tensor | None]:
+        """Return the argument ``weights``, None for a function that requires it."""
+        parameter = _weights_of(self.function)
+        required = parameter is not None and parameter.default is parameter.empty
+        return {"weights": weights} if required or weights is not None else {}
 
     @property
     def _name(self) -> str:
@@ -306,12 +317,12 @@ def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> O
     return objective if isinstance(objective, Objective) else CustomObjective(objective)
 
 
-def _takes_weights(function: Callable[..., Any]) -> bool:
-    """Return whether a function has an argument ``weights``."""
+def _weights_of(function: Callable[..., Any]) -> inspect.Parameter | None:
+    """Return the parameter ``weights`` of a function, if it has one."""
     try:
-        return "weights" in inspect.signature(function).parameters
+        return inspect.signature(function).parameters.get("weights")
     except (TypeError, ValueError):  # a function of a compiled module may have no signature
-        return False
+        return None
 
 
 def given(weights: Tensor | None) -> dict[str, Tensor]:

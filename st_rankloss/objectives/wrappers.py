@@ -22,7 +22,8 @@ class _Wrapper(Objective):
     def __post_init__(self) -> None:
         """Check the settings."""
         if not isinstance(self.objective, Objective):
-            raise TypeError(f"objective must be an Objective, got {self.objective!r}.")
+            remedy = ": wrap a function in CustomObjective(...)" if callable(self.objective) else ""
+            raise TypeError(f"objective must be an Objective, got {self.objective!r}{remedy}.")
         check_fields(self)
 
     @property

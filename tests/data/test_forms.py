@@ -95,6 +95,45 @@ def test_ids_keep_their_leading_zeros_and_texts_that_look_like_numbers_or_gaps_s
     assert part.corpus == {"010": "1984", "1e5": "null"}
 
 
+LONG = {"query": ["a", "a", "b"], "document": ["x", "y", "x"], "grade": [1, 0, 2]}
+GROUPED = {"query": ["a", "b"], "documents": [["x", "y"], ["x"]], "labels": [[1, 0], [2]]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "documents", "queries"),
+    [
+        (LONG | {"document_weight": [1, 0.5, 2]}, {}, [[1, 0.5], [2]], None),
+        (LONG | {"query_weight": [3, 3, 4]}, {}, None, [3, 4]),
+        (LONG | {"document_weights": [1, 0.5, 2], "query_weights": [3, 3, 4]}, {}, [[1, 0.5], [2]], [3, 4]),
+        (LONG | {"sure": [1, 0.5, 2], "weight": [3, 3, 4]}, {"weight": "sure", "query_weight": "weight"},
+         [[1, 0.5], [2]], [3, 4]),
+        (GROUPED | {"document_weights": [[1, 0.5], [2]], "weight": [3, 4]}, {}, [[1, 0.5], [2]], [3, 4]),
+        (GROUPED | {"weight": [3, 4]}, {}, None, [3, 4]),
+        (GROUPED | {"weight": [[1, 0.5], [2]], "query_weight": [3, 4]}, {}, [[1, 0.5], [2]], [3, 4]),
+    ],
+)  # fmt: skip
+def test_weights_of_documents_and_of_queries_are_both_read(columns, options, documents, queries):
+    dataset = read(columns, **options)["train"].dataset
+    assert dataset["document_weights"][:] == documents if documents else "document_weights" not in dataset.column_names
+    assert dataset["query_weight"][:] == queries if queries else "query_weight" not in dataset.column_names
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"document_weight": [1, 1, 1], "weight": [3, 3, 4]},
+            "in one column, got 'document_weight' and 'weight': pass",
+        ),
+        ({"query_weight": [3, 1, 4]}, "a query must have one weight, got 3 and 1 in row 1 for 'a'"),
+        ({"document_weight": [1, -1, 1]}, "column 'document_weight' must hold weights of at least 0, got -1 in row 1"),
+    ],
+)
+def test_weights_that_contradict_each_other_are_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        read(LONG | columns)
+
+
 def test_weights_of_judgements_become_weights_of_documents():
     part = read({"query": ["a", "a"], "document": ["x", "y"], "grade": [1, 0], "weight": [2, 0.5]})["train"]
     assert part.dataset["document_weights"][:] == [[2.0, 0.5]]

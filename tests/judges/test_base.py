@@ -131,6 +131,11 @@ def test_wrong_answers_are_refused(answer, message):
         JudgeTeacher(lambda pairs: answer).grade(["q", "r"], ["d", "e"])
 
 
+def test_a_judge_of_a_single_pair_is_told_how_to_grade_several():
+    with pytest.raises(TypeError, match=r"a function of one list of .* pass lambda pairs: \[grade\(query, document\)"):
+        JudgeTeacher(lambda query, document: 1.0).grade(["q"], ["d"])
+
+
 def test_what_is_no_judge_is_refused():
     with pytest.raises(ValueError, match="each query needs one document, got 1 and 2"):
         JudgeTeacher(shared_words).grade(["q"], ["d", "e"])

@@ -61,6 +61,8 @@ def test_a_calibrated_judge_maps_grades_and_leaves_none():
     assert judge([("a", "b")] * 3) == [1, None, 4]
     with pytest.raises(TypeError, match="judge must be a callable of .* got 'judge'"):
         Calibrated("judge", Calibration((0.0,), (0.0,)))
+    with pytest.raises(TypeError, match=r"calibration must be a Calibration, as from isotonic\(\), got None"):
+        Calibrated(lambda pairs: pairs, None)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,8 @@ def test_a_calibrated_judge_maps_grades_and_leaves_none():
         (lambda: isotonic([0.1, 0.2], [0, -1]), "grades must be finite and at least 0, got"),
         (lambda: quantiles([0.1, 0.2], [1]), "at least two scores and grades, got 2 and 1"),
         (lambda: quantiles([0.1, 0.2], [1, math.nan]), "grades must be finite and at least 0, got"),
+        (lambda: isotonic(["low", "high"], [0, 1]), r"scores must be numbers, got \['low', 'high'\]"),
+        (lambda: quantiles([0.1, 0.2], [0, "high"]), r"grades must be numbers, got \[0, 'high'\]"),
         (lambda: Calibration((), ()), "each score needs a grade, got 0 and 0"),
         (lambda: Calibration((0, 1), (0,)), "each score needs a grade, got 2 and 1"),
         (lambda: Calibration((1, 0), (0, 1)), "scores must be strictly increasing"),

@@ -161,9 +161,9 @@ def test_the_identity_is_that_of_the_name_and_settings_and_missing_for_loaded_mo
 def test_what_is_no_language_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="model must be the folder or the id on the hub of a causal language model"):
         LanguageModel(str(tmp_path))(["a"])
-    with pytest.raises(TypeError, match="a loaded model and its tokenizer"):
+    with pytest.raises(TypeError, match="a loaded model with its tokenizer, as in .* got "):
         LanguageModel(tiny_gpt2())
-    with pytest.raises(TypeError, match="a loaded model and its tokenizer"):
+    with pytest.raises(TypeError, match="a loaded model with its tokenizer, as in .* got "):
         LanguageModel("name", letter_tokenizer())
     with pytest.raises(ValueError, match="without remote code, got .* load it yourself"):
         LanguageModel("name", trust_remote_code=True)

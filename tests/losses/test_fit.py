@@ -74,6 +74,12 @@ def test_a_binary_objective_of_relevance_without_zeros_is_warned_of_once(objecti
     assert "almost all documents of this batch have some, so it cannot tell them apart" in message
 
 
+def test_a_binary_objective_that_learns_nothing_because_all_is_relevant_is_told_so():
+    messages = warnings_of(InfoNCE(), Numeric(bandwidth=1.0), NUMBERS, batches=1)
+    assert [message.startswith("No query of this batch") for message in messages] == [True, False]
+    assert "almost all documents of this batch have some" in messages[1]
+
+
 @pytest.mark.parametrize(
     ("objective", "relevance", "labels"),
     [

@@ -32,7 +32,7 @@ from st_rankloss.objectives import (
     SharedNegatives,
     SupCon,
 )
-from st_rankloss.relevance import Classes, Hierarchy, Numeric, Vectors
+from st_rankloss.relevance import Classes, Hierarchy, Numeric, Vectors, encode_ids
 from tests.models import Passing, columns_of, word_model
 
 CLASSES, DIM = 5, 8
@@ -193,6 +193,8 @@ def test_wrong_batches_are_refused():
     vectors = proxies(classes=torch.randn(5, 4), relevance=Vectors())
     with pytest.raises(ValueError, match=r"as many numbers as those of classes, got shapes \(\d+, 3\) and \(5, 4\)"):
         vectors(column, torch.randn(len(embeddings), 3))
+    with pytest.raises(ValueError, match=r"among the 2 classes \['red', 'blue'\], got another name: ids from 0"):
+        proxies(classes=["red", "blue"])(column, {"label": encode_ids(["green"] * len(labels)), "kind": "class"})
     with pytest.raises(ValueError, match="ProxyLoss needs one input column, whose samples have labels, got 2"):
         proxies()(column * 2, labels)
     with pytest.raises(ValueError, match="needs labels for a single input column"):
@@ -275,8 +277,20 @@ def test_datasets_that_share_a_loss_save_and_resume_its_centres(tmp_path):
 def test_a_checkpoint_without_the_centres_is_refused(tmp_path):
     trainer_of(tmp_path, new_loss()).train()
     (tmp_path / "checkpoint-3" / "loss.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"must have the parameters of the loss, \['loss.centres'\], got no such file"):
+    with pytest.raises(
+        ValueError, match=r"must have the parameters of the loss, {.*'loss.centres': .*}, got no such file"
+    ):
         trainer_of(tmp_path, new_loss()).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+def test_centres_of_other_classes_or_of_another_order_are_refused(tmp_path):
+    names = [f"class {i}" for i in range(4)]
+    trainer_of(tmp_path, new_loss(names), names=True).train()
+    resume = {"resume_from_checkpoint": str(tmp_path / "checkpoint-3")}
+    with pytest.raises(ValueError, match=r"'loss.centres': \(5, 8\).*, got .*'loss.centres': \(4, 8\)"):
+        trainer_of(tmp_path, new_loss([*names, "more"]), names=True).train(**resume)
+    with pytest.raises(ValueError, match=r"must have the loss.classes of the loss, in its order"):
+        trainer_of(tmp_path, new_loss(names[::-1]), names=True).train(**resume)
 
 
 def test_a_loss_without_parameters_saves_no_file(tmp_path):

@@ -217,6 +217,36 @@ def test_a_function_must_return_a_loss_for_each_query():
         as_objective(lambda s, y: s.sum())(*batch())
 
 
+def test_a_function_must_return_a_tensor():
+    with pytest.raises(TypeError, match=r"objective must return a tensor .* got \[0.0, 0.0, 0.0\]"):
+        as_objective(lambda s, y: [0.0] * 3)(*batch())
+
+
+@pytest.mark.parametrize("function", [lambda s: s.sum(1), lambda s, y, w: s.sum(1), lambda s, y, *, k: s.sum(1)])
+def test_a_function_of_other_arguments_is_refused_before_training(function):
+    with pytest.raises(TypeError, match=r"objective must be a function of \(similarity, relevance\), or of .*weights"):
+        as_objective(function)
+
+
+def test_a_function_that_requires_weights_gets_none_where_there_are_none_and_a_default_stays():
+    seen = []
+    required = as_objective(lambda s, y, weights: seen.append(weights) or s.sum(1))
+    default = as_objective(lambda s, y, weights=2: seen.append(weights) or s.sum(1))
+    weights = torch.ones(3, 4)
+    for objective in (required, default):
+        objective(*batch())
+        objective(*batch(), weights)
+        assert objective.weighs
+    assert [seen[0], seen[2]] == [None, 2]
+    assert seen[1] is weights
+    assert seen[3] is weights
+
+
+def test_a_wrapper_of_a_function_says_how_to_wrap_it():
+    with pytest.raises(TypeError, match=r"must be an Objective, got <function .*: wrap a function in CustomObjective"):
+        o.OverPairs(lambda s, y: s.sum(1))
+
+
 @pytest.mark.parametrize("make", [as_objective, as_relevance])
 def test_a_module_with_parameters_to_train_is_refused(make):
     """No gradient would reach them: they would stay as they are, in silence."""
@@ -295,7 +325,7 @@ def test_a_class_is_no_objective():
 
 def test_an_own_objective_may_have_settings_of_any_name():
     @list_function("graded", learns=any_relevant)
-    def sharper(similarity, relevance, judged, sharpness=2.0):
+    def sharper(similarity, relevance, judged, weights, sharpness=2.0):
         return softmax_cross_entropy(sharpness * similarity, torch.where(judged, relevance, NAN))
 
     class Sharper(o.Configured):
@@ -307,6 +337,14 @@ def test_an_own_objective_may_have_settings_of_any_name():
     torch.testing.assert_close(
         Sharper(3.0)(similarity, relevance)[0], softmax_cross_entropy(3 * similarity, relevance)[0]
     )
+
+
+def test_a_body_without_weights_is_refused_before_a_setting_gets_them():
+    with pytest.raises(TypeError, match=r"sharper\(\) must take .* weights, before its settings, got .*'sharp'"):
+
+        @list_function("graded", learns=any_relevant)
+        def sharper(similarity, relevance, judged, sharp=2.0):
+            return similarity
 
 
 def test_functions_among_the_settings_go_to_json_by_name():

@@ -51,7 +51,8 @@ class CrossModalMixup(Mixing):
         if len(sizes) < 2 or sizes[0] != sizes[1] or lists:
             raise ValueError(
                 "CrossModalMixup mixes each query with the document of its row, in a second input column, got "
-                f"{'lists of documents' if lists else f'columns of {list(sizes)} rows'}."
+                f"{'lists of documents' if lists else f'columns of {list(sizes)} rows'}: use rows of a query and a "
+                "document, or another strategy, such as EmbeddingMixup()."
             )
 
     def __call__(self, sides: Sides) -> Sides:

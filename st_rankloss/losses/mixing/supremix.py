@@ -102,4 +102,6 @@ def _numbers_of(labels: Labels) -> Tensor:
     if len(tensors) == 1 and tensors[0].is_floating_point() and tensors[0][0].numel() == 1:
         return tensors[0].flatten()
     found = ", ".join(f"{x.dtype} of shape {tuple(x.shape)}" for x in tensors)
-    raise ValueError(f"SupReMix reads one number per input, as Numeric() does, got labels of {found}.")
+    raise ValueError(
+        f"SupReMix reads one number per input, as Numeric() does, got labels of {found}: pass relevance=Numeric()."
+    )
