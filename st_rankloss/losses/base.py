@@ -14,6 +14,7 @@ from st_rankloss.functional.checks import check_choice
 from st_rankloss.losses.blocks import BlockwiseSums
 from st_rankloss.losses.fit import ROWS, check_views, warn_of_distributions, warn_of_few_irrelevant
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
+from st_rankloss.losses.mixing import Mixing
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.weighing import ROW_NUMBERS, check_numbered, check_weighting, weigh_rows
 from st_rankloss.losses.weights import Weights, pop_weights
@@ -139,6 +140,7 @@ class GradedLoss(nn.Module):
         self.weighting = weighting
         self.observed = Observed()
         self._checked_relevance = False
+        self.mixup: tuple[Mixing, ...] = ()
         warn_of_distributions(self.objective)
 
     def _pair(
@@ -269,8 +271,9 @@ class GradedLoss(nn.Module):
         if self._checked_relevance or batch.learnable.device.type != "cpu":
             return
         self._checked_relevance = bool(batch.learnable)
-        if "binary" in self.objective.labels:
-            warn_of_few_irrelevant(self.objective, batch.relevance_of(slice(0, min(ROWS, batch.queries))))
+        readers = "binary" in self.objective.labels or any(mixing.of_irrelevant for mixing in self.mixup)
+        if readers:
+            warn_of_few_irrelevant(self.objective, self.mixup, batch.relevance_of(slice(0, min(ROWS, batch.queries))))
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings for the model card."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from st_rankloss.functional.lists import irrelevant_of
+from st_rankloss.losses.mixing import Mixing
 from st_rankloss.objectives import Objective
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance, Vectors, Views
 
@@ -41,13 +43,27 @@ def warn_of_distributions(objective: Objective) -> None:
         )
 
 
-def warn_of_few_irrelevant(objective: Objective, relevance: Tensor) -> None:
-    """Warn of a binary objective if hardly any document is irrelevant; relevance on the CPU, ``(rows, D)``."""
-    judged = int((~relevance.isnan()).sum())
-    if irrelevant_of(relevance).sum() < _FEW * judged:
+def warn_of_few_irrelevant(objective: Objective, mixings: Sequence[Mixing], relevance: Tensor) -> None:
+    """Warn of a binary objective, and of mixtures of irrelevant documents, if hardly any document is irrelevant.
+
+    Args:
+        objective: The objective of the loss.
+        mixings: Its strategies of mixing.
+        relevance: Relevance of some queries, on the CPU, ``(rows, D)``.
+    """
+    if irrelevant_of(relevance).sum() >= _FEW * int((~relevance.isnan()).sum()):
+        return
+    narrow = "narrow the relevance, as with Numeric('triangle') or Vectors(threshold=0.5)"
+    if "binary" in objective.labels:
         warnings.warn(
             f"{objective!r} reads relevance above 0 as relevant, but almost all documents of this batch have some, so "
-            "it cannot tell them apart: narrow the relevance, as with Numeric('triangle') or Vectors(threshold=0.5), "
-            "or use an objective of graded relevance, such as ApproxNDCG().",
+            f"it cannot tell them apart: {narrow}, or use an objective of graded relevance, such as ApproxNDCG().",
             stacklevel=4,
         )
+    for mixing in mixings:
+        if mixing.of_irrelevant:
+            warnings.warn(
+                f"{mixing!r} mixes documents of relevance 0, but almost all documents of this batch have more, so it "
+                f"adds hardly anything: {narrow}, or use EmbeddingMixup().",
+                stacklevel=4,
+            )

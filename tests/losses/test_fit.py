@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from st_rankloss import RankingLoss
+from st_rankloss.losses import HardNegativeMixup, QueryNegativeMixup, SupReMix
 from st_rankloss.objectives import (
     MVDHEL,
     AcrossQueries,
@@ -72,6 +73,19 @@ def test_a_binary_objective_of_relevance_without_zeros_is_warned_of_once(objecti
     (message,) = warnings_of(objective, Numeric(bandwidth=1.0), NUMBERS)
     assert message.startswith(repr(objective))
     assert "almost all documents of this batch have some, so it cannot tell them apart" in message
+
+
+@pytest.mark.parametrize("mixup", [HardNegativeMixup(4), QueryNegativeMixup(4), SupReMix()], ids=repr)
+def test_mixtures_of_irrelevant_documents_are_warned_of_where_there_are_none(mixup):
+    def loss(relevance):
+        return RankingLoss(Passing(), objective=SoftSpearman(), relevance=relevance, mixup=mixup)
+
+    with pytest.warns(UserWarning, match="mixes documents of relevance 0, but almost all documents") as caught:
+        loss(Numeric(bandwidth=1.0))(columns_of(random_columns([12])), NUMBERS)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss(Numeric("triangle", bandwidth=0.3))(columns_of(random_columns([12])), NUMBERS)
 
 
 def test_a_binary_objective_that_learns_nothing_because_all_is_relevant_is_told_so():

@@ -40,6 +40,7 @@ class HardNegativeMixup(OwnMixing):
     """
 
     detached: ClassVar[bool] = True
+    of_irrelevant: ClassVar[bool] = True
     count: Count = 16
     hardest: Cutoff = 32
 
@@ -80,6 +81,7 @@ class QueryNegativeMixup(OwnMixing):
     """
 
     detached: ClassVar[bool] = True
+    of_irrelevant: ClassVar[bool] = True
     count: Count = 16
     hardest: Cutoff = 32
     most: Share = 0.5

@@ -47,10 +47,12 @@ class SupReMix(Mixing):
         SupReMix(window=5.0, positives=8, negatives=8)
 
     Source: Wu et al. (2023), "Mixup Your Own Pairs" (SupReMix), arXiv 2309.16633, and the authors' code, which takes
-    every pair of parents where this draws some, and does not normalise mixtures.
+    every pair of parents where this draws some, does not normalise mixtures, and weighs negatives by the distance of
+    their labels, which is not done here.
     """
 
     similarities: ClassVar[tuple[Any, ...]] = OwnMixing.similarities
+    of_irrelevant: ClassVar[bool] = True
     window: Positive = 1.0
     positives: Count = 8
     negatives: Count = 8
