@@ -91,12 +91,12 @@ def loss_of(columns, labels, make=RankingLoss, model=None, **options):
 @pytest.mark.parametrize("case", [case for case in TABLE if not case.draws], ids=name_of)
 def test_every_objective_reads_maxsim(case):
     relevance, labels, sizes = task(case)
-    sizes = [len(labels)] * len(sizes)
     columns = random_tokens(sizes)
     found = loss_of(columns, labels, objective=case.objective, relevance=relevance, block_size=5)
 
-    grades = RelevanceMatrix(relevance, *relevance.pair({"label": labels}, sizes), 0, alone=len(sizes) == 1)
-    grades = grades(slice(0, len(labels))).double()
+    batch = labels if isinstance(labels, dict) else {"label": labels}
+    grades = RelevanceMatrix(relevance, *relevance.pair(batch, sizes), 0, alone=len(sizes) == 1)
+    grades = grades(slice(0, sizes[0])).double()
     similarity = max_sims(columns[0], columns[-1])
     counts = case.objective.defined(grades)
     each = sum(case.objective.parts(similarity, grades).values())
@@ -436,7 +436,7 @@ def test_cached_is_plain_for_every_relevance(shape, mini_batch_size, symmetric):
 @pytest.mark.parametrize("case", [case for case in TABLE if not case.draws], ids=name_of)
 def test_cached_is_plain_for_every_objective(case):
     relevance, labels, sizes = task(case)
-    columns = random_tokens([len(labels)] * len(sizes))
+    columns = random_tokens(sizes)
     options = {"relevance": relevance, "objective": case.objective}
     cached = loss_of(columns, labels, CachedRankingLoss, mini_batch_size=5, **options)
     assert_equal(cached, loss_of(columns, labels, **options), columns, rtol=10 * cached_tolerance())
