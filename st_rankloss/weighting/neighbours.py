@@ -52,7 +52,7 @@ class NeighbourAgreement(Weighting):
     needs_vectors: ClassVar[bool] = True
 
     k: Count = 20
-    least: Fraction = 0.5
+    least: Fraction = 0.3
 
     def prepare(self, rows: int) -> None:
         """Start without any vectors."""

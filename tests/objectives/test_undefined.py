@@ -29,6 +29,7 @@ LEARN_WHERE_ALL_ARE_ALIKE = (
     o.ThresholdMargin,
     o.MarginMSE,
     o.Wasserstein,
+    o.CWCL,
 )
 
 
