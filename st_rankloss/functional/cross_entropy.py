@@ -286,7 +286,11 @@ def list_net(
     target = _log_softmax(relevance, label_temperature, judged, weights)
     given = _log_softmax(similarity, temperature, judged, weights)
     divergence = _divergence(target, given, judged, weights)
-    return 0.5 * divergence + 0.5 * _divergence(given, target, judged, weights) if symmetric else divergence
+    if not symmetric:
+        return divergence
+    # A share that rounds to 0 would be infinitely far from any other.
+    target = target.clamp_min(math.log(torch.finfo(target.dtype).tiny))
+    return 0.5 * divergence + 0.5 * _divergence(given, target, judged, weights)
 
 
 @list_function("graded", learns=two_grades)
