@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.lists import clean_relevance
 from st_rankloss.functional.ranks import upcast
 
 
@@ -38,7 +39,7 @@ def with_margin(similarity: Tensor, relevance: Tensor, cosine: float = 0.0, angl
     """
     similarity = upcast(similarity)
     lowered = similarity
-    relevant = relevance > 0
+    relevant = clean_relevance(relevance)[0] > 0
     if angle:
         lowered = torch.where(relevant, similarity, 0)  # that of an unjudged document may be infinite or NaN
         # At a cosine of ±1 the slope of the sine is infinite: it is 0 within rounding of these.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.lists import clean_relevance
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import AtLeast0, Count, Finite, Positive, check_fields
 from st_rankloss.objectives.base import Mixture, Objective, given
@@ -278,7 +279,8 @@ class FalseNegatives(_Wrapper):
         return self._named(self.objective.parts(similarity, relevance, trust if weights is None else trust * weights))
 
     def _trust(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None) -> Tensor:
-        relevant, irrelevant = relevance > 0, relevance == 0
+        grades, judged = clean_relevance(relevance)
+        relevant, irrelevant = grades > 0, judged & (grades == 0)
         if weights is not None:
             relevant, irrelevant = relevant & (weights > 0), irrelevant & (weights > 0)
         if not similarity.shape[1]:
