@@ -16,7 +16,7 @@ from st_rankloss.losses.fit import ROWS, check_views, warn_of_distributions, war
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.mixing import Mixing
 from st_rankloss.losses.parts import LossParts
-from st_rankloss.losses.weighing import ROW_NUMBERS, check_numbered, check_weighting, weigh_rows
+from st_rankloss.losses.row_weighting import ROW_NUMBERS, check_numbered, check_weighting, weigh_rows
 from st_rankloss.losses.weights import Weights, pop_weights
 from st_rankloss.objectives import ApproxNDCG, Mixture, Objective, as_objective
 from st_rankloss.relevance import Relevance, as_relevance, choose_relevance
