@@ -32,6 +32,7 @@ from st_rankloss import (
     SoftmaxCrossEntropy,
 )
 from st_rankloss.functional import lists
+from st_rankloss.kernels import grid
 from st_rankloss.losses import (
     CrossModalMixup,
     EmbeddingMixup,
@@ -44,6 +45,7 @@ from st_rankloss.losses import (
     RankMixup,
     SupReMix,
 )
+from st_rankloss.losses.fit import check_views
 from st_rankloss.losses.proxies import LISTS
 from st_rankloss.objectives import AcrossQueries, Margin, Objective, SharedNegatives, SoftSpearman, SupCon
 from st_rankloss.relevance import Classes, Pairs
@@ -130,6 +132,8 @@ def differentiate(
 ) -> None:
     """Compute a loss and its gradient on the device."""
     lists._PAIRS_AT_ONCE[DEVICE] = pairs_at_once
+    for kept in (grid._spline_pieces, grid._small_spectrum, grid._large_spectrum):
+        kept.cache_clear()  # of the case before, whose tensors are not of this mode
     model = PassingTokens() if tokens else Passing()
     loss = copy.deepcopy(make(model))  # Qrels moves its tables to the device, and shapes are shared
     # The trainer's labels come with the batch, on the device. Without labels the loss makes them, on the CPU, where
@@ -200,9 +204,10 @@ def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Sha
 
 
 def fits(objective: Objective, shape: Shape) -> bool:
-    """Return whether an objective can read the columns of a shape."""
+    """Return whether an objective can read the columns and the relevance of a shape."""
     try:
         objective.check_columns(shape.sizes, lists=isinstance(shape.labels, dict) and "list_sizes" in shape.labels)
+        check_views(objective, shape.relevance)
     except ValueError:
         return False
     return True

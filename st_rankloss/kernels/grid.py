@@ -144,7 +144,7 @@ def _spline_pieces(order: int, dtype: torch.dtype, device: torch.device) -> Tens
         interval = np.arange(degree + 1)[:, None]
         times_t = np.roll(rising - falling, 1, axis=1)
         pieces = (times_t + interval * rising + (degree + 1 - interval) * falling) / degree
-    return torch.tensor(pieces[::-1].copy(), dtype=dtype, device=device)
+    return torch.tensor(pieces[::-1].copy(), dtype=dtype).to(device, non_blocking=True)
 
 
 def _transform_length(nodes: int) -> int:

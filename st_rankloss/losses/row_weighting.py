@@ -51,6 +51,7 @@ def weigh_rows(batch: dict[str, Any], weights: Tensor, *, alone: bool, in_lists:
         in_lists: Whether the objective takes weights of documents.
 
     Example:
+        >>> import torch
         >>> batch = {}
         >>> weigh_rows(batch, torch.tensor([1.0, 0.5]), alone=True, in_lists=True)
         >>> batch
