@@ -250,7 +250,7 @@ class FalseNegatives(_Wrapper):
         >>> similarity, relevance = torch.tensor([[0.3, 0.8, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]])
         >>> plain = SoftmaxCrossEntropy(temperature=0.1)
         >>> plain(similarity, relevance), FalseNegatives(plain)(similarity, relevance)
-        (tensor([5.0076]), tensor([0.5324]))
+        (tensor([5.0076]), tensor([0.1269]))
 
     Source: weights for unjudged documents by estimated relevance: Cai et al. (2022), "Hard Negatives or False
     Negatives" (CET), arXiv 2209.05072, whose estimates come from two models that are trained for each other. Comparing
