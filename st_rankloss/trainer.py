@@ -79,6 +79,7 @@ class GradedTrainer(CheckpointingTrainer):
             self.data_collator.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
             epochs.append(self.data_collator.epoch)
         self.add_callback(_Epochs(epochs))
+        self.add_callback(_FreshGradients([loss for loss in self._losses().values() if isinstance(loss, nn.Module)]))
         self._tellers = self._number_rows()
         if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
             if self.accelerator.dataloader_config.dispatch_batches:
@@ -430,6 +431,18 @@ TRAINERS = (
     CrossEncoderRankingTrainer,
 )
 """The trainers, one for each kind of model."""
+
+
+class _FreshGradients(TrainerCallback):
+    """Forgets old gradients before each step: transformers 5.0 forgets those of the model, not those of the loss."""
+
+    def __init__(self, losses: list[nn.Module]) -> None:
+        self.losses = losses
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget the gradients of the losses' own parameters."""
+        for loss in self.losses:
+            loss.zero_grad()
 
 
 class _Epochs(TrainerCallback):

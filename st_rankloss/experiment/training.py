@@ -156,10 +156,6 @@ class _Checkpoints(TrainerCallback):
         self.loss, self.folder, self.seconds, self.share = loss, folder, seconds, SHARE if seconds else 0.0
         self.saved = self.asked = time.monotonic()
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget old gradients: transformers 5.0 forgets those of the model alone, not those of the loss."""
-        self.loss.zero_grad()
-
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint if the last one is old."""
         if time.monotonic() - self.saved >= self.seconds and state.global_step < state.max_steps:
