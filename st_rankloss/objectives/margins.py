@@ -50,11 +50,6 @@ class Margin(_Wrapper):
         if not self.angle < math.pi:
             raise ValueError(f"angle must be below π, got {self.angle!r}.")
 
-    @property
-    def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is separable."""
-        return self.objective.separable
-
     def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms."""
         if self.angle and similarity.device.type == "cpu":

@@ -28,6 +28,11 @@ class _Wrapper(Objective):
         check_fields(self)
 
     @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped objective is separable."""
+        return self.objective.separable
+
+    @property
     def labels(self) -> frozenset[str]:
         """How the wrapped objective reads relevance."""
         return self.objective.labels
@@ -170,11 +175,6 @@ class Perturbed(_Wrapper):
     noise: Positive = 0.05
     samples: Count = 8
 
-    @property
-    def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is separable."""
-        return self.objective.separable
-
     def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's mean terms."""
         totals: dict[str, Tensor] = {}
@@ -212,11 +212,6 @@ class Focal(_Wrapper):
 
     objective: Objective
     gamma: AtLeast0 = 0.5
-
-    @property
-    def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is separable."""
-        return self.objective.separable
 
     def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms, each with its own weight."""
@@ -267,11 +262,6 @@ class FalseNegatives(_Wrapper):
         super().__post_init__()
         if not self.objective.weighs:
             raise ValueError(f"objective must take weights of documents, got {self.objective!r}.")
-
-    @property
-    def separable(self) -> bool:  # type: ignore[override]
-        """Whether the objective is separable."""
-        return self.objective.separable
 
     def parts(self, similarity: Tensor, relevance: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the objective's terms with weights."""

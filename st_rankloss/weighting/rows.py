@@ -53,7 +53,7 @@ class RowMeans:
                 tensor /= dist.get_world_size()
 
     def close(self) -> RowMeans:
-        """Move the average towards the mean of each row that was told anything, and start anew."""
+        """Move the average towards the mean of each row that was seen, and start again."""
         self.share()
         counts = self.counts.view(-1, *[1] * (self.sums.dim() - 1))
         means = self.sums / counts
