@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -180,9 +181,15 @@ def ideal_of_gains(gains: Tensor, k: int | None, weights: Tensor | None = None, 
     """
     if weights is not None:
         return _ideal_of_masses(gains, weights, k, ranks or gains.shape[-1])
-    best = gains.sort(dim=-1, descending=True).values[..., :k]
+    best = _descending(gains)[..., :k]
     ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
     return (best * discount(ranks)).sum(-1)
+
+
+def _descending(values: Tensor) -> Tensor:
+    if values.device.type == "cpu" and not values.requires_grad:  # several times as fast as torch's sort
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1)).flip(-1)
+    return values.sort(dim=-1, descending=True).values
 
 
 def _ideal_of_masses(gains: Tensor, weights: Tensor, k: int | None, ranks: int) -> Tensor:

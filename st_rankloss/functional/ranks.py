@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -247,8 +248,8 @@ def upcast(tensor: Tensor) -> Tensor:
 def list_columns(wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Return the indices of the wanted documents of each query, so that others cost nothing.
 
-    On a CPU, P is the largest number of wanted documents in a query; elsewhere P = D, since counting would make the
-    host wait for the device.
+    On a CPU, P is the largest number of wanted documents in a query, or D if that is more than half of them; elsewhere
+    P = D, since counting would make the host wait for the device.
 
     Args:
         wanted: Shape ``(Q, D)``, bool.
@@ -258,14 +259,23 @@ def list_columns(wanted: Tensor) -> tuple[Tensor, Tensor]:
     """
     queries, documents = wanted.shape
     if wanted.device.type != "cpu":
-        return torch.arange(documents, device=wanted.device).expand(queries, documents), wanted
-    row, column = wanted.nonzero(as_tuple=True)
+        return _all_columns(wanted), wanted
+    if 2 * np.count_nonzero(wanted.numpy()) > wanted.numel():
+        return _all_columns(wanted), wanted
+    places = torch.from_numpy(np.flatnonzero(wanted.numpy()))  # several times as fast as torch's nonzero
+    row = places // max(documents, 1)
     counts = row.bincount(minlength=queries)
+    most = int(counts.max()) if queries else 0
+    if 2 * most > documents:
+        return _all_columns(wanted), wanted
     slot = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
-    listed = torch.arange(int(counts.max()) if queries else 0) < counts[:, None]
-    columns = torch.zeros(listed.shape, dtype=torch.long)
-    columns[row, slot] = column
-    return columns, listed
+    columns = torch.zeros(queries, most, dtype=torch.long)
+    columns[row, slot] = places - row * documents
+    return columns, torch.arange(most) < counts[:, None]
+
+
+def _all_columns(wanted: Tensor) -> Tensor:
+    return torch.arange(wanted.shape[1], device=wanted.device).expand(wanted.shape)
 
 
 def _flat_weights(weights: Tensor, similarity: Tensor) -> Tensor:
@@ -292,6 +302,8 @@ def _full_ranks(rank_fn: RankFn, similarity: Tensor, mask: Tensor | None, wanted
     rows = (-1, documents) if documents else (0, 0)
     columns, listed = list_columns(wanted.reshape(rows))
     ranks = rank_fn(similarity.reshape(rows), columns, mask.reshape(rows))
+    if columns.shape[1] == documents:  # all of them, in order
+        return torch.where(listed, ranks, torch.inf).reshape(similarity.shape)
     full = ranks.new_full((len(ranks), documents), torch.inf)
     # Entries beyond a query's last wanted document all point at column 0: they are scattered to a column that is cut
     # off.

@@ -30,8 +30,9 @@ import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn import functional as F
 
-from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, PairSums
+from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, PairSums, are_all
 
 SPACING = 1 / 3
 """Node spacing in units of the temperature."""
@@ -49,7 +50,8 @@ with gaps counting as R at most; an assertion on the device rejects wider simila
 SORTED_FROM = 4
 """Nodes per document above which a CPU sorts the similarities to shorten gaps; below, sorting costs more."""
 
-_ENTRIES_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
+_ENTRIES_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}
+_KEPT = 2**20  # most entries whose positions are kept for backward, 16 bytes each
 _FADE = 48  # nodes
 
 
@@ -65,6 +67,8 @@ class _Layout(NamedTuple):
 
     def at(self, columns: Tensor) -> _Layout:
         """Return the same grid with only the documents in ``columns``."""
+        if are_all(columns, self.first):
+            return self
         return self._replace(first=self.first.gather(1, columns), offset=self.offset.gather(1, columns))
 
 
@@ -85,7 +89,7 @@ def count_nodes(span: float, dtype: torch.dtype) -> int:
 
 def span_of(similarity: Tensor, temperature: float) -> float:
     """Return the widest range of a query's similarities, in temperatures; waits for the device."""
-    low, high = similarity.detach().aminmax(dim=1)
+    low, high = similarity.detach().amin(dim=1), similarity.detach().amax(dim=1)  # faster than aminmax(dim=1)
     return (high.double() - low.double()).max().item() / temperature
 
 
@@ -178,15 +182,12 @@ def _even_or_odd(x: Tensor, kernel_order: int) -> Tensor:
     return ahead - 0.5 if kernel_order == 1 else ahead * (1 - ahead)
 
 
-def _remainder(
-    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel_order: int
-) -> Tensor | float:
-    """Compute Σ_k v_k R(x_jk) for j in ``columns``, where R is x/2 for softplus, ½ for σ and 0 for σ'."""
-    if kernel_order == 2:
-        return 0.0
+def _remainder(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel_order: int) -> Tensor:
+    """Compute Σ_k v_k R(x_jk) for j in ``columns``, where R is x/2 for softplus and ½ for σ."""
     total = weights.sum(1, keepdim=True)
     if kernel_order == 1:
         return 0.5 * total
+    similarity = similarity.to(weights.dtype)
     return ((weights * similarity).sum(1, keepdim=True) - similarity.gather(1, columns) * total) / (2 * temperature)
 
 
@@ -210,32 +211,46 @@ def _convolve(nodes: Tensor, layout: _Layout, kernel_order: int) -> Tensor:
 def _spread(values: Tensor, layout: _Layout) -> Tensor:
     """Spread ``values`` (Q, N) of the documents onto the nodes: ``(Q, nodes)``."""
     pieces = _spline_pieces(layout.order, layout.offset.dtype, layout.offset.device)
-    moments = layout.offset.new_zeros(layout.order, len(values), layout.nodes)
+    moments = layout.offset.new_zeros(len(values), layout.order, layout.nodes)
     power = values.to(layout.offset.dtype, copy=True)
-    for moment in moments:
+    for moment in moments.unbind(1):
         moment.scatter_add_(1, layout.first, power)
         power.mul_(layout.offset)
-    shares = torch.tensordot(pieces, moments, dims=1)
-    nodes: Tensor = shares[0]
-    for a in range(1, layout.order):
-        nodes[:, a:] += shares[a, :, : layout.nodes - a]
-    return nodes
+    # Cell b - a adds its share to node b.
+    shares = F.conv1d(moments, pieces.flip(0).T[None], padding=layout.order - 1)
+    return shares[:, 0, : layout.nodes]
 
 
-def _read(nodes: Tensor, layout: _Layout) -> Tensor:
-    """Interpolate a function given at the nodes (Q, nodes) at the documents: ``(Q, N)``."""
+def _read(nodes: Tensor, layout: _Layout, dtype: torch.dtype, *, slope: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Interpolate a function given at the nodes (Q, nodes) at the documents: ``(Q, N)``.
+
+    Also returns its slope per node, if requested, as the derivative of the splines, from the same coefficients.
+    """
     pieces = _spline_pieces(layout.order, layout.offset.dtype, layout.offset.device)
-    shifted = nodes.new_zeros(layout.order, *nodes.shape)
-    for a in range(layout.order):
-        shifted[a, :, : layout.nodes - a] = nodes[:, a:]
-    coefficients = torch.tensordot(pieces.T, shifted, dims=1)
+    # The coefficients of t^m in each cell, (order, Q, cells).
+    coefficients = F.conv1d(nodes[:, None], pieces.T[:, None]).transpose(0, 1).to(dtype).contiguous()
+    offset = layout.offset.to(dtype)
     value: Tensor = coefficients[-1].gather(1, layout.first)
+    change = torch.zeros_like(value) if slope else None
     for m in reversed(range(layout.order - 1)):
-        value.mul_(layout.offset).add_(coefficients[m].gather(1, layout.first))
-    return value
+        if change is not None:
+            change.mul_(offset).add_(value)
+        value.mul_(offset).add_(coefficients[m].gather(1, layout.first))
+    return value, change
 
 
 class _GridSums:
+    """The sums of some rows.
+
+    Args:
+        keep: Whether to keep the documents' positions for backward.
+    """
+
+    def __init__(self, *, keep: bool) -> None:
+        self.keep = keep
+        self.parts: dict[int, _GridSums] = {}
+        self.layout: _Layout | None = None
+
     def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
         documents, nodes = similarity.shape[1], GPU_NODES
         if reads_back(similarity.device):
@@ -244,36 +259,40 @@ class _GridSums:
         return _ENTRIES_AT_ONCE.get(similarity.device.type, 2**22) // max(documents, nodes)
 
     def at(self, rows: slice) -> PairSums:
-        return self
+        return self.parts.setdefault(rows.start, _GridSums(keep=True)) if self.keep else self
+
+    def _laid(self, similarity: Tensor, temperature: float) -> _Layout:
+        layout = _lay(similarity, temperature) if self.layout is None else self.layout
+        if self.keep:
+            self.layout = layout
+        return layout
 
     def total_and_slope(
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
-        layout = _lay(similarity, temperature)
-        ranked = layout.at(columns)
+        layout = self._laid(similarity, temperature)
         nodes = _spread(weights, layout)
-        place, weights = similarity.to(nodes.dtype), weights.to(nodes.dtype)
-
-        def sums(order: int) -> Tensor:
-            remainder = _remainder(place, columns, temperature, weights, order)
-            return _read(_convolve(nodes, layout, order), ranked).add_(remainder)
-
-        own = weights.gather(1, columns)
-        total = sums(order).sub_(own, alpha=AT_ZERO[order])
+        dtype = similarity.dtype
+        total, change = _read(_convolve(nodes, layout, order), layout.at(columns), dtype, slope=slope)
+        wide = weights.to(nodes.dtype)
+        total += _remainder(similarity, columns, temperature, wide, order).to(dtype)
         if order == 0 and layout.ascending is not None and layout.cut is not None:
-            total = total.add_(_cut_from_softplus(weights, layout.ascending, layout.cut).gather(1, columns))
-        return total.clamp_min_(0), sums(order + 1).clamp_min_(0) if slope else None
+            total += _cut_from_softplus(wide, layout.ascending, layout.cut).gather(1, columns).to(dtype)
+        total.sub_(weights.gather(1, columns), alpha=AT_ZERO[order]).clamp_min_(0)
+        if change is None:
+            return total, None
+        slopes = change.div_(-SPACING)
+        if order == 0:
+            slopes += 0.5 * wide.sum(1, keepdim=True).to(dtype)
+        return total, slopes.clamp_min_(0)
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
-        layout = _lay(similarity, temperature)
+        layout = self._laid(similarity, temperature)
         nodes = _spread(grad, layout.at(columns))
-        pull = _read(_convolve(nodes, layout, order + 1), layout)
+        pull, _ = _read(_convolve(nodes, layout, order + 1), layout, similarity.dtype)
         if order == 0:  # σ - ½ is odd, and here the sign of the difference is reversed
-            pull = 0.5 * grad.sum(1, keepdim=True, dtype=nodes.dtype) - pull
-        return pull.to(similarity.dtype)
-
-
-_SUMS = _GridSums()
+            pull = 0.5 * grad.sum(1, keepdim=True, dtype=nodes.dtype).to(pull.dtype) - pull
+        return pull
 
 
 def grid_sum(
@@ -299,5 +318,6 @@ def grid_sum(
     Returns:
         The sums, shape ``(Q, P)``.
     """
-    totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], _SUMS)
+    sums = _GridSums(keep=similarity.numel() <= _KEPT)
+    totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], sums)
     return totals

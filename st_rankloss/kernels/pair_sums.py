@@ -45,6 +45,13 @@ def kernel_and_slope(differences: Tensor, order: int) -> tuple[Tensor, Tensor]:
     return value, torch.sigmoid(differences) if order == 0 else torch.addcmul(value, value, value, value=-1)
 
 
+def are_all(columns: Tensor, of: Tensor) -> bool:
+    """Return whether ``columns`` (Q, P) are all columns of a matrix ``of`` (Q, D) in order; False if it takes a wait."""
+    if columns.device.type != "cpu" or columns.shape != of.shape or (len(columns) > 1 and columns.stride(0)):
+        return False
+    return not len(columns) or torch.equal(columns[0], torch.arange(columns.shape[1]))
+
+
 class PairSums(Protocol):
     """The evaluation of the sums over pairs by one method, for a few rows that fit in cache."""
 

@@ -10,6 +10,8 @@ devices whose values the host cannot read without waiting, take one exponential 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,16 +27,23 @@ _PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
 
 
 class _RelevantSums:
-    """The sums of a block of rows, from ``powers``, the e_k of all its documents ``(Q, D)``, or None."""
+    """The sums of some rows.
 
-    def __init__(self, powers: Tensor | None) -> None:
-        self.powers = powers
+    Args:
+        powers: The e_k of all documents, ``(Q, D)``; None without them.
+        buffer: Memory for the pairs, which newly allocated memory would cost as much as computing them.
+    """
+
+    def __init__(self, powers: Tensor | None, buffer: Tensor | None = None) -> None:
+        self.powers, self.buffer = powers, buffer
 
     def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
         return _PAIRS_AT_ONCE.get(similarity.device.type, 2**24) // max(similarity.shape[1] * ranked, 1)
 
     def at(self, rows: slice) -> _RelevantSums:
-        return self if self.powers is None else _RelevantSums(self.powers[rows])
+        if self.powers is None:
+            return self
+        return _RelevantSums(self.powers[rows], self.buffer)
 
     def total_and_slope(
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
@@ -63,8 +72,13 @@ class _RelevantSums:
         """Compute σ((s_k - s_j)/τ) for j in ``columns``: ``(Q, P, D)``."""
         if self.powers is None:
             return _differences(similarity, columns, temperature).sigmoid_()
-        pairs = self.powers.gather(1, columns)[:, :, None] + self.powers[:, None, :]
-        return torch.div(self.powers[:, None, :], pairs, out=pairs)
+        own, others = self.powers.gather(1, columns)[:, :, None], self.powers[:, None, :]
+        shape = (*columns.shape, similarity.shape[1])
+        size = math.prod(shape)
+        fits = self.buffer is not None and size <= len(self.buffer)
+        pairs = self.buffer[:size].view(shape) if fits else similarity.new_empty(shape)
+        torch.add(others, own, out=pairs)
+        return torch.div(others, pairs, out=pairs)
 
 
 def _powers_of(similarity: Tensor, columns: Tensor, temperature: float) -> Tensor | None:
@@ -116,6 +130,8 @@ def relevant_sum(
     Returns:
         The sums, shape ``(Q, P)``.
     """
-    sums = _RelevantSums(_powers_of(similarity.detach(), columns, temperature))
+    powers = _powers_of(similarity.detach(), columns, temperature)
+    buffer = None if powers is None else powers.new_empty(min(_PAIRS_AT_ONCE["cpu"], columns.numel() * powers.shape[1]))
+    sums = _RelevantSums(powers, buffer)
     totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], sums)
     return totals
