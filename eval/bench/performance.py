@@ -23,12 +23,10 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn import functional as F
 
+from eval.bench.contenders import andcg, direct
 from eval.bench.timing import (
     DIMENSIONS,
-    NO_MODEL,
     Loss,
     in_own_process,
     in_turns,
@@ -40,8 +38,6 @@ from eval.bench.timing import (
     step,
 )
 from eval.machine import PeakMemory
-from st_rankloss import ANDCGLoss
-from st_rankloss.relevance import Classes
 
 DIRECT_BYTES = 8.5
 """Approximate memory of the direct formula per entry of batch³, forward and backward."""
@@ -49,26 +45,7 @@ DIRECT_BYTES = 8.5
 Result = dict[str, Any]
 
 
-def ours(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
-    """Compute st_rankloss's A-NDCG."""
-    loss = ANDCGLoss(NO_MODEL, relevance=Classes(), temperature=temperature)
-    return loss.compute_loss_from_embeddings(embeddings, labels)  # type: ignore[return-value]
-
-
-def direct(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
-    """Compute A-NDCG as the formula reads."""
-    queries, documents = (F.normalize(column, dim=-1) for column in embeddings)
-    similarity = queries @ documents.T
-    relevance = (labels[:, None] == labels).float()
-    ahead = torch.sigmoid((similarity[:, None, :] - similarity[:, :, None]) / temperature)
-    ranks = ahead.sum(-1) + 0.5
-    dcg = (relevance / torch.log2(1 + ranks)).sum(-1)
-    places = torch.arange(2, len(labels) + 2, device=labels.device)
-    ideal = (relevance.sort(dim=-1, descending=True).values / torch.log2(places)).sum(-1)
-    return (1 - dcg / ideal).mean()
-
-
-CONTENDERS: dict[str, Loss] = {"st_rankloss": ours, "direct": direct, "MNRL": mnrl}
+CONTENDERS: dict[str, Loss] = {"st_rankloss": andcg("classes"), "direct": direct, "MNRL": mnrl}
 
 
 def measure_times(names: list[str], batch: int, temperature: float, device: str, repeats: int) -> Result:

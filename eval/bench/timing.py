@@ -26,7 +26,7 @@ DIMENSIONS = 384
 NO_MODEL = SentenceTransformer(modules=[nn.Identity()], device="cpu")
 """For losses that get embeddings."""
 
-Loss = Callable[[list[Tensor], Tensor, float], Tensor]
+Loss = Callable[[list[Tensor], Tensor | None, float], Tensor]
 
 
 def parser(doc: str | None, name: str, batches: list[int]) -> argparse.ArgumentParser:
@@ -67,14 +67,14 @@ def make_batch(batch: int, device: str) -> tuple[list[Tensor], Tensor]:
     return [column.to(device).requires_grad_() for column in columns], labels.to(device)
 
 
-def mnrl(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
+def mnrl(embeddings: list[Tensor], labels: Tensor | None, temperature: float) -> Tensor:
     """Compute MultipleNegativesRankingLoss, which reads no labels."""
     loss = MultipleNegativesRankingLoss(NO_MODEL, scale=1 / temperature)
     value: Tensor = loss.compute_loss_from_embeddings(embeddings, labels)
     return value
 
 
-def step(loss: Loss, embeddings: list[Tensor], labels: Tensor, temperature: float) -> None:
+def step(loss: Loss, embeddings: list[Tensor], labels: Tensor | None, temperature: float) -> None:
     """Run forward and backward once."""
     for column in embeddings:
         column.grad = None
