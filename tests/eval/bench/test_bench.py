@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from eval.bench import performance, profile
+from eval.bench import performance, profile, ranks
 from eval.bench.contenders import RELEVANCES, andcg, direct, given_similarity, make_labelled, softmax
 from eval.bench.operators import Operator, Recorder, kind_of
 from eval.bench.roofline import Rates, least_seconds
@@ -33,11 +33,14 @@ def test_every_case_is_measured_and_saved(tmp_path, monkeypatch, capsys):
         return measure(**case, device=device)
 
     monkeypatch.setattr(performance, "in_own_process", here)
+    kinds = ["classes", "pairs"]
     given = ["--batches", "16", "--temperatures", "0.05", "--repeats", "1", "--output", str(tmp_path / "performance")]
+    given += ["--relevances", *kinds]
     monkeypatch.setattr(sys, "argv", ["performance", *given])
     performance.main()
     records = json.loads((tmp_path / "performance" / "performance.json").read_text("utf-8"))["records"]
-    assert [record["contender"] for record in records] == list(performance.CONTENDERS)
+    cases = [(kind, name) for kind in kinds for name in performance.contenders(kind, 16, "cpu")]
+    assert [(record["relevance"], record["contender"]) for record in records] == cases
     assert all(record["seconds"] == pytest.approx(record["fastest"]) for record in records)
     assert "MNRL" in capsys.readouterr().out
 
@@ -136,3 +139,26 @@ def test_the_profile_has_the_time_of_every_part(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "× MNRL" in printed
     assert "at best" in printed
+
+
+def test_the_direct_formula_competes_with_classes_that_fit_in_memory(monkeypatch):
+    monkeypatch.setattr(performance, "available_bytes", lambda device: 10 * 100**3)
+    assert "direct" not in performance.contenders("numeric", 16, "cpu")
+    assert "direct" not in performance.contenders("classes", 200, "cpu")
+    assert performance.contenders("classes", 64, "cpu") == [*performance.CONTENDERS]
+
+
+def test_soft_ranks_are_timed_and_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ranks.importlib.util, "find_spec", lambda name: None)
+    given = ["--documents", "64", "--temperatures", "0.05", "--repeats", "1", "--output", str(tmp_path / "ranks")]
+    monkeypatch.setattr(sys, "argv", ["ranks", *given])
+    ranks.main()
+    (record,) = json.loads((tmp_path / "ranks" / "ranks.json").read_text("utf-8"))["records"]
+    assert (record["contender"], record["documents"]) == ("st_rankloss", 64)
+    assert "torchsort is not installed" in capsys.readouterr().out
+
+
+def test_both_soft_ranks_are_1_for_the_most_similar_document():
+    apart = torch.tensor([[0.9, 0.1, 0.5]])
+    for rank in ranks.contenders().values():
+        torch.testing.assert_close(rank(apart, 1e-3), torch.tensor([[1.0, 3.0, 2.0]]))
