@@ -48,9 +48,14 @@ def in_own_process(module: str, device: str, **case: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def machine_of(device: str) -> str:
+    """Name the hardware and the versions that times depend on."""
+    return f"{hardware(device)}; torch {torch.__version__}, st_rankloss {st_rankloss.__version__}"
+
+
 def save(options: argparse.Namespace, **results: Any) -> str:
     """Write results as JSON, named as the folder; return the name of the machine."""
-    machine = f"{hardware(options.device)}; torch {torch.__version__}, st_rankloss {st_rankloss.__version__}"
+    machine = machine_of(options.device)
     options.output.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"machine": machine, **results}, indent=1)
     (options.output / f"{options.output.name}.json").write_text(content, encoding="utf-8")
