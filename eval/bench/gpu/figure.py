@@ -29,8 +29,9 @@ def draw(records: list[Case], machine: str, path: Path) -> str:
             memory.plot(batches, [record["megabytes"]["A-NDCG"] or math.nan for record in some], **look)
     time.set_ylabel("time of A-NDCG / MNRL")
     memory.set_ylabel("peak memory of A-NDCG, MiB")
-    for axes in (time, memory):
-        axes.set(xscale="log", yscale="log", xlabel="batch")
+    known = any(record["megabytes"]["A-NDCG"] for record in records)
+    time.set(xscale="log", yscale="log", xlabel="batch")
+    memory.set(xscale="log", yscale="log" if known else "linear", xlabel="batch")
     memory.legend(fontsize="small")
     figure.suptitle(machine, fontsize="small")
     figure.tight_layout()
