@@ -63,7 +63,7 @@ fix: install ## Apply the formatter and the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Time and memory of the loss against the direct formula and MNRL
+bench: install ## Time and memory of the loss on this machine, against the direct formula, MNRL and a softmax
 	$(BIN)/python -m eval.bench.performance --output output/performance
 
 LOSSES := recipe MNRL A-NDCG ListNet InfoNCE
