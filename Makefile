@@ -3,13 +3,14 @@ VENV ?= .venv
 OLDEST ?= .oldest-venv
 BARE ?= .bare-venv
 PYTHON ?= python3
+GPU_PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := python -m pip --quiet --disable-pip-version-check
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-bare test-oldest check fix bench evaluate clean
+.PHONY: help install demo test test-gpu gpu test-bare test-oldest check fix bench evaluate clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +31,9 @@ test: install ## Run the tests and the doctests
 
 test-gpu: install ## Run only the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+gpu: ## Run everything that needs a GPU, in eight minutes, with $(GPU_PYTHON) and the packages that it has
+	PYTHONPATH=. $(GPU_PYTHON) -m eval.bench.gpu --output $${OUT:-output/gpu}
 
 test-bare: ## Build the wheel, install it alone and run the README against it, then with the extra "metrics"
 	rm -rf $(BARE)
@@ -59,7 +63,7 @@ fix: install ## Apply the formatter and the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Time and memory of the loss against the direct formula and MNRL
+bench: install ## Time and memory of the loss on this machine, against the direct formula, MNRL and a softmax
 	$(BIN)/python -m eval.bench.performance --output output/performance
 
 LOSSES := recipe MNRL A-NDCG ListNet InfoNCE

@@ -8,26 +8,10 @@ have done best are here, too. `functional` has the underlying functions.
 
 from __future__ import annotations
 
-from st_rankloss import (
-    augmentations,
-    data,
-    functional,
-    judges,
-    mining,
-    objectives,
-    recipes,
-    relevance,
-    samplers,
-    teachers,
-)
-from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
-from st_rankloss.diagnostics import RankingDiagnostics
-from st_rankloss.evaluation import (
-    GradedInformationRetrievalEvaluator,
-    GradedNanoBEIREvaluator,
-    GradedRerankingEvaluator,
-)
-from st_rankloss.inspection import Inspection, inspect
+from importlib.util import find_spec
+from typing import Any
+
+from st_rankloss import augmentations, functional, judges, objectives, relevance
 from st_rankloss.losses import (
     ANDCGLoss,
     CachedANDCGLoss,
@@ -48,13 +32,24 @@ from st_rankloss.objectives import (
     SoftmaxCrossEntropy,
 )
 from st_rankloss.relevance import UNJUDGED, Relevance
-from st_rankloss.trainer import (
-    CrossEncoderRankingTrainer,
-    MultiVectorEncoderRankingTrainer,
-    RankingTrainer,
-    SparseEncoderRankingTrainer,
-)
-from st_rankloss.views import ViewsCollator
+
+if find_spec("datasets"):  # without it, as sentence-transformers, all that computes losses works, but no trainer
+    from st_rankloss import data, mining, recipes, samplers, teachers
+    from st_rankloss.collators import CrossEncoderRankingCollator, RankingCollator
+    from st_rankloss.diagnostics import RankingDiagnostics
+    from st_rankloss.evaluation import (
+        GradedInformationRetrievalEvaluator,
+        GradedNanoBEIREvaluator,
+        GradedRerankingEvaluator,
+    )
+    from st_rankloss.inspection import Inspection, inspect
+    from st_rankloss.trainer import (
+        CrossEncoderRankingTrainer,
+        MultiVectorEncoderRankingTrainer,
+        RankingTrainer,
+        SparseEncoderRankingTrainer,
+    )
+    from st_rankloss.views import ViewsCollator
 
 __all__ = [
     "UNJUDGED",
@@ -100,3 +95,9 @@ __all__ = [
 ]
 
 __version__ = "0.3.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        raise ImportError(f"st_rankloss.{name} needs the package datasets; install it with: pip install datasets")
+    raise AttributeError(f"module 'st_rankloss' has no attribute {name!r}")

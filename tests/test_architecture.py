@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -247,3 +248,33 @@ def test_importing_needs_no_extra_and_no_network_and_prints_nothing():
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == "imported"
+
+
+WITHOUT = """
+import torch, st_rankloss
+from st_rankloss.relevance import Classes
+from eval.bench.timing import NO_MODEL
+
+loss = st_rankloss.ANDCGLoss(NO_MODEL, relevance=Classes())
+embeddings = [torch.eye(4).requires_grad_() for _ in range(2)]
+loss.compute_loss_from_embeddings(embeddings, torch.tensor([0, 0, 1, 1])).backward()
+assert embeddings[0].grad.norm() > 0
+assert not hasattr(st_rankloss, "_absent")
+try:
+    st_rankloss.RankingTrainer
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_losses_need_no_datasets_and_a_trainer_names_what_it_needs(tmp_path):
+    (tmp_path / "command.py").write_text(WITHOUT, encoding="utf-8")
+    command = [sys.executable, "-m", "tests.without", "datasets,pyarrow", "command"]
+    paths = {"PYTHONPATH": f"{PACKAGE.parent}:{tmp_path}"}
+    run = subprocess.run(
+        command, capture_output=True, text=True, cwd=PACKAGE.parent, env={**os.environ, **paths}, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert (
+        run.stdout == "st_rankloss.RankingTrainer needs the package datasets; install it with: pip install datasets\n"
+    )

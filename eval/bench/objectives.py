@@ -52,7 +52,7 @@ def time_objective(objective: Objective, batch: int, device: str, repeats: int, 
     """Time one objective and MNRL in turns: median seconds of each."""
     columns, labels = make_batch(batch, device)
 
-    def ours(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
+    def ours(embeddings: list[Tensor], labels: Tensor | None, temperature: float) -> Tensor:
         loss = RankingLoss(NO_MODEL, objective=objective, relevance=grades)
         value = loss.compute_loss_from_embeddings(embeddings[:1] if square else embeddings, labels)
         assert isinstance(value, Tensor)

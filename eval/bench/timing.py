@@ -26,7 +26,7 @@ DIMENSIONS = 384
 NO_MODEL = SentenceTransformer(modules=[nn.Identity()], device="cpu")
 """For losses that get embeddings."""
 
-Loss = Callable[[list[Tensor], Tensor, float], Tensor]
+Loss = Callable[[list[Tensor], Tensor | None, float], Tensor]
 
 
 def parser(doc: str | None, name: str, batches: list[int]) -> argparse.ArgumentParser:
@@ -48,9 +48,14 @@ def in_own_process(module: str, device: str, **case: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def machine_of(device: str) -> str:
+    """Name the hardware and the versions that times depend on."""
+    return f"{hardware(device)}; torch {torch.__version__}, st_rankloss {st_rankloss.__version__}"
+
+
 def save(options: argparse.Namespace, **results: Any) -> str:
     """Write results as JSON, named as the folder; return the name of the machine."""
-    machine = f"{hardware(options.device)}; torch {torch.__version__}, st_rankloss {st_rankloss.__version__}"
+    machine = machine_of(options.device)
     options.output.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"machine": machine, **results}, indent=1)
     (options.output / f"{options.output.name}.json").write_text(content, encoding="utf-8")
@@ -67,14 +72,14 @@ def make_batch(batch: int, device: str) -> tuple[list[Tensor], Tensor]:
     return [column.to(device).requires_grad_() for column in columns], labels.to(device)
 
 
-def mnrl(embeddings: list[Tensor], labels: Tensor, temperature: float) -> Tensor:
+def mnrl(embeddings: list[Tensor], labels: Tensor | None, temperature: float) -> Tensor:
     """Compute MultipleNegativesRankingLoss, which reads no labels."""
     loss = MultipleNegativesRankingLoss(NO_MODEL, scale=1 / temperature)
     value: Tensor = loss.compute_loss_from_embeddings(embeddings, labels)
     return value
 
 
-def step(loss: Loss, embeddings: list[Tensor], labels: Tensor, temperature: float) -> None:
+def step(loss: Loss, embeddings: list[Tensor], labels: Tensor | None, temperature: float) -> None:
     """Run forward and backward once."""
     for column in embeddings:
         column.grad = None

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from datasets import Image
 
 from st_rankloss._host import MODALITIES, format_modality, infer_modality, is_message_dict
 from st_rankloss.judgements import check_inputs, is_list_of_inputs
@@ -82,6 +81,8 @@ def _present(value: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: each for key, each in value.items() if each is not None}
     image = found.get("image")
     if isinstance(image, Mapping) and image.keys() == {"bytes", "path"}:
+        from datasets import Image  # has encoded the image, so is installed
+
         found["image"] = Image().decode_example(dict(image))
     return found
 

@@ -8,9 +8,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, load_dataset
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from sentence_transformers.sentence_transformer.evaluation.nano_beir import DATASET_NAME_TO_HUMAN_READABLE
 
@@ -18,6 +17,9 @@ from st_rankloss.evaluation.graded_information_retrieval import GradedInformatio
 from st_rankloss.evaluation.records import CSV_NAMES, append_csv, describe_step
 from st_rankloss.judgements import collect_qrels, read_id
 from st_rankloss.labels import plain
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -213,6 +215,8 @@ def _judgements(rows: Dataset) -> Iterator[tuple[int, Any, Any, Any]]:
 
 def _load(dataset_id: str, subset: str, split: str, columns: Sequence[str]) -> Dataset:
     """Load a split of a subset, and check its columns."""
+    from datasets import load_dataset  # not needed to import the evaluators beside this one
+
     where = _where(dataset_id, subset, split)
     try:
         dataset = load_dataset(dataset_id, subset, split=split)

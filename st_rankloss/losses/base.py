@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,18 @@ def usual_temperature(model: Any) -> float | str:
         'auto'
     """
     return "auto" if scores_pairs(model) or similarity_of(model) is dot_score else 0.05
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def uncompiled(method: Method) -> Method:
+    """Leave a method out of ``torch.compile``, which compiles what is around it.
+
+    Losses choose methods by the values of a batch and have gradients of their own, so there is little to compile, and
+    dynamo fails on some of their classes.
+    """
+    return cast(Method, torch.compiler.disable(method))
 
 
 class Pairing(NamedTuple):

@@ -21,7 +21,7 @@ from st_rankloss._host import (
     similarity_of,
 )
 from st_rankloss.functional.checks import check_at_least, check_finite
-from st_rankloss.losses.base import Batch, GradedLoss, Pairing
+from st_rankloss.losses.base import Batch, GradedLoss, Pairing, uncompiled
 from st_rankloss.losses.blocks import BlockwiseSums, sum_over_blocks
 from st_rankloss.losses.comparisons import MAXSIMS, ByFunction, SimilarityFn, compare_by
 from st_rankloss.losses.gathering import Shares
@@ -216,6 +216,7 @@ class RankingLoss(GradedLoss):
         """
         return self._compute(embeddings, self._paired([len(column) for column in embeddings], labels))
 
+    @uncompiled
     def _paired(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
         if embeds_tokens(self.model) and expects_one_vector(self):
             raise ValueError(
@@ -226,6 +227,7 @@ class RankingLoss(GradedLoss):
             mixing.check_columns(sizes, lists=isinstance(labels, Mapping) and "list_sizes" in labels)
         return self._pair(sizes, labels, symmetric=self.symmetric, mixed=bool(self.mixup))
 
+    @uncompiled
     def _compute(self, embeddings: list[Tensor], pairing: Pairing) -> Tensor | LossParts:
         if self.check_embeddings or (self.check_embeddings is None and embeddings[0].device.type == "cpu"):
             for column in embeddings:

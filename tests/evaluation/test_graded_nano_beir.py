@@ -49,7 +49,6 @@ def hub(monkeypatch):
             raise ConnectionError("Couldn't reach the hub")
         return Dataset.from_list(sets[split][subset])
 
-    monkeypatch.setattr(module, "load_dataset", load)
     monkeypatch.setattr(datasets, "load_dataset", load)
     return sets
 
