@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from eval.bench import performance
+from eval.bench import performance, whole_step
 from eval.bench.timing import in_turns, make_batch
 
 
@@ -37,3 +37,32 @@ def test_every_case_is_measured_and_saved(tmp_path, monkeypatch, capsys):
     assert [record["contender"] for record in records] == list(performance.CONTENDERS)
     assert all(record["seconds"] == pytest.approx(record["fastest"]) for record in records)
     assert "MNRL" in capsys.readouterr().out
+
+
+def test_a_stopwatch_counts_each_second_once_and_leaves_functions_as_they_were(monkeypatch):
+    class Outer:
+        def outer(self):
+            self.inner()
+
+        def inner(self):
+            pass
+
+    now = iter([0.0, 1.0, 4.0, 10.0])
+    monkeypatch.setattr("eval.bench.timing.time.perf_counter", lambda: next(now))
+    functions = Outer.outer, Outer.inner
+    with whole_step.Stopwatch() as watch:
+        watch.watch(Outer, "outer", "out")
+        watch.watch(Outer, "inner", "in")
+        Outer().outer()
+    assert watch.seconds == {"out": 7.0, "in": 3.0}
+    assert (Outer.outer, Outer.inner) == functions
+
+
+@pytest.mark.parametrize("contender", ["st_rankloss", "MNRL"])
+def test_the_parts_of_a_step_add_up_to_the_step(contender, capsys):
+    record = whole_step.measure(contender, "static", 32, 1, "cpu")
+    parts = record["parts"]
+    assert sum(parts.values()) == pytest.approx(record["step"])
+    assert all(seconds >= 0 for seconds in parts.values())
+    ours = {"collator", "labels", "look-up", "loss"} & parts.keys()
+    assert len(ours) == (4 if contender == "st_rankloss" else 0)
