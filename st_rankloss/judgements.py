@@ -40,7 +40,7 @@ def read_id(value: Any, what: str = "an id") -> str:
         '7'
     """
     if isinstance(value, str):
-        return str(value)
+        return value if type(value) is str else str(value)
     if isinstance(value, Integral) and not isinstance(value, bool):
         return str(int(value))
     remedy = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
