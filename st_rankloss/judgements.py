@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from decimal import Decimal
 from numbers import Integral, Number, Real
 from typing import Any
@@ -40,7 +40,7 @@ def read_id(value: Any, what: str = "an id") -> str:
         '7'
     """
     if isinstance(value, str):
-        return str(value)
+        return value if type(value) is str else str(value)
     if isinstance(value, Integral) and not isinstance(value, bool):
         return str(int(value))
     remedy = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
@@ -113,16 +113,43 @@ def read_qrels(
         >>> read_qrels({"q1": {"d1": 3, 17: 0.5}})
         {'q1': {'d1': 3.0, '17': 0.5}}
     """
-    if not isinstance(qrels, Mapping) or not (qrels or may_be_empty):
-        kind = "an empty mapping" if isinstance(qrels, Mapping) else type(qrels).__name__
-        rule = "a dict" if may_be_empty else "a non-empty dict"
-        raise ValueError(f"qrels must be {rule} of query id to dict of document id to grade, got {kind}.")
-    found = {query: dict(_grades(query, judged, largest)) for query, judged in _by_id(qrels, "a query id in qrels")}
+    judgements = each_query(qrels, may_be_empty=may_be_empty, largest=largest)
+    found = {query: dict(zip(documents, grades, strict=True)) for query, documents, grades in judgements}
     if queries is not None:
         _check_known(found, queries, "queries")
     if corpus is not None:
         _check_known((document for judged in found.values() for document in judged), corpus, "corpus")
     return found
+
+
+def each_query(
+    qrels: Any, *, may_be_empty: bool = False, largest: float = sys.float_info.max
+) -> Iterator[tuple[str, list[str], list[float]]]:
+    """Read judgements query by query, without a copy of them all.
+
+    Args:
+        qrels: As in `read_qrels`.
+        may_be_empty: As in `read_qrels`.
+        largest: As in `read_qrels`.
+
+    Yields:
+        tuple[str, list[str], list[float]]: A query id, its judged document ids, and their grades.
+
+    Raises:
+        ValueError: As `read_qrels`.
+
+    Example:
+        >>> list(each_query({"q1": {"d1": 3, 17: 0.5}}))
+        [('q1', ['d1', '17'], [3.0, 0.5])]
+    """
+    if not isinstance(qrels, Mapping) or not (qrels or may_be_empty):
+        kind = "an empty mapping" if isinstance(qrels, Mapping) else type(qrels).__name__
+        rule = "a dict" if may_be_empty else "a non-empty dict"
+        raise ValueError(f"qrels must be {rule} of query id to dict of document id to grade, got {kind}.")
+    for query, judged in _by_id(qrels, "a query id in qrels"):
+        usual = isinstance(judged, dict) and _are_usual(judged, largest)
+        grades = judged if usual else dict(_grades(query, judged, largest))
+        yield query, list(grades), [*map(float, grades.values())]
 
 
 def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]]) -> Judgements:
@@ -261,6 +288,9 @@ def few(ids: Iterable[str]) -> str:
 
 def _by_id(mapping: Mapping[Any, Any], what: str) -> Iterable[tuple[str, Any]]:
     """Yield the entries with ids as strings; raise ValueError if two keys are the same id."""
+    if {*map(type, mapping)} <= {str}:  # which differ, as the keys of a mapping do
+        yield from mapping.items()
+        return
     seen: dict[str, Any] = {}
     for key, value in mapping.items():
         name = read_id(key, what)
@@ -268,6 +298,12 @@ def _by_id(mapping: Mapping[Any, Any], what: str) -> Iterable[tuple[str, Any]]:
             raise ValueError(f"{what} must occur once, got {seen[name]!r} and {key!r}, which are the same id.")
         seen[name] = key
         yield name, value
+
+
+def _are_usual(judged: dict[Any, Any], largest: float) -> bool:
+    """Return whether grades by document id need no conversion, as nearly all, which are then read much faster."""
+    kinds = {*map(type, judged.values())} <= {int, float} and {*map(type, judged)} <= {str}
+    return kinds and all(0 <= grade <= largest for grade in judged.values())
 
 
 def _grades(query: str, judged: Any, largest: float) -> Iterable[tuple[str, float]]:

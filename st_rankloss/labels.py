@@ -35,6 +35,8 @@ LABEL_COLUMNS = ("label", "labels", "score", "scores")
 
 Code = str | int
 
+_PLAIN = {str, int, float, bool, type(None)}
+
 
 def plain(value: Any) -> Any:
     """Return a label as plain Python values.
@@ -57,8 +59,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, list | tuple):
-        nested = not all(type(item) in (int, float) for item in value)
-        return [plain(item) for item in value] if nested else list(value)
+        return list(value) if {*map(type, value)} <= _PLAIN else [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted((plain(item) for item in value), key=str)
     return value
@@ -125,9 +126,12 @@ def read_paths(rows: Sequence[Any], column: str) -> list[tuple[Code, ...]]:
         >>> read_paths([["animal", "cat"], ["plant", None], None], "label")
         [('animal', 'cat'), ('plant',), ()]
     """
-    found = []
+    found: list[tuple[Code, ...]] = []
     for row, value in _plain(rows):
         levels = [] if is_missing(value) else value
+        if _holds_codes(levels):
+            found.append(tuple(levels))
+            continue
         if not isinstance(levels, list):
             raise refusal(column, row, value, "a path: a list of levels, coarse to fine", _split(value))
         codes = [_read_code(level, row, column, "a string or an integer at each level") for level in levels]
@@ -199,6 +203,9 @@ def read_sets(rows: Sequence[Any], column: str, *, class_ids: bool = False) -> l
         if is_missing(value):
             found.append(None)
             continue
+        if _holds_codes(value):
+            found.append(dict.fromkeys(value, 1.0))
+            continue
         if not isinstance(value, list):
             raise refusal(column, row, value, "a set of labels: a list of strings, ids, or 0 and 1", _split(value))
         codes = [_read_code(label, row, column, "a string, an id or a multi-hot of 0 and 1") for label in value]
@@ -228,6 +235,8 @@ def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[n
         (array([1. , nan, 2.5]), [[1.0, 2.0], [nan, nan]])
     """
     values = [plain(value) for value in rows]
+    if {*map(type, values)} == {float}:
+        return _finite(np.array(values), values, column)
     shape: tuple[int, ...] | None = None
     found: list[tuple[int, np.ndarray[Any, np.dtype[np.float64]]]] = []
     for row, value in enumerate(values):
@@ -244,6 +253,13 @@ def read_numbers(rows: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[n
     numbers = np.full((len(values), *(shape or ())), np.nan)
     for row, array in found:
         numbers[row] = array
+    return _finite(numbers, values, column)
+
+
+def _finite(
+    numbers: np.ndarray[Any, np.dtype[np.float64]], values: list[Any], column: str
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the numbers of ``values``, all NaN in rows with a missing one; raise ValueError if one is infinite."""
     flat = numbers.reshape(len(values), -1)
     infinite = np.isinf(flat).any(axis=1)
     if infinite.any():
@@ -331,8 +347,16 @@ def _plain(rows: Sequence[Any]) -> list[tuple[int, Any]]:
     return [(row, plain(value)) for row, value in enumerate(rows)]
 
 
+def _holds_codes(value: Any) -> bool:
+    """Return whether a value is a list of strings or of integers, none missing: nearly all, and read much faster."""
+    kinds = {*map(type, value)} if isinstance(value, list) else set()
+    return (kinds == {str} and "" not in value) or (kinds == {int} and min(value) >= 0)
+
+
 def _read_code(value: Any, row: int, column: str, rule: str) -> Code | None:
     """Return a class code, or None if missing."""
+    if (type(value) is int and value != NO_CODE) or (type(value) is str and value):  # nearly all, much faster
+        return value
     if is_missing(value, code=True):
         return None
     if isinstance(value, str):
@@ -344,7 +368,7 @@ def _read_code(value: Any, row: int, column: str, rule: str) -> Code | None:
 
 
 def _check_one_type(codes: Sequence[Code | None], column: str) -> None:
-    kinds = {type(code) for code in codes if code is not None}
+    kinds = {*map(type, codes)} - {type(None)}
     if len(kinds) > 1:
         first = {kind: next(code for code in codes if type(code) is kind) for kind in (str, int)}
         raise ValueError(

@@ -99,19 +99,25 @@ def encode_row_ids(ids: dict[str, list[Any]], columns: list[str], list_sizes: Te
         raise ValueError(
             f"either all input columns or none need ids, got none for {missing}: add a column {missing[0] + '_id'!r}."
         )
-    codes = []
-    for place, column in enumerate(columns):
-        flat: list[Any] = []
-        for i, value in enumerate(ids[column]):
-            row_ids = plain(value)
-            row_ids = row_ids if isinstance(row_ids, list) else [row_ids]
-            expected = int(list_sizes[i]) if place == 1 and list_sizes is not None else 1
-            if len(row_ids) != expected or not all(isinstance(x, str | int) and not is_missing(x) for x in row_ids):
-                raise ValueError(
-                    f"{column!r} needs an id (a string or an integer) for each of its {expected} inputs in row {i}, "
-                    f"got {value!r}."
-                )
-            flat += row_ids
-        codes.append(encode_ids(flat))
-    query, *documents = codes
+    sizes = {column: [1] * len(ids[column]) for column in columns}
+    if list_sizes is not None:
+        sizes[columns[1]] = list_sizes.tolist()
+    query, *documents = (encode_ids(_flat_ids(ids[column], column, sizes[column])) for column in columns)
     return {"query_ids": query, "document_ids": torch.cat(documents) if documents else query}
+
+
+def _flat_ids(values: list[Any], column: str, sizes: list[int]) -> list[Any]:
+    """Return the ids of all inputs of a column, or raise a ValueError that names the row without them."""
+    if {*map(type, values)} <= {str, int} and "" not in values and {*sizes} == {1}:
+        return values
+    flat: list[Any] = []
+    for i, (value, expected) in enumerate(zip(values, sizes, strict=True)):
+        row_ids = plain(value)
+        row_ids = row_ids if isinstance(row_ids, list) else [row_ids]
+        if len(row_ids) != expected or not all(isinstance(x, str | int) and not is_missing(x) for x in row_ids):
+            raise ValueError(
+                f"{column!r} needs an id (a string or an integer) for each of its {expected} inputs in row {i}, "
+                f"got {value!r}."
+            )
+        flat += row_ids
+    return flat

@@ -58,6 +58,8 @@ def without_gaps(value: Any) -> Any:
         >>> without_gaps([{"role": "user", "content": [{"type": "text", "text": "a cat", "image": None}]}])
         [{'role': 'user', 'content': [{'type': 'text', 'text': 'a cat'}]}]
     """
+    if isinstance(value, str):  # nearly all, much faster
+        return value
     if isinstance(value, list | tuple):
         if not any(isinstance(item, Mapping | list | tuple) for item in value[:1]):
             return value

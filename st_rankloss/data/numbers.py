@@ -44,6 +44,8 @@ def read_number(text: str, *, commas: bool = False) -> float | int | None:
         (3, 2.5, None)
     """
     text = text.strip()
+    if text.isascii() and text.isdigit() and (text[0] != "0" or text == "0"):  # nearly all, much faster
+        return int(text)
     if text in GAPS:
         return None
     if commas and re.fullmatch(_COMMA, text):

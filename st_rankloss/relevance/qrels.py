@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from st_rankloss.functional.checks import check_relevance
-from st_rankloss.judgements import read_id, read_qrels
+from st_rankloss.judgements import each_query, read_id
 from st_rankloss.relevance.base import Batch, Labels, Relevance, check_list_sizes, check_rows, require
 
 
@@ -30,15 +32,24 @@ def encode_ids(ids: Iterable[str | int] | Tensor) -> Tensor:
         True
     """
     ids = ids.tolist() if isinstance(ids, Tensor) else ids
-    codes = [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest()) >> 1 for i in map(read_id, ids)]
-    return torch.tensor(codes, dtype=torch.int64)
+    return _as_codes(b"".join(map(_digest, map(read_id, ids))))
+
+
+def _digest(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=8).digest()
+
+
+def _as_codes(digests: bytes | bytearray) -> Tensor:
+    """Return the upper 63 bits of each digest."""
+    return torch.from_numpy((np.frombuffer(digests, dtype=">u8") >> 1).astype(np.int64))
 
 
 class Qrels(Relevance):
     """The judged grade of a document for a query, regardless of the row that the document comes from.
 
-    A relevant document from another query's row keeps its grade, so it is not a false negative. Time
-    O(D log D + Q · J log D), where J is the largest number of judgements per query; memory O(Q · (D + J)).
+    A relevant document from another query's row keeps its grade, so it is not a false negative. Ids are kept as
+    numbers: 24 bytes per query and 12 per judgement. Time O(D log D + Q · D + Q · J log D), where J is the number of
+    judgements per query, the largest one on a GPU; memory O(Q · (D + J)).
 
     Labels: query and document ids through `RankingCollator`, from columns named after the input columns plus ``_id``
     (or ``_ids`` for lists).
@@ -61,39 +72,66 @@ class Qrels(Relevance):
     def __init__(self, qrels: Mapping[str, Mapping[str, float]], *, unjudged: float = 0.0) -> None:
         self.unjudged = unjudged
         check_relevance(torch.tensor(unjudged))
-        known = read_qrels(qrels, largest=torch.finfo(torch.float32).max)
-        queries, order = encode_ids(known).sort()
-        judged = list(known.values())
-        judged = [judged[i] for i in order.tolist()]
-        sizes = torch.tensor([len(grades) for grades in judged])
-        grades = torch.tensor([grade for row in judged for grade in row.values()], dtype=torch.float32)
-        self._most = int(sizes.max())
-        # Judgements as one flat list, grouped by query, with a final dummy entry that matches no document.
+        queries, documents, sizes, grades = bytearray(), bytearray(), array("q"), array("f")
+        for query, judged, own in each_query(qrels, largest=torch.finfo(torch.float32).max):
+            queries += _digest(query)
+            documents += b"".join(map(_digest, judged))
+            sizes.append(len(judged))
+            grades.extend(own)
+        known, order = _as_codes(queries).sort()
+        size = torch.tensor(sizes)
+        grades.append(0.0)
+        self._most = int(size.max())
+        # Judgements as one flat list, query by query, with a final dummy entry that matches no document.
         self._tables = {
-            "queries": queries,
-            "start": sizes.cumsum(0) - sizes,
-            "size": sizes,
-            "documents": torch.cat([encode_ids(d for row in judged for d in row), torch.tensor([-1])]),
-            "grades": torch.cat([grades, torch.zeros(1)]),
+            "queries": known,
+            "start": (size.cumsum(0) - size)[order],
+            "size": size[order],
+            "documents": torch.cat([_as_codes(documents), torch.tensor([-1])]),
+            "grades": torch.from_numpy(np.array(grades)),
         }
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Look up grades: ids ``(Q,)`` and ``(D,)`` from `encode_ids` to ``(Q, D)``."""
         device = query_labels.device
         self._tables = {name: table.to(device, non_blocking=True) for name, table in self._tables.items()}
-        known, start, size, documents, grades = self._tables.values()
-
+        known, start, size = (self._tables[name] for name in ("queries", "start", "size"))
         place = torch.searchsorted(known, query_labels).clamp_max(len(known) - 1)
-        judgement = torch.arange(self._most, device=device)
-        counts = torch.where(known[place] == query_labels, size[place], 0)
-        judgement = torch.where(judgement < counts[:, None], start[place][:, None] + judgement, len(grades) - 1)
+        count = torch.where(known[place] == query_labels, size[place], 0)
+        return (self._place if device.type == "cpu" else self._select)(start[place], count, document_labels)
 
+    def _place(self, start: Tensor, count: Tensor, document_labels: Tensor) -> Tensor:
+        """Write each judgement where its document is in the batch: the fewest steps, of numbers read from the device.
+
+        Args:
+            start: The first judgement of each query, ``(Q,)``.
+            count: The number of its judgements, ``(Q,)``.
+            document_labels: As in `__call__`.
+
+        Returns:
+            As `__call__`.
+        """
+        documents, grades = self._tables["documents"], self._tables["grades"]
+        query, judgement = _count_up(start, count)
+        batch_ids, order = document_labels.sort()
+        judged = documents[judgement]
+        first, end = (torch.searchsorted(batch_ids, judged, right=right) for right in (False, True))
+        found, copy = _count_up(first, end - first)
+        table = grades.new_full((len(count), len(order)), self.unjudged)
+        table[query[found], order[copy]] = grades[judgement[found]]
+        return table
+
+    def _select(self, start: Tensor, count: Tensor, document_labels: Tensor) -> Tensor:
+        """Do the same as `_place` without waiting for the device."""
+        documents, grades = self._tables["documents"], self._tables["grades"]
+        judgement = torch.arange(self._most, device=start.device)
+        judgement = torch.where(judgement < count[:, None], start[:, None] + judgement, len(grades) - 1)
         # Scatter each judged document to its position among the batch's sorted ids, and documents not in the batch to a
         # column that is cut off; duplicates in the batch read the same position.
         batch_ids = document_labels.sort().values
         target = torch.searchsorted(batch_ids, documents[judgement])
         here = batch_ids[target.clamp_max(len(batch_ids) - 1)] == documents[judgement]
-        table = grades.new_full((len(query_labels), len(batch_ids) + 1), self.unjudged)
+        table = grades.new_full((len(count), len(batch_ids) + 1), self.unjudged)
         table.scatter_(1, torch.where(here, target, len(batch_ids)), grades[judgement])
         return table[:, torch.searchsorted(batch_ids, document_labels)]
 
@@ -109,3 +147,9 @@ class Qrels(Relevance):
 
     def __repr__(self) -> str:
         return f"Qrels(<{len(self._tables['queries'])} queries>, unjudged={self.unjudged:g})"
+
+
+def _count_up(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the numbers from ``start`` on, ``count`` of them, for each entry, one after another, and their entries."""
+    entry = torch.arange(len(count)).repeat_interleave(count)
+    return entry, torch.arange(len(entry)) + (start - count.cumsum(0) + count)[entry]

@@ -99,7 +99,7 @@ def multi_label(per_label: int = 4) -> MakeSampler:
     Labels: lists of strings, lists of class ids, or multi-hot lists of 0 and 1. Lists of 0 and 1 of equal length are
     multi-hot, unless the dataset's features declare them as classes.
 
-    Time: below 0.3 s per epoch for 100,000 rows, plus about a second once to choose labels.
+    Time: below 0.3 s per epoch for 100,000 rows, plus about two seconds once to read and choose labels.
 
     Args:
         per_label: Rows that represent one label in a batch, at least 2; ``batch_size`` must be even, a

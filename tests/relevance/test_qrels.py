@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import hypothesis.strategies as st
 import numpy as np
@@ -85,7 +86,13 @@ def test_ids_in_a_tensor_are_the_integers_they_hold():
     assert torch.equal(encode_ids(torch.tensor([7, 12])), encode_ids([7, 12]))
 
 
-def test_many_judgements_and_documents_are_looked_up_as_in_a_dictionary():
+@pytest.fixture(params=["_place", "_select"])
+def way(request, monkeypatch):
+    """Look up as on a CPU, or as on a device that must not be waited for."""
+    monkeypatch.setattr(Qrels, "_place", getattr(Qrels, request.param))
+
+
+def test_many_judgements_and_documents_are_looked_up_as_in_a_dictionary(way):
     draw = torch.Generator().manual_seed(0)
     qrels = {
         f"q{q}": {f"d{d}": int(d) % 4 for d in torch.randint(0, 3000, (q % 90,), generator=draw).tolist()}
@@ -96,6 +103,28 @@ def test_many_judgements_and_documents_are_looked_up_as_in_a_dictionary():
     found = Qrels(qrels)(encode_ids(queries), encode_ids(documents))
     assert found.any()
     same(found, [[qrels.get(q, {}).get(d, 0) for d in documents] for q in queries])
+
+
+@pytest.mark.parametrize("case", range(60))
+def test_any_judgements_are_looked_up_as_in_a_dictionary(way, case):
+    draw = random.Random(case)
+    unjudged, known = draw.choice([0.0, 0.5, UNJUDGED]), draw.randrange(1, 30)
+    names = [draw.choice([f"d{n}", n, str(n)]) for n in range(known)]
+    qrels = {
+        draw.choice([q, f"q{q}"]): {
+            d: draw.choice([0, 1, True, 2.5, np.float32(3)]) for d in names if draw.random() < 0.4
+        }
+        for q in range(draw.randrange(1, 12))
+    }
+    queries = draw.choices([*qrels, "unknown"], k=draw.randrange(1, 15))
+    documents = draw.choices([*names, "unknown"], k=draw.randrange(1, 40))
+    found = Qrels(qrels, unjudged=unjudged)(encode_ids(queries), encode_ids(documents))
+    same(found, [[float(qrels.get(q, {}).get(d, unjudged)) for d in documents] for q in queries])
+
+
+def test_judgements_take_24_bytes_per_query_and_12_per_judgement():
+    qrels = Qrels({str(q): {f"D{q + d}": d for d in range(q % 4)} for q in range(1000)})
+    assert sum(table.nbytes for table in qrels._tables.values()) == 24 * 1000 + 12 * (1500 + 1)
 
 
 def test_codes_of_ids_are_distinct_and_not_negative():

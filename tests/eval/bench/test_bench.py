@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from eval.bench import performance, profile, ranks
+from eval.bench import performance, profile, ranks, whole_step
 from eval.bench.contenders import RELEVANCES, andcg, direct, given_similarity, make_labelled, softmax
 from eval.bench.operators import Operator, Recorder, kind_of
 from eval.bench.roofline import Rates, least_seconds
@@ -162,3 +162,32 @@ def test_both_soft_ranks_are_1_for_the_most_similar_document():
     apart = torch.tensor([[0.9, 0.1, 0.5]])
     for rank in ranks.contenders().values():
         torch.testing.assert_close(rank(apart, 1e-3), torch.tensor([[1.0, 3.0, 2.0]]))
+
+
+def test_a_stopwatch_counts_each_second_once_and_leaves_functions_as_they_were(monkeypatch):
+    class Outer:
+        def outer(self):
+            self.inner()
+
+        def inner(self):
+            pass
+
+    now = iter([0.0, 1.0, 4.0, 10.0])
+    monkeypatch.setattr("eval.bench.timing.time.perf_counter", lambda: next(now))
+    functions = Outer.outer, Outer.inner
+    with whole_step.Stopwatch() as watch:
+        watch.watch(Outer, "outer", "out")
+        watch.watch(Outer, "inner", "in")
+        Outer().outer()
+    assert watch.seconds == {"out": 7.0, "in": 3.0}
+    assert (Outer.outer, Outer.inner) == functions
+
+
+@pytest.mark.parametrize("contender", ["st_rankloss", "MNRL"])
+def test_the_parts_of_a_step_add_up_to_the_step(contender, capsys):
+    record = whole_step.measure(contender, "static", 32, 1, "cpu")
+    parts = record["parts"]
+    assert sum(parts.values()) == pytest.approx(record["step"])
+    assert all(seconds >= 0 for seconds in parts.values())
+    ours = {"collator", "labels", "look-up", "loss"} & parts.keys()
+    assert len(ours) == (4 if contender == "st_rankloss" else 0)
