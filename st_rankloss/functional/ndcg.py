@@ -131,8 +131,10 @@ def approx_ndcg(
     retrieval measures". Cost: that of the soft ranks of the relevant documents.
     """
 
-    def soft_discounts(columns: Tensor) -> Tensor:
-        ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, weights=weights, method=method)
+    def soft_discounts(columns: Tensor, listed: Tensor) -> Tensor:
+        ranks = 1 + sum_over_columns(
+            similarity, columns, judged, temperature, listed=listed, weights=weights, method=method
+        )
         if weights is not None:
             ranks = ranks + copies_of(weights.gather(1, columns))
         inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
@@ -166,7 +168,7 @@ def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None)
         of_place[k:] = 0
     up_to = torch.cat([of_place.new_zeros(1), of_place.cumsum(0)])
 
-    def mean_discounts(columns: Tensor) -> Tensor:
+    def mean_discounts(columns: Tensor, listed: Tensor) -> Tensor:
         above, not_below = places_of_ties(similarity, columns, judged)
         tied = not_below - above
         mean = (up_to[not_below] - up_to[above]) / tied.clamp_min(1)
@@ -176,11 +178,13 @@ def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None)
     return _discounted(gains, mean_discounts).reshape(shape)
 
 
-def _discounted(gains: Tensor, discounts_of: Callable[[Tensor], Tensor], weights: Tensor | None = None) -> Tensor:
+def _discounted(
+    gains: Tensor, discounts_of: Callable[[Tensor, Tensor], Tensor], weights: Tensor | None = None
+) -> Tensor:
     """Sum gains ``(Q, D)`` times discounts, the body of every DCG; ranks only documents with a gain."""
     columns, listed = list_columns(gains > 0)
     gains = gains if weights is None else gains * weights
-    return (gains.gather(1, columns) * listed * discounts_of(columns)).sum(-1)
+    return (gains.gather(1, columns) * listed * discounts_of(columns, listed)).sum(-1)
 
 
 def ideal_of_gains(gains: Tensor, k: int | None, weights: Tensor | None = None) -> Tensor:
