@@ -169,6 +169,7 @@ def pull_documents(
     rate_high,
     rate_low,
     ORDER: tl.constexpr,
+    FEW: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Compute (v_k/τ) Σ_j g_j K'((s_k - s_j)/τ) for a tile of documents k, from nodes where there are; programs (Q, n).
@@ -195,12 +196,16 @@ def pull_documents(
         up = power(value, middle, rate_high, rate_low)
         pull = tl.zeros((BLOCK,), dtype=value.dtype)
         excess = pull
-        for j in range(0, size):
-            of_list = tl.load(listed_values + query * ranked + j)
-            upstream = tl.load(grad + query * ranked + tl.load(slots + query * ranked + j))
+        for start in range(0, size, FEW):
+            j = start + tl.arange(0, FEW)
+            of_list = tl.load(listed_values + query * ranked + j, mask=j < size, other=middle)
+            slot = tl.load(slots + query * ranked + j, mask=j < size, other=0)
+            upstream = tl.load(grad + query * ranked + slot, mask=j < size, other=0.0)
             down = power(of_list, middle, -rate_high, -rate_low)
-            ahead, behind, soft = compare((value - of_list) * rate, up * down, narrow, ORDER + 1)
-            pull, excess = add(pull, excess, upstream * derivative(ahead, behind, soft, ORDER + 1))
+            scaled = (value[None, :] - of_list[:, None]) * rate
+            ahead, behind, soft = compare(scaled, up[None, :] * down[:, None], narrow, ORDER + 1)
+            terms = upstream[:, None] * derivative(ahead, behind, soft, ORDER + 1)
+            pull, excess = add(pull, excess, tl.sum(terms, axis=0))
         pull -= excess
     weight = tl.load(weights + query * documents + k, mask=inside, other=0.0)
     tl.store(pulled + query * documents + k, weight * pull * (rate * LN2), mask=inside)

@@ -25,6 +25,9 @@ WINDOW = 2**14
 BLOCK = 1024
 """Documents at once where each is read once."""
 
+PULLED = (8, 512)
+"""Listed documents and all documents at once where the gradient is computed."""
+
 GATHERED = 256
 """Documents at once where each needs many numbers from nodes."""
 
@@ -259,9 +262,10 @@ def _gradient(
     sizes = torch.where(listing.counts > FEW, documents, 0).to(torch.int32)
     nodes = _nodes_for(similarity, sizes, listing.moments, scale.cells)
     sums = _sum_at_nodes(nodes, listing.values, grad, listing, scale, order=order + 1, pull=True)
+    few, tile = PULLED
     _launch(
         triton_relevant.pull_documents,
-        (queries, -(-documents // BLOCK)),
+        (queries, -(-documents // tile)),
         similarity,
         weights,
         listing.values,
@@ -281,7 +285,8 @@ def _gradient(
         scale.rate_high,
         scale.rate_low,
         ORDER=order,
-        BLOCK=BLOCK,
+        FEW=few,
+        BLOCK=tile,
     )
     _launch(
         triton_relevant.push_listed,
