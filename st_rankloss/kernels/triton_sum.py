@@ -19,8 +19,8 @@ FEW = 64
 MOST_NODES = 2**12
 """Space for the nodes of a query; one that needs more is summed exactly."""
 
-WINDOW = 2**14
-"""Number of cells around the mean of a query's similarities in which there may be nodes."""
+WINDOW = (2**12, 2**14)
+"""Least and largest number of cells around the mean of a query's similarities in which there may be nodes."""
 
 BLOCK = 1024
 """Documents at once where each is read once."""
@@ -59,11 +59,15 @@ class _Nodes(NamedTuple):
 
     counts: Tensor  # (Q,) int32: 0 where a query is summed exactly
     positions: Tensor  # (Q, most)
-    slots: Tensor  # (Q, WINDOW) int32
+    slots: Tensor  # (Q, window) int32
 
     @property
     def most(self) -> int:
         return self.positions.shape[1]
+
+    @property
+    def window(self) -> int:
+        return self.slots.shape[1]
 
 
 def _scale_of(temperature: float) -> _Scale:
@@ -117,8 +121,9 @@ def _nodes_for(values: Tensor, sizes: Tensor, moments: Tensor, cells: float) -> 
     counts = torch.zeros_like(sizes)
     if row <= FEW or values.dtype != torch.float32:  # float64 is worth an exact sum
         return _Nodes(counts, values[:, :0], sizes.new_empty(queries, 0))
-    nodes = _Nodes(counts, values.new_empty(queries, min(MOST_NODES, row // 2)), sizes.new_empty(queries, WINDOW))
-    marks = torch.zeros(queries, WINDOW, dtype=torch.uint8, device=values.device)
+    window = min(max(WINDOW[0], 2 << row.bit_length()), WINDOW[1])
+    nodes = _Nodes(counts, values.new_empty(queries, min(MOST_NODES, row // 2)), sizes.new_empty(queries, window))
+    marks = torch.zeros(queries, window, dtype=torch.uint8, device=values.device)
     blocked = torch.zeros_like(sizes)
     _launch(
         triton_grid.mark_nodes,
@@ -129,7 +134,7 @@ def _nodes_for(values: Tensor, sizes: Tensor, moments: Tensor, cells: float) -> 
         marks,
         blocked,
         row,
-        WINDOW,
+        window,
         cells,
         BLOCK=BLOCK,
     )
@@ -144,7 +149,7 @@ def _nodes_for(values: Tensor, sizes: Tensor, moments: Tensor, cells: float) -> 
         nodes.slots,
         counts,
         nodes.most,
-        WINDOW,
+        nodes.window,
         cells,
         BLOCK=BLOCK,
     )
@@ -235,7 +240,7 @@ def _totals_and_slopes(
             documents,
             ranked,
             nodes.most,
-            WINDOW,
+            nodes.window,
             *columns.stride(),
             scale.cells,
             scale.rate_high,
@@ -280,7 +285,7 @@ def _gradient(
         documents,
         ranked,
         nodes.most,
-        WINDOW,
+        nodes.window,
         scale.cells,
         scale.rate_high,
         scale.rate_low,
