@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -308,6 +313,27 @@ def test_similarities_on_a_cpu_are_refused_by_name(monkeypatch):
         ValueError, match="method='triton' needs similarity on a CUDA device, got cpu: pass method='auto'"
     ):
         soft_rank(torch.rand(2, 200), 0.05, method="triton")
+
+
+# --- the compiler -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles_for_a_gpu(tmp_path):
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "0"}
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.kernels.compile_triton"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    files = (Path(module.__file__) for module in (triton_grid, triton_relevant))
+    kernels = {name for file in files for name in re.findall(r"@triton.jit\ndef (\w+)", file.read_text())}
+    assert set(run.stdout.split()) == kernels
+    assert len(kernels) == 8
 
 
 # --- from the outside -----------------------------------------------------------------------------------------------
