@@ -62,8 +62,7 @@ def mark_nodes(
         ones = tl.full((BLOCK,), 1, dtype=tl.uint8)
         tl.store(marks + query * window + number, ones, mask=inside & near)
         tl.store(marks + query * window + number + 1, ones, mask=inside & near)
-        strays = tl.sum(tl.where(inside & (near == 0), 1, 0), axis=0)
-        tl.store(blocked + query, 1, mask=strays > 0)
+        tl.store(blocked + query + 0 * number, ones.to(tl.int32), mask=inside & (near == 0))
 
 
 @triton.jit
