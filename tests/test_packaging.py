@@ -33,7 +33,7 @@ def floors():
     """The lowest version that is declared of each dependency of what is tested."""
     found = {}
     for line in [*PROJECT["dependencies"], *(x for extra in EXTRAS if extra != "dev" for x in EXTRAS[extra])]:
-        name, _, least = re.fullmatch(r"([\w-]+)(\[.*\])?(?:>=([\d.]+))?(?:,<\d+)?", line).groups()
+        name, _, least = re.fullmatch(r"([\w-]+)(\[.*\])?(?:>=([\d.]+))?(?:,<\d+)?(?:; .*)?", line).groups()
         if name != "st_rankloss":
             assert found.setdefault(name, least) == least, f"{name} has two floors"
     return found

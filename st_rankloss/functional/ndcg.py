@@ -134,7 +134,7 @@ def approx_ndcg(
     columns, listed = list_columns(gains > 0)
     gains = over_largest(gains.gather(1, columns) * listed)
     own = None if weights is None else weights.gather(1, columns)
-    ranks = sum_over_columns(similarity, columns, judged, temperature, weights=weights, method=method)
+    ranks = sum_over_columns(similarity, columns, judged, temperature, listed=listed, weights=weights, method=method)
     ranks = 1 + ranks + copies_of(own)
     inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
     dcg = weighted_sum(gains * discount(ranks) * inside, listed, columns, weights)

@@ -72,7 +72,9 @@ def sum_over_graded_pairs(
     for grade in grades[1:]:
         columns, listed = list_columns(judged & (relevance == grade))
         lower = masses(judged & (relevance < grade), weights, similarity)
-        sums = sum_over_columns(similarity, columns, judged, temperature, weights=lower, kernel=kernel, method=method)
+        sums = sum_over_columns(
+            similarity, columns, judged, temperature, listed=listed, weights=lower, kernel=kernel, method=method
+        )
         if weights is not None:
             sums = sums * weights.gather(1, columns)
         total = total + torch.where(listed, sums, 0).sum(-1)

@@ -98,6 +98,7 @@ def mann_whitney(
         columns,
         judged,
         temperature,
+        listed=listed,
         weights=masses(irrelevant, weights, similarity),
         kernel="softplus",
         method=method,

@@ -24,8 +24,8 @@ from st_rankloss.kernels import METHODS, sum_pairs
 class RankFn(Protocol):
     """A function from similarities to exact or soft ranks."""
 
-    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
-        """Rank the documents ``columns`` (Q, P) of ``similarity`` (Q, D) among those in ``mask`` (Q, D)."""
+    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor, listed: Tensor) -> Tensor:
+        """Rank ``columns`` (Q, P) of ``similarity`` (Q, D), where ``listed`` (Q, P), among ``mask`` (Q, D)."""
         ...
 
 
@@ -86,7 +86,7 @@ def soft_rank(
         mask: True where a document is in the list, shape ``(..., D)``; others are neither ranked nor counted. None
             means everywhere.
         wanted: True where a rank is needed, shape ``(..., D)``; None means all of ``mask``. Fewer ranks cost less.
-        method: ``"auto"`` or one of ``"dense"``, ``"relevant"``, ``"grid"``; see `st_rankloss.kernels`.
+        method: ``"auto"`` or one of ``"dense"``, ``"relevant"``, ``"grid"``, ``"triton"``; see `st_rankloss.kernels`.
 
     Returns:
         Ranks, shape ``(..., D)``, float32 or float64; ``inf`` where none is needed.
@@ -148,10 +148,11 @@ class SoftRankFn:
     def __init__(self, temperature: float, method: str = "auto", weights: Tensor | None = None) -> None:
         self.temperature, self.method, self.weights = temperature, method, weights
 
-    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor, listed: Tensor) -> Tensor:
         """Rank the documents ``columns`` softly, in at least float32."""
-        sums = sum_over_columns(similarity, columns, mask, self.temperature, weights=self.weights, method=self.method)
-        return 1 + sums
+        return 1 + sum_over_columns(
+            similarity, columns, mask, self.temperature, listed=listed, weights=self.weights, method=self.method
+        )
 
 
 def sum_over_columns(
@@ -160,6 +161,7 @@ def sum_over_columns(
     mask: Tensor,
     temperature: float,
     *,
+    listed: Tensor | None = None,
     weights: Tensor | None = None,
     kernel: str = "sigmoid",
     method: str = "auto",
@@ -171,6 +173,8 @@ def sum_over_columns(
         columns: Shape ``(Q, P)``, int64.
         mask: Which documents are in the list, shape ``(Q, D)``, bool.
         temperature: τ, above 0.
+        listed: Which of ``columns`` need a sum, see `list_columns`; the value of others is finite, but unspecified.
+            None means all.
         weights: At least 0, shape ``(Q, D)``, not differentiated; None means 1.
         kernel: ``"sigmoid"`` or ``"softplus"``.
         method: See `st_rankloss.kernels`.
@@ -191,10 +195,10 @@ def sum_over_columns(
             inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
             inside = inside.clamp_min(torch.finfo(inside.dtype).min)
             similarity = torch.where(mask, similarity, inside)
-        return sum_pairs(similarity, columns, temperature, counted, kernel, method)
+        return sum_pairs(similarity, columns, temperature, counted, kernel, method, listed)
 
 
-def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor, listed: Tensor) -> Tensor:
     """Rank the documents ``columns`` exactly, as a `RankFn`."""
     above, not_below = places_of_ties(similarity, columns, mask)
     return 0.5 * (above + 1 + not_below).to(upcast(similarity).dtype)
@@ -206,7 +210,7 @@ class _WeightedRankFn:
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
 
-    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, similarity: Tensor, columns: Tensor, mask: Tensor, listed: Tensor) -> Tensor:
         """Rank the documents ``columns``: 1, plus the weight above, plus half that of other documents tied."""
         dtype = upcast(similarity).dtype
         wide = torch.float32 if similarity.device.type == "mps" else torch.float64
@@ -301,7 +305,7 @@ def _full_ranks(rank_fn: RankFn, similarity: Tensor, mask: Tensor | None, wanted
     documents = similarity.shape[-1]
     rows = (-1, documents) if documents else (0, 0)
     columns, listed = list_columns(wanted.reshape(rows))
-    ranks = rank_fn(similarity.reshape(rows), columns, mask.reshape(rows))
+    ranks = rank_fn(similarity.reshape(rows), columns, mask.reshape(rows), listed)
     if columns.shape[1] == documents:  # all of them, in order
         return torch.where(listed, ranks, torch.inf).reshape(similarity.shape)
     full = ranks.new_full((len(ranks), documents), torch.inf)

@@ -10,10 +10,12 @@ method        time per query         memory          used for
 ``dense``     P · D                  Q · P · D       tiny blocks; the reference
 ``relevant``  P · D                  Q · D           few ranked documents P, or a very wide range
 ``grid``      p · D + M · log M      Q · D           everything else
+``triton``    P · D or N · D         Q · D           a GPU with Triton
 ============  =====================  ==============  =======================================================
 
 M, the number of nodes, is 3 per temperature of the range, in which gaps between neighbours count as 20 temperatures at
-most.
+most; N is two per temperature in cells that hold documents, and at most half of P. P counts only documents that need a
+sum: ``triton`` counts them on the device, without making the host wait.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +14,28 @@ from st_rankloss.kernels.dense import dense_sum
 from st_rankloss.kernels.grid import count_nodes, grid_sum, is_wide, nearest_span, span_of
 from st_rankloss.kernels.relevant import relevant_sum
 
-METHODS: dict[str, Callable[[Tensor, Tensor, float, Tensor, str], Tensor]] = {
+
+def _triton_sum(*arguments: Any) -> Tensor:
+    """Import Triton only when it is used: it is large, and few machines have it."""
+    from st_rankloss.kernels.triton_sum import triton_sum
+
+    return triton_sum(*arguments)
+
+
+METHODS: dict[str, Callable[..., Tensor]] = {
     "dense": dense_sum,
     "relevant": relevant_sum,
     "grid": grid_sum,
+    "triton": _triton_sum,
 }
+
+
+@lru_cache(maxsize=64)
+def has_triton(device: torch.device) -> bool:
+    """Return whether Triton is installed and can compile for the device."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def choose_method(queries: int, documents: int, ranked: int, device: torch.device, nodes: int = 0) -> str:
@@ -24,7 +44,8 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     The costs come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32: ``dense`` wins
     up to 2^18 pairs in total; beyond that, ``relevant`` takes 2 ns per pair, and ``grid`` 5 µs per query, 24 ns per
     document, 12 ns per ranked document and 55 ns per node (185 ns beyond the 2^15 that fit in cache). Only their ratios
-    matter. On other devices, where the number of nodes is constant, they are estimates, not measurements.
+    matter. On a GPU with Triton, ``triton`` takes all but tiny blocks; on other devices, where the number of nodes is
+    constant, the costs are estimates, not measurements.
 
     Args:
         queries: Number of query rows Q.
@@ -45,6 +66,8 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     """
     if queries * documents * ranked <= 2**18:
         return "dense"
+    if has_triton(device):
+        return "triton"
     if device.type == "cpu":
         by_grid = 5_000 + 24 * documents + 12 * ranked + 55 * nodes + 130 * max(0, nodes - 2**15)
         return "relevant" if 2 * ranked * documents <= by_grid else "grid"
@@ -70,9 +93,20 @@ def _fastest(similarity: Tensor, ranked: int, temperature: float) -> str:
 
 
 def sum_pairs(
-    similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel: str, method: str
+    similarity: Tensor,
+    columns: Tensor,
+    temperature: float,
+    weights: Tensor,
+    kernel: str,
+    method: str,
+    listed: Tensor | None = None,
 ) -> Tensor:
-    """Compute sums over pairs with the named method, or the fastest for ``"auto"``; see `dense_sum`."""
+    """Compute sums over pairs with the named method, or the fastest for ``"auto"``; see `dense_sum`.
+
+    The sums of documents that are not ``listed``, shape ``(Q, P)``, are finite but unspecified. Only ``triton`` saves
+    their cost: elsewhere `list_columns` counts them first.
+    """
     if method == "auto":
         method = _fastest(similarity, columns.shape[1], temperature)
-    return METHODS[method](similarity, columns, temperature, weights, kernel)
+    arguments = (similarity, columns, temperature, weights, kernel)
+    return METHODS[method](*arguments, listed) if method == "triton" else METHODS[method](*arguments)
