@@ -193,6 +193,8 @@ def _signs(embeddings: Any) -> Tensor:
 
 
 def _read_dense(encoded: Tensor) -> tuple[Embeddings, Sequence[int]]:
+    if encoded.numel() and torch.stack(encoded.aminmax()).isfinite().all():  # one pass
+        return encoded, []
     return encoded, (~torch.isfinite(encoded).all(dim=-1)).nonzero().flatten().tolist()
 
 

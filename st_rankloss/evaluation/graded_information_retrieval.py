@@ -251,7 +251,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         )
         rankings = self._search(embedder)
         self.rankings = rankings
-        self.per_query = self.compute_metrics(rankings)
+        self.per_query = self._score({query_id: list(ranking) for query_id, ranking in rankings.items()})
         means = mean_metrics(self.per_query)
         for metric, value in means.items():
             logger.info("%s: %.4f", metric, value)
@@ -297,6 +297,10 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         ranked = {query_id: order_documents(query_id, given.get(query_id, ())) for query_id in self.queries}
         if self.exclude_identical_ids:
             ranked = {query_id: [d for d in order if d != query_id] for query_id, order in ranked.items()}
+        return self._score(ranked)
+
+    def _score(self, ranked: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+        """Score the ranking of each evaluated query, and treat the queries without a relevant document."""
         per_query = score_rankings(ranked, self.qrels, self.columns, self.relevance_level)
         if self.no_relevant == "zero":
             for query_id in self.queries_without_relevant:

@@ -250,10 +250,10 @@ def _comparable(embeddings: Embeddings, similarity_fn_name: str) -> Any:
 
 def _to_float32(embeddings: Tensor, similarity_fn_name: str) -> NDArray[np.float32]:
     """Return embeddings for faiss: float32 rows, normalised for the cosine."""
-    vectors = embeddings.detach().cpu()
-    vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
+    vectors = embeddings.detach().cpu().float()
     if similarity_fn_name == "cosine":
-        lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=torch.float64)  # does not overflow
-        vectors = vectors / lengths.clamp(min=1e-12).to(vectors.dtype)
-    array: NDArray[np.float32] = vectors.float().numpy()
+        lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        moderate = bool(((lengths > 1e-12) & (lengths < 1e18)).all())  # otherwise squares may leave float32's range
+        vectors = vectors / lengths if moderate else DenseVectors(embeddings.cpu(), "cosine").vectors.float()
+    array: NDArray[np.float32] = vectors.numpy()
     return np.ascontiguousarray(array)
