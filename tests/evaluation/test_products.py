@@ -51,6 +51,21 @@ def test_pruning_changes_no_result(seed, size, k, chunk, scale, order, similarit
     assert scores.tolist() == expected_scores.tolist()
 
 
+def test_similarities_that_float32_products_confuse_are_told_apart(monkeypatch):
+    """Long parts at right angles to the query make errors larger than the differences of the similarities."""
+    monkeypatch.setattr(products, "_DOCUMENTS", 64)
+    monkeypatch.setattr(products, "_MOST", 1.0)
+    generator = torch.Generator().manual_seed(0)
+    query = torch.zeros(256)
+    query[::2] = torch.randn(128, generator=generator)
+    across = torch.randn(1000, 256, generator=generator).double()
+    across -= (across @ query.double())[:, None] * query / query.double().square().sum()
+    along = 1e-4 * torch.rand(1000, 1, generator=generator)
+    documents = (10_000 * across + (1 + along) * query).float()
+    _, numbers = exact_search(query[None], [documents], 10, "dot")
+    assert numbers.tolist() == sorted_by_definition(query[None], documents, 10, "dot")[1].tolist()
+
+
 def test_many_documents_in_blocks_of_the_usual_size_equal_a_full_sort():
     documents, queries = torch.randn(9_000, 16), torch.randn(600, 16)
     _, numbers = exact_search(queries, documents.split(5_000), 10, "cosine")
