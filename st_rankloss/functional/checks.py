@@ -56,9 +56,11 @@ def check_relevance(relevance: Tensor, most: float = math.inf) -> None:
     """Raise ValueError if a relevance is negative, infinite or above ``most`` (CPU only); NaN means unjudged."""
     if relevance.device.type != "cpu" or not relevance.numel():
         return
-    judged = relevance.masked_fill(relevance.isnan(), 0)
-    check_not_negative(judged, "relevance must be", ", or NaN for unjudged")
-    if (highest := judged.max().item()) > most:
+    lowest, highest = (x.item() for x in relevance.aminmax())  # NaN if any is
+    if math.isnan(highest):
+        lowest, highest = (x.item() for x in relevance.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf).aminmax())
+    _check_range(lowest, highest, "relevance must be", ", or NaN for unjudged")
+    if highest > most:
         raise ValueError(f"relevance must be at most {most:g} for this loss, got {highest!r}: scale it.")
 
 
@@ -66,7 +68,11 @@ def check_not_negative(tensor: Tensor, what: str, otherwise: str = "") -> None:
     """Raise ValueError, starting with ``what``, unless all entries are at least 0 and finite (CPU only)."""
     if tensor.device.type != "cpu" or not tensor.numel():
         return
-    for worst in (tensor.min().item(), tensor.max().item()):
+    _check_range(*(x.item() for x in tensor.aminmax()), what, otherwise)
+
+
+def _check_range(lowest: float, highest: float, what: str, otherwise: str) -> None:
+    for worst in (lowest, highest):
         if not 0 <= worst < math.inf:
             raise ValueError(f"{what} at least 0 and finite{otherwise}, got {worst!r}.")
 

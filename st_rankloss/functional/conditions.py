@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from st_rankloss.functional.masks import count, is_everywhere
 from st_rankloss.functional.settings import cutoffs_of
 
 Condition = Callable[..., Tensor]
@@ -19,7 +20,7 @@ Condition = Callable[..., Tensor]
 
 def any_relevant(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have a relevant document."""
-    return (relevance > 0).any(-1)
+    return relevance.amax(-1) > 0 if relevance.shape[-1] else _none(relevance)
 
 
 def relevant_among_others(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
@@ -35,7 +36,7 @@ def own_among_others(relevance: Tensor, judged: Tensor, **settings: Any) -> Tens
 
 def two_judged(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have at least two judged documents."""
-    return judged.sum(-1) > 1
+    return count(judged) > 1
 
 
 def two_kinds(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
@@ -48,18 +49,21 @@ def two_kinds_beyond_k(relevance: Tensor, judged: Tensor, *, k: int | Sequence[i
 
     Of several k, the smallest counts.
     """
-    return two_kinds(relevance, judged) & (judged.sum(-1) > min(cutoffs_of(k)))
+    return two_kinds(relevance, judged) & (count(judged) > min(cutoffs_of(k)))
 
 
 def two_grades(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have documents of different grades."""
     if not relevance.shape[-1]:
-        return torch.zeros(relevance.shape[:-1], dtype=torch.bool, device=relevance.device)
-    highest = torch.where(judged, relevance, -torch.inf).amax(-1)
-    lowest = torch.where(judged, relevance, torch.inf).amin(-1)
-    return highest > lowest
+        return _none(relevance)
+    known = relevance if is_everywhere(judged) else relevance.masked_fill(~judged, torch.inf)
+    return relevance.amax(-1) > known.amin(-1)
 
 
 def some_irrelevant_in_the_batch(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have a relevant document, provided that any list of the batch has an irrelevant one."""
     return any_relevant(relevance, judged) & (judged & (relevance == 0)).any()
+
+
+def _none(relevance: Tensor) -> Tensor:
+    return torch.zeros(relevance.shape[:-1], dtype=torch.bool, device=relevance.device)

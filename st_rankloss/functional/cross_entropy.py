@@ -17,7 +17,7 @@ from st_rankloss.functional.conditions import (
     two_kinds,
 )
 from st_rankloss.functional.declaration import batch_function, list_function
-from st_rankloss.functional.gains import gains_of, over_largest
+from st_rankloss.functional.gains import gains_of_clean, over_largest
 from st_rankloss.functional.lists import (
     differences,
     kth_largest,
@@ -82,7 +82,7 @@ def softmax_cross_entropy(
     Source: Cao et al. (2007), "Learning to rank: from pairwise approach to listwise approach" (ListNet);
     Zhuang et al. (2023), "RankT5", for both terms; Leng et al. (2022), "PolyLoss".
     """
-    target = over_largest(gains_of(relevance, gain))
+    target = over_largest(gains_of_clean(relevance, gain))
     target = target if weights is None else target * weights
     total = target.sum(-1, keepdim=True)
     target = target / torch.where(total > 0, total, 1)

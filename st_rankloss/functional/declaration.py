@@ -26,8 +26,9 @@ from st_rankloss.functional.checks import (
 )
 from st_rankloss.functional.conditions import Condition
 from st_rankloss.functional.docstrings import function_docstring, objective_docstring
-from st_rankloss.functional.gains import gains_of
+from st_rankloss.functional.gains import gains_of_clean
 from st_rankloss.functional.lists import clean_relevance, in_spreads, weigh
+from st_rankloss.functional.masks import is_everywhere
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import Setting, arguments_of, check_settings, settings_of
 
@@ -173,10 +174,11 @@ class ListDeclaration(Declaration):
             learns = self.learns(read, judged, **settings)
             defined = learns if self.defined is None else self.defined(read, judged, **settings)
             moving = learns if self.metric else defined
-            similarity = torch.where(judged & moving[:, None], similarity, 0)
-            # A list without comparisons stays connected to the graph.
-            value = self.body(similarity, relevance, judged, weights, **settings)
-            value = value.to(similarity.dtype) + 0 * similarity[:, 0]
+            if not (is_everywhere(judged) and moving.all()):
+                similarity = torch.where(judged & moving[:, None], similarity, 0)
+            value = self.body(similarity, relevance, judged, weights, **settings).to(similarity.dtype)
+            if not value.requires_grad:  # a list without comparisons stays connected to the graph
+                value = value + 0 * similarity[:, 0]
             if self.metric:
                 value = torch.where(moving, value, 1)
         return value.reshape(shape), defined.reshape(shape), learns.reshape(shape)
@@ -299,7 +301,7 @@ def check_lists(similarity: Tensor, relevance: Tensor, weights: Tensor | None = 
 
 
 def _gained(relevance: Tensor, settings: Settings) -> Tensor:
-    return gains_of(relevance, settings["gain"]) if "gain" in settings else relevance
+    return gains_of_clean(relevance, settings.get("gain", "linear"))
 
 
 def _public(declaration: Declaration) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from st_rankloss.functional.checks import check_choice, check_not_negative
 
@@ -64,13 +65,22 @@ def gains_of(relevance: Tensor, gain: Gain) -> Tensor:
         >>> gains_of(torch.tensor([2.0, float("nan"), 1.0]), "linear")
         tensor([2.0000, 0.0000, 1.0000])
     """
-    unjudged = relevance.isnan()
-    known = relevance.masked_fill(unjudged, 0)
+    known = fill_unjudged(relevance)
     if not callable(gain):
-        return without_traces(GAINS[gain](known)).masked_fill(unjudged, 0)
-    gains = gain(known).masked_fill(unjudged, 0)
+        return without_traces(GAINS[gain](known))
+    gains = gain(known).masked_fill(relevance.isnan(), 0)
     check_not_negative(gains, "gain must return numbers that are")
     return without_traces(gains)
+
+
+def gains_of_clean(relevance: Tensor, gain: Gain) -> Tensor:
+    """Compute `gains_of` relevance that holds neither NaN nor traces: the linear gain takes no pass over it."""
+    return relevance if gain == "linear" else gains_of(relevance, gain)
+
+
+def fill_unjudged(relevance: Tensor) -> Tensor:
+    """Return relevance, 0 where it is NaN."""
+    return relevance.nan_to_num(0.0, posinf=math.inf)
 
 
 def without_traces(values: Tensor) -> Tensor:
@@ -89,7 +99,8 @@ def without_traces(values: Tensor) -> Tensor:
         >>> without_traces(torch.tensor([1e-40, 1.0]))
         tensor([0.0000, 1.0000])
     """
-    return values.masked_fill(values < torch.finfo(values.dtype).tiny, 0)
+    least = torch.finfo(values.dtype).tiny
+    return F.threshold(values, least * (1 - torch.finfo(values.dtype).eps), 0)  # one pass, which keeps NaN
 
 
 def over_largest(values: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from st_rankloss.functional.gains import over_largest, without_traces
+from st_rankloss.functional.gains import fill_unjudged, over_largest, without_traces
+from st_rankloss.functional.masks import count, everywhere
 from st_rankloss.functional.ranks import list_columns
 
 Body = TypeVar("Body", bound=Callable[..., Tensor])
@@ -23,9 +24,14 @@ _PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 
 
 def clean_relevance(relevance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return relevance, 0 where unjudged or negligible (see `without_traces`), and which documents are judged."""
-    judged = ~relevance.isnan()
-    return without_traces(relevance.masked_fill(~judged, 0)), judged
+    """Return relevance, 0 where unjudged or negligible (see `without_traces`), and which documents are judged.
+
+    On a CPU, a mask without unjudged documents is `everywhere`, which saves passes over memory.
+    """
+    known = without_traces(relevance)
+    if relevance.device.type == "cpu" and not known.sum().isnan():
+        return known, everywhere(relevance)
+    return fill_unjudged(known), ~relevance.isnan()
 
 
 def weigh(relevance: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,14 +131,14 @@ def masses(mask: Tensor, weights: Tensor | None, like: Tensor) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Average over the last dimension where ``mask`` is true, weighted; 0 if it never is."""
     if weights is None:
-        return torch.where(mask, values, 0).sum(-1) / mask.sum(-1).clamp_min(1)
+        return torch.where(mask, values, 0).sum(-1) / count(mask).clamp_min(1)
     return torch.where(mask, values * weights, 0).sum(-1) / mass_of(mask, weights)
 
 
 def mass_of(mask: Tensor, weights: Tensor | None) -> Tensor:
     """Return the total weight where ``mask`` is true, by which a sum over it is divided: 1 if it never is."""
     if weights is None:
-        return mask.sum(-1).clamp_min(1)
+        return count(mask).clamp_min(1)
     total = torch.where(mask, weights, 0).sum(-1)
     return torch.where(total > 0, total, 1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +9,8 @@ from torch.nn import functional as F
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.conditions import any_relevant, two_grades
 from st_rankloss.functional.declaration import check_lists, list_function
-from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, over_largest
+from st_rankloss.functional.gains import Gain, check_gain, discount, gains_of, gains_of_clean, over_largest
+from st_rankloss.functional.lists import weighted_sum
 from st_rankloss.functional.ranks import copies_of, list_columns, places_of_ties, sum_over_columns, upcast
 from st_rankloss.functional.settings import Cutoff, CutoffTemperature, GainSetting, Method, Softness
 
@@ -130,17 +129,16 @@ def approx_ndcg(
     Source: Qin, Liu, Li (2010), "A general approximation framework for direct optimization of information
     retrieval measures". Cost: that of the soft ranks of the relevant documents.
     """
-
-    def soft_discounts(columns: Tensor) -> Tensor:
-        ranks = 1 + sum_over_columns(similarity, columns, judged, temperature, weights=weights, method=method)
-        if weights is not None:
-            ranks = ranks + copies_of(weights.gather(1, columns))
-        inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
-        return discount(ranks) * inside
-
-    gains = over_largest(gains_of(relevance, gain))
-    ideal = ideal_of_gains(gains, k, weights)
-    return _discounted(gains, soft_discounts, weights) / torch.where(ideal > 0, ideal, 1)
+    gains = gains_of_clean(relevance, gain)
+    columns, listed = list_columns(gains > 0)
+    gains = over_largest(gains.gather(1, columns) * listed)
+    own = None if weights is None else weights.gather(1, columns)
+    ranks = sum_over_columns(similarity, columns, judged, temperature, weights=weights, method=method)
+    ranks = 1 + ranks + copies_of(own)
+    inside = 1 if k is None else torch.sigmoid((k + 0.5 - ranks) / cutoff_temperature)
+    dcg = weighted_sum(gains * discount(ranks) * inside, listed, columns, weights)
+    ideal = ideal_of_gains(gains, k, own, ranks=similarity.shape[1])
+    return dcg / torch.where(ideal > 0, ideal, 1)
 
 
 def check_metric(similarity: Tensor, relevance: Tensor, gain: Gain, k: int | None) -> None:
@@ -166,36 +164,30 @@ def _exact_dcg(similarity: Tensor, gains: Tensor, judged: Tensor, k: int | None)
         of_place[k:] = 0
     up_to = torch.cat([of_place.new_zeros(1), of_place.cumsum(0)])
 
-    def mean_discounts(columns: Tensor) -> Tensor:
-        above, not_below = places_of_ties(similarity, columns, judged)
-        tied = not_below - above
-        mean = (up_to[not_below] - up_to[above]) / tied.clamp_min(1)
-        alone = of_place[above.clamp_max(documents - 1)]
-        return torch.where(tied > 1, mean, alone).to(gains.dtype)
-
-    return _discounted(gains, mean_discounts).reshape(shape)
-
-
-def _discounted(gains: Tensor, discounts_of: Callable[[Tensor], Tensor], weights: Tensor | None = None) -> Tensor:
-    """Sum gains ``(Q, D)`` times discounts, the body of every DCG; ranks only documents with a gain."""
     columns, listed = list_columns(gains > 0)
-    gains = gains if weights is None else gains * weights
-    return (gains.gather(1, columns) * listed * discounts_of(columns)).sum(-1)
+    above, not_below = places_of_ties(similarity, columns, judged)
+    tied = not_below - above
+    mean = (up_to[not_below] - up_to[above]) / tied.clamp_min(1)
+    alone = of_place[above.clamp_max(documents - 1)]
+    discounts = torch.where(tied > 1, mean, alone).to(gains.dtype)
+    return (gains.gather(1, columns) * listed * discounts).sum(-1).reshape(shape)
 
 
-def ideal_of_gains(gains: Tensor, k: int | None, weights: Tensor | None = None) -> Tensor:
-    """Compute the DCG of the best order of gains ``(..., D)``: ``(...)``; a document of weight w fills w ranks."""
+def ideal_of_gains(gains: Tensor, k: int | None, weights: Tensor | None = None, *, ranks: int | None = None) -> Tensor:
+    """Compute the DCG of the best order of gains ``(..., D)``: ``(...)``; a document of weight w fills w ranks.
+
+    ``ranks``, if the gains are those of some of a list's documents, is the number of all.
+    """
     if weights is not None:
-        return _ideal_of_masses(gains, weights, k)
+        return _ideal_of_masses(gains, weights, k, ranks or gains.shape[-1])
     best = gains.sort(dim=-1, descending=True).values[..., :k]
     ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
     return (best * discount(ranks)).sum(-1)
 
 
-def _ideal_of_masses(gains: Tensor, weights: Tensor, k: int | None) -> Tensor:
+def _ideal_of_masses(gains: Tensor, weights: Tensor, k: int | None, ranks: int) -> Tensor:
     """Compute the DCG of the best order of weighted gains: a document that fills part of a rank has part of it."""
     best, order = gains.sort(dim=-1, descending=True)
-    ranks = gains.shape[-1]
     of_place = discount(torch.arange(1, ranks + 1, dtype=gains.dtype, device=gains.device))
     if k is not None:
         of_place[k:] = 0

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from st_rankloss.functional.conditions import two_grades, two_judged, two_kinds
 from st_rankloss.functional.declaration import list_function
-from st_rankloss.functional.gains import discount, gains_of, over_largest
+from st_rankloss.functional.gains import discount, gains_of_clean, over_largest
 from st_rankloss.functional.lists import (
     MOST_SQUARED,
     count_pairs,
@@ -142,7 +142,7 @@ def lambda_loss(
     paper; the LambdaLoss of sentence-transformers takes their mean. Cost: O(P · D) per query, a few pairs at a time:
     the weights depend on both ranks jointly, so the grid does not apply.
     """
-    gains = over_largest(gains_of(relevance, gain))
+    gains = over_largest(gains_of_clean(relevance, gain))
     ideal = ideal_of_gains(gains, k, weights)[:, None]
     gains = gains / torch.where(ideal > 0, ideal, 1)
     ranks = torch.where(judged, exact_ranks(similarity.detach(), mask=judged, weights=weights), 1)

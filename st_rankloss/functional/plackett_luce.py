@@ -9,7 +9,7 @@ from torch import Tensor
 
 from st_rankloss.functional.conditions import two_grades
 from st_rankloss.functional.declaration import list_function
-from st_rankloss.functional.gains import discount, gains_of, over_largest
+from st_rankloss.functional.gains import discount, gains_of_clean, over_largest
 from st_rankloss.functional.lists import (
     MOST_SQUARED,
     differences,
@@ -198,7 +198,7 @@ def policy_gradient(
     Source: Gao et al. (2023), "Policy-Gradient Training of Language Models for Ranking" (PG-RANK), arXiv 2310.04407;
     the leave-one-out baseline is also theirs. Cost: time and memory O(samples · D log D) per query.
     """
-    gains = over_largest(gains_of(relevance, gain))
+    gains = over_largest(gains_of_clean(relevance, gain))
     ideal = ideal_of_gains(gains, k, weights)[:, None]
     far = torch.finfo(similarity.dtype).min / 4
     logits = torch.where(judged, log_weighted(similarity / temperature, weights), far)

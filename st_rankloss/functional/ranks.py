@@ -16,6 +16,7 @@ from st_rankloss.functional.checks import (
     check_temperature,
     check_weights,
 )
+from st_rankloss.functional.masks import is_everywhere
 from st_rankloss.kernels import METHODS, sum_pairs
 
 
@@ -180,10 +181,11 @@ def sum_over_columns(
         similarity = upcast(similarity)
         if not columns.numel():
             return similarity.gather(1, columns)
-        counted = mask.to(similarity.dtype)
+        whole = is_everywhere(mask)
+        counted = similarity.new_ones(()).expand_as(similarity) if whole else mask.to(similarity.dtype)
         if weights is not None:
-            counted = torch.where(mask, weights.to(similarity.dtype), 0)
-        if similarity.device.type != "cpu" or not mask.all():
+            counted = weights.to(similarity.dtype) if whole else torch.where(mask, weights.to(similarity.dtype), 0)
+        if not whole and (similarity.device.type != "cpu" or not mask.all()):
             # A similarity outside the list must not widen the grid, nor corrupt it if it is not finite.
             inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
             inside = inside.clamp_min(torch.finfo(inside.dtype).min)
@@ -257,8 +259,8 @@ def list_columns(wanted: Tensor) -> tuple[Tensor, Tensor]:
     queries, documents = wanted.shape
     if wanted.device.type != "cpu":
         return torch.arange(documents, device=wanted.device).expand(queries, documents), wanted
-    counts = wanted.sum(dim=1)
     row, column = wanted.nonzero(as_tuple=True)
+    counts = row.bincount(minlength=queries)
     slot = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
     listed = torch.arange(int(counts.max()) if queries else 0) < counts[:, None]
     columns = torch.zeros(listed.shape, dtype=torch.long)

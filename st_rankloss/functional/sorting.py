@@ -9,7 +9,7 @@ from torch import Tensor
 
 from st_rankloss.functional.conditions import any_relevant, two_grades, two_kinds
 from st_rankloss.functional.declaration import list_function
-from st_rankloss.functional.gains import discount, gains_of, over_largest
+from st_rankloss.functional.gains import discount, gains_of_clean, over_largest
 from st_rankloss.functional.lists import few_lists_at_once, log_weighted, masked_mean, masses
 from st_rankloss.functional.ndcg import ideal_of_gains
 from st_rankloss.functional.ranks import list_columns
@@ -110,7 +110,7 @@ def neural_ndcg(
     Source: Pobrotyn and Białobrzeski (2021), "NeuralNDCG", arXiv 2102.07831. Cost: time O(D²) per list and Sinkhorn
     iteration; the same memory, for a few lists at a time. Use it for short lists.
     """
-    gains = over_largest(gains_of(relevance, gain))
+    gains = over_largest(gains_of_clean(relevance, gain))
     permutation = sinkhorn(neural_sort(similarity, judged, temperature, weights), iterations, weights)
     at_rank = (permutation * gains[:, None, :]).sum(-1)[:, :k]
     place = torch.arange(1, at_rank.shape[1] + 1, device=gains.device, dtype=gains.dtype)

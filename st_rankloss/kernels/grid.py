@@ -31,7 +31,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum
+from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, PairSums
 
 SPACING = 1 / 3
 """Node spacing in units of the temperature."""
@@ -242,6 +242,9 @@ class _GridSums:
             nearest = REACH[similarity.dtype] * documents
             nodes = count_nodes(min(span_of(similarity, temperature), nearest), similarity.dtype)
         return _ENTRIES_AT_ONCE.get(similarity.device.type, 2**22) // max(documents, nodes)
+
+    def at(self, rows: slice) -> PairSums:
+        return self
 
     def total_and_slope(
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool

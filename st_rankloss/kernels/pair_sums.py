@@ -52,6 +52,10 @@ class PairSums(Protocol):
         """Return the number of query rows to process together."""
         ...
 
+    def at(self, rows: slice) -> PairSums:
+        """Return the evaluation for some of the rows, which the other methods then get."""
+        ...
+
     def total_and_slope(
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -63,12 +67,17 @@ class PairSums(Protocol):
         ...
 
 
-def _row_blocks(sums: PairSums, similarity: Tensor, columns: Tensor, temperature: float) -> Iterator[slice]:
+def _row_blocks(
+    sums: PairSums, similarity: Tensor, columns: Tensor, temperature: float
+) -> Iterator[tuple[slice, PairSums]]:
     if not columns.numel():
         return
-    rows = max(1, sums.rows_at_once(similarity, columns.shape[1], temperature))
-    for start in range(0, len(similarity), rows):
-        yield slice(start, start + rows)
+    most = max(1, sums.rows_at_once(similarity, columns.shape[1], temperature))
+    blocks = math.ceil(len(similarity) / most)
+    each = math.ceil(len(similarity) / blocks)  # blocks of one size: a small last one costs as many calls
+    for start in range(0, len(similarity), each):
+        rows = slice(start, start + each)
+        yield rows, sums.at(rows)
 
 
 class PairSum(torch.autograd.Function):
@@ -88,8 +97,8 @@ class PairSum(torch.autograd.Function):
         wants_slope = ctx.needs_input_grad[0]
         totals = similarity.new_empty(columns.shape)
         slopes = similarity.new_empty(columns.shape if wants_slope else (0,))
-        for rows in _row_blocks(sums, similarity, columns, temperature):
-            total, slope = sums.total_and_slope(
+        for rows, some in _row_blocks(sums, similarity, columns, temperature):
+            total, slope = some.total_and_slope(
                 similarity[rows], columns[rows], temperature, weights[rows], order, slope=wants_slope
             )
             totals[rows] = total
@@ -106,8 +115,8 @@ class PairSum(torch.autograd.Function):
         similarity, columns, weights, slopes = ctx.saved_tensors
         grad_similarity = torch.zeros_like(similarity, memory_format=torch.contiguous_format)
         with torch.autocast(similarity.device.type, enabled=False):
-            for rows in _row_blocks(ctx.sums, similarity, columns, ctx.temperature):
-                pull = ctx.sums.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows], ctx.order)
+            for rows, some in _row_blocks(ctx.sums, similarity, columns, ctx.temperature):
+                pull = some.pull(similarity[rows], columns[rows], ctx.temperature, grad[rows], ctx.order)
                 pull = pull.mul_(weights[rows]).scatter_add_(1, columns[rows], -grad[rows] * slopes[rows])
-                grad_similarity[rows] = pull.div_(ctx.temperature)
+                torch.div(pull, ctx.temperature, out=grad_similarity[rows])
         return grad_similarity, None, None, None, None, None

@@ -1,6 +1,11 @@
 """Exact sums over the pairs of a few documents, which compute only their rows of the pair matrix.
 
 Use this method if few documents of a query are relevant, since only those need a rank.
+
+With e_k = e^((s_k - c)/τ), where c is the middle of the ranked documents, σ((s_k - s_j)/τ) = e_k / (e_k + e_j): one
+exponential per document and one division per pair. Documents `CLEAR` temperatures or more beyond all ranked ones, where
+σ is 0 or 1, may count as nearer, so that no exponential overflows. Ranked documents further apart than that allows, and
+devices whose values the host cannot read without waiting, take one exponential per pair.
 """
 
 from __future__ import annotations
@@ -8,38 +13,69 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, kernel_and_slope, kernel_of
+from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, kernel_of
 
-_PAIRS_AT_ONCE = {"cpu": 2**18, "cuda": 2**27}
+CLEAR = 30.0
+"""Distance in temperatures beyond which a document may count as nearer: an error of e^-30 in σ."""
+
+_LARGEST = {torch.float32: 85.0, torch.float64: 700.0}
+"""The largest logarithm of e_k by dtype: also the sum of two of them is finite."""
+
+_PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
 
 
 class _RelevantSums:
+    """The sums of a block of rows, from ``powers``, the e_k of all its documents ``(Q, D)``, or None."""
+
+    def __init__(self, powers: Tensor | None) -> None:
+        self.powers = powers
+
     def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
         return _PAIRS_AT_ONCE.get(similarity.device.type, 2**24) // max(similarity.shape[1] * ranked, 1)
+
+    def at(self, rows: slice) -> _RelevantSums:
+        return self if self.powers is None else _RelevantSums(self.powers[rows])
 
     def total_and_slope(
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
-        totals: list[Tensor] = []
-        slopes: list[Tensor] = []
+        totals, slopes = [], []
         for some in columns.split(_columns_at_once(similarity), dim=1):
-            differences = _differences(similarity, some, temperature)
-            if not slope:
-                totals.append(_weighted(kernel_of(differences, order), weights))
-                continue
-            values = kernel_and_slope(differences, order)
-            for sums, value in zip((totals, slopes), values, strict=True):
-                sums.append(_weighted(value, weights))
+            if slope or order:
+                ahead = self._sigmoids(similarity, some, temperature)
+            value = ahead if order else kernel_of(_differences(similarity, some, temperature), 0)
+            totals.append(_weighted(value, weights))
+            if slope:
+                slopes.append(_weighted(_slope(ahead) if order else ahead, weights))
         total = torch.cat(totals, dim=1).sub_(weights.gather(1, columns), alpha=AT_ZERO[order])
         return total, torch.cat(slopes, dim=1) if slope else None
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
-        pulled = torch.zeros_like(similarity)
+        pulled: Tensor | None = None
         at_once = _columns_at_once(similarity)
         for some, upstream in zip(columns.split(at_once, dim=1), grad.split(at_once, dim=1), strict=True):
-            slope = kernel_of(_differences(similarity, some, temperature), order + 1)
-            pulled += slope.mul_(upstream[:, :, None]).sum(1)
-        return pulled
+            ahead = self._sigmoids(similarity, some, temperature)
+            part = (_slope(ahead) if order else ahead).mul_(upstream[:, :, None]).sum(1)
+            pulled = part if pulled is None else pulled.add_(part)
+        return torch.zeros_like(similarity) if pulled is None else pulled
+
+    def _sigmoids(self, similarity: Tensor, columns: Tensor, temperature: float) -> Tensor:
+        """Compute σ((s_k - s_j)/τ) for j in ``columns``: ``(Q, P, D)``."""
+        if self.powers is None:
+            return _differences(similarity, columns, temperature).sigmoid_()
+        pairs = self.powers.gather(1, columns)[:, :, None] + self.powers[:, None, :]
+        return torch.div(self.powers[:, None, :], pairs, out=pairs)
+
+
+def _powers_of(similarity: Tensor, columns: Tensor, temperature: float) -> Tensor | None:
+    """Compute e_k of all documents ``(Q, D)``; None if ranked documents are too far apart, or on other devices."""
+    if similarity.device.type != "cpu" or not columns.numel():
+        return None
+    low, high = (x[:, None] for x in similarity.gather(1, columns).aminmax(dim=1))
+    largest = _LARGEST[similarity.dtype]
+    if not (high - low).max() / temperature <= 2 * (largest - CLEAR):
+        return None
+    return similarity.sub(low.lerp(high, 0.5)).div_(temperature).clamp_(-largest, largest).exp_()
 
 
 def _columns_at_once(similarity: Tensor) -> int:
@@ -53,12 +89,16 @@ def _differences(similarity: Tensor, columns: Tensor, temperature: float) -> Ten
     return (similarity[:, None, :] - own[:, :, None]).div_(temperature)
 
 
+def _slope(ahead: Tensor) -> Tensor:
+    """Turn σ into σ(1 - σ), in place."""
+    return torch.addcmul(ahead, ahead, ahead, value=-1, out=ahead)
+
+
 def _weighted(pairs: Tensor, weights: Tensor) -> Tensor:
+    if not any(weights.stride()):  # all weigh the same
+        return pairs.sum(-1).mul_(weights[:1, :1])
     # Not a matrix product, which a GPU may round to TF32.
     return (pairs * weights[:, None, :]).sum(-1)
-
-
-_SUMS = _RelevantSums()
 
 
 def relevant_sum(
@@ -76,5 +116,6 @@ def relevant_sum(
     Returns:
         The sums, shape ``(Q, P)``.
     """
-    totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], _SUMS)
+    sums = _RelevantSums(_powers_of(similarity.detach(), columns, temperature))
+    totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], sums)
     return totals

@@ -22,7 +22,7 @@ from st_rankloss.objectives import Objective
 from st_rankloss.objectives.base import given
 from st_rankloss.relevance.matrix import RowsOfRelevance
 
-_ENTRIES_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
+_ENTRIES_AT_ONCE = {"cpu": 2**20, "cuda": 2**25}
 
 
 class BlockTask(NamedTuple):
