@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -469,3 +470,28 @@ def device_of(model: Any) -> torch.device:
     """Return the device of a model, even behind the wrapper of a distributed engine."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def model_fingerprint(model: Any) -> str:
+    """Return a digest of what the embeddings of a model depend on: weights, modules, prompts and tokenizers.
+
+    Args:
+        model: A model of sentence-transformers.
+
+    Returns:
+        A hexadecimal number, the same for a copy of the model, on any device.
+    """
+    model = unwrapped(model)
+    digest = hashlib.blake2b(digest_size=16)
+    limit = getattr(model, "max_seq_length", None)
+    digest.update(repr((model, model.prompts, model.default_prompt_name, limit, model.truncate_dim)).encode())
+    for module in model:
+        tokenizer = getattr(module, "tokenizer", None)
+        tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if tokenizer is not None and hasattr(tokenizer, "to_str"):
+            digest.update(tokenizer.to_str().encode())
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
 from st_rankloss._host import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder, count, take
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search
+from st_rankloss.evaluation.shards import Shards, as_shards, storage_order
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
 from st_rankloss.judges.base import Judge
@@ -52,6 +55,7 @@ def mine_graded_negatives(
     sampling_strategy: str = "top",
     seed: int = 0,
     index: Any = None,
+    corpus_embeddings: Shards | str | PathLike[str] | None = None,
     batch_size: int = 32,
     show_progress_bar: bool = False,
     query_prompt: str | None = None,
@@ -72,7 +76,8 @@ def mine_graded_negatives(
     rounding may decide. The same arguments give the same dataset.
 
     Time: one encoding pass, and the exact search, see `exact_search`: Q·D·dim for vectors. Memory: all embeddings,
-    float32; of a MultiVectorEncoder, those of all tokens.
+    float32; of a MultiVectorEncoder, those of all tokens; with ``corpus_embeddings``, a chunk of documents and those of
+    the queries.
 
     Args:
         queries: Query id to query: a text, or any input that the model encodes. Each becomes a row. Ids are strings or
@@ -97,6 +102,9 @@ def mine_graded_negatives(
         seed: Seed of the random draw, at least 0.
         index: None for exact search in float64; an empty faiss index or a factory string, such as "Flat" or
             "HNSW32", for large corpora and a SentenceTransformer.
+        corpus_embeddings: `Shards`, or the path of a folder: embeddings of the corpus on disk, which are written if
+            they are missing, and which a `GradedInformationRetrievalEvaluator` of the same corpus shares. None keeps
+            them in memory. For texts and a SentenceTransformer.
         batch_size: Inputs encoded at a time, at least 1.
         show_progress_bar: Whether to show progress over the batches.
         query_prompt: Prompt for the queries.
@@ -141,6 +149,7 @@ def mine_graded_negatives(
         seed,
     )
     grade = _grader(unjudged)
+    shards = as_shards(corpus_embeddings)
     check_at_least(batch_size, 1, "batch_size")
     check_encoder(
         model, EMBEDDERS, "mine_graded_negatives", "a CrossEncoder can grade what another model mines, as unjudged=..."
@@ -163,11 +172,11 @@ def mine_graded_negatives(
 
     ids, place = _distinct(corpus)
     query_embeddings = embedder.embed_queries(queries)
-    document_embeddings = embedder.embed_documents({document_id: corpus[document_id] for document_id in ids})
+    documents = _embed(corpus, ids, embedder, shards)
     judged = [{place[d] for d in qrels.get(q, {})} for q in queries]
     relevant = [{place[d] for d, value in qrels.get(q, {}).items() if value > 0} for q in queries]
     search = exact_search if index is None else partial(faiss_search, index=index)
-    numbers = _mine(query_embeddings, document_embeddings, judged, relevant, window, embedder, search)
+    numbers = _mine(query_embeddings, documents, judged, relevant, window, embedder, search)
     mined = [[ids[number] for number in row] for row in numbers]
     _check_found(queries, qrels, mined, num_negatives)
 
@@ -329,7 +338,7 @@ class _Window:
 
 def _mine(
     queries: Embeddings,
-    documents: Embeddings,
+    documents: _Documents,
     judged: Sequence[set[int]],
     relevant: Sequence[set[int]],
     window: _Window,
@@ -337,20 +346,56 @@ def _mine(
     search: Callable[..., Any],
 ) -> list[list[int]]:
     """Choose the numbers of each query's unjudged documents."""
-    total = count(documents)
-    depth = min(window.stop + max(map(len, judged)), total)  # all judged documents may rank first
-    chunks = (documents[start : start + embedder.chunk] for start in range(0, total, embedder.chunk))
-    scores, numbers = search(queries, chunks, depth, embedder.similarity)
+    depth = min(window.stop + max(map(len, judged)), len(documents.numbers))  # all judged documents may rank first
+    chunks = documents.chunks(embedder.chunk)
+    scores, numbers = search(queries, chunks, depth, embedder.similarity, numbers=documents.numbers)
     mined = []
     for row, known in enumerate(judged):
         lowest = None
         if relevant[row] and window.has_margin:
-            own = take(documents, sorted(relevant[row]))
+            own = documents.take(sorted(relevant[row]))
             lowest = float(exact_search(take(queries, [row]), [own], count(own), embedder.similarity)[0][0, -1])
         ranked = zip(numbers[row].tolist(), scores[row].tolist(), strict=True)
         unjudged = ((number, score) for number, score in ranked if number >= 0 and number not in known)
         mined.append(window.choose(unjudged, lowest, row))
     return mined
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """Embeddings of documents of distinct texts, in memory or on disk."""
+
+    embeddings: Any
+    rows: NDArray[np.int64]
+    """The rows of the distinct texts among the embeddings, ascending."""
+    numbers: NDArray[np.int64]
+    """The number of each."""
+
+    def chunks(self, size: int) -> Iterator[Any]:
+        """Yield the embeddings of the documents, in the order of ``numbers``."""
+        for start in range(0, count(self.embeddings), size):
+            first, last = np.searchsorted(self.rows, [start, start + size])
+            if last > first:
+                yield take(self.embeddings[start : start + size], (self.rows[first:last] - start).tolist())
+
+    def take(self, numbers: Sequence[int]) -> Embeddings:
+        """Return the embeddings of documents by number."""
+        return take(self.embeddings, self.rows[self.places[numbers]].tolist())
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """The place of each number in ``numbers``."""
+        return np.argsort(self.numbers)
+
+
+def _embed(corpus: Mapping[str, Any], ids: Sequence[str], embedder: Embedder, shards: Shards | None) -> _Documents:
+    """Embed the documents ``ids``, of distinct texts; with shards, the whole corpus."""
+    if shards is None:
+        everything = np.arange(len(ids))
+        return _Documents(embedder.embed_documents({i: corpus[i] for i in ids}), everything, everything)
+    number = {document_id: number for number, document_id in enumerate(ids)}
+    own = np.array([number.get(document_id, -1) for document_id in storage_order(corpus)])
+    return _Documents(shards.embed(embedder, corpus), np.flatnonzero(own >= 0), own[own >= 0])
 
 
 def _distinct(corpus: Mapping[str, Any]) -> tuple[list[str], dict[str, int]]:

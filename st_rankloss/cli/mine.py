@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip", type=int, default=0, help="nearest unjudged documents to skip: they may be relevant")
     parser.add_argument("--max-score", type=float, help="highest similarity of a negative")
     parser.add_argument("--unjudged", type=float, default=0.0, help="grade of the negatives (default: 0)")
+    parser.add_argument("--embeddings", type=Path, help="folder that keeps those of the documents for another time")
     parser.add_argument("--batch-size", type=int, default=64, help="inputs encoded at a time (default: 64)")
 
 
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         range_min=options.skip,
         max_score=options.max_score,
         unjudged=options.unjudged,
+        corpus_embeddings=options.embeddings,
         batch_size=options.batch_size,
         show_progress_bar=console.is_terminal,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,12 @@ class DenseVectors:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """The length of each vector."""
+        lengths: Tensor = torch.linalg.vector_norm(self.vectors, dim=-1)
+        return lengths
 
     def compare(self, rows: slice, documents: DenseVectors) -> Tensor:
         """Compute the similarity of some rows to documents, shape ``(rows, documents)``."""

@@ -112,9 +112,18 @@ class Embedder:
         prompts = {"prompt": self.query_prompt, "prompt_name": self.query_prompt_name}
         return self._embed(self.model.encode_query, queries, "query", prompts)
 
-    def embed_documents(self, documents: Mapping[str, Any]) -> Embeddings:
-        """Encode documents by id, or raise ValueError with the ids of embeddings that are not finite."""
+    def embed_documents(self, documents: Mapping[str, Any], pool: Any = None) -> Embeddings:
+        """Encode documents by id, or raise ValueError with the ids of embeddings that are not finite.
+
+        Args:
+            documents: Document id to document.
+            pool: Processes that encode, of ``model.start_multi_process_pool()``; None means this process.
+
+        Returns:
+            The embeddings, in the order of the documents.
+        """
         prompts = {"prompt": self.corpus_prompt, "prompt_name": self.corpus_prompt_name}
+        prompts |= {} if pool is None else {"pool": pool}
         return self._embed(self.model.encode_document, documents, "document", prompts)
 
     def _embed(self, encode: Callable[..., Any], inputs: Mapping[str, Any], name: str, prompts: Any) -> Embeddings:
@@ -184,6 +193,8 @@ def _signs(embeddings: Any) -> Tensor:
 
 
 def _read_dense(encoded: Tensor) -> tuple[Embeddings, Sequence[int]]:
+    if encoded.numel() and torch.stack(encoded.aminmax()).isfinite().all():  # one pass
+        return encoded, []
     return encoded, (~torch.isfinite(encoded).all(dim=-1)).nonzero().flatten().tolist()
 
 

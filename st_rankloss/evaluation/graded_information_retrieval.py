@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from st_rankloss.evaluation.settings import (
     check_optional_count,
     check_precision,
 )
+from st_rankloss.evaluation.shards import Shards, as_shards, storage_order
 from st_rankloss.judgements import few, read_id, read_inputs, read_qrels
 
 logger = logging.getLogger(__name__)
@@ -51,9 +53,9 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     the order of the corpus nor, if embeddings do not depend on the batch, on ``corpus_chunk_size``. A faiss index
     computes in float32, so rounding may decide a tie.
 
-    Search is exact up to ``faiss_above`` documents, with one chunk of document embeddings in memory at a
-    time. Above that, a flat faiss index holds the corpus; or pass any ``index``, and the results are those of its
-    search. Sparse and token vectors are always searched exactly, see `exact_search`.
+    Search is exact up to ``faiss_above`` documents. Above that, faiss compares all pairs in float32. Either way, one
+    chunk of document embeddings is in memory at a time. Or pass any ``index``, which holds the corpus, and the results
+    are those of its search. Sparse and token vectors are always searched exactly, see `exact_search`.
 
     Args:
         queries: Query id to query: a text, or any input that the model encodes. Ids are strings or integers; an integer
@@ -73,7 +75,10 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             BEIR does if queries are part of the corpus.
         corpus_chunk_size: Documents encoded and searched at a time, at least 1. None means 50,000, or 5,000 for a
             MultiVectorEncoder, as in sentence-transformers.
-        faiss_above: Corpus size above which a flat faiss index replaces exact search; None means never. The
+        corpus_embeddings: `Shards`, or the path of a folder: embeddings of the corpus on disk, written by the first
+            call and read by later ones, if neither model nor corpus changed. None encodes in each call. For texts and a
+            SentenceTransformer.
+        faiss_above: Corpus size above which flat faiss search replaces exact search; None means never. The
             "manhattan" similarity is always searched exactly, and so are models other than a SentenceTransformer.
         index: An empty faiss index or a factory string such as "HNSW32" or "IVF64,Flat", used at any corpus
             size, for a SentenceTransformer. Each call fills a copy, after training it if needed.
@@ -144,6 +149,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         no_relevant: NoRelevant = "skip",
         exclude_identical_ids: bool = False,
         corpus_chunk_size: int | None = None,
+        corpus_embeddings: Shards | str | PathLike[str] | None = None,
         faiss_above: int | None = 100_000,
         index: Any = None,
         batch_size: int = 32,
@@ -166,6 +172,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         self.columns = [(metric, k) for metric, ks in cutoffs.items() for k in check_cutoffs(f"{metric}_at_k", ks)]
         self.relevance_level = check_level(relevance_level)
         self.corpus_chunk_size = check_optional_count("corpus_chunk_size", corpus_chunk_size)
+        self.corpus_embeddings = as_shards(corpus_embeddings)
         self.batch_size = check_count("batch_size", batch_size)
         self.truncate_dim = check_optional_count("truncate_dim", truncate_dim)
         self.max_active_dims = check_optional_count("max_active_dims", max_active_dims)
@@ -183,7 +190,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         without = set(self.queries_without_relevant)
         self.queries = {query_id: query for query_id, query in queries.items() if query_id not in without}
         self.corpus = corpus
-        self.corpus_ids = sorted(corpus, reverse=True)  # the rank order of tied documents
+        self.corpus_ids = storage_order(corpus)  # the rank order of tied documents
         self.index = index
         if (index is not None or self._is_large()) and not isinstance(index, (str, require_faiss().Index, type(None))):
             raise ValueError(f"index must be None, a faiss.Index or a factory string, got {index!r}.")
@@ -244,7 +251,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         )
         rankings = self._search(embedder)
         self.rankings = rankings
-        self.per_query = self.compute_metrics(rankings)
+        self.per_query = self._score({query_id: list(ranking) for query_id, ranking in rankings.items()})
         means = mean_metrics(self.per_query)
         for metric, value in means.items():
             logger.info("%s: %.4f", metric, value)
@@ -290,6 +297,10 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         ranked = {query_id: order_documents(query_id, given.get(query_id, ())) for query_id in self.queries}
         if self.exclude_identical_ids:
             ranked = {query_id: [d for d in order if d != query_id] for query_id, order in ranked.items()}
+        return self._score(ranked)
+
+    def _score(self, ranked: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+        """Score the ranking of each evaluated query, and treat the queries without a relevant document."""
         per_query = score_rankings(ranked, self.qrels, self.columns, self.relevance_level)
         if self.no_relevant == "zero":
             for query_id in self.queries_without_relevant:
@@ -343,6 +354,9 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
     def _embedded_corpus(self, embedder: Embedder) -> Iterator[Embeddings]:
         """Encode the corpus in chunks, in the order of ``corpus_ids``."""
         size = self.corpus_chunk_size or embedder.chunk
+        if self.corpus_embeddings is not None:
+            yield from self.corpus_embeddings.embed(embedder, self.corpus).chunks(size)
+            return
         disable = not self.show_progress_bar
         for start in trange(0, len(self.corpus_ids), size, desc="Corpus chunks", disable=disable):
             ids = self.corpus_ids[start : start + size]

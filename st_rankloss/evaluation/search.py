@@ -1,12 +1,12 @@
 """Top-k search over a corpus that arrives in chunks, exact or, for vectors, through a faiss index.
 
-Documents are numbered by their position in the corpus, and ties go to the lower number: callers choose the tie rule
-through the order of the documents.
+Documents are numbered by their position in the corpus, or by the caller, and ties go to the lower number: callers
+choose the tie rule through the order of the documents or their numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,9 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from st_rankloss._extras import require
+from st_rankloss.evaluation.best import keep_best, make_keys, pad, read_keys
 from st_rankloss.evaluation.dense import SIMILARITIES, DenseVectors
+from st_rankloss.evaluation.products import best_products, can_prune
 from st_rankloss.evaluation.sparse import SparseVectors
 from st_rankloss.evaluation.tokens import TokenVectors
 
@@ -25,21 +27,26 @@ __all__ = ["SIMILARITIES", "Embeddings", "check_index", "exact_search", "faiss_s
 Embeddings: TypeAlias = "Tensor | csr_array | list[Tensor]"
 """Vectors, sparse vectors, or the token vectors of each input."""
 
-_LOW_BITS = 0xFFFFFFFF
 _BLOCK_ELEMENTS = 2**22  # similarities in memory at a time: 32 MiB in float64
 
 
 def exact_search(
-    queries: Embeddings, chunks: Iterable[Embeddings], k: int, similarity_fn_name: str
+    queries: Embeddings,
+    chunks: Iterable[Embeddings],
+    k: int,
+    similarity_fn_name: str,
+    *,
+    numbers: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Find the k most similar documents of each query, regardless of chunk size.
 
-    Similarities are computed in float64 and rounded to float32, so equal embeddings tie exactly anywhere in the corpus;
-    a float32 matrix product would give them different last bits.
+    Similarities are those of float64, rounded to float32, so equal embeddings tie exactly anywhere in the corpus; a
+    float32 matrix product would give them different last bits.
 
-    Time: O(Q·D·dim) for vectors, where distances take about four times as long as the cosine; for sparse vectors see
-    `SparseVectors`, for token vectors `TokenVectors`. Memory: one chunk of embeddings in float64 (of token vectors, a
-    block) and 4 million similarities at a time, plus Q·k results.
+    Time: O(Q·D·dim) for vectors: on a CPU, cosines and dot products cost about a float32 matrix product, see
+    `best_products`, and distances many times more; for sparse vectors see `SparseVectors`, for token vectors
+    `TokenVectors`. Memory: one chunk of embeddings in float64 (of token vectors, a block) and 4 million similarities at
+    a time, plus Q·k results.
 
     Args:
         queries: Query embeddings, finite: a tensor of shape ``(Q, dim)``, a sparse array of scipy of that shape, or a
@@ -48,6 +55,7 @@ def exact_search(
         k: Results per query, at least 1; fewer are returned if the corpus is smaller.
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; for token vectors "maxsim" or "meanmaxsim".
             Distances are negated, as in sentence-transformers.
+        numbers: The number of each document, distinct and at least 0, in the order of the chunks; None counts from 0.
 
     Returns:
         Scores and document numbers, best first, shape ``(Q, min(k, D))``.
@@ -64,25 +72,35 @@ def exact_search(
     """
     vectors = _comparable(queries, similarity_fn_name)
     best = torch.empty((len(vectors), 0), dtype=torch.long, device=vectors.device)
-    start = 0
-    for chunk in chunks:
+    for chunk, own in _numbered(chunks, numbers):
         documents = _comparable(chunk, similarity_fn_name)
+        own = own.to(vectors.device)
+        if isinstance(vectors, DenseVectors) and can_prune(vectors, documents):
+            best = best_products(best, vectors, documents, own, k)
+            continue
         rows = max(1, _BLOCK_ELEMENTS // max(1, len(documents)))
         blocks = (slice(first, first + rows) for first in range(0, len(vectors), rows))
-        best = torch.cat([_best_keys(best[block], vectors.compare(block, documents), start, k) for block in blocks])
-        start += len(documents)
-    ordered = (best >> 32).to(torch.int32)
-    scores = _flip_negative(ordered).view(torch.float32)
-    return scores.cpu().numpy(), (_LOW_BITS - (best & _LOW_BITS)).cpu().numpy()
+        merged = [keep_best(best[block], make_keys(vectors.compare(block, documents), own), k) for block in blocks]
+        best = torch.cat(merged) if merged else best
+    return read_keys(best)
 
 
 def faiss_search(
-    queries: Tensor, chunks: Iterable[Tensor], k: int, similarity_fn_name: str, index: Any
+    queries: Tensor,
+    chunks: Iterable[Tensor],
+    k: int,
+    similarity_fn_name: str,
+    index: Any,
+    *,
+    numbers: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Find the k most similar documents of each query with a faiss index, in float32.
 
-    A copy of the index is trained on the whole corpus if needed, filled and searched; the original is unchanged.
-    Memory: the index, plus the embeddings (D, dim) in float32 if it needs training.
+    "Flat" compares each chunk by itself, so that no index holds the corpus. Of any other index, a copy is trained on
+    the whole corpus if needed, filled and searched; the original is unchanged.
+
+    Memory: for "Flat" one chunk in float32; otherwise the index, plus the embeddings (D, dim) in float32 if it needs
+    training. Q·k results.
 
     Args:
         queries: Query embeddings, shape ``(Q, dim)``, finite.
@@ -90,9 +108,11 @@ def faiss_search(
         k: Results per query, at least 1.
         similarity_fn_name: "cosine" (embeddings are normalised), "dot" or "euclidean".
         index: An empty faiss index that passes ``check_index``, or a factory string: "Flat", "HNSW32", ...
+        numbers: The number of each document, distinct and at least 0, in the order of the chunks; None counts from 0.
 
     Returns:
-        Scores and document numbers, best first, shape ``(Q, k)``; the number is -1 if the index found fewer.
+        Scores and document numbers, best first, shape ``(Q, k)``; the number is -1, and the score any, if the index
+        found fewer.
 
     Example:
         >>> queries, corpus = torch.eye(2), torch.tensor([[0.6, 0.8], [1.0, 0.0], [2.0, 0.0]])
@@ -102,19 +122,17 @@ def faiss_search(
                [0, 1]])
     """
     faiss = require_faiss()
+    vectors = _to_float32(queries, similarity_fn_name)
+    arrays = ((_to_float32(chunk, similarity_fn_name), own) for chunk, own in _numbered(chunks, numbers))
+    if isinstance(index, str) and index == "Flat":
+        return _flat_search(faiss, vectors, arrays, k, similarity_fn_name)
     filled = _empty_copy(faiss, index, queries.shape[-1], similarity_fn_name)
-    arrays = (_to_float32(chunk, similarity_fn_name) for chunk in chunks)
-    if not filled.is_trained:
-        corpus = np.concatenate(list(arrays))
-        filled.train(corpus)
-        arrays = (corpus for _ in range(1))
-    for array in arrays:
-        filled.add(array)
-    scores, numbers = filled.search(_to_float32(queries, similarity_fn_name), k)
-    if filled.metric_type == faiss.METRIC_L2:  # squared distances, smaller is better
-        scores = 1 - scores / 2 if similarity_fn_name == "cosine" else -np.sqrt(np.maximum(scores, 0))
-    order = np.lexsort((numbers, -scores))
-    return np.take_along_axis(scores, order, -1), np.take_along_axis(numbers, order, -1)
+    found = _fill(filled, arrays)
+    scores, places = filled.search(vectors, k)
+    scores = _similarities(scores, similarity_fn_name, squared=filled.metric_type == faiss.METRIC_L2)
+    chosen = np.where(places < 0, -1, found[places])
+    order = np.lexsort((chosen, -scores))
+    return np.take_along_axis(scores, order, -1), np.take_along_axis(chosen, order, -1)
 
 
 def check_index(index: Any, similarity_fn_name: str) -> None:
@@ -172,6 +190,57 @@ def _empty_copy(faiss: Any, index: Any, dim: int, similarity_fn_name: str) -> An
     return faiss.clone_index(index)
 
 
+def _flat_search(
+    faiss: Any,
+    queries: NDArray[np.float32],
+    arrays: Iterable[tuple[NDArray[np.float32], Tensor]],
+    k: int,
+    similarity_fn_name: str,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Compare all pairs, chunk by chunk."""
+    euclidean = similarity_fn_name == "euclidean"
+    metric = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
+    best = torch.empty((len(queries), 0), dtype=torch.long)
+    for array, own in arrays:
+        if len(array):
+            scores, places = faiss.knn(queries, array, min(k, len(array)), metric=metric)
+            similarities = torch.from_numpy(_similarities(scores, similarity_fn_name, squared=euclidean))
+            best = keep_best(best, make_keys(similarities, own[torch.from_numpy(places)]), k)
+    return read_keys(pad(best, k))
+
+
+def _fill(index: Any, arrays: Iterable[tuple[NDArray[np.float32], Tensor]]) -> NDArray[np.int64]:
+    """Train an index if needed, fill it, and return the documents' numbers."""
+    if not index.is_trained:
+        arrays = list(arrays)
+        corpus = np.concatenate([array for array, _ in arrays])
+        arrays = [(corpus, torch.cat([own for _, own in arrays]))]
+        index.train(corpus)
+    found = []
+    for array, own in arrays:
+        index.add(array)
+        found.append(own.numpy())
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _similarities(scores: NDArray[np.float32], similarity_fn_name: str, *, squared: bool) -> NDArray[np.float32]:
+    """Return faiss's scores, which may be squared distances, as similarities."""
+    if not squared:
+        return scores
+    if similarity_fn_name == "cosine":
+        return np.subtract(1, scores / 2, dtype=np.float32)
+    return np.negative(np.sqrt(np.maximum(scores, 0)), dtype=np.float32)
+
+
+def _numbered(chunks: Iterable[Any], numbers: Sequence[int] | NDArray[np.int64] | None) -> Iterator[tuple[Any, Tensor]]:
+    """Yield each chunk with its documents' numbers."""
+    start = 0
+    for chunk in chunks:
+        stop = start + (len(chunk) if isinstance(chunk, list) else int(chunk.shape[0]))
+        yield chunk, torch.arange(start, stop) if numbers is None else torch.as_tensor(numbers[start:stop])
+        start = stop
+
+
 def _comparable(embeddings: Embeddings, similarity_fn_name: str) -> Any:
     """Return embeddings in the form that compares them."""
     if isinstance(embeddings, Tensor):
@@ -181,23 +250,10 @@ def _comparable(embeddings: Embeddings, similarity_fn_name: str) -> Any:
 
 def _to_float32(embeddings: Tensor, similarity_fn_name: str) -> NDArray[np.float32]:
     """Return embeddings for faiss: float32 rows, normalised for the cosine."""
-    vectors: NDArray[np.float32] = DenseVectors(embeddings, similarity_fn_name).vectors.float().cpu().numpy()
-    return np.ascontiguousarray(vectors)
-
-
-def _best_keys(best: Tensor, similarity: Tensor, start: int, k: int) -> Tensor:
-    """Merge a chunk that starts at document number ``start`` into the sorted keys of the best so far.
-
-    A key is one int64 that sorts by score, then by lower number, so ``topk`` has no ties to break: the float32 bits of
-    the score in the upper half, the number counted downwards in the lower half.
-    """
-    similarity = similarity.float() + 0.0  # + 0.0: -0.0 becomes 0.0
-    numbers = torch.arange(start, start + similarity.shape[1], device=similarity.device)
-    keys = (_flip_negative(similarity.view(torch.int32)).long() << 32) | (_LOW_BITS - numbers)
-    keys = torch.cat([best, keys.topk(min(k, keys.shape[1])).values], dim=-1)
-    return keys.topk(min(k, keys.shape[-1])).values
-
-
-def _flip_negative(bits: Tensor) -> Tensor:
-    """Map float32 bits to integers in the order of the floats; the map is its own inverse."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    vectors = embeddings.detach().cpu().float()
+    if similarity_fn_name == "cosine":
+        lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        moderate = bool(((lengths > 1e-12) & (lengths < 1e18)).all())  # otherwise squares may leave float32's range
+        vectors = vectors / lengths if moderate else DenseVectors(embeddings.cpu(), "cosine").vectors.float()
+    array: NDArray[np.float32] = vectors.numpy()
+    return np.ascontiguousarray(array)

@@ -223,3 +223,13 @@ def test_a_scale_is_given_as_the_message_writes_it(run, tmp_path):
     code, out, _ = run("inspect", path, "--read", "scale=(-1, 1)")
     assert code != 2
     assert "0.5" in out
+
+
+def test_mining_keeps_embeddings_for_another_time(run, folder, model, tmp_path):
+    files = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for file in files:
+        run("mine", folder, "--model", model, "--output", file, "--embeddings", tmp_path / "kept")
+    assert (tmp_path / "kept" / "manifest.json").exists()
+    assert files[0].read_text() == files[1].read_text()
+    run("mine", folder, "--model", model, "--output", tmp_path / "usual.jsonl")
+    assert files[0].read_text() == (tmp_path / "usual.jsonl").read_text()

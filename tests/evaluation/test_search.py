@@ -166,3 +166,15 @@ def test_a_wrong_index_is_refused():
         faiss_search(embeddings, [embeddings], 1, "cosine", faiss.IndexFlatIP(5))
     with pytest.raises(ValueError, match="factory string that fits 8 dimensions, got 'nonsense'"):
         faiss_search(embeddings, [embeddings], 1, "cosine", "nonsense")
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e25])
+def test_faiss_normalises_vectors_of_any_length(scale):
+    """Squares of 1e25 overflow in float32, those of 1e-30 vanish."""
+    documents, queries = torch.randn(50, DIM), torch.randn(5, DIM)
+    scores, numbers = faiss_search(queries, [(documents.double() * scale).float()], 10, "cosine", "Flat")
+    tiny = min(scale / 1e-12, 1.0)  # as in torch, what is shorter than 1e-12 is not stretched to length 1
+    lengths = documents.norm(dim=-1) if scale > 1e-15 else torch.ones(50)
+    expected = (queries / queries.norm(dim=-1, keepdim=True)) @ (documents / lengths[:, None]).T * tiny
+    np.testing.assert_allclose(scores, expected.topk(10).values.numpy(), rtol=1e-4, atol=1e-7 * tiny)
+    assert numbers.tolist() == expected.topk(10).indices.tolist()
