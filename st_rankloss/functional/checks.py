@@ -56,11 +56,10 @@ def check_relevance(relevance: Tensor, most: float = math.inf) -> None:
     """Raise ValueError if a relevance is negative, infinite or above ``most`` (CPU only); NaN means unjudged."""
     if relevance.device.type != "cpu" or not relevance.numel():
         return
-    lowest, highest = (x.item() for x in relevance.aminmax())  # NaN if any is
-    if math.isnan(highest):
-        lowest, highest = (x.item() for x in relevance.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf).aminmax())
-    _check_range(lowest, highest, "relevance must be", ", or NaN for unjudged")
-    if highest > most:
+    if math.isnan(relevance.sum().item()):
+        relevance = relevance.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf)
+    check_not_negative(relevance, "relevance must be", ", or NaN for unjudged")
+    if most < math.inf and (highest := relevance.max().item()) > most:
         raise ValueError(f"relevance must be at most {most:g} for this loss, got {highest!r}: scale it.")
 
 
@@ -68,11 +67,7 @@ def check_not_negative(tensor: Tensor, what: str, otherwise: str = "") -> None:
     """Raise ValueError, starting with ``what``, unless all entries are at least 0 and finite (CPU only)."""
     if tensor.device.type != "cpu" or not tensor.numel():
         return
-    _check_range(*(x.item() for x in tensor.aminmax()), what, otherwise)
-
-
-def _check_range(lowest: float, highest: float, what: str, otherwise: str) -> None:
-    for worst in (lowest, highest):
+    for worst in (extreme.item() for extreme in tensor.aminmax()):
         if not 0 <= worst < math.inf:
             raise ValueError(f"{what} at least 0 and finite{otherwise}, got {worst!r}.")
 

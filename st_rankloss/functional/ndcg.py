@@ -182,8 +182,8 @@ def ideal_of_gains(gains: Tensor, k: int | None, weights: Tensor | None = None, 
     if weights is not None:
         return _ideal_of_masses(gains, weights, k, ranks or gains.shape[-1])
     best = _descending(gains)[..., :k]
-    ranks = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
-    return (best * discount(ranks)).sum(-1)
+    places = torch.arange(1, best.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
+    return (best * discount(places)).sum(-1)
 
 
 def _descending(values: Tensor) -> Tensor:

@@ -42,9 +42,8 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     """Choose the fastest method for a block of the given sizes.
 
     The costs come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32: ``dense`` wins
-    up to 2^18 pairs in total; beyond that, ``relevant`` takes 2 ns per pair, and ``grid`` 5 µs per query, 24 ns per
-    document, 12 ns per ranked document and 55 ns per node (185 ns beyond the 2^15 that fit in cache). Only their ratios
-    matter. On a GPU with Triton, ``triton`` takes all but tiny blocks; on other devices, where the number of nodes is
+    up to 2^18 pairs in total; beyond that, ``relevant`` takes 5 ns per document and 1.6 ns per pair, and ``grid`` 5 µs
+    per query, 40 ns per document, 40 ns per ranked document and 200 ns per node. Only their ratios matter. On a GPU with Triton, ``triton`` takes all but tiny blocks; on other devices, where the number of nodes is
     constant, the costs are estimates, not measurements.
 
     Args:
@@ -69,8 +68,8 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     if has_triton(device):
         return "triton"
     if device.type == "cpu":
-        by_grid = 5_000 + 24 * documents + 12 * ranked + 55 * nodes + 130 * max(0, nodes - 2**15)
-        return "relevant" if 2 * ranked * documents <= by_grid else "grid"
+        by_grid = 5_000 + 40 * documents + 40 * ranked + 200 * nodes
+        return "relevant" if (5 + 1.6 * ranked) * documents <= by_grid else "grid"
     return "relevant" if ranked <= 256 else "grid"
 
 
@@ -86,7 +85,7 @@ def _fastest(similarity: Tensor, ranked: int, temperature: float) -> str:
     span = span_of(similarity, temperature)
     if not is_wide(span, documents):
         return with_nodes(count_nodes(span, similarity.dtype))
-    sorting = 3 * documents  # the cost of sorting, in nodes
+    sorting = documents  # the cost of sorting, in nodes
     if with_nodes(sorting) != "grid":
         return with_nodes(sorting)
     return with_nodes(sorting + count_nodes(nearest_span(similarity, temperature), similarity.dtype))

@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.nn import functional as F
 
 from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, PairSums, are_all
 
@@ -211,14 +210,16 @@ def _convolve(nodes: Tensor, layout: _Layout, kernel_order: int) -> Tensor:
 def _spread(values: Tensor, layout: _Layout) -> Tensor:
     """Spread ``values`` (Q, N) of the documents onto the nodes: ``(Q, nodes)``."""
     pieces = _spline_pieces(layout.order, layout.offset.dtype, layout.offset.device)
-    moments = layout.offset.new_zeros(len(values), layout.order, layout.nodes)
+    moments = layout.offset.new_zeros(layout.order, len(values), layout.nodes)
     power = values.to(layout.offset.dtype, copy=True)
-    for moment in moments.unbind(1):
+    for moment in moments:
         moment.scatter_add_(1, layout.first, power)
         power.mul_(layout.offset)
-    # Cell b - a adds its share to node b.
-    shares = F.conv1d(moments, pieces.flip(0).T[None], padding=layout.order - 1)
-    return shares[:, 0, : layout.nodes]
+    shares = torch.tensordot(pieces, moments, dims=1)
+    nodes: Tensor = shares[0]
+    for a in range(1, layout.order):
+        nodes[:, a:] += shares[a, :, : layout.nodes - a]
+    return nodes
 
 
 def _read(nodes: Tensor, layout: _Layout, dtype: torch.dtype, *, slope: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -227,8 +228,10 @@ def _read(nodes: Tensor, layout: _Layout, dtype: torch.dtype, *, slope: bool = F
     Also returns its slope per node, if requested, as the derivative of the splines, from the same coefficients.
     """
     pieces = _spline_pieces(layout.order, layout.offset.dtype, layout.offset.device)
-    # The coefficients of t^m in each cell, (order, Q, cells).
-    coefficients = F.conv1d(nodes[:, None], pieces.T[:, None]).transpose(0, 1).to(dtype).contiguous()
+    shifted = nodes.new_zeros(layout.order, *nodes.shape)
+    for a in range(layout.order):
+        shifted[a, :, : layout.nodes - a] = nodes[:, a:]
+    coefficients = torch.tensordot(pieces.T, shifted, dims=1).to(dtype)
     offset = layout.offset.to(dtype)
     value: Tensor = coefficients[-1].gather(1, layout.first)
     change = torch.zeros_like(value) if slope else None
@@ -256,7 +259,7 @@ class _GridSums:
         if reads_back(similarity.device):
             nearest = REACH[similarity.dtype] * documents
             nodes = count_nodes(min(span_of(similarity, temperature), nearest), similarity.dtype)
-        return _ENTRIES_AT_ONCE.get(similarity.device.type, 2**22) // max(documents, nodes)
+        return _ENTRIES_AT_ONCE.get(similarity.device.type, 2**22) // max(documents, 4 * nodes)
 
     def at(self, rows: slice) -> PairSums:
         return self.parts.setdefault(rows.start, _GridSums(keep=True)) if self.keep else self

@@ -46,7 +46,7 @@ def kernel_and_slope(differences: Tensor, order: int) -> tuple[Tensor, Tensor]:
 
 
 def are_all(columns: Tensor, of: Tensor) -> bool:
-    """Return whether ``columns`` (Q, P) are all columns of a matrix ``of`` (Q, D) in order; False if it takes a wait."""
+    """Return whether ``columns`` (Q, P) are all columns of ``of`` (Q, D) in order; False where that takes a wait."""
     if columns.device.type != "cpu" or columns.shape != of.shape or (len(columns) > 1 and columns.stride(0)):
         return False
     return not len(columns) or torch.equal(columns[0], torch.arange(columns.shape[1]))

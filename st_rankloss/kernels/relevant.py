@@ -31,10 +31,10 @@ class _RelevantSums:
 
     Args:
         powers: The e_k of all documents, ``(Q, D)``; None without them.
-        buffer: Memory for the pairs, which newly allocated memory would cost as much as computing them.
+        buffer: Memory for pairs: to allocate it for every block would cost as much as to compute the pairs.
     """
 
-    def __init__(self, powers: Tensor | None, buffer: Tensor | None = None) -> None:
+    def __init__(self, powers: Tensor | None, buffer: Tensor) -> None:
         self.powers, self.buffer = powers, buffer
 
     def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
@@ -75,8 +75,7 @@ class _RelevantSums:
         own, others = self.powers.gather(1, columns)[:, :, None], self.powers[:, None, :]
         shape = (*columns.shape, similarity.shape[1])
         size = math.prod(shape)
-        fits = self.buffer is not None and size <= len(self.buffer)
-        pairs = self.buffer[:size].view(shape) if fits else similarity.new_empty(shape)
+        pairs = self.buffer[:size].view(shape) if size <= len(self.buffer) else similarity.new_empty(shape)
         torch.add(others, own, out=pairs)
         return torch.div(others, pairs, out=pairs)
 
@@ -131,7 +130,7 @@ def relevant_sum(
         The sums, shape ``(Q, P)``.
     """
     powers = _powers_of(similarity.detach(), columns, temperature)
-    buffer = None if powers is None else powers.new_empty(min(_PAIRS_AT_ONCE["cpu"], columns.numel() * powers.shape[1]))
-    sums = _RelevantSums(powers, buffer)
+    pairs = 0 if powers is None else min(_PAIRS_AT_ONCE["cpu"], columns.numel() * similarity.shape[1])
+    sums = _RelevantSums(powers, similarity.new_empty(pairs))
     totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], sums)
     return totals

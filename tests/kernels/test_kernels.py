@@ -496,20 +496,19 @@ def test_an_outlier_costs_a_grid_no_nodes(outlier, ran):
 def test_memory_is_bounded_whatever_the_range(kernel, size, spread, monkeypatch):
     """The nodes, or pairs, of the rows that are handled together; those of a single row may be more."""
     largest = [0]
-    for name in ("_differences", "_spread"):
-        module = relevant if name == "_differences" else grid
-        original = getattr(module, name)
+    for owner, name in ((relevant._RelevantSums, "_sigmoids"), (grid, "_spread")):
+        original = getattr(owner, name)
 
         def watched(*arguments, original=original):
             made = original(*arguments)
             largest.append(made.numel())
             return made
 
-        monkeypatch.setattr(module, name, watched)
+        monkeypatch.setattr(owner, name, watched)
     similarity = (spread * torch.rand(300, size)).requires_grad_()
     KERNELS[kernel](similarity, torch.arange(size).expand(300, size), 1.0, torch.ones(300, size)).sum().backward()
     row = size if kernel == "relevant" else grid.count_nodes(min(spread, 20 * size), torch.float32)
-    assert 0 < max(largest) <= max(2**18, row)
+    assert 0 < max(largest) <= max({"relevant": 2**20, "grid": 2**18}[kernel], row)
 
 
 # --- similarities of any range -----------------------------------------------------------------------------------
