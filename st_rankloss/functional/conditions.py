@@ -56,7 +56,7 @@ def two_grades(relevance: Tensor, judged: Tensor, **settings: Any) -> Tensor:
     """Return which lists have documents of different grades."""
     if not relevance.shape[-1]:
         return _none(relevance)
-    known = relevance if is_everywhere(judged) else relevance.masked_fill(~judged, torch.inf)
+    known = relevance if is_everywhere(judged) else torch.where(judged, relevance, torch.inf)
     return relevance.amax(-1) > known.amin(-1)
 
 

@@ -174,8 +174,7 @@ class ListDeclaration(Declaration):
             learns = self.learns(read, judged, **settings)
             defined = learns if self.defined is None else self.defined(read, judged, **settings)
             moving = learns if self.metric else defined
-            if not (is_everywhere(judged) and moving.all()):
-                similarity = torch.where(judged & moving[:, None], similarity, 0)
+            similarity = _only(similarity, judged, moving)
             value = self.body(similarity, relevance, judged, weights, **settings).to(similarity.dtype)
             if not value.requires_grad:  # a list without comparisons stays connected to the graph
                 value = value + 0 * similarity[:, 0]
@@ -298,6 +297,13 @@ def check_lists(similarity: Tensor, relevance: Tensor, weights: Tensor | None = 
         "similarity",
         where=lambda: ~relevance.isnan() if weights is None else ~relevance.isnan() & (weights > 0),
     )
+
+
+def _only(similarity: Tensor, judged: Tensor, moving: Tensor) -> Tensor:
+    """Return similarity, 0 where unjudged and in lists that do not move, with the fewest passes over memory."""
+    if judged.device.type != "cpu" or not moving.all():
+        return torch.where(judged & moving[:, None], similarity, 0)
+    return similarity if is_everywhere(judged) else torch.where(judged, similarity, 0)
 
 
 def _gained(relevance: Tensor, settings: Settings) -> Tensor:

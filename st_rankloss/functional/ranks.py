@@ -18,7 +18,7 @@ from st_rankloss.functional.checks import (
     check_weights,
 )
 from st_rankloss.functional.masks import is_everywhere
-from st_rankloss.kernels import METHODS, sum_pairs
+from st_rankloss.kernels import METHODS, choose_method, sum_pairs
 
 
 class RankFn(Protocol):
@@ -186,16 +186,24 @@ def sum_over_columns(
         similarity = upcast(similarity)
         if not columns.numel():
             return similarity.gather(1, columns)
-        whole = is_everywhere(mask)
-        counted = similarity.new_ones(()).expand_as(similarity) if whole else mask.to(similarity.dtype)
-        if weights is not None:
-            counted = weights.to(similarity.dtype) if whole else torch.where(mask, weights.to(similarity.dtype), 0)
-        if not whole and (similarity.device.type != "cpu" or not mask.all()):
-            # A similarity outside the list must not widen the grid, nor corrupt it if it is not finite.
-            inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
-            inside = inside.clamp_min(torch.finfo(inside.dtype).min)
-            similarity = torch.where(mask, similarity, inside)
+        counted = mask if weights is None else torch.where(mask, weights.to(similarity.dtype), 0)
+        if method == "auto":
+            method = choose_method(*similarity.shape, columns.shape[1], similarity.device)
+            method = "auto" if method == "grid" else method  # which depends on the similarities, too
+        if not is_everywhere(mask) and not (method == "relevant" and _is_finite(similarity)):
+            similarity = _inside(similarity, mask)
         return sum_pairs(similarity, columns, temperature, counted, kernel, method, listed)
+
+
+def _is_finite(similarity: Tensor) -> bool:
+    """Return whether all similarities are finite; False where reading them would take a wait."""
+    return similarity.device.type == "cpu" and bool(similarity.detach().sum().isfinite())
+
+
+def _inside(similarity: Tensor, mask: Tensor) -> Tensor:
+    """Replace similarities outside the list, which would widen the grid, or corrupt sums if they are not finite."""
+    inside = torch.where(mask, similarity.detach(), -torch.inf).amax(dim=1, keepdim=True)
+    return torch.where(mask, similarity, inside.clamp_min(torch.finfo(inside.dtype).min))
 
 
 def exact_rank_fn(similarity: Tensor, columns: Tensor, mask: Tensor, listed: Tensor) -> Tensor:

@@ -102,10 +102,13 @@ def sum_pairs(
 ) -> Tensor:
     """Compute sums over pairs with the named method, or the fastest for ``"auto"``; see `dense_sum`.
 
+    Weights may be a mask of the documents to count, among them those that are ``listed``.
     The sums of documents that are not ``listed``, shape ``(Q, P)``, are finite but unspecified. Only ``triton`` saves
     their cost: elsewhere `list_columns` counts them first.
     """
     if method == "auto":
         method = _fastest(similarity, columns.shape[1], temperature)
+    if method != "relevant":
+        weights = weights.to(similarity.dtype)
     arguments = (similarity, columns, temperature, weights, kernel)
     return METHODS[method](*arguments, listed) if method == "triton" else METHODS[method](*arguments)

@@ -72,7 +72,8 @@ class _RelevantSums:
         """Compute σ((s_k - s_j)/τ) for j in ``columns``: ``(Q, P, D)``."""
         if self.powers is None:
             return _differences(similarity, columns, temperature).sigmoid_()
-        own, others = self.powers.gather(1, columns)[:, :, None], self.powers[:, None, :]
+        least = torch.finfo(self.powers.dtype).tiny  # for a document that is not counted: 0 / 0 would be NaN
+        own, others = self.powers.gather(1, columns).clamp_min_(least)[:, :, None], self.powers[:, None, :]
         shape = (*columns.shape, similarity.shape[1])
         size = math.prod(shape)
         pairs = self.buffer[:size].view(shape) if size <= len(self.buffer) else similarity.new_empty(shape)
@@ -123,13 +124,18 @@ def relevant_sum(
         similarity: Predicted similarity, shape ``(Q, D)``, floating, finite.
         columns: The documents j of each query, shape ``(Q, P)``, int64 in [0, D).
         temperature: τ, above 0, in units of ``similarity``.
-        weights: Weight v_k of each document k, at least 0, shape ``(Q, D)``; not differentiated.
+        weights: Weight v_k of each document k, at least 0, shape ``(Q, D)``; not differentiated. A mask (bool) of the
+            documents to count, among them those of which a sum is read, costs less.
         kernel: K, ``"sigmoid"`` or ``"softplus"``.
 
     Returns:
         The sums, shape ``(Q, P)``.
     """
     powers = _powers_of(similarity.detach(), columns, temperature)
+    if weights.dtype == torch.bool and powers is not None and kernel == "sigmoid":
+        powers = torch.where(weights, powers, 0)  # σ and its slope are then 0
+        weights = powers.new_ones(()).expand_as(powers)
+    weights = weights.to(similarity.dtype)
     pairs = 0 if powers is None else min(_PAIRS_AT_ONCE["cpu"], columns.numel() * similarity.shape[1])
     sums = _RelevantSums(powers, similarity.new_empty(pairs))
     totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], sums)
