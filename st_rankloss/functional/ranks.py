@@ -188,7 +188,7 @@ def sum_over_columns(
             return similarity.gather(1, columns)
         counted = mask if weights is None else torch.where(mask, weights.to(similarity.dtype), 0)
         if method == "auto":
-            method = choose_method(*similarity.shape, columns.shape[1], similarity.device)
+            method = choose_method(len(similarity), similarity.shape[1], columns.shape[1], similarity.device)
             method = "auto" if method == "grid" else method  # which depends on the similarities, too
         if not is_everywhere(mask) and not (method == "relevant" and _is_finite(similarity)):
             similarity = _inside(similarity, mask)
