@@ -22,6 +22,7 @@ from st_rankloss.objectives import Objective
 from st_rankloss.objectives.base import given
 from st_rankloss.relevance.matrix import RowsOfRelevance
 
+_ROWS_OF_A_PRODUCT = 256  # below, matrix products slow down
 _ENTRIES_AT_ONCE = {"cpu": 2**20, "cuda": 2**25}
 
 
@@ -110,9 +111,8 @@ def sum_over_blocks(
         comparison = compare_by(similarity_fct, tokens=queries.dim() == 3)
         queries, documents = comparison.prepare(queries), comparison.prepare(documents)
         if block_size is None:
-            limit = _ENTRIES_AT_ONCE.get(queries.device.type, 2**22)
             mixed = sum(each.mixing.count for each in own) * queries.shape[-1]
-            block_size = max(16, limit // max(comparison.entries(queries, documents) + mixed, 1))
+            block_size = _rows_at_once(comparison.entries(queries, documents) + mixed, queries.device.type)
         if not objective.separable:
             block_size = len(queries)
         weights = None if weights is None else weights.to(queries.dtype)
@@ -172,6 +172,12 @@ class _BlockwiseSum(torch.autograd.Function):
             sum(weight * each for weight, each in zip(of_parts, saved[place::2], strict=True)) for place in (0, 1)
         )
         return of_queries, of_documents, None, None
+
+
+def _rows_at_once(entries: int, device: str) -> int:
+    """Return how many rows of so many entries to process together: few, to stay in cache, but no thin products."""
+    limit = _ENTRIES_AT_ONCE.get(device, 2**22)
+    return max(16, limit // max(entries, 1), min(_ROWS_OF_A_PRODUCT, 2 * limit // max(entries, 1)))
 
 
 def count_defined(counts: Tensor, weights: Tensor | None) -> Tensor:
