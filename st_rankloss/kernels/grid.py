@@ -174,19 +174,16 @@ _small_spectrum, _large_spectrum = (lru_cache(maxsize=most)(_spectrum) for most 
 
 
 def _even_or_odd(x: Tensor, kernel_order: int) -> Tensor:
-    """Return the kernel minus the exact part in `_remainder`: softplus - x/2 (even), σ - ½ (odd), or σ'."""
+    """Return the even or odd part of a kernel: softplus - x/2, σ - ½ or σ'; what is left out is added exactly."""
     if kernel_order == 0:
         return 0.5 * x.abs() + torch.log1p(torch.exp(-x.abs()))
     ahead = torch.sigmoid(x)
     return ahead - 0.5 if kernel_order == 1 else ahead * (1 - ahead)
 
 
-def _remainder(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, kernel_order: int) -> Tensor:
-    """Compute Σ_k v_k R(x_jk) for j in ``columns``, where R is x/2 for softplus and ½ for σ."""
+def _linear_part(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor) -> Tensor:
+    """Compute ½ Σ_k v_k x_jk for j in ``columns``, by which sums of softplus exceed those of their even part."""
     total = weights.sum(1, keepdim=True)
-    if kernel_order == 1:
-        return 0.5 * total
-    similarity = similarity.to(weights.dtype)
     return ((weights * similarity).sum(1, keepdim=True) - similarity.gather(1, columns) * total) / (2 * temperature)
 
 
@@ -199,7 +196,7 @@ def _cut_from_softplus(weights: Tensor, ascending: Tensor, cut: Tensor) -> Tenso
 
 
 def _convolve(nodes: Tensor, layout: _Layout, kernel_order: int) -> Tensor:
-    """Compute Σ_a nodes[a] K((a - b)·spacing) at every node b, for the kernel minus its remainder."""
+    """Compute Σ_a nodes[a] K((a - b)·spacing) at every node b, for the kernel's even or odd part."""
     spectrum_of = _small_spectrum if layout.nodes <= GPU_NODES else _large_spectrum
     spectrum = spectrum_of(layout.nodes, layout.order, kernel_order, nodes.dtype, nodes.device)
     length = _transform_length(layout.nodes)
@@ -222,16 +219,21 @@ def _spread(values: Tensor, layout: _Layout) -> Tensor:
     return nodes
 
 
-def _read(nodes: Tensor, layout: _Layout, dtype: torch.dtype, *, slope: bool = False) -> tuple[Tensor, Tensor | None]:
-    """Interpolate a function given at the nodes (Q, nodes) at the documents: ``(Q, N)``.
+def _read(
+    nodes: Tensor, layout: _Layout, dtype: torch.dtype, constant: Tensor | float = 0.0, *, slope: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Interpolate a function given at the nodes (Q, nodes), plus a constant (Q, 1), at the documents: ``(Q, N)``.
 
-    Also returns its slope per node, if requested, as the derivative of the splines, from the same coefficients.
+    Also returns its slope per node, if requested, as the derivative of the splines, from the same coefficients. These
+    are rounded to ``dtype`` only after the constant has been added, so that small values keep their digits.
     """
     pieces = _spline_pieces(layout.order, layout.offset.dtype, layout.offset.device)
     shifted = nodes.new_zeros(layout.order, *nodes.shape)
     for a in range(layout.order):
         shifted[a, :, : layout.nodes - a] = nodes[:, a:]
-    coefficients = torch.tensordot(pieces.T, shifted, dims=1).to(dtype)
+    coefficients = torch.tensordot(pieces.T, shifted, dims=1)
+    coefficients[0] += constant
+    coefficients = coefficients.to(dtype)
     offset = layout.offset.to(dtype)
     value: Tensor = coefficients[-1].gather(1, layout.first)
     change = torch.zeros_like(value) if slope else None
@@ -275,27 +277,31 @@ class _GridSums:
     ) -> tuple[Tensor, Tensor | None]:
         layout = self._laid(similarity, temperature)
         nodes = _spread(weights, layout)
-        dtype = similarity.dtype
-        total, change = _read(_convolve(nodes, layout, order), layout.at(columns), dtype, slope=slope)
         wide = weights.to(nodes.dtype)
-        total += _remainder(similarity, columns, temperature, wide, order).to(dtype)
+        half = 0.5 * wide.sum(1, keepdim=True)
+        # Sums of softplus are differences of large numbers: they are read in float64.
+        dtype, constant = (nodes.dtype, 0.0) if order == 0 else (similarity.dtype, half)
+        total, change = _read(_convolve(nodes, layout, order), layout.at(columns), dtype, constant, slope=slope)
+        if order == 0:
+            total += _linear_part(similarity.to(dtype), columns, temperature, wide)
         if order == 0 and layout.ascending is not None and layout.cut is not None:
-            total += _cut_from_softplus(wide, layout.ascending, layout.cut).gather(1, columns).to(dtype)
+            total += _cut_from_softplus(wide, layout.ascending, layout.cut).gather(1, columns)
         total.sub_(weights.gather(1, columns), alpha=AT_ZERO[order]).clamp_min_(0)
         if change is None:
             return total, None
         slopes = change.div_(-SPACING)
         if order == 0:
-            slopes += 0.5 * wide.sum(1, keepdim=True).to(dtype)
+            slopes += half
         return total, slopes.clamp_min_(0)
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
         layout = self._laid(similarity, temperature)
-        nodes = _spread(grad, layout.at(columns))
-        pull, _ = _read(_convolve(nodes, layout, order + 1), layout, similarity.dtype)
-        if order == 0:  # σ - ½ is odd, and here the sign of the difference is reversed
-            pull = 0.5 * grad.sum(1, keepdim=True, dtype=nodes.dtype).to(pull.dtype) - pull
-        return pull
+        nodes = _convolve(_spread(grad, layout.at(columns)), layout, order + 1)
+        if order == 1:
+            return _read(nodes, layout, similarity.dtype)[0]
+        # σ - ½ is odd, and here the sign of the difference is reversed.
+        half = 0.5 * grad.sum(1, keepdim=True, dtype=nodes.dtype)
+        return _read(-nodes, layout, similarity.dtype, half)[0]
 
 
 def grid_sum(

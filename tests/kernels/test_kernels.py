@@ -702,3 +702,14 @@ def test_a_gpu_kernel_never_waits_for_the_device(kernel, cuda):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert similarity.grad.norm() > 0
+
+
+@pytest.mark.parametrize("kernel", ["sigmoid", "softplus"])
+def test_the_sums_of_the_best_documents_of_a_long_list_keep_their_digits(kernel):
+    """The sums of others, hundreds of times as large, come from the same nodes."""
+    similarity = 3 * torch.randn(1, 30_000, generator=torch.Generator().manual_seed(0))
+    best = similarity.topk(20, dim=1).indices
+    weights = torch.ones_like(similarity)
+    expected = dense_sum(similarity.double(), best, 0.05, weights.double(), kernel)
+    sums = grid_sum(similarity, best, 0.05, weights, kernel)
+    torch.testing.assert_close(sums.double(), expected, rtol=1e-6, atol=1e-6)
