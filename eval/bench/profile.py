@@ -4,7 +4,8 @@
 
 Forward and backward from the embeddings of `eval.bench.performance`. Three tables for each case:
 
-    parts      matrix products; sums over pairs, and the grid by stage; relevance; masks; allocation; the rest
+    parts      matrix products; sums over pairs, and the grid by stage; relevance; masks; allocation; the objective
+               around its sums; the rest
     kinds      the same time by kind of operator, with the bytes that operators move and how fast
     operators  the longest operators, with the function that called them (in backward: that calls them in forward)
 
@@ -48,7 +49,9 @@ def part_of(operator: Operator) -> str:
         return "pair sums"
     if file.startswith("relevance/"):
         return "relevance"
-    return operator.kind if operator.kind in ("masks", "allocation") else "everything else"
+    if operator.kind in ("masks", "allocation"):
+        return operator.kind
+    return "objective" if file.startswith(("functional/", "objectives/")) else "everything else"
 
 
 def measure(relevance: str, batch: int, temperature: float, device: str, repeats: int, rates: Rates) -> Result:

@@ -12,7 +12,7 @@ from st_rankloss._host import CrossEncoder, check_one_output, device_of, embeds_
 from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
-from st_rankloss.losses.base import Batch, GradedLoss, Pairing
+from st_rankloss.losses.base import Batch, GradedLoss, Pairing, uncompiled
 from st_rankloss.losses.blocks import BlockwiseSums, count_defined, sum_parts, total_weight, weigh_lists
 from st_rankloss.losses.candidates import Candidates, choose_candidates, count_negatives, numbers_of
 from st_rankloss.losses.gathering import Shares, gather_objects, largest, several_processes
@@ -174,6 +174,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         scores = [scores_of(self.model, self._features(job, pairs)) for pairs in job.order]
         return self._compute(scores, job)
 
+    @uncompiled
     def _prepare(self, inputs: Sequence[Sequence[Any]], labels: RawLabels, prompt: str | None, task: str | None) -> Job:
         """Check the batch, and choose what to score, before the model runs."""
         columns = read_columns(inputs)
@@ -214,9 +215,11 @@ class CrossEncoderRankingLoss(GradedLoss):
             batches += [[0]] * (most - len(batches))
         return batches
 
+    @uncompiled
     def _features(self, job: Job, numbers: list[int]) -> dict[str, Any]:
         return preprocess_pairs(self.model, [job.candidates.pairs[n] for n in numbers], job.prompt, job.task)
 
+    @uncompiled
     def _compute(self, scores: list[Tensor], job: Job) -> Tensor | LossParts:
         with torch.autocast(scores[0].device.type, enabled=False):
             return self._compare(self.activation_fn(upcast(torch.cat(scores))), job)

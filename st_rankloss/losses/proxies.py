@@ -14,7 +14,7 @@ from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
 from st_rankloss.labels import NO_CODE
-from st_rankloss.losses.base import Batch, GradedLoss, Pairing
+from st_rankloss.losses.base import Batch, GradedLoss, Pairing, uncompiled
 from st_rankloss.losses.blocks import sum_over_blocks
 from st_rankloss.losses.comparisons import compare_by
 from st_rankloss.losses.gathering import Shares, several_processes
@@ -140,16 +140,21 @@ class ProxyLoss(GradedLoss):
             The loss, as that of `RankingLoss`.
         """
         features = list(sentence_features)
-        if len(features) != 1:
-            raise ValueError(f"ProxyLoss needs one input column, whose samples have labels, got {len(features)}.")
+        pairing = self._paired([count_rows(column) for column in features], labels)
+        ((samples, _),) = embed(self.model, features)
+        return self._compute(samples, pairing.to(samples.device))
+
+    @uncompiled
+    def _paired(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
+        if len(sizes) != 1:
+            raise ValueError(f"ProxyLoss needs one input column, whose samples have labels, got {len(sizes)}.")
         if several_processes():
             raise ValueError("ProxyLoss trains in one process, got several: each would have centres of its own.")
-        pairing = self._pair([count_rows(features[0])], labels)
+        pairing = self._pair(sizes, labels)
         # As given: a relevance may prepare the labels of a batch for each other, but not for those of centres.
         pairing = pairing._replace(query_labels=_single_labels(labels))
         self._check_labels(pairing)
-        ((samples, _),) = embed(self.model, features)
-        return self._compute(samples, pairing.to(samples.device))
+        return pairing
 
     def _check_labels(self, pairing: Pairing) -> None:
         labels = cast(Tensor, pairing.query_labels)
@@ -176,6 +181,7 @@ class ProxyLoss(GradedLoss):
                 "names."
             )
 
+    @uncompiled
     def _compute(self, samples: Tensor, pairing: Pairing) -> Tensor | LossParts:
         relevance, _, _, shares, weights, _ = pairing
         own = cast(Tensor, pairing.query_labels)

@@ -9,9 +9,10 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 from transformers import set_seed
 
-from st_rankloss import ANDCGLoss, CachedANDCGLoss, RankingTrainer
-from st_rankloss.relevance import Classes, Numeric, Pairs
-from tests.models import tiny_bert
+from st_rankloss import ANDCGLoss, CachedANDCGLoss, CrossEncoderRankingLoss, RankingLoss, RankingTrainer
+from st_rankloss.losses import CachedCrossEncoderRankingLoss, ProxyLoss
+from st_rankloss.relevance import Classes, Lists, Numeric, Pairs
+from tests.models import PairTable, Passing, columns_of, tiny_bert
 
 WORDS = [f"w{n}" for n in range(12)]
 ROWS = {"text": [f"{a} {b}" for a in WORDS for b in WORDS[:2]], "label": [n % 4 for n in range(24)]}
@@ -38,6 +39,34 @@ def test_a_compiled_loss_has_the_same_value_and_gradient(relevance, labels):
     gradients = (torch.autograd.grad(value, columns) for value in (compiled, expected))
     for both in zip(*gradients, strict=True):
         torch.testing.assert_close(*both, rtol=0, atol=0)
+
+
+def compiled_and_plain(loss, parameters, *batch):
+    expected = loss(*batch)
+    compiled = torch.compile(loss, backend="eager")(*batch)
+    torch.testing.assert_close(compiled, expected, rtol=0, atol=0)
+    return [torch.autograd.grad(value, parameters)[0] for value in (compiled, expected)]
+
+
+def test_a_compiled_loss_of_a_cross_encoder_has_the_same_value_and_gradient():
+    model = PairTable()
+    loss = CrossEncoderRankingLoss(model, relevance=Lists(), num_negatives=None)
+    columns = [["0", "1"], [["10", "11", "12"], ["13", "14"]]]
+    labels = [torch.tensor([2.0, 0.0, 1.0]), torch.tensor([0.0, 1.0])]
+    torch.testing.assert_close(*compiled_and_plain(loss, model.table, columns, labels), rtol=0, atol=0)
+
+
+def test_a_compiled_loss_against_centres_has_the_same_value_and_gradient():
+    loss = ProxyLoss(Passing(), classes=4, dimensions=8)
+    batch = columns_of([torch.randn(12, 8)]), torch.arange(12) % 4
+    torch.testing.assert_close(*compiled_and_plain(loss, loss.centres, *batch), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss", [CrossEncoderRankingLoss, CachedCrossEncoderRankingLoss, ProxyLoss, RankingLoss])
+def test_the_parts_of_a_loss_that_read_values_are_not_compiled(loss):
+    reading = [getattr(loss, name) for name in ("_prepare", "_paired", "_features", "_compute") if hasattr(loss, name)]
+    assert len(reading) > 1
+    assert all(getattr(method, "_torchdynamo_disable", False) for method in reading)
 
 
 def losses_of_training(folder, make, backend):

@@ -114,7 +114,8 @@ def test_comparisons_are_passes_over_masks():
         ("losses/comparisons.py:send_back", "products", "matrix products"),
         ("relevance/labels.py:__call__", "masks", "relevance"),
         ("functional/gains.py:gains_of", "masks", "masks"),
-        ("functional/ndcg.py:ideal_of_gains", "indexed", "everything else"),
+        ("functional/ndcg.py:ideal_of_gains", "indexed", "objective"),
+        ("losses/blocks.py:forward", "passes", "everything else"),
     ],
 )
 def test_operators_belong_to_a_part(caller, kind, part):
