@@ -39,7 +39,8 @@ def _products_are_float32() -> bool:
 def best_products(best: Tensor, queries: DenseVectors, documents: DenseVectors, numbers: Tensor, k: int) -> Tensor:
     """Merge documents into the best so far, as a sort of all inner products in float64, rounded to float32, would.
 
-    Time: that of a float32 matrix product for many documents in random order; at worst that, and one in float64.
+    Time: a float32 matrix product and its comparison, for many documents in random order; at worst that, and a float64
+    product and its sort.
     Memory: 2 to 4 million bytes, and documents and queries in float32.
 
     Args:
