@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -487,9 +488,12 @@ def model_fingerprint(model: Any) -> str:
     digest.update(repr((model, model.prompts, model.default_prompt_name, limit, model.truncate_dim)).encode())
     for module in model:
         tokenizer = getattr(module, "tokenizer", None)
+        side = getattr(tokenizer, "truncation_side", None)
         tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if tokenizer is not None and hasattr(tokenizer, "to_str"):
-            digest.update(tokenizer.to_str().encode())
+            # Encoding sets truncation and padding, according to the batch.
+            parts = {**json.loads(tokenizer.to_str()), "truncation": side, "padding": None}
+            digest.update(json.dumps(parts).encode())
     for name, value in model.state_dict().items():
         if isinstance(value, torch.Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

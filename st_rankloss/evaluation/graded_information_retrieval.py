@@ -76,8 +76,8 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         corpus_chunk_size: Documents encoded and searched at a time, at least 1. None means 50,000, or 5,000 for a
             MultiVectorEncoder, as in sentence-transformers.
         corpus_embeddings: `Shards`, or the path of a folder: embeddings of the corpus on disk, written by the first
-            call and read by later ones, if neither model nor corpus changed. None encodes in each call. For texts and a
-            SentenceTransformer.
+            call and read by later ones; if the model changed, as in training, or the corpus, they raise. None encodes
+            in each call. For texts and a SentenceTransformer.
         faiss_above: Corpus size above which flat faiss search replaces exact search; None means never. The
             "manhattan" similarity is always searched exactly, and so are models other than a SentenceTransformer.
         index: An empty faiss index or a factory string such as "HNSW32" or "IVF64,Flat", used at any corpus

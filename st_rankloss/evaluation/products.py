@@ -1,4 +1,4 @@
-"""The largest inner products, exact, at about the cost of a float32 matrix product.
+"""The largest inner products, exact, at less than the cost of a float64 matrix product.
 
 Float64 products cost twice as much as float32 ones, and sorting them costs several times more. So a float32 product
 comes first, with a bound of its error: only what may be among the best is computed in float64, one pair at a time.
@@ -26,13 +26,21 @@ def can_prune(queries: DenseVectors, documents: DenseVectors) -> bool:
         return False
     longest = max(float(vectors.lengths.max()) for vectors in (queries, documents) if len(vectors))
     # Float32 must not overflow, and a coarser precision of its products, which is global, has no such bound.
-    return longest < 1e15 and torch.get_float32_matmul_precision() == "highest"
+    return longest < 1e15 and _products_are_float32()
+
+
+def _products_are_float32() -> bool:
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # it was set under the name of a backend
+        return False
 
 
 def best_products(best: Tensor, queries: DenseVectors, documents: DenseVectors, numbers: Tensor, k: int) -> Tensor:
     """Merge documents into the best so far, as a sort of all inner products in float64, rounded to float32, would.
 
-    Time: that of a float32 matrix product for many documents in random order; at worst that, and one in float64.
+    Time: a float32 matrix product and its comparison, for many documents in random order; at worst that, and a float64
+    product and its sort.
     Memory: 2 to 4 million bytes, and documents and queries in float32.
 
     Args:

@@ -43,7 +43,7 @@ def exact_search(
     Similarities are those of float64, rounded to float32, so equal embeddings tie exactly anywhere in the corpus; a
     float32 matrix product would give them different last bits.
 
-    Time: O(Q·D·dim) for vectors: on a CPU, cosines and dot products cost about a float32 matrix product, see
+    Time: O(Q·D·dim) for vectors: on a CPU, cosines and dot products cost one to three flat faiss searches, see
     `best_products`, and distances many times more; for sparse vectors see `SparseVectors`, for token vectors
     `TokenVectors`. Memory: one chunk of embeddings in float64 (of token vectors, a block) and 4 million similarities at
     a time, plus Q·k results.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -38,7 +38,9 @@ class Shards:
 
     The first use encodes the corpus, shard by shard; later uses, also after a kill and by other functions, encode only
     the shards that are missing. Embeddings are kept as the model returns them, not normalised. A folder whose
-    embeddings are of another model, corpus, prompt or dimension is refused. Search reads one chunk at a time, so memory
+    embeddings are of another model, corpus, prompt or dimension is refused: this is not for evaluation during training,
+    in which the model changes. Several processes may use a folder at once. A kill may leave a file ``*.part``, which
+    may be deleted. Search reads one chunk at a time, so memory
     does not grow with the embeddings: of `GradedInformationRetrievalEvaluator` and mining, only ids and texts stay.
 
     Disk: documents · dimensions · 4 bytes, or 2 as float16.
@@ -98,12 +100,15 @@ class Shards:
             The embeddings, in the order of `storage_order`.
 
         Raises:
-            ValueError: If the folder holds embeddings of something else, a file is damaged, a document is not a text,
-                the model is not a SentenceTransformer, or an embedding is not finite (in float16).
+            ValueError: If the folder holds embeddings of something else or is not writable, a file is damaged, the
+                corpus is empty, an id is not a string, a document is not a text, the model is not a SentenceTransformer
+                of the backend "torch", or an embedding is not finite or leaves the range of float16.
         """
         if embedder.kind is not SentenceTransformer:
             raise ValueError(f"corpus_embeddings must be None for a {embedder.kind.__name__}, whose are not vectors.")
-        order = storage_order(corpus)
+        if (backend := embedder.model.get_backend()) != "torch":
+            raise ValueError(f"corpus_embeddings must be None for the backend {backend!r}, whose weights are hidden.")
+        order = storage_order(_checked(corpus))
         wanted = _describe(embedder, corpus, order)
         manifest = _read_manifest(self.path)
         if manifest is None:
@@ -112,16 +117,20 @@ class Shards:
             self._check_same(manifest, wanted)
         size = self.shard_size if manifest is None else manifest.shard_size
         missing = [shard for shard, file in enumerate(_files(self.path, len(order), size)) if not file.exists()]
+        if missing:
+            _check_writable(self.path)
         for shard in tqdm(missing, desc="Shards", disable=not embedder.show_progress_bar or not missing):
             ids = order[shard * size : (shard + 1) * size]
             embeddings: Any = embedder.embed_documents({i: corpus[i] for i in ids}, pool=self.pool)
             rows = _rounded(embeddings, (self.dtype or "float32") if manifest is None else manifest.dtype)
             if manifest is None:
                 manifest = Manifest(_FORMAT, rows.shape[1], str(rows.dtype), size, **wanted)
-                _write_manifest(self.path, manifest)
+                if not _wrote_manifest(self.path, manifest):
+                    return self.embed(embedder, corpus)  # another process did, perhaps for something else
             with _atomic(_file(self.path, shard)) as file:
                 np.save(file, rows, allow_pickle=False)
-        return self.read()
+        assert manifest is not None  # a corpus has a document
+        return StoredEmbeddings(self.path, manifest)
 
     def read(self) -> StoredEmbeddings:
         """Return the embeddings as they are on disk, of whatever model and corpus.
@@ -143,9 +152,11 @@ class Shards:
         wanted = dict(wanted) | ({} if self.dtype is None else {"dtype": self.dtype})
         for name, value in wanted.items():
             if name != "model" and found[name] != value:  # a name may change with the folder that a model is in
+                remedy = "; while a model trains, leave corpus_embeddings out" if name == "fingerprint" else ""
                 raise ValueError(
                     f"{self.path} must hold embeddings of the same {_MEANING.get(name, name)}, got {found[name]!r} on "
-                    f"disk, of the model {manifest.model!r}, and {value!r} now: choose another folder, or delete it."
+                    f"disk, of the model {manifest.model!r}, and {value!r} now: choose another folder, or delete it"
+                    f"{remedy}."
                 )
 
 
@@ -199,7 +210,8 @@ class StoredEmbeddings:
     def __getitem__(self, rows: slice | Sequence[int]) -> Tensor:
         """Read rows: a slice, or a list in any order."""
         if not isinstance(rows, slice):
-            return torch.cat([self[row : row + 1] for row in rows]) if len(rows) else torch.empty(0, self.shape[1])
+            places = [range(len(self))[row] for row in rows]  # raises IndexError
+            return torch.cat([self[:0], *(self[place : place + 1] for place in places)])
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError(f"a slice of stored embeddings must have the step 1, got {step}.")
@@ -236,6 +248,15 @@ def storage_order(corpus: Mapping[str, Any]) -> list[str]:
 def as_shards(value: Any) -> Shards | None:
     """Return shards for an argument that may be None, a path or `Shards`."""
     return value if value is None or isinstance(value, Shards) else Shards(value)
+
+
+def _checked(corpus: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a corpus, or raise ValueError if it is empty or an id is not a string."""
+    if not corpus:
+        raise ValueError("corpus must have a document, got an empty one.")
+    if wrong := next(((i,) for i in corpus if not isinstance(i, str)), None):
+        raise ValueError(f"ids of corpus must be strings, got {wrong[0]!r}: write str(id).")
+    return corpus
 
 
 def _describe(embedder: Embedder, corpus: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
@@ -300,15 +321,22 @@ def _read_manifest(folder: Path) -> Manifest | None:
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise ValueError(f"{file} must be a manifest of format {_FORMAT}, got a damaged or other one: delete {folder}.")
+        raise ValueError(
+            f"{file} must be a manifest of format {_FORMAT}, got a damaged or other one: choose another "
+            "folder, or delete it."
+        )
     return manifest
 
 
 def _rounded(embeddings: Tensor, dtype: str) -> NDArray[Any]:
-    rows = embeddings.detach().cpu().to(getattr(torch, dtype)).numpy()
-    if not np.isfinite(rows).all():
-        raise ValueError("dtype must be 'float32' for this model: some of its embeddings overflow in float16.")
-    return rows
+    """Return rows of a dtype, or raise ValueError for those that overflow or lose their digits to underflow."""
+    exact = embeddings.detach().cpu()
+    rows = exact.to(getattr(torch, dtype))
+    lost = (exact - rows).abs_().amax(-1) > 2**-10 * exact.abs().amax(-1)
+    if not torch.isfinite(rows).all() or lost.any():
+        raise ValueError("dtype must be 'float32' for this model: some embeddings leave the range of float16.")
+    found: NDArray[Any] = rows.numpy()
+    return found
 
 
 def _check_empty(folder: Path) -> None:
@@ -317,14 +345,40 @@ def _check_empty(folder: Path) -> None:
         raise ValueError(f"{folder} must be empty or have a manifest.json, got {stale[0].name}: choose another folder.")
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with _atomic(folder / "manifest.json") as file:
-        file.write(json.dumps(asdict(manifest), indent=1).encode())
+def _check_writable(folder: Path) -> None:
+    """Make the folder, or raise ValueError before anything is encoded in vain."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder} must be a writable folder, got {error}: choose another folder.") from error
+
+
+def _wrote_manifest(folder: Path, manifest: Manifest) -> bool:
+    """Write a manifest, unless there is one: processes that start at once must not mix their shards."""
+    try:
+        with _atomic(folder / "manifest.json", _name_first) as file:
+            file.write(json.dumps(asdict(manifest), indent=1).encode())
+    except FileExistsError:
+        return False
+    return True
+
+
+def _name_first(part: Path, path: Path) -> None:
+    """Give a file its name, or raise FileExistsError if another file has it."""
+    try:
+        os.link(part, path)
+    except OSError:
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.replace(part, path)  # on a file system without links
+    else:
+        part.unlink()
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[IO[bytes]]:
+def _atomic(path: Path, name: Callable[[Path, Path], None] = os.replace) -> Iterator[IO[bytes]]:
     """Open a file that gets its name when it is complete."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as file:
         part = Path(file.name)
@@ -332,7 +386,7 @@ def _atomic(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.replace(part, path)
+            name(part, path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -104,3 +104,16 @@ def test_numbers_of_the_caller_decide_ties_and_are_returned(seed, size, chunk):
     in_order = own.argsort()
     places = sorted_by_definition(queries, documents[in_order], 20, "dot")[1]
     assert numbers.tolist() == own[in_order][places].tolist()
+
+
+def test_a_precision_set_under_the_name_of_a_backend_changes_no_result(monkeypatch):
+    queries, documents = torch.randn(3, 8), torch.randn(50, 8)
+    expected = exact_search(queries, [documents], 4, "cosine")
+
+    def mixed():
+        raise RuntimeError("mix of the legacy and new APIs")  # as torch does after torch.backends.fp32_precision = ...
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    found = exact_search(queries, [documents], 4, "cosine")
+    assert found[1].tolist() == expected[1].tolist()
+    assert found[0].tolist() == expected[0].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 
 import numpy as np
@@ -16,7 +17,7 @@ from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.search import exact_search, faiss_search
 from st_rankloss.evaluation.shards import storage_order
 from st_rankloss.mining import mine_graded_negatives
-from tests.models import tiny_splade, word_model
+from tests.models import tiny_bert, tiny_splade, word_model
 
 WORDS = [f"w{i}" for i in range(30)]
 CORPUS = {f"d{i:02}": f"w{i % 30} w{(i * i) % 30}" for i in range(45)}  # some texts occur twice
@@ -77,6 +78,14 @@ def test_rows_read_as_those_of_a_tensor(shard_size, start, stop, rows):
         assert stored[some].equal(in_memory()[some])
 
 
+def test_rows_count_from_the_end_and_unknown_ones_are_refused(tmp_path):
+    stored = embed(tmp_path)
+    assert stored[[-1, 0]].equal(in_memory()[[-1, 0]])
+    with pytest.raises(IndexError):
+        stored[[0, 45]]
+    assert embed(tmp_path / "half", shards=Shards(tmp_path / "half", dtype="float16"))[[]].dtype == torch.float16
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_evaluator_and_mining_share_them_and_encode_once(dtype, tmp_path, monkeypatch):
     calls = counted(monkeypatch)
@@ -119,6 +128,68 @@ def test_a_file_that_could_not_be_written_leaves_nothing(tmp_path, monkeypatch):
             embed(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
     assert embed(tmp_path)[:].equal(in_memory())
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("model", [MODEL, word_model([*WORDS, "more"])], ids=["same model", "other model"])
+def test_of_processes_that_start_at_once_the_first_decides(model, links, tmp_path, monkeypatch):
+    if not links:
+        monkeypatch.setattr(os, "link", no_link)
+    encode = MODEL.encode_document
+    first = []
+
+    def overtaken(texts, **options):
+        if not first:
+            first.append(True)
+            with monkeypatch.context() as patch:
+                patch.setattr(np, "save", stop_at(3))
+                with pytest.raises(KeyboardInterrupt):
+                    embed(tmp_path, model=model, shards=Shards(tmp_path, shard_size=7))
+        return encode(texts, **options)
+
+    monkeypatch.setattr(MODEL, "encode_document", overtaken)
+    if model is MODEL:
+        assert embed(tmp_path)[:].equal(in_memory())
+        assert len(list(tmp_path.iterdir())) == 1 + 7
+    else:
+        with pytest.raises(ValueError, match="same model"):
+            embed(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1 + 2
+
+
+def no_link(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+
+def stop_at(call):
+    """Return a `numpy.save` that is killed at a call."""
+    save, calls = np.save, []
+
+    def saving(*args, **options):
+        calls.append(args)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        save(*args, **options)
+
+    return saving
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_encoding(tmp_path, monkeypatch):
+    calls = counted(monkeypatch)
+    (tmp_path / "file").write_text("something else")
+    with pytest.raises(ValueError, match="file must be a writable folder, got .*choose another folder"):
+        embed(tmp_path / "file")
+    assert not calls
+    embed(tmp_path / "shards")
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert embed(tmp_path / "shards")[:].equal(in_memory()), "a complete folder is only read"
+    (tmp_path / "shards" / "00002.npy").unlink()
+    with pytest.raises(ValueError, match="must be a writable folder, got .*Permission denied"):
+        embed(tmp_path / "shards")
 
 
 def test_a_pool_encodes(tmp_path, monkeypatch):
@@ -166,6 +237,16 @@ def test_changed_weights_make_another_model(tmp_path):
         embed(tmp_path, model=model)
 
 
+def test_encoding_does_not_make_another_model_but_what_it_cuts_off_does(tmp_path):
+    model = tiny_bert(tmp_path / "model", WORDS)
+    embed(tmp_path / "shards", model=model)
+    model.encode(["w1 " * 500, "w2"], prompt="w3 ")
+    embed(tmp_path / "shards", model=model)
+    model.tokenizer.truncation_side = "left"
+    with pytest.raises(ValueError, match="same model.*while a model trains, leave corpus_embeddings out"):
+        embed(tmp_path / "shards", model=model)
+
+
 def test_damaged_files_are_refused(tmp_path):
     embed(tmp_path)
     shard = tmp_path / "00001.npy"
@@ -204,8 +285,19 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     large = word_model(WORDS)
     with torch.no_grad():
         large[0].embedding.weight.mul_(1e6)
-    with pytest.raises(ValueError, match="dtype must be 'float32' for this model"):
-        embed(tmp_path / "large", model=large, shards=Shards(tmp_path / "large", dtype="float16"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="dtype must be 'float32' for this model"):
+            embed(tmp_path / "large", model=large, shards=Shards(tmp_path / "large", dtype="float16"))
+        with torch.no_grad():
+            large[0].embedding.weight.mul_(1e-14)  # too small for float16
+    with pytest.raises(ValueError, match="corpus must have a document"):
+        embed(tmp_path, {})
+    with pytest.raises(ValueError, match=r"ids of corpus must be strings, got 0: write str\(id\)"):
+        embed(tmp_path, {"a": "w1", 0: "w2"})
+    exported = word_model(WORDS)
+    exported.backend = "onnx"
+    with pytest.raises(ValueError, match="must be None for the backend 'onnx'"):
+        embed(tmp_path, model=exported)
 
 
 WRONG = {
