@@ -43,8 +43,9 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
 
     The costs come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32: ``dense`` wins
     up to 2^18 pairs in total; beyond that, ``relevant`` takes 5 ns per document and 1.6 ns per pair, and ``grid`` 5 µs
-    per query, 40 ns per document, 40 ns per ranked document and 200 ns per node. Only their ratios matter. On a GPU with Triton, ``triton`` takes all but tiny blocks; on other devices, where the number of nodes is
-    constant, the costs are estimates, not measurements.
+    per query, 40 ns per document, 40 ns per ranked document and 200 ns per node. Only their ratios matter. On a GPU
+    with Triton, ``triton`` takes all but tiny blocks; on other devices, where the number of nodes is constant, the
+    costs are estimates, not measurements.
 
     Args:
         queries: Number of query rows Q.
