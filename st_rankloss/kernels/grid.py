@@ -233,7 +233,8 @@ def _coefficients(nodes: Tensor, layout: _Layout, dtype: torch.dtype) -> Tensor:
     shifted = nodes.new_zeros(layout.order, *nodes.shape)
     for a in range(layout.order):
         shifted[a, :, : layout.nodes - a] = nodes[:, a:]
-    return torch.tensordot(pieces.T, shifted, dims=1).to(dtype)
+    coefficients: Tensor = torch.tensordot(pieces.T, shifted, dims=1).to(dtype)
+    return coefficients
 
 
 def _read(coefficients: Tensor, layout: _Layout, *, slope: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -251,7 +252,8 @@ def _read(coefficients: Tensor, layout: _Layout, *, slope: bool = False) -> tupl
 def _slopes_of(coefficients: Tensor) -> Tensor:
     """Return the derivatives of the polynomials."""
     rising = coefficients[1:]
-    return rising * torch.arange(1, len(coefficients), dtype=rising.dtype, device=rising.device)[:, None, None]
+    exponents = torch.arange(1, len(coefficients), dtype=rising.dtype, device=rising.device)
+    return rising * exponents[:, None, None]
 
 
 class _GridSums:
