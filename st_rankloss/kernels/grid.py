@@ -174,17 +174,17 @@ _small_spectrum, _large_spectrum = (lru_cache(maxsize=most)(_spectrum) for most 
 
 
 def _even_or_odd(x: Tensor, kernel_order: int) -> Tensor:
-    """Return the even or odd part of a kernel: softplus - x/2, σ - ½ or σ'; what is left out is added exactly."""
+    """Return the kernel minus a part that needs no grid: softplus - x/2 (even) or σ - ½ (odd)."""
     if kernel_order == 0:
         return 0.5 * x.abs() + torch.log1p(torch.exp(-x.abs()))
-    ahead = torch.sigmoid(x)
-    return ahead - 0.5 if kernel_order == 1 else ahead * (1 - ahead)
+    return torch.sigmoid(x) - 0.5
 
 
 def _linear_part(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor) -> Tensor:
-    """Compute ½ Σ_k v_k x_jk for j in ``columns``, by which sums of softplus exceed those of their even part."""
-    total = weights.sum(1, keepdim=True)
-    return ((weights * similarity).sum(1, keepdim=True) - similarity.gather(1, columns) * total) / (2 * temperature)
+    """Compute Σ_k v_k x_jk/2 for j in ``columns``, the part of a sum of softplus that no grid needs to sum."""
+    similarity = similarity.to(weights.dtype)
+    moment = (weights * similarity).sum(1, keepdim=True)
+    return (moment - similarity.gather(1, columns) * weights.sum(1, keepdim=True)) / (2 * temperature)
 
 
 def _cut_from_softplus(weights: Tensor, ascending: Tensor, cut: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ def _cut_from_softplus(weights: Tensor, ascending: Tensor, cut: Tensor) -> Tenso
 
 
 def _convolve(nodes: Tensor, layout: _Layout, kernel_order: int) -> Tensor:
-    """Compute Σ_a nodes[a] K((a - b)·spacing) at every node b, for the kernel's even or odd part."""
+    """Compute Σ_a nodes[a] K((a - b)·spacing) at every node b, for the kernel in `_even_or_odd`."""
     spectrum_of = _small_spectrum if layout.nodes <= GPU_NODES else _large_spectrum
     spectrum = spectrum_of(layout.nodes, layout.order, kernel_order, nodes.dtype, nodes.device)
     length = _transform_length(layout.nodes)
@@ -219,29 +219,41 @@ def _spread(values: Tensor, layout: _Layout) -> Tensor:
     return nodes
 
 
-def _read(
-    nodes: Tensor, layout: _Layout, dtype: torch.dtype, constant: Tensor | float = 0.0, *, slope: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Interpolate a function given at the nodes (Q, nodes), plus a constant (Q, 1), at the documents: ``(Q, N)``.
+def _reading_dtype(similarity: Tensor, layout: _Layout, kernel_order: int) -> torch.dtype:
+    """Return the dtype to evaluate sums in: wide where they may be small differences of large parts.
 
-    Also returns its slope per node, if requested, as the derivative of the splines, from the same coefficients. These
-    are rounded to ``dtype`` only after the constant has been added, so that small values keep their digits.
+    That is so for softplus, and among documents far apart, where evaluation costs little next to the nodes.
     """
+    return layout.offset.dtype if kernel_order == 0 or layout.cut is not None else similarity.dtype
+
+
+def _coefficients(nodes: Tensor, layout: _Layout, dtype: torch.dtype) -> Tensor:
+    """Return a function given at the nodes (Q, nodes) as a polynomial per cell: the factors ``[m]`` of t^m."""
     pieces = _spline_pieces(layout.order, layout.offset.dtype, layout.offset.device)
     shifted = nodes.new_zeros(layout.order, *nodes.shape)
     for a in range(layout.order):
         shifted[a, :, : layout.nodes - a] = nodes[:, a:]
-    coefficients = torch.tensordot(pieces.T, shifted, dims=1)
-    coefficients[0] += constant
-    coefficients = coefficients.to(dtype)
-    offset = layout.offset.to(dtype)
+    coefficients: Tensor = torch.tensordot(pieces.T, shifted, dims=1).to(dtype)
+    return coefficients
+
+
+def _read(coefficients: Tensor, layout: _Layout, *, slope: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Evaluate the polynomials at the documents, and their slope per node if requested: ``(Q, N)`` each."""
+    offset = layout.offset.to(coefficients.dtype)
     value: Tensor = coefficients[-1].gather(1, layout.first)
     change = torch.zeros_like(value) if slope else None
-    for m in reversed(range(layout.order - 1)):
+    for m in reversed(range(len(coefficients) - 1)):
         if change is not None:
             change.mul_(offset).add_(value)
         value.mul_(offset).add_(coefficients[m].gather(1, layout.first))
     return value, change
+
+
+def _slopes_of(coefficients: Tensor) -> Tensor:
+    """Return the derivatives of the polynomials."""
+    rising = coefficients[1:]
+    exponents = torch.arange(1, len(coefficients), dtype=rising.dtype, device=rising.device)
+    return rising * exponents[:, None, None]
 
 
 class _GridSums:
@@ -263,6 +275,9 @@ class _GridSums:
             nodes = count_nodes(min(span_of(similarity, temperature), nearest), similarity.dtype)
         return _ENTRIES_AT_ONCE.get(similarity.device.type, 2**22) // max(documents, 4 * nodes)
 
+    def begin(self, similarity: Tensor, columns: Tensor) -> PairSums:
+        return self
+
     def at(self, rows: slice) -> PairSums:
         return self.parts.setdefault(rows.start, _GridSums(keep=True)) if self.keep else self
 
@@ -276,14 +291,15 @@ class _GridSums:
         self, similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor, order: int, *, slope: bool
     ) -> tuple[Tensor, Tensor | None]:
         layout = self._laid(similarity, temperature)
-        nodes = _spread(weights, layout)
-        wide = weights.to(nodes.dtype)
+        values = _convolve(_spread(weights, layout), layout, order)
+        wide = weights.to(values.dtype)
         half = 0.5 * wide.sum(1, keepdim=True)
-        # Sums of softplus are differences of large numbers: they are read in float64.
-        dtype, constant = (nodes.dtype, 0.0) if order == 0 else (similarity.dtype, half)
-        total, change = _read(_convolve(nodes, layout, order), layout.at(columns), dtype, constant, slope=slope)
+        if order == 1:  # before rounding, since the sums of the first documents are small next to it
+            values += half
+        coefficients = _coefficients(values, layout, _reading_dtype(similarity, layout, order))
+        total, change = _read(coefficients, layout.at(columns), slope=slope)
         if order == 0:
-            total += _linear_part(similarity.to(dtype), columns, temperature, wide)
+            total += _linear_part(similarity, columns, temperature, wide)
         if order == 0 and layout.ascending is not None and layout.cut is not None:
             total += _cut_from_softplus(wide, layout.ascending, layout.cut).gather(1, columns)
         total.sub_(weights.gather(1, columns), alpha=AT_ZERO[order]).clamp_min_(0)
@@ -295,13 +311,14 @@ class _GridSums:
         return total, slopes.clamp_min_(0)
 
     def pull(self, similarity: Tensor, columns: Tensor, temperature: float, grad: Tensor, order: int) -> Tensor:
+        """Differentiate as the slopes are, so that the terms k = j cancel to the last digits."""
         layout = self._laid(similarity, temperature)
-        nodes = _convolve(_spread(grad, layout.at(columns)), layout, order + 1)
-        if order == 1:
-            return _read(nodes, layout, similarity.dtype)[0]
-        # σ - ½ is odd, and here the sign of the difference is reversed.
-        half = 0.5 * grad.sum(1, keepdim=True, dtype=nodes.dtype)
-        return _read(-nodes, layout, similarity.dtype, half)[0]
+        dtype = _reading_dtype(similarity, layout, order)
+        nodes = _convolve(_spread(grad, layout.at(columns)), layout, order)
+        pull, _ = _read(_slopes_of(_coefficients(nodes, layout, dtype)), layout)
+        if order == 1:  # σ - ½ is odd, and here the sign of the difference is reversed
+            return pull.div_(-SPACING).to(similarity.dtype)
+        return pull.div_(SPACING).add_(0.5 * grad.sum(1, keepdim=True, dtype=dtype)).to(similarity.dtype)
 
 
 def grid_sum(
@@ -311,7 +328,7 @@ def grid_sum(
 
     M, the number of nodes, is the range of the similarities divided by c·τ, with gaps between neighbours counting as
     R·τ at most. Errors against exact sums of sigmoids for float32 similarities: less than 1e-6 · D in a sum, and less
-    than 1e-5 of its norm in the gradient, or 1e-8 · ‖∂L/∂S‖/τ if all documents are so far apart that the gradient
+    than 1e-5 of its norm in the gradient, or 2e-8 · ‖∂L/∂S‖/τ if all documents are so far apart that the gradient
     itself vanishes. Float64 agrees to about 1e-10. A sum of softplus has the same error in units of its largest term.
 
     This holds for similarities of any range. On a GPU, M is `GPU_NODES`, since reading the range would make the host

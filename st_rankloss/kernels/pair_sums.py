@@ -59,6 +59,10 @@ class PairSums(Protocol):
         """Return the number of query rows to process together."""
         ...
 
+    def begin(self, similarity: Tensor, columns: Tensor) -> PairSums:
+        """Return the evaluation with memory for one pass over all rows."""
+        ...
+
     def at(self, rows: slice) -> PairSums:
         """Return the evaluation for some of the rows, which the other methods then get."""
         ...
@@ -81,6 +85,7 @@ def _row_blocks(
         return
     most = max(1, sums.rows_at_once(similarity, columns.shape[1], temperature))
     blocks = math.ceil(len(similarity) / most)
+    sums = sums.begin(similarity, columns)
     each = math.ceil(len(similarity) / blocks)  # blocks of one size: a small last one costs as many calls
     for start in range(0, len(similarity), each):
         rows = slice(start, start + each)

@@ -34,11 +34,17 @@ class _RelevantSums:
         buffer: Memory for pairs: to allocate it for every block would cost as much as to compute the pairs.
     """
 
-    def __init__(self, powers: Tensor | None, buffer: Tensor) -> None:
+    def __init__(self, powers: Tensor | None, buffer: Tensor | None = None) -> None:
         self.powers, self.buffer = powers, buffer
 
     def rows_at_once(self, similarity: Tensor, ranked: int, temperature: float) -> int:
         return _PAIRS_AT_ONCE.get(similarity.device.type, 2**24) // max(similarity.shape[1] * ranked, 1)
+
+    def begin(self, similarity: Tensor, columns: Tensor) -> _RelevantSums:
+        if self.powers is None:
+            return self
+        pairs = min(_PAIRS_AT_ONCE["cpu"], columns.numel() * similarity.shape[1])
+        return _RelevantSums(self.powers, similarity.new_empty(pairs))
 
     def at(self, rows: slice) -> _RelevantSums:
         if self.powers is None:
@@ -75,15 +81,15 @@ class _RelevantSums:
         least = torch.finfo(self.powers.dtype).tiny  # for a document that is not counted: 0 / 0 would be NaN
         own, others = self.powers.gather(1, columns).clamp_min_(least)[:, :, None], self.powers[:, None, :]
         shape = (*columns.shape, similarity.shape[1])
-        size = math.prod(shape)
-        pairs = self.buffer[:size].view(shape) if size <= len(self.buffer) else similarity.new_empty(shape)
+        room = similarity.new_empty(0) if self.buffer is None else self.buffer[: math.prod(shape)]
+        pairs = room.view(shape) if len(room) == math.prod(shape) else similarity.new_empty(shape)
         torch.add(others, own, out=pairs)
         return torch.div(others, pairs, out=pairs)
 
 
 def _powers_of(similarity: Tensor, columns: Tensor, temperature: float) -> Tensor | None:
     """Compute e_k of all documents ``(Q, D)``; None if ranked documents are too far apart, or on other devices."""
-    if similarity.device.type != "cpu" or not columns.numel():
+    if similarity.device.type != "cpu" or similarity.dtype not in _LARGEST or not columns.numel():
         return None
     low, high = (x[:, None] for x in similarity.gather(1, columns).aminmax(dim=1))
     largest = _LARGEST[similarity.dtype]
@@ -136,7 +142,6 @@ def relevant_sum(
         powers = torch.where(weights, powers, 0)  # σ and its slope are then 0
         weights = powers.new_ones(()).expand_as(powers)
     weights = weights.to(similarity.dtype)
-    pairs = 0 if powers is None else min(_PAIRS_AT_ONCE["cpu"], columns.numel() * similarity.shape[1])
-    sums = _RelevantSums(powers, similarity.new_empty(pairs))
+    sums = _RelevantSums(powers)
     totals: Tensor = PairSum.apply(similarity, columns, temperature, weights, KERNELS[kernel], sums)
     return totals

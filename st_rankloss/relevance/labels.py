@@ -44,7 +44,7 @@ class Classes(Relevance):
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Compare classes: ``(Q,)`` and ``(D,)`` to ``(Q, D)``."""
-        same = torch.empty(len(query_labels), len(document_labels), device=query_labels.device)
+        same = torch.empty(len(query_labels), len(document_labels), device=query_labels.device, dtype=torch.float32)
         torch.eq(query_labels[:, None], document_labels, out=same)
         return leave_out_unlabelled(same, query_labels == NO_CODE, document_labels == NO_CODE)
 
