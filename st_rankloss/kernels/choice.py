@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from st_rankloss.kernels.dense import dense_sum
-from st_rankloss.kernels.grid import count_nodes, grid_sum, is_wide, nearest_span, span_of
-from st_rankloss.kernels.relevant import relevant_sum
+from st_rankloss.kernels.grid import SPACING, count_nodes, grid_sum, is_wide, nearest_span, span_of
+from st_rankloss.kernels.relevant import WIDEST, relevant_sum
 
 
 def _triton_sum(*arguments: Any) -> Tensor:
@@ -42,10 +42,10 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
     """Choose the fastest method for a block of the given sizes.
 
     The costs come from timings of forward and backward on one core of a server CPU (AMD EPYC), float32: ``dense`` wins
-    up to 2^18 pairs in total; beyond that, ``relevant`` takes 5 ns per document and 1.6 ns per pair, and ``grid`` 5 µs
-    per query, 40 ns per document, 40 ns per ranked document and 200 ns per node. Only their ratios matter. On a GPU
-    with Triton, ``triton`` takes all but tiny blocks; on other devices, where the number of nodes is constant, the
-    costs are estimates, not measurements.
+    up to 2^18 pairs in total; beyond that, ``relevant`` takes 5 ns per document and 1.6 ns per pair (5.5 ns if the
+    similarities range too widely for one exponential per document), and ``grid`` 5 µs per query, 40 ns per document, 40
+    ns per ranked document and 200 ns per node. Only their ratios matter. On a GPU with Triton, ``triton`` takes all but
+    tiny blocks; on other devices, where the number of nodes is constant, the costs are estimates, not measurements.
 
     Args:
         queries: Number of query rows Q.
@@ -70,7 +70,8 @@ def choose_method(queries: int, documents: int, ranked: int, device: torch.devic
         return "triton"
     if device.type == "cpu":
         by_grid = 5_000 + 40 * documents + 40 * ranked + 200 * nodes
-        return "relevant" if (5 + 1.6 * ranked) * documents <= by_grid else "grid"
+        per_pair = 1.6 if nodes * SPACING <= WIDEST else 5.5
+        return "relevant" if (5 + per_pair * ranked) * documents <= by_grid else "grid"
     return "relevant" if ranked <= 256 else "grid"
 
 

@@ -23,6 +23,9 @@ CLEAR = 30.0
 _LARGEST = {torch.float32: 85.0, torch.float64: 700.0}
 """The largest logarithm of e_k by dtype: also the sum of two of them is finite."""
 
+WIDEST = 2 * (_LARGEST[torch.float32] - CLEAR)
+"""The range of ranked documents, in temperatures, up to which float32 takes one exponential per document."""
+
 _PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
 
 
