@@ -467,7 +467,7 @@ def ran(monkeypatch) -> list[str]:
         (10_000, 1024, 512, "relevant"),
         (3_000, 4096, 4096, "grid"),
         (100_000, 4096, 256, "relevant"),
-        (100_000, 2048, 2048, "relevant"),
+        (100_000, 2048, 1024, "relevant"),
         (100, 4096, 4, "relevant"),
     ],
 )
