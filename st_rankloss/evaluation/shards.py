@@ -40,8 +40,8 @@ class Shards:
     the shards that are missing. Embeddings are kept as the model returns them, not normalised. A folder whose
     embeddings are of another model, corpus, prompt or dimension is refused: this is not for evaluation during training,
     in which the model changes. Several processes may use a folder at once. A kill may leave a file ``*.part``, which
-    may be deleted. Search reads one chunk at a time, so memory
-    does not grow with the embeddings: of `GradedInformationRetrievalEvaluator` and mining, only ids and texts stay.
+    may be deleted. Search reads one chunk at a time, so memory does not grow with the embeddings: of
+    `GradedInformationRetrievalEvaluator` and mining, only ids and texts stay.
 
     Disk: documents · dimensions · 4 bytes, or 2 as float16.
 
