@@ -52,6 +52,16 @@ def check_environment() -> None:
         assert find_spec(extra) is None, f"{extra} is installed: this environment is not bare"
 
 
+def import_without_triton(module: str) -> None:
+    """Import the kernels for GPUs, whose error must say which extra they need."""
+    try:
+        importlib.import_module(module)
+        message = "no error"
+    except ImportError as error:
+        message = str(error)
+    assert "pip install 'st_rankloss[triton]'" in message, message
+
+
 def run_script(block: str, names: dict[str, object]) -> None:
     """Run a block in the names of those before it; only the evaluator needs an extra, and its error says which."""
     if METRICS or "GradedInformationRetrievalEvaluator(" not in block:
@@ -76,7 +86,10 @@ def checks() -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield everything to run, in order, by name."""
     yield "environment", check_environment
     for module in pkgutil.walk_packages(st_rankloss.__path__, "st_rankloss."):
-        yield f"import {module.name}", partial(importlib.import_module, module.name)
+        load = (
+            import_without_triton if ".triton_" in module.name and not find_spec("triton") else importlib.import_module
+        )
+        yield f"import {module.name}", partial(load, module.name)
     names: dict[str, object] = {}
     for number, block in enumerate(BLOCKS, start=1):
         yield (
