@@ -190,7 +190,8 @@ def sum_over_columns(
         if method == "auto":
             method = choose_method(len(similarity), similarity.shape[1], columns.shape[1], similarity.device)
             method = "auto" if method == "grid" else method  # which depends on the similarities, too
-        if not is_everywhere(mask) and not (method == "relevant" and _is_finite(similarity)):
+        unread = weights is None and method == "relevant" and _is_finite(similarity)
+        if not is_everywhere(mask) and not unread:
             similarity = _inside(similarity, mask)
         return sum_pairs(similarity, columns, temperature, counted, kernel, method, listed)
 

@@ -90,15 +90,20 @@ class _RelevantSums:
         return torch.div(others, pairs, out=pairs)
 
 
-def _powers_of(similarity: Tensor, columns: Tensor, temperature: float) -> Tensor | None:
+def _powers_of(similarity: Tensor, columns: Tensor, temperature: float, weights: Tensor) -> Tensor | None:
     """Compute e_k of all documents ``(Q, D)``; None if ranked documents are too far apart, or on other devices."""
     if similarity.device.type != "cpu" or similarity.dtype not in _LARGEST or not columns.numel():
         return None
-    low, high = (x[:, None] for x in similarity.gather(1, columns).aminmax(dim=1))
+    low = high = similarity.gather(1, columns)
+    if weights.dtype == torch.bool:  # no sum of other documents is read
+        counted = weights.gather(1, columns)
+        low, high = torch.where(counted, low, torch.inf), torch.where(counted, high, -torch.inf)
+    low, high = low.amin(1, keepdim=True), high.amax(1, keepdim=True)
     largest = _LARGEST[similarity.dtype]
     if not (high - low).max() / temperature <= 2 * (largest - CLEAR):
         return None
-    return similarity.sub(low.lerp(high, 0.5)).div_(temperature).clamp_(-largest, largest).exp_()
+    middle = low.lerp(high, 0.5).nan_to_num(0)  # NaN without such documents
+    return similarity.sub(middle).div_(temperature).clamp_(-largest, largest).exp_()
 
 
 def _columns_at_once(similarity: Tensor) -> int:
@@ -140,7 +145,7 @@ def relevant_sum(
     Returns:
         The sums, shape ``(Q, P)``.
     """
-    powers = _powers_of(similarity.detach(), columns, temperature)
+    powers = _powers_of(similarity.detach(), columns, temperature, weights)
     if weights.dtype == torch.bool and powers is not None and kernel == "sigmoid":
         powers = torch.where(weights, powers, 0)  # σ and its slope are then 0
         weights = powers.new_ones(()).expand_as(powers)
