@@ -16,6 +16,7 @@ from st_rankloss.functional.checks import (
     check_same_shape,
     check_temperature,
     check_weights,
+    is_finite,
 )
 from st_rankloss.functional.masks import is_everywhere
 from st_rankloss.kernels import METHODS, choose_method, sum_pairs
@@ -190,15 +191,10 @@ def sum_over_columns(
         if method == "auto":
             method = choose_method(len(similarity), similarity.shape[1], columns.shape[1], similarity.device)
             method = "auto" if method == "grid" else method  # which depends on the similarities, too
-        unread = weights is None and method == "relevant" and _is_finite(similarity)
+        unread = weights is None and method == "relevant" and is_finite(similarity.detach())
         if not is_everywhere(mask) and not unread:
             similarity = _inside(similarity, mask)
         return sum_pairs(similarity, columns, temperature, counted, kernel, method, listed)
-
-
-def _is_finite(similarity: Tensor) -> bool:
-    """Return whether all similarities are finite; False where reading them would take a wait."""
-    return similarity.device.type == "cpu" and bool(similarity.detach().sum().isfinite())
 
 
 def _inside(similarity: Tensor, mask: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 KERNELS = {"softplus": 0, "sigmoid": 1}
 """The order of each kernel as a derivative of softplus."""
 
-AT_ZERO = [math.log(2), 0.5, 0.25]
-"""The values at 0 of the kernels and of the sigmoid's slope."""
+AT_ZERO = [math.log(2), 0.5]
+"""The values at 0 of softplus and the sigmoid."""
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -32,17 +32,8 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def kernel_of(differences: Tensor, order: int) -> Tensor:
-    """Return the ``order``-th derivative of softplus at each difference."""
-    if order == 0:
-        return softplus(differences)
-    ahead = torch.sigmoid(differences)
-    return ahead if order == 1 else torch.addcmul(ahead, ahead, ahead, value=-1)
-
-
-def kernel_and_slope(differences: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Return the ``order``-th derivative of softplus and the next, with the fewest exponentials."""
-    value = kernel_of(differences, order)
-    return value, torch.sigmoid(differences) if order == 0 else torch.addcmul(value, value, value, value=-1)
+    """Return softplus or, for order 1, its derivative, the sigmoid, at each difference."""
+    return softplus(differences) if order == 0 else torch.sigmoid(differences)
 
 
 def are_all(columns: Tensor, of: Tensor) -> bool:

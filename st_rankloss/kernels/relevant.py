@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, kernel_of
+from st_rankloss.kernels.pair_sums import AT_ZERO, KERNELS, PairSum, softplus
 
 CLEAR = 30.0
 """Distance in temperatures beyond which a document may count as nearer: an error of e^-30 in σ."""
@@ -61,7 +61,7 @@ class _RelevantSums:
         for some in columns.split(_columns_at_once(similarity), dim=1):
             if slope or order:
                 ahead = self._sigmoids(similarity, some, temperature)
-            value = ahead if order else kernel_of(_differences(similarity, some, temperature), 0)
+            value = ahead if order else softplus(_differences(similarity, some, temperature))
             totals.append(_weighted(value, weights))
             if slope:
                 slopes.append(_weighted(_slope(ahead) if order else ahead, weights))

@@ -116,7 +116,7 @@ def _list(similarity: Tensor, columns: Tensor, listed: Tensor, scale: _Scale) ->
 
 
 def _nodes_for(values: Tensor, sizes: Tensor, moments: Tensor, cells: float) -> _Nodes:
-    """Choose the nodes of queries at whose ``values``, as many as ``sizes``, sums are to be read."""
+    """Choose the nodes of each query, from which to read sums at the first ``sizes`` of its ``values``."""
     queries, row = values.shape
     counts = torch.zeros_like(sizes)
     if row <= FEW or values.dtype != torch.float32:  # float64 is worth an exact sum

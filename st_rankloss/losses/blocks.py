@@ -175,7 +175,7 @@ class _BlockwiseSum(torch.autograd.Function):
 
 
 def _rows_at_once(entries: int, device: str) -> int:
-    """Return how many rows of so many entries to process together: few, to stay in cache, but no thin products."""
+    """Return the number of rows per block: few enough to stay in cache, but enough for fast matrix products."""
     limit = _ENTRIES_AT_ONCE.get(device, 2**22)
     return max(16, limit // max(entries, 1), min(_ROWS_OF_A_PRODUCT, 2 * limit // max(entries, 1)))
 

@@ -29,7 +29,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @pytest.fixture(autouse=True)
 def large_tiles(monkeypatch) -> None:
-    """Give the interpreter fewer and larger steps: it takes as long for a large tile as for a small one."""
+    """Use large tiles: the interpreter takes as long for a small one."""
     if DEVICE == "cpu":
         monkeypatch.setattr(triton_sum, "PAIRS", {terms: (64, 1024) for terms in triton_sum.PAIRS})
         monkeypatch.setattr(triton_sum, "PULLED", (64, 1024))
