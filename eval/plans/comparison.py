@@ -134,4 +134,4 @@ def _chosen(
     else:
         own = [run for run in own if run.setting in contender.settings]
     trial = best_trials(own).get(place)
-    return trial and {"setting": trial.setting, "learning_rate": trial.learning_rate}
+    return {"setting": trial.setting, "learning_rate": trial.learning_rate} if trial else None
