@@ -59,7 +59,7 @@ def _make_blocks(runs: Runs) -> list[Block]:
     means = overall(duels)
     blocks = [
         *overview(comparisons, duels, means),
-        *mean_over_tasks(means),
+        *mean_over_tasks(duels, means),
         *protocols(comparisons, duels),
         *describe_tasks(comparisons),
         *ablations(runs.runs),

@@ -20,7 +20,7 @@ def ablations(runs: Iterable[Run]) -> list[Block]:
     blocks: list[Block] = []
     for name, group in group_by(last.values(), lambda run: str(run.ablation)).items():
         panels = {place: _lines(own) for place, own in group_by(group, _place).items()}
-        metrics = {_place(run): run.metric for run in group}
+        metrics = {_place(run): cells.metric(run.metric) for run in group}
         inside: list[Block] = [_table(panels)]
         if all(figures.is_number(run.value) for run in group):
             inside.append(picture(f"Ablation of {name}", figures.ablation(panels, name, metrics)))

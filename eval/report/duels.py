@@ -51,7 +51,8 @@ class Overall:
 def against_usual(comparisons: Sequence[Comparison]) -> list[Duel]:
     """Let each recipe meet the best usual loss, chosen on dev.
 
-    What counts is how a loss as its protocol runs it scores on dev; where that was not run, the tuned one's choice.
+    Dev scores are those of the configuration that the protocol tests; where they are missing, the choice among tuned
+    losses is kept.
     """
     tuned = {c.place: choose(c.peers("usual"))[0] for c in comparisons if c.protocol == "tuned"}
     chosen = []

@@ -62,7 +62,7 @@ def to_svg(figure: Figure, name: str) -> str:
     text = buffer.getvalue()
     text = re.sub(r"'[\w ]+', (?=[^;\"]*sans-serif)", "", text[text.index("<svg") :])
     prefix = hashlib.sha256(name.encode()).hexdigest()[:6]
-    text = re.sub(r'(\bid="|"#|\(#)', rf"\g<1>{prefix}-", text.replace('="#', '="#'))
+    text = re.sub(r'(\bid="|"#|\(#)', rf"\g<1>{prefix}-", text)
     width = 72 * figure.get_figwidth()
     start = f'<svg fill="currentColor" style="min-width: {0.85 * width:.0f}px; max-width: {1.5 * width:.0f}px" '
     return text.replace(INK, "currentColor").replace("<svg ", start, 1)
@@ -90,7 +90,7 @@ def forest(rows: Rows, models: Mapping[str, Hierarchy]) -> Figure:
     axes.grid(visible=True, axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.set_xlabel("← usual loss better · difference in score · recipe better →", fontsize=9)
+    axes.set_xlabel("← usual loss better · recipe better →", fontsize=9)
     if len(protocols) > 1:
         handles = [Line2D([], [], color=MARKS[name][0], marker=MARKS[name][1], label=name) for name in protocols]
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)

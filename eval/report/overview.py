@@ -52,15 +52,16 @@ def _result(duels: Sequence[Duel], means: Mapping[str, Overall]) -> list[Block]:
 
 def _sentence(duels: Sequence[Duel], means: Mapping[str, Overall]) -> str:
     """Write wins, losses and the mean difference of each protocol."""
-    parts: list[str] = []
+    parts = []
     for protocol, group in by_protocol(duels).items():
-        verdicts, noun = count(group), "" if parts else " comparisons"
-        part = f"wins {verdicts['win']} of {len(group)}{noun} and loses {verdicts['loss'] or 'none'}"
-        part += f" {CONDITIONS[protocol]}"
+        verdicts = count(group)
+        part = f"{verdicts['win']} of {len(group)} comparisons and loses {verdicts['loss'] or 'none'}"
         if protocol in means:
             part += f" (mean difference {cells.difference(means[protocol].model.mean.estimate, 3)})"
-        parts.append(part)
-    return f"Against the best usual loss, the recipe {'; it '.join(parts)}."
+        parts.append((CONDITIONS[protocol], part))
+    (condition, first), *others = parts
+    text = f"{condition.capitalize()}, the recipe beats the best usual loss significantly in {first}"
+    return "; ".join([text, *(f"{condition}, in {part}" for condition, part in others)]) + "."
 
 
 def _rows(duels: Sequence[Duel]) -> figures.Rows:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from eval.report import cells
 from eval.report.blocks import Block, Bold, Details, Heading, Link, Paragraph, Table
 from eval.report.comparing import Comparison, Entry
-from eval.report.duels import Duel, Overall, by_protocol
+from eval.report.duels import Duel, Overall, by_protocol, overall
 from eval.report.significance import estimate_difference
 from eval.results import PROTOCOLS
 
@@ -15,22 +15,14 @@ WORTH = (
     "Test scores of the same loss under each protocol: means over the tasks and encoders where it was tested under all"
     " of them, so that rows with other tasks are not comparable."
 )
-LEADS = "The recipe's score minus that of the best usual loss; each protocol has the usual loss that dev scores choose."
+LEADS = "The recipe's score minus that of the best usual loss, which is chosen on dev for each protocol."
 SPREAD = "The spread is the standard deviation of true differences over tasks, with its 95 % interval."
 
 
-def mean_over_tasks(means: Mapping[str, Overall]) -> list[Block]:
-    """Show the hierarchical model of each protocol."""
+def mean_over_tasks(duels: Sequence[Duel], means: Mapping[str, Overall]) -> list[Block]:
+    """Show the hierarchical model of each protocol, over all encoders and for each that has enough tasks."""
     if not means:
         return []
-    models = [own.model for own in means.values()]
-    columns = {
-        "protocol": list(means),
-        "tasks": [str(len(own.observed)) for own in means.values()],
-        "mean difference [95 %]": [cells.difference(model.mean.estimate) for model in models],
-        "spread": [cells.between(model.spread) for model in models],
-        "a new task, 95 %": [cells.interval(model.new.estimate) for model in models],
-    }
     rows = [
         (protocol, task, cells.signed(value), cells.score(error), cells.difference(own.model.tasks[place].estimate))
         for protocol, own in means.items()
@@ -40,10 +32,33 @@ def mean_over_tasks(means: Mapping[str, Overall]) -> list[Block]:
     each = Table(dict(zip(names, zip(*rows, strict=True), strict=True)))
     return [
         Heading(2, "Mean over tasks"),
-        Table(columns),
+        _means({"all": means} | _by_encoder(duels)),
         Paragraph(SPREAD),
         Details(Heading(3, "Difference of each task in the model"), [each]),
     ]
+
+
+def _by_encoder(duels: Sequence[Duel]) -> dict[str, dict[str, Overall]]:
+    """Fit the model to each encoder's duels, if there are several encoders."""
+    encoders = dict.fromkeys(duel.comparison.encoder for duel in duels)
+    if len(encoders) < 2:
+        return {}
+    return {name: overall([duel for duel in duels if duel.comparison.encoder == name]) for name in encoders}
+
+
+def _means(groups: Mapping[str, Mapping[str, Overall]]) -> Table:
+    rows = [(encoder, protocol, own) for encoder, means in groups.items() for protocol, own in means.items()]
+    models = [own.model for _, _, own in rows]
+    return Table(
+        {
+            "encoder": [encoder for encoder, _, _ in rows],
+            "protocol": [protocol for _, protocol, _ in rows],
+            "tasks": [str(len(own.observed)) for _, _, own in rows],
+            "mean difference [95 %]": [cells.difference(model.mean.estimate) for model in models],
+            "spread": [cells.between(model.spread) for model in models],
+            "a new task, 95 %": [cells.interval(model.new.estimate) for model in models],
+        }
+    )
 
 
 def protocols(comparisons: Sequence[Comparison], duels: Sequence[Duel]) -> list[Block]:

@@ -31,7 +31,7 @@ def _describe(comparisons: Sequence[Comparison]) -> list[Block]:
     first = comparisons[0].first
     runs = [run for entry in comparisons[0].entries for run in entry.runs]
     text = (
-        f"Kind: {first.kind}; main metric: {first.metric}; {cells.join(run.steps for run in runs)} steps in batches of"
+        f"Kind: {first.kind}; main metric: {cells.metric(first.metric)}; {cells.join(run.steps for run in runs)} steps in batches of"
         f" {cells.join(run.batch_size for run in runs)}."
     )
     blocks: list[Block] = [Paragraph(text)]
@@ -49,7 +49,9 @@ def _loss_columns(comparison: Comparison) -> dict[str, Sequence[str]]:
     return {
         "loss": [comparison.label(entry) for entry in entries],
         "role": [entry.role for entry in entries],
-        comparison.first.metric: cells.bold_best([mean.value for mean in means], [cells.mean(mean) for mean in means]),
+        cells.metric(comparison.first.metric): cells.bold_best(
+            [mean.value for mean in means], [cells.mean(mean) for mean in means]
+        ),
         "recipe − loss": [cells.difference(difference) if difference else "" for difference in differences],
         "verdict": [cells.emphasise(comparison.verdicts.get(entry.loss, "")) for entry in entries],
         "dev, worst to best": [_spread(entry) for entry in entries],
@@ -86,5 +88,5 @@ def _other_metrics(comparison: Comparison) -> list[Block]:
     columns: dict[str, Sequence[str]] = {"loss": [comparison.label(entry) for entry in tested]}
     for metric in metrics:
         means = [cells.average(run.scores.get(metric) for run in entry.test) for entry in tested]
-        columns[metric] = cells.bold_best(means, lower=metric in LOWER_IS_BETTER)
+        columns[cells.metric(metric)] = cells.bold_best(means, lower=metric in LOWER_IS_BETTER)
     return [Paragraph(f"Other metrics. {RELIABILITY_NOTE}"), Table(columns)]

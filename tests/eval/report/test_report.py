@@ -124,7 +124,8 @@ def test_the_report_opens_with_one_sentence_and_one_figure(report):
     """All tasks have the same true difference of about .1."""
     text = section((report / "report.md").read_text("utf-8"), "Result")
     sentence, figure, caption = text.strip().split("\n\n")
-    assert "the recipe wins 3 of 3 comparisons and loses none with every loss tuned alike (mean diff" in sentence
+    start = "With every loss tuned alike, the recipe beats the best usual loss significantly in 3 of 3 comparisons"
+    assert sentence.startswith(f"{start} and loses none (mean difference +0.")
     mean, low, high = numbers(sentence)
     assert low < 0.1 < high
     assert mean == pytest.approx(0.1, abs=0.01)
@@ -157,10 +158,26 @@ def test_the_mean_over_tasks_is_that_of_the_model(report):
     text = section((report / "report.md").read_text("utf-8"), "Mean over tasks")
     rows = [row(text, "tuned", task) for task in ("alpha", "beta", "gamma")]
     found = fit([numbers(cells[2])[0] for cells in rows], [numbers(cells[3])[0] for cells in rows])
-    assert numbers(row(text, "tuned", "3")[2]) == pytest.approx(
+    assert numbers(row(text, "all", "tuned", "3")[3]) == pytest.approx(
         [found.mean.estimate.value, found.mean.estimate.low, found.mean.estimate.high], abs=5e-4
     )
     assert numbers(rows[1][4])[0] == pytest.approx(found.tasks[1].estimate.value, abs=5e-4)
+
+
+def test_each_encoder_with_three_tasks_has_a_mean_of_its_own(tmp_path):
+    """Task a has a lead of .1 with one encoder and of .3 with the other; with both it counts once, with .2."""
+    ran = [("a", "first", 0.1), ("a", "second", 0.3), ("b", "first", 0.1), ("c", "first", 0.1)]
+    lines = [
+        line(task=task, encoder=encoder, loss=loss, seed=seed, score=score + seed * slope)
+        for task, encoder, lead in ran
+        for loss, score, slope in (("Mine", 0.5 + lead, 0.001), ("Usual", 0.5, 0.0011))
+        for seed in range(3)
+    ]
+    text = section(page_of(tmp_path, *lines), "Mean over tasks")
+    assert numbers(row(text, "first", "tuned", "3")[3])[0] == pytest.approx(0.1, abs=1e-3)
+    assert numbers(row(text, "all", "tuned", "3")[3])[0] == pytest.approx(0.4 / 3, abs=2e-3)
+    assert numbers(row(text, "tuned", "a")[2])[0] == pytest.approx(0.2, abs=1e-3)
+    assert "| second |" not in text
 
 
 def test_fewer_than_three_tasks_have_no_mean(tmp_path):
@@ -336,7 +353,7 @@ def test_protocols_stand_side_by_side(tmp_path):
     leads = {"untouched": 0.2, "tuned": 0.0, "defaults": 0.1}
     text = page_of(tmp_path, *protocol_lines(leads), line(task="d"), line(task="d", loss="Usual"))
     sentence = section(text, "Result").split("\n\n")[0]
-    found = re.findall(r"wins (\d) of (\d).*?difference ([+−\d.]+)", sentence)
+    found = re.findall(r"in (\d) of (\d).*?difference ([+−\d.]+)", sentence)
     assert found == [("0", "4", "0.000"), ("3", "3", "+0.100"), ("3", "3", "+0.200")]
     table = section(text, "Protocols")
     assert "| recipe − best usual loss | tuned | defaults | untouched |" in table
@@ -344,7 +361,7 @@ def test_protocols_stand_side_by_side(tmp_path):
     assert [numbers(cell)[0] for cell in cells[1:]] == [0.0, 0.1, 0.2]
     assert [cell.split()[-1] for cell in cells[1:]] == ["tie", "win", "win"]
     assert row(table, "[d, tiny](#d-tiny)")[2:] == ["–", "–"]
-    means = re.findall(r"^\| (tuned|defaults|untouched) \| 3 ", section(text, "Mean over tasks"), re.M)
+    means = re.findall(r"^\| all \| (tuned|defaults|untouched) \| 3 ", section(text, "Mean over tasks"), re.M)
     assert tuple(means) == PROTOCOLS
     everything = section(text, "All comparisons")
     assert everything.count("| untouched |") == everything.count("| defaults |") == 3
