@@ -31,8 +31,8 @@ def _describe(comparisons: Sequence[Comparison]) -> list[Block]:
     first = comparisons[0].first
     runs = [run for entry in comparisons[0].entries for run in entry.runs]
     text = (
-        f"Kind: {first.kind}; main metric: {cells.metric(first.metric)}; {cells.join(run.steps for run in runs)} steps in batches of"
-        f" {cells.join(run.batch_size for run in runs)}."
+        f"Kind: {first.kind}; main metric: {cells.metric(first.metric)};"
+        f" {cells.join(run.steps for run in runs)} steps in batches of {cells.join(run.batch_size for run in runs)}."
     )
     blocks: list[Block] = [Paragraph(text)]
     for comparison in comparisons:

@@ -17,8 +17,8 @@ STATISTICS = (
     " other's, from the seeds and queries that both have. Wins and losses are significant at 5 % after Holm's"
     " correction for the number of comparisons under the same protocol, or, in a task's table, for its losses. The mean"
     " over tasks is that of a hierarchical model, in which each task has a true difference of its own, normal around"
-    f" the mean, with a flat prior for the mean and a half-Cauchy prior of scale {SCALE:g} for the spread; tasks count as"
-    " independent, and encoders on the same task count once, by the means of their differences and of their standard"
+    f" the mean, with a flat prior for the mean and a half-Cauchy prior of scale {SCALE:g} for the spread; tasks count"
+    " as independent, and encoders on the same task count once, by the means of their differences and of their standard"
     " errors, which is the most that the error of the mean can be."
 )
 
