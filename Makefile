@@ -27,7 +27,7 @@ demo: install ## Train a documentation search engine and compare it with BM25 an
 	$(BIN)/python examples/quickstart.py --output output/quickstart
 
 test: install ## Run the tests and the doctests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-gpu: install ## Run only the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
@@ -45,7 +45,7 @@ test-bare: ## Build the wheel, install it alone and run the README against it, t
 	$(BARE)/bin/python tests/bare.py --metrics
 
 test-oldest: $(OLDEST)/.installed ## Run the tests with the oldest supported versions, on Python 3.11 (downloads 3 GB)
-	$(OLDEST)/bin/python -m pytest -n 2
+	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the oldest versions need Python 3.11: PYTHON=python3.11")'
