@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu gpu test-bare test-oldest check fix bench evaluate clean
+.PHONY: help install demo test test-gpu gpu test-bare test-oldest check build fix bench evaluate clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,6 +59,11 @@ check: install ## Lint, formatting, types and docstrings
 	$(BIN)/mypy
 	$(BIN)/pydoclint --quiet st_rankloss
 
+build: install ## Build the wheel and the source archive in dist/, and check what an index would show of them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 fix: install ## Apply the formatter and the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,4 +78,4 @@ evaluate: install ## Tune and compare five losses on the built-in corpus, and wr
 	$(BIN)/python -m eval report output/eval/runs.jsonl
 
 clean: ## Remove what the targets above created
-	rm -rf $(VENV) $(OLDEST) $(BARE) .ci-venv .ci-bare-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(BARE) .ci-venv .ci-bare-venv dist output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,6 @@ gc.disable()  # while modules are imported and thousands of tests collected, of 
 
 
 def pytest_collection_finish() -> None:
-    """Leave modules and tests out of later collections: a trainer starts several, and each would look at all of them."""
+    """Keep modules and tests out of later collections, of which every training starts several."""
     gc.enable()
     gc.freeze()
