@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu gpu test-bare test-oldest check build fix bench evaluate clean
+.PHONY: help install demo docs test test-gpu gpu test-bare test-oldest check build fix bench evaluate clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,11 +20,14 @@ install: $(VENV)/.installed ## Create the virtual environment with every extra, 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "st_rankloss needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP) install -c constraints.txt --editable '.[eval,minilm,test,dev]'
+	$(BIN)/$(PIP) install -c constraints.txt --editable '.[eval,minilm,test,docs,dev]'
 	touch $@
 
 demo: install ## Train a documentation search engine and compare it with BM25 and MNRL
 	$(BIN)/python examples/quickstart.py --output output/quickstart
+
+docs: install ## Build the documentation site into output/site, without network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: install ## Run the tests and the doctests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
