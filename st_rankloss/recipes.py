@@ -54,6 +54,7 @@ from st_rankloss.objectives import (
     ListNet,
     Objective,
     OverPairs,
+    PlackettLuce,
     SoftKendall,
     SoftmaxCrossEntropy,
     SoftSpearman,
@@ -240,12 +241,12 @@ def multi_label(*, temperature: float = 0.05, weight: float = 0.1) -> Recipe:
 
 
 def regression(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
-    """Numbers: `SoftSpearman`, `ApproxNDCG` and a softmax.
+    """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
 
     Args:
-        temperature: Temperature of `SoftSpearman`, above 0, in units of similarity; `ApproxNDCG` and the softmax use
-            half.
-        weight: Weight of `SoftmaxCrossEntropy`, above 0.
+        temperature: Temperature of `SoftSpearman`, above 0, in units of similarity; `ApproxNDCG` and `PlackettLuce`
+            use half.
+        weight: Weight of `PlackettLuce`, above 0.
 
     Returns:
         The recipe.
@@ -255,7 +256,7 @@ def regression(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
         Numeric(kernel='gaussian', bandwidth=None)
     """
     half = temperature / 2
-    objective = SoftSpearman(temperature) + ApproxNDCG(half) + weight * SoftmaxCrossEntropy(half)
+    objective = SoftSpearman(temperature) + ApproxNDCG(half) + weight * PlackettLuce(half)
     return Recipe(objective, Numeric(), samplers.numeric())
 
 
