@@ -153,7 +153,7 @@ SQUARE = (
 """Objectives of batches in which every sample is a query and a document."""
 
 OF_LISTS = (
-    recipe(lambda problem, **setting: recipes.retrieval(problem.qrels, **setting), *_over("weight", (0.2, 1.0, 5.0))),
+    recipe(lambda problem, **setting: recipes.retrieval(problem.qrels, **setting), *_over("weight", (0.05, 0.2, 1.0))),
     MNRL,
     *GRADED,
     *BINARY,
@@ -173,7 +173,10 @@ OF_CLASSES = (
     *SQUARE,
 )
 OF_HIERARCHY = (
-    recipe(lambda problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting), *SHARP),
+    recipe(
+        lambda problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting),
+        *_over("weight", (0.2, 0.5, 1.0)),
+    ),
     *OF_CLASSES,
     *GRADED,
 )
