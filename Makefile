@@ -27,7 +27,7 @@ demo: install ## Train a documentation search engine and compare it with BM25 an
 	$(BIN)/python examples/quickstart.py --output output/quickstart
 
 docs: install ## Build the documentation site into output/site, without network
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: install ## Run the tests and the doctests
 	$(BIN)/python -m pytest -n 2

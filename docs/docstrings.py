@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ KINDS = {
 class Docstrings(griffe.Extension):
     """Read docstrings and signatures from the running package, where declarations have completed them."""
 
-    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+    def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **_: Any) -> None:
         """Complete every object of the package."""
-        for item in objects_of(pkg):
+        loader.resolve_aliases(implicit=True, external=False)
+        for item in list(objects_of(pkg)):
             complete(item)
+        for module in [x for x in objects_of(pkg) if x.is_module and x.exports]:
+            uncover(module)
 
 
 def objects_of(item: griffe.Object) -> Iterator[griffe.Object]:
@@ -37,6 +41,14 @@ def objects_of(item: griffe.Object) -> Iterator[griffe.Object]:
     for member in list(item.members.values()):
         if not member.is_alias:
             yield from objects_of(member)
+
+
+def uncover(module: griffe.Module) -> None:
+    """Show the functions that share a name with their file, which hides them from a reader of the sources."""
+    for name in map(str, module.exports):
+        hiding = module.members.get(name)
+        if hiding is not None and not hiding.is_alias and hiding.is_module and name in hiding.members:
+            module.members[name] = griffe.Alias(name, hiding.members[name], parent=module)
 
 
 def complete(item: griffe.Object) -> None:
@@ -52,6 +64,9 @@ def complete(item: griffe.Object) -> None:
         return
     if item.is_function and hasattr(running, "declaration"):
         item.parameters = parameters_of(running)
+    if item.is_class:
+        for name in [x for x in item.members if re.fullmatch("__(?!init__|call__).*", x)]:
+            del item.members[name]
     if item.is_class and hasattr(running, "function") and "__init__" in item.members:
         item.members["__init__"].parameters = parameters_of(running, "self")
     if item.docstring and running.__doc__:
@@ -95,6 +110,7 @@ def as_markdown(text: str, module: str) -> str:
     text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
     text = re.sub(r"^( *)\.\. math::(.*(?:\n(?:\1 +.*| *(?=\n)))*)", displayed, text, flags=re.MULTILINE)
     text = re.sub(r"^(=+ +)+=+\n(.*)\n[= ]+\n((?:.*\n)*?)[= ]+$", table, text, flags=re.MULTILINE)
+    text = re.sub(r"^( *)\+[-=+]+\+\n((?:\1[|+].*\n?)+)", grid_table, text, flags=re.MULTILINE)
     text = re.sub(r"^Example:$(?=\n    >>>)", "Examples:", text, flags=re.MULTILINE)
     text = re.sub(r"^( *)Example:\n +::\n((?:\n| {4,}.*\n?)+)", fenced, text, flags=re.MULTILINE)
     text = re.sub(r"::\n\n((?:\n| {4,}.*(?:\n|$))+)", lambda x: f":\n\n{fence(x[1])}", text)
@@ -121,8 +137,19 @@ def table(found: re.Match[str]) -> str:
             merged.append(row)
         else:  # a row that goes on
             merged[-1] = [f"{a} {b}".strip() for a, b in zip(merged[-1], row, strict=True)]
-    lines = ["| " + " | ".join(x.replace("|", "\\|") for x in row) + " |" for row in merged]
-    return "\n".join(["", lines[0], "|" + "---|" * len(spans), *lines[1:], ""])
+    return bars(merged)
+
+
+def grid_table(found: re.Match[str]) -> str:
+    """Return a table of reStructuredText with a row per line, as one of Markdown."""
+    rows = [line.strip()[1:-1].split("|") for line in found[2].splitlines() if line.strip().startswith("|")]
+    return textwrap.indent(bars([[cell.strip() for cell in row] for row in rows]), found[1])
+
+
+def bars(rows: list[list[str]]) -> str:
+    """Return a table of Markdown."""
+    lines = ["| " + " | ".join(x.replace("|", "\\|") for x in row) + " |" for row in rows]
+    return "\n".join(["", lines[0], "|" + "---|" * len(rows[0]), *lines[1:], ""])
 
 
 def fenced(found: re.Match[str]) -> str:
@@ -142,20 +169,22 @@ def link(found: re.Match[str], module: str) -> str:
 
 
 def public_path(name: str, module: str) -> str | None:
-    """Return the path under which the reference has a name used in a module."""
-    first, _, rest = name.removeprefix("st_rankloss.").partition(".")
-    if name.startswith("st_rankloss"):
-        return name if name in places().values() or name in pages() else None
-    places_of = [path for known, path in places().items() if known.endswith(f".{first}")]
-    here = getattr(importlib.import_module(module), first, None) if ".triton_" not in module else None
-    same = [x for x in places_of if x.startswith(f"{public_module(module)}.")]
-    path = next(iter(same or [x for x in places_of if here is not None and running(x) is here]), None)
-    if path is None and len(places_of) == 1:
-        path = places_of[0]
-    if path is None or not rest:
+    """Return the path under which the reference has a name used in a module; None if it has none."""
+    if name.startswith("st_rankloss."):
+        return name if name in places() or name in pages() else None
+    first, _, method = name.partition(".")
+    path = place_of(first, module)
+    if path is None or not method:
         return path
-    method = getattr(running(path), rest, None)
-    return f"{path}.{rest}" if inspect.isfunction(method) and method.__doc__ and rest[0] != "_" else None
+    shown = inspect.isfunction(getattr(running(path), method, None)) and method in vars(running(path))
+    return f"{path}.{method}" if shown and method[0] != "_" else None
+
+
+def place_of(name: str, module: str) -> str | None:
+    """Return the path of a name in the reference: on the page of the module, or the only one there is."""
+    found = [path for path, last in places().items() if last == name]
+    near = [path for path in found if f"{module}.".startswith(path.removesuffix(name))]
+    return max(near, key=len) if near else found[0] if len(found) == 1 else None
 
 
 def running(path: str) -> Any:
@@ -164,31 +193,20 @@ def running(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def public_module(module: str) -> str:
-    """Return the page that a module belongs to."""
-    return max((x for x in pages() if f"{module}.".startswith(f"{x}.")), key=len, default=module)
-
-
 @functools.cache
-def pages() -> dict[str, tuple[str, ...]]:
-    """Return the modules that have a page, each with the names that its page leaves out."""
-    found = {}
-    for page in sorted(REFERENCE.glob("*.md")):
-        for module, options in re.findall(
-            r"^::: (st_rankloss[\w.]*)((?:\n .*)*)", page.read_text(encoding="utf-8"), re.MULTILINE
-        ):
-            found[module] = tuple(re.findall(r'"!\^(\w+)\$"', options))
-    return found
+def pages() -> dict[str, list[str]]:
+    """Return the modules that have a page, each with the names that its page lists; empty for all."""
+    directives = re.compile(r"^::: (st_rankloss[\w.]*)((?:\n +.*)*)", re.MULTILINE)
+    found = [directives.findall(page.read_text(encoding="utf-8")) for page in sorted(REFERENCE.glob("*.md"))]
+    return {module: re.findall(r"- (\w+)", options) for page in found for module, options in page}
 
 
 @functools.cache
 def places() -> dict[str, str]:
-    """Return the path of every public name in the reference."""
+    """Return every public name in the reference, with its object's path there."""
     found = {}
-    for module, left_out in pages().items():
+    for module, listed in pages().items():
         there = importlib.import_module(module)
-        own = [name for name, x in vars(there).items() if getattr(x, "__module__", None) == module]
-        for name in getattr(there, "__all__", own):
-            if name not in left_out and not name.startswith("_"):
-                found[f"{module}.{name}"] = f"{module}.{name}"
+        own = [name for name, x in vars(there).items() if getattr(x, "__module__", None) == module and name[0] != "_"]
+        found.update({f"{module}.{name}": name for name in listed or getattr(there, "__all__", own)})
     return found
