@@ -53,7 +53,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def command_help(command: str = "") -> str:
     """Return the help of ``st-rankloss``, or of one of its commands."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "84"
     parser = make_parser()
     if command:
         choices = next(x.choices for x in parser._actions if isinstance(x, argparse._SubParsersAction))
