@@ -109,7 +109,7 @@ def as_markdown(text: str, module: str) -> str:
     """
     text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
     text = re.sub(r"^( *)\.\. math::(.*(?:\n(?:\1 +.*| *(?=\n)))*)", displayed, text, flags=re.MULTILINE)
-    text = re.sub(r"^(=+ +)+=+\n(.*)\n[= ]+\n((?:.*\n)*?)[= ]+$", table, text, flags=re.MULTILINE)
+    text = re.sub(r"^(?:=+ +)+=+\n(?:(.*)\n[= ]+\n)?((?:[^=\n].*\n)+)[= ]+$", table, text, flags=re.MULTILINE)
     text = re.sub(r"^( *)\+[-=+]+\+\n((?:\1[|+].*\n?)+)", grid_table, text, flags=re.MULTILINE)
     text = re.sub(r"^Example:$(?=\n    >>>)", "Examples:", text, flags=re.MULTILINE)
     text = re.sub(r"^( *)Example:\n +::\n((?:\n| {4,}.*\n?)+)", fenced, text, flags=re.MULTILINE)
@@ -130,7 +130,7 @@ def table(found: re.Match[str]) -> str:
     """Return a simple table of reStructuredText, whose rule says where columns begin, as one of Markdown."""
     starts = [x.start() for x in re.finditer("=+", found[0].split("\n")[0])]
     spans = list(zip(starts, [*starts[1:], None], strict=True))
-    rows = [[row[a:b].strip() for a, b in spans] for row in (found[2], *found[3].splitlines())]
+    rows = [[row[a:b].strip() for a, b in spans] for row in (found[1] or "", *found[2].splitlines())]
     merged: list[list[str]] = []
     for row in rows:
         if row[0] or not merged:
