@@ -17,8 +17,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-import sentence_transformers
 from datasets import Dataset
+from sentence_transformers import SentenceTransformer
 
 import st_rankloss
 from st_rankloss.cli import make_parser
@@ -34,7 +34,7 @@ WORDS = [*["question", "answer", "how", "to", "boil", "an", "egg", "capital", "o
 def blocks(page, language):
     """The fenced blocks of a language, each with its header: ```csv title="ratings.csv"."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\b *(.*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\b *([^\n]*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def with_blocks(language):
@@ -53,12 +53,25 @@ def write_files(page):
             Path(named[1]).write_text(text, encoding="utf-8")
 
 
+def load_offline(monkeypatch, words):
+    """Let `SentenceTransformer` load folders, and a small model in place of one of the hub."""
+    load = SentenceTransformer.__init__
+
+    def init(self, name=None, *arguments, **options):
+        if name is None or Path(name).exists():
+            load(self, name, *arguments, **options)
+        else:
+            load(self, modules=list(word_model(words)), device="cpu")
+
+    monkeypatch.setattr(SentenceTransformer, "__init__", init)
+
+
 @pytest.mark.parametrize("page", with_blocks("python"))
 def test_the_python_examples_run_in_order(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MTEB_CACHE", str(tmp_path))
     words = [*WORDS, *re.findall(r"\w+", page.read_text(encoding="utf-8").lower())]
-    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", lambda *_, **__: word_model(words))
+    load_offline(monkeypatch, words)
     write_files(page)
     graded = [
         {
