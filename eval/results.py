@@ -7,6 +7,7 @@ flight.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 import math
@@ -219,9 +220,7 @@ class Run:
         required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
         if missing := required - given.keys():
             raise ValueError(f"{place} lacks {', '.join(sorted(missing))}.")
-        for name, allowed in ALLOWED.items():
-            if given.get(name, allowed[0]) not in allowed:
-                raise ValueError(f"{place}: {name} must be one of {', '.join(allowed)}, got {given[name]!r}.")
+        _check_values(given, place)
         names = {f.name for f in fields(cls)}
         run = cls(**{name: value for name, value in given.items() if name in names} | {"source": source.name})
         if run.ok and run.metric not in run.scores:
@@ -256,6 +255,24 @@ class Run:
         return json.dumps(self.setting, sort_keys=True), self.learning_rate, *self.budget
 
 
+_IN_JSON: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "Mapping": dict}
+
+
+def _check_values(given: Mapping[str, Any], place: str) -> None:
+    """Raise a ValueError if the value of a field is of the wrong type, or not one of those allowed."""
+    for one in fields(Run):
+        kind = str(one.type).split("[")[0].split(" ")[0]
+        if one.name in given and not isinstance(given[one.name], _IN_JSON.get(kind, object)):
+            raise ValueError(f"{place}: {one.name} must be of the type {one.type}, got {given[one.name]!r}.")
+    for name, allowed in ALLOWED.items():
+        if given.get(name, allowed[0]) not in allowed:
+            raise ValueError(f"{place}: {name} must be one of {', '.join(allowed)}, got {given[name]!r}.")
+    for name in ("scores", "seconds"):
+        for metric, value in given.get(name, {}).items():
+            if not isinstance(value, int | float | None) or (value is not None and math.isinf(value)):
+                raise ValueError(f"{place}: {name} must be finite numbers or null, got {value!r} for {metric!r}.")
+
+
 def encode_items(values: ArrayLike) -> str:
     """Pack values as text: base64 of the compressed bytes of little-endian float16."""
     return base64.b64encode(zlib.compress(np.asarray(values, dtype="<f2").tobytes())).decode("ascii")
@@ -264,11 +281,17 @@ def encode_items(values: ArrayLike) -> str:
 def decode_items(text: str) -> NDArray[np.float64]:
     """Unpack what `encode_items` packed; values are off by at most half a step of float16.
 
+    Raises:
+        ValueError: If the text is anything else.
+
     Example:
         >>> decode_items(encode_items([0.5, 1.0])).tolist()
         [0.5000, 1.0000]
     """
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<f2").astype(np.float64)
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<f2").astype(np.float64)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise ValueError(f"items must be what encode_items makes, got {text[:20]!r} ({error}).") from error
 
 
 def read_results(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:

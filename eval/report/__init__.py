@@ -80,7 +80,7 @@ def _write_pictures(pictures: Sequence[Picture], folder: Path) -> dict[str, str]
         earlier.unlink()
     names = {}
     for number, picture in enumerate(pictures, 1):
-        text = re.sub(r"[^A-Za-z0-9]+", "-", picture.caption).strip("-")
+        text = re.sub(r"[^A-Za-z0-9]+", "-", picture.caption[:80]).strip("-")
         names[picture.caption] = f"plots/{number:02d}-{text}.png"
         (folder / names[picture.caption]).write_bytes(picture.png)
     return names

@@ -167,7 +167,7 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
     """Group the runs of dev and test by task, encoder and protocol, and then by loss; leave out those without success.
 
     Raises:
-        ValueError: If the test runs of a task and encoder were scored on different queries.
+        ValueError: If the test runs of a task and encoder were scored on different queries or had different budgets.
     """
     comparisons = []
     staged = group_by((run for run in runs if run.stage in ("dev", "test")), lambda run: (run.task, run.encoder))
@@ -177,6 +177,7 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
             entries = _entries(everything, protocol)
             if entries:
                 _check_items(entries, f"{task}, {encoder}")
+                _check_budgets(entries, f"{task}, {encoder}, {protocol}")
                 entries.sort(key=lambda entry: (or_lowest(entry.mean.value), or_lowest(entry.dev)), reverse=True)
                 comparisons.append(Comparison(task, encoder, protocol, entries))
     return comparisons
@@ -213,6 +214,16 @@ def _check_items(entries: Iterable[Entry], place: str) -> None:
     if len(counts) > 1:
         sides = ", ".join(f"{count} in {run}" for count, run in counts.items())
         raise ValueError(f"{place}: test runs must have items of the same queries, but their numbers differ: {sides}.")
+
+
+def _check_budgets(entries: Iterable[Entry], place: str) -> None:
+    """Raise a ValueError if tested losses, where it is known, were trained for different budgets."""
+    budgets: dict[tuple[int | None, int | None], str] = {}
+    for run in (run for entry in entries if entry.role != BEFORE for run in entry.test if None not in run.budget):
+        budgets.setdefault(run.budget, run.loss)
+    if len(budgets) > 1:
+        sides = ", ".join(f"{loss} with {steps} steps of {rows}" for (steps, rows), loss in budgets.items())
+        raise ValueError(f"{place}: losses must be trained alike, got {sides}: give each budget a file of its own.")
 
 
 def choose(entries: Sequence[Entry]) -> tuple[Entry | None, bool]:

@@ -51,17 +51,18 @@ class Overall:
 def against_usual(comparisons: Sequence[Comparison]) -> list[Duel]:
     """Let each recipe meet the best usual loss, chosen on dev.
 
-    Dev scores are those of the configuration that the protocol tests; where they are missing, the choice among tuned
-    losses is kept.
+    Dev scores are those of the configuration that the protocol tests; where one is missing, they are those of the tuned
+    losses.
     """
-    tuned = {c.place: choose(c.peers("usual"))[0] for c in comparisons if c.protocol == "tuned"}
+    tuned = {c.place: {e.loss: e.dev for e in c.peers("usual")} for c in comparisons if c.protocol == "tuned"}
     chosen = []
     for comparison in _tested(comparisons):
         peers = comparison.peers("usual")
         entry, by_dev = choose(peers)
-        known = tuned.get(comparison.place)
-        same = [peer for peer in peers if known and peer.loss == known.loss and known.trials]
-        chosen.append((comparison, same[0], True) if same and not by_dev else (comparison, entry, by_dev))
+        known = tuned.get(comparison.place, {})
+        if not by_dev and all(math.isfinite(known.get(peer.loss, math.nan)) for peer in peers):
+            entry, by_dev = max(peers, key=lambda peer: known[peer.loss]), True
+        chosen.append((comparison, entry, by_dev))
     return _judge(chosen)
 
 

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from eval.report.hierarchy import Hierarchy
 from eval.report.significance import Estimate
@@ -83,9 +84,11 @@ def forest(rows: Rows, models: Mapping[str, Hierarchy]) -> Figure:
         _diamond(axes, y + 0.5, model, name)
     labels = [*rows, *(f"mean over tasks, {name}" if len(protocols) > 1 else "mean over tasks" for name in models)]
     places = [*range(len(rows)), *(len(rows) + 0.5 + y for y in range(len(models)))]
-    axes.set_yticks(places, labels, fontsize=10)
+    axes.set_yticks(places, [_plain(label) for label in labels], fontsize=10)
     axes.set_ylim(places[-1] + 0.7, -0.7)
     axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "−")))
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
     axes.grid(visible=True, axis="x", alpha=0.3)
     axes.set_axisbelow(True)
@@ -95,6 +98,11 @@ def forest(rows: Rows, models: Mapping[str, Hierarchy]) -> Figure:
         handles = [Line2D([], [], color=MARKS[name][0], marker=MARKS[name][1], label=name) for name in protocols]
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
     return figure
+
+
+def _plain(text: str) -> str:
+    """Shorten a name to what fits beside a figure, and keep it from being read as mathematics."""
+    return (text if len(text) <= 40 else f"{text[:39]}…").replace("$", r"\$")
 
 
 def _interval(axes: Axes, y: float, estimate: Estimate, protocol: str) -> None:
@@ -125,8 +133,8 @@ def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Map
             axes.set_xscale("log")
             axes.set_xticks([float(value) for value in values], [f"{value:g}" for value in values])
             axes.minorticks_off()
-        axes.set(xlabel=name, ylabel=metrics[task])
-        axes.set_title(task, fontsize=9)
+        axes.set(xlabel=_plain(name), ylabel=_plain(metrics[task]))
+        axes.set_title(_plain(task), fontsize=9)
     _legend(figure, all_axes)
     return figure
 
@@ -171,7 +179,7 @@ def _styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {"recipe": own}
     others = dict.fromkeys(label for label in labels if label != "recipe")
     for label, (colour, dash, marker) in zip(others, cycle(_LINES), strict=False):
-        styles[label] = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4, "label": label}
+        styles[label] = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4, "label": _plain(label)}
     return styles
 
 

@@ -56,6 +56,8 @@ def _sentence(duels: Sequence[Duel], means: Mapping[str, Overall]) -> str:
     for protocol, group in by_protocol(duels).items():
         verdicts = count(group)
         part = f"{verdicts['win']} of {len(group)} comparisons and loses {verdicts['loss'] or 'none'}"
+        if verdicts[cells.NONE]:
+            part += f", {verdicts[cells.NONE]} without an interval"
         if protocol in means:
             part += f" (mean difference {cells.difference(means[protocol].model.mean.estimate, 3)})"
         parts.append((CONDITIONS[protocol], part))

@@ -15,7 +15,7 @@ for (const heading of document.querySelectorAll("th")) {
   button.append(...heading.childNodes);
   heading.append(button);
   button.addEventListener("click", () => {
-    const down = heading.ariaSort !== "descending";
+    const down = heading.getAttribute("aria-sort") !== "descending";
     for (const other of heading.parentNode.cells) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
     const body = heading.closest("table").tBodies[0];

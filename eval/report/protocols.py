@@ -15,7 +15,7 @@ WORTH = (
     "Test scores of the same loss under each protocol: means over the tasks and encoders where it was tested under all"
     " of them, so that rows with other tasks are not comparable."
 )
-LEADS = "The recipe's score minus that of the best usual loss, which is chosen on dev for each protocol."
+LEADS = "The recipe's score minus that of the best usual loss, chosen for each protocol."
 SPREAD = "The spread is the standard deviation of true differences over tasks, with its 95 % interval."
 
 

@@ -162,7 +162,9 @@ def _estimate(scores: Floats, items: Floats | None) -> Estimate:
 
 
 def _interval(value: float, error: float, freedom: float) -> Estimate:
-    """Compute Student's interval and two-sided p; neither exists for a constant difference, unless it is 0."""
+    """Compute Student's interval and two-sided p; neither exists for a constant difference, unless it is 0, or NaN."""
+    if math.isnan(value):
+        return Estimate(math.nan)
     if error < _ROUNDING:
         return Estimate(value, value, value, 1.0, 0.0) if abs(value) < _ROUNDING else Estimate(value)
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error

@@ -15,11 +15,12 @@ STATISTICS = (
     "Scores are means over seeds on the test split, and ± and [ ] are 95 % intervals over queries and seeds: the"
     " standard error of a bootstrap of both, with Student's quantile. Differences are the recipe's score minus the"
     " other's, from the seeds and queries that both have. Wins and losses are significant at 5 % after Holm's"
-    " correction for the number of comparisons under the same protocol, or, in a task's table, for its losses. The mean"
+    " correction for the number of comparisons under the same protocol, or, in a task's table, for its losses."
+    " Where the configurations of a protocol have no dev scores, those of tuned losses choose the usual loss. The mean"
     " over tasks is that of a hierarchical model, in which each task has a true difference of its own, normal around"
     f" the mean, with a flat prior for the mean and a half-Cauchy prior of scale {SCALE:g} for the spread; tasks count"
-    " as independent, and encoders on the same task count once, by the means of their differences and of their standard"
-    " errors, which is the most that the error of the mean can be."
+    " as independent, even those trained on the same data, and encoders on the same task count once, by the means of"
+    " their differences and of their standard errors, which is the most that the error of the mean can be."
 )
 
 
@@ -35,7 +36,7 @@ def describe_runs(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> lis
     """List what was run, and for how long."""
     stages = Counter(run.stage for run in runs)
     ran = {(*_place(run), run.stage, run.configuration, run.seed, run.started): run for run in runs}  # no copies
-    hours = sum(sum(run.seconds.values()) for run in ran.values()) / 3600
+    hours = sum(seconds or 0 for run in ran.values() for seconds in run.seconds.values()) / 3600
     started = sorted(run.started for run in runs if run.started)
     points = [
         f"{len(runs)} runs ({', '.join(f'{count} {stage}' for stage, count in stages.items())}),"

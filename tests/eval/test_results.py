@@ -24,6 +24,7 @@ def key_of(**changes):
 
 OTHER = {"encoder": "bert", "loss": "InfoNCE", "stage": "test", "setting": {"temperature": 0.2}, "learning_rate": 0.01}
 OTHER |= {"seed": 1, "limit": 10, "sampler": "random", "augmented": True, "ablation": "temperature", "value": 0.2}
+OTHER["protocol"] = "untouched"
 OTHER["partner"] = Record("other", "pairs", "f", {"first": "a", "second": "b", "score": "s"}, ["spearman"])
 OTHER_RECORD = {"name": "yours", "kind": "texts", "files": "g", "columns": {"input": "text", "labels": ["other"]}}
 OTHER_RECORD |= {"metrics": ["map", "accuracy"], "labels": "sets", "modality": "image", "drop": {"label": "oos"}}
