@@ -47,15 +47,13 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument("--encoders", nargs="+", default=["static"], help="names, folders or ids on the hub")
             command.add_argument("--losses", nargs="+", default=[], help="default: every loss of a task")
             command.add_argument("--steps", type=positive, help="training steps; default: the record's")
+            protocols = ["tuned", "defaults", "untouched"]
+            command.add_argument("--protocol", choices=protocols, default="tuned", help=PROTOCOL)
             command.add_argument("--batch-size", type=positive, help="rows per step; default: the record's")
         if name == "tune":
             command.add_argument("--trials", type=positive, default=9, help="per loss; TPE chooses fewer than 9")
-            command.add_argument("--protocol", choices=["tuned", "defaults"], default="tuned", help=PROTOCOL)
         if name == "compare":
             command.add_argument("--seeds", type=positive, default=5, help="number of seeds")
-            command.add_argument(
-                "--protocol", choices=["tuned", "defaults", "untouched"], default="tuned", help=PROTOCOL
-            )
         if name == "ablate":
             command.add_argument("--ablations", nargs="+", default=[], help="default: all")
             command.add_argument("--seeds", type=positive, default=3, help="number of seeds")

@@ -58,7 +58,8 @@ class Spec:
         ablation: The ablation that the run belongs to.
         value: The value in that ablation.
         partner: The record that this one is trained or scored on, if it names one.
-        protocol: One of `PROTOCOLS`; trials on dev serve all of them, and are ``tuned``.
+        protocol: One of `PROTOCOLS`; trials on dev serve all of them, and are ``tuned``, except those of what is
+            ``untouched``, which choose nothing but the peer.
     """
 
     record: Record

@@ -70,10 +70,10 @@ def with_budget(record: Record, steps: int | None, batch_size: int | None) -> Re
 
 
 def best_trials(runs: Iterable[Run]) -> dict[tuple[str, str, str], Run]:
-    """Return each loss's best trial on dev by task, encoder and loss; of equal scores, the first by key."""
+    """Return each loss's best tuning trial by task, encoder and loss; of equal scores, the first by key."""
     best: dict[tuple[str, str, str], Run] = {}
     for run in sorted(runs, key=lambda run: run.key):
-        if run.stage == "dev" and run.ok and np.isfinite(run.score):
+        if run.stage == "dev" and run.protocol != "untouched" and run.ok and np.isfinite(run.score):
             place = run.task, run.encoder, run.loss
             if place not in best or run.score > best[place].score:
                 best[place] = run

@@ -4,7 +4,8 @@ Each loss has three settings, or one if there is nothing to set; with the grid o
 per loss. Objectives of binary labels read the finest classes, or whether two sets share a label.
 
 A loss's default is that of its class: in sentence-transformers a scale of 20, and a margin of 5 of Euclidean distances
-for triplets. SupCon's and SimCSE's are those of their papers; linear layers, which have none, read cosines times 10.
+for triplets. SupCon's and SimCSE's are those of their papers; linear layers, which have none, read cosines times
+10. RankNContrast's is for distances between vectors of any length, so it has the library's.
 """
 
 from __future__ import annotations

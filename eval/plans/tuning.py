@@ -9,7 +9,7 @@ import optuna
 
 from eval.plans.comparison import Choice
 from eval.plans.contenders import Contender
-from eval.plans.learning_rates import learning_rates
+from eval.plans.learning_rates import learning_rates, untouched_learning_rate
 from eval.results import Run, Spec
 from eval.tasks.records import Record
 
@@ -26,10 +26,12 @@ class Tuning:
 
     def __init__(self, choice: Choice, record: Record, encoder: str, contender: Contender) -> None:
         self.choice, self.record, self.encoder, self.contender = choice, record, encoder, contender
-        alone = choice.protocol == "defaults"  # the learning rate alone
-        self.settings = [contender.default] if alone else contender.settings
+        tuned = choice.protocol == "tuned"
+        self.settings = contender.settings if tuned else [contender.default]
         places = range(len(self.settings))
-        rates = learning_rates(record, encoder, 3 if alone else len(self.settings))
+        rates = learning_rates(record, encoder, len(self.settings) if tuned else 3)
+        if choice.protocol == "untouched":  # its one trial tunes nothing: it scores the loss on dev
+            rates = [untouched_learning_rate(encoder)]
         grid = [{"setting": place, "learning_rate": rate} for place in places for rate in rates]
         space = {"setting": list(places), "learning_rate": rates}
         self.space = {name: optuna.distributions.CategoricalDistribution(values) for name, values in space.items()}
@@ -61,7 +63,8 @@ class Tuning:
 
     def _spec(self, point: dict[str, Any]) -> Spec:
         chosen = {"setting": self.settings[point["setting"]], "learning_rate": point["learning_rate"]}
-        return self.choice.spec(self.record, self.encoder, self.contender.name, "dev", **chosen)
+        protocol = "untouched" if self.choice.protocol == "untouched" else "tuned"
+        return self.choice.spec(self.record, self.encoder, self.contender.name, "dev", **chosen, protocol=protocol)
 
     def tell(self, trial: optuna.Trial, run: Run) -> None:
         """Report a trial's score."""

@@ -191,7 +191,12 @@ def _protocols(group: Iterable[Run]) -> list[str]:
 
 def _entries(runs: Iterable[Run], protocol: str) -> list[Entry]:
     """Return the losses of one protocol: of tuned ones also those without a test. Baselines belong to all."""
-    own = (run for run in runs if run.stage == "dev" or run.protocol == protocol or run.loss in UNTRAINED)
+    trials = {"tuned", protocol}
+    own = (
+        run
+        for run in runs
+        if run.protocol == protocol or run.loss in UNTRAINED or (run.stage == "dev" and run.protocol in trials)
+    )
     entries = [Entry(loss, found, protocol) for loss, found in group_by(own, lambda run: run.loss).items()]
     return [e for e in entries if any(run.ok for run in e.runs) and (protocol == "tuned" or e.test)]
 

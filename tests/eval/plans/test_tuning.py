@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from eval.plans.comparison import Choice
-from eval.plans.learning_rates import ENCODERS, learning_rates, middle_learning_rate
+from eval.plans.comparison import Choice, best_trials
+from eval.plans.learning_rates import ENCODERS, learning_rates, middle_learning_rate, untouched_learning_rate
 from eval.plans.losses import contenders
 from eval.plans.tuning import Tuning
 from tests.eval.tiny import line
@@ -89,3 +89,14 @@ def test_failed_trials_are_reported_as_failed(choice):
         tuning.tell(token, line(spec, score, status))
     assert [t.state.name for t in tuning.study.trials[:3]] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert tuning.study.best_value == 0.7
+
+
+@pytest.mark.parametrize(("loss", "default"), [("SupCon", {"temperature": 0.1}), ("recipe", {})])
+def test_what_is_untouched_has_one_trial_which_tunes_nothing(choice, loss, default):
+    record = choice.records[0]
+    tuning = Tuning(replace(choice, protocol="untouched"), record, "static", contenders(record)[loss])
+    assert tuning.left == 1
+    spec, _ = tuning.ask()
+    found = spec.setting, spec.learning_rate, spec.stage, spec.protocol
+    assert found == (default, untouched_learning_rate("static"), "dev", "untouched")
+    assert best_trials([line(spec, 0.9)]) == {}

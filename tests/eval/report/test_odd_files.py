@@ -125,3 +125,17 @@ def test_items_that_cannot_be_read_are_refused(text):
 def test_unknown_times_count_as_none(tmp_path):
     text = page_of(tmp_path, line(seconds={"train": None, "evaluate": 3600.0}))
     assert "1 runs (1 test), 0 failed, 1.0 hours" in text
+
+
+def test_the_peer_of_what_is_untouched_is_the_best_of_its_own_trials(tmp_path):
+    """Those trials tune nothing, so they do not count among the tuned."""
+    lines = [line(loss="Usual", stage="dev", score=0.6), line(loss="Weak", stage="dev", score=0.5)]
+    lines += [line(loss="Usual"), line(loss="Weak"), line(), *untouched("Mine", "Usual", "Weak")]
+    own = {"stage": "dev", "protocol": "untouched", "learning_rate": 0.2}
+    lines += [line(loss=loss, score=score, key=f"{loss} dev", **own) for loss, score in (("Usual", 0.7), ("Weak", 0.8))]
+    tuned, untuned = compare(read_runs([save(tmp_path / "runs.jsonl", *lines)]).runs)
+    assert [(duel.opponent.loss, duel.by_dev) for duel in against_usual([tuned, untuned])] == [
+        ("Usual", True),
+        ("Weak", True),
+    ]
+    assert {entry.loss: entry.dev_scores for entry in tuned.peers("usual")} == {"Usual": [0.6], "Weak": [0.5]}
