@@ -145,8 +145,8 @@ def retrieval(
         False
     """
     temperature = retrieval_temperature(model) if temperature is None else temperature
-    softmax = temperature if isinstance(temperature, str) else 2 * temperature
-    objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(softmax, 0.5)
+    softmax = ListNet(_times(2, temperature), 0.5)
+    objective = ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
     if qrels is None:
         return Recipe(objective, Lists(), samplers.lists())
     return Recipe(objective, Qrels(qrels), samplers.qrels())
@@ -157,16 +157,28 @@ def retrieval_temperature(model: Any = None) -> float | str:
     return RETRIEVAL_TEMPERATURES[_kind_of(model)]
 
 
+def _times(factor: float, temperature: float | str) -> float | str:
+    """Scale a temperature; what is not a number, as ``"auto"``, is left to the objective."""
+    return factor * temperature if isinstance(temperature, int | float) else temperature
+
+
+def _number(weight: float) -> float:
+    """Return a weight, or raise a TypeError if it is not a number."""
+    if not isinstance(weight, int | float):
+        raise TypeError(f"weight must be a number, got {weight!r}.")
+    return weight
+
+
 def _kind_of(model: Any) -> type:
     check_encoder(model, (*EMBEDDERS, CrossEncoder), "A recipe")
     return CrossEncoder if scores_pairs(model) else kind_of(model)
 
 
-def sts(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
+def sts(*, temperature: float | str = 0.1, weight: float = 0.3) -> Recipe:
     """Scored pairs: `SoftKendall` and `CoSENT` over the batch's pairs.
 
     Args:
-        temperature: Temperature of the soft comparisons, above 0, in units of similarity.
+        temperature: Temperature of the soft comparisons, above 0, in units of similarity, or ``"auto"``, see `retrieval`.
         weight: Weight of `CoSENT`, above 0.
 
     Returns:
@@ -176,14 +188,14 @@ def sts(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
         >>> sts(weight=0.5).relevance
         Pairs(off_diagonal=0.0)
     """
-    return Recipe(OverPairs(SoftKendall(temperature) + weight * CoSENT(3.0)), Pairs())
+    return Recipe(OverPairs(SoftKendall(temperature) + _number(weight) * CoSENT(3.0)), Pairs())
 
 
-def classification(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
+def classification(*, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe:
     """Classes: `ApproxNDCG` and `InfoNCE`.
 
     Args:
-        temperature: Temperature of both, above 0, in units of similarity.
+        temperature: Temperature of both, above 0, in units of similarity, or ``"auto"``, see `retrieval`.
         weight: Weight of `InfoNCE`, above 0.
 
     Returns:
@@ -193,40 +205,44 @@ def classification(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
         >>> classification().relevance
         Classes()
     """
-    return Recipe(ApproxNDCG(temperature) + weight * InfoNCE(temperature), Classes(), samplers.classes())
+    return Recipe(ApproxNDCG(temperature) + _number(weight) * InfoNCE(temperature), Classes(), samplers.classes())
 
 
-def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5) -> Recipe:
+def hierarchy(levels: int = 2, *, temperature: float | str = 0.05, weight: float = 0.5) -> Recipe:
     """Hierarchical classes: `ApproxNDCG` with exponential gain, plus `ListNet`, both on all levels.
 
     Args:
         levels: Number of levels of the paths, at least 1; the loss raises ValueError for any other number.
-        temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses four times this
-            value, and for its labels a quarter of the levels.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity, or ``"auto"``, see `retrieval`;
+            `ListNet` uses four times this value, and for its labels a quarter of the levels.
         weight: Weight of `ListNet`, above 0.
 
     Returns:
         The recipe.
 
     Raises:
+        TypeError: If ``levels`` is not a whole number.
         ValueError: If ``levels`` is below 1.
 
     Example:
         >>> hierarchy(levels=3).relevance
         Hierarchy(weights=(1.0, 1.0, 1.0))
     """
+    if not isinstance(levels, int):
+        raise TypeError(f"levels must be a whole number, got {levels!r}.")
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels!r}.")
-    objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(4 * temperature, levels / 4)
+    softmax = ListNet(_times(4, temperature), levels / 4)
+    objective = ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
     return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
 
 
-def multi_label(*, temperature: float = 0.05, weight: float = 0.1) -> Recipe:
+def multi_label(*, temperature: float | str = 0.05, weight: float = 0.1) -> Recipe:
     """Sets of labels: `HierarchicalAP` and a softmax, both by Jaccard.
 
     Args:
-        temperature: Temperature of the soft ranks, above 0, in units of similarity; the softmax uses four times
-            this value.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity, or ``"auto"``, see `retrieval`;
+            the softmax uses four times this value.
         weight: Weight of `SoftmaxCrossEntropy`, above 0.
 
     Returns:
@@ -236,16 +252,16 @@ def multi_label(*, temperature: float = 0.05, weight: float = 0.1) -> Recipe:
         >>> multi_label().relevance
         MultiLabel('jaccard')
     """
-    objective = HierarchicalAP(temperature) + weight * SoftmaxCrossEntropy(4 * temperature)
+    objective = HierarchicalAP(temperature) + _number(weight) * SoftmaxCrossEntropy(_times(4, temperature))
     return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
 
 
-def regression(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
+def regression(*, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe:
     """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
 
     Args:
-        temperature: Temperature of `SoftSpearman`, above 0, in units of similarity; `ApproxNDCG` and `PlackettLuce`
-            use half.
+        temperature: Temperature of `SoftSpearman`, above 0, in units of similarity, or ``"auto"``, see `retrieval`;
+            `ApproxNDCG` and `PlackettLuce` use half.
         weight: Weight of `PlackettLuce`, above 0.
 
     Returns:
@@ -255,16 +271,17 @@ def regression(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
         >>> regression().relevance
         Numeric(kernel='gaussian', bandwidth=None)
     """
-    half = temperature / 2
-    objective = SoftSpearman(temperature) + ApproxNDCG(half) + weight * PlackettLuce(half)
+    half = _times(0.5, temperature)
+    objective = SoftSpearman(temperature) + ApproxNDCG(half) + _number(weight) * PlackettLuce(half)
     return Recipe(objective, Numeric(), samplers.numeric())
 
 
-def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
+def self_supervised(*, temperature: float | str = 0.1, weight: float = 0.3) -> Recipe:
     """Texts or images without labels: `ApproxNDCG` and `DCL` over views from a `ViewsCollator`.
 
     Args:
-        temperature: Temperature of the soft ranks, above 0, in units of similarity; `DCL` uses half.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity, or ``"auto"``, see `retrieval`;
+            `DCL` uses half.
         weight: Weight of `DCL`, above 0.
 
     Returns:
@@ -274,15 +291,15 @@ def self_supervised(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
         >>> type(self_supervised().relevance).__name__
         'Views'
     """
-    return Recipe(ApproxNDCG(temperature) + weight * DCL(temperature / 2), Views())
+    return Recipe(ApproxNDCG(temperature) + _number(weight) * DCL(_times(0.5, temperature)), Views())
 
 
-def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
+def image_text(relevance: Relevance | None = None, *, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe:
     """Cross-modal search, such as images and captions: `ApproxNDCG` and a softmax in both directions.
 
     Args:
         relevance: How to read the labels; None treats each row's own pair as the only relevant one.
-        temperature: Temperature of both, above 0, in units of similarity.
+        temperature: Temperature of both, above 0, in units of similarity, or ``"auto"``, see `retrieval`.
         weight: Weight of `SoftmaxCrossEntropy`, above 0.
 
     Returns:
@@ -292,7 +309,7 @@ def image_text(relevance: Relevance | None = None, *, temperature: float = 0.1, 
         >>> image_text(Classes()).options
         {'symmetric': True}
     """
-    objective = ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(temperature)
+    objective = ApproxNDCG(temperature) + _number(weight) * SoftmaxCrossEntropy(temperature)
     return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
 
 

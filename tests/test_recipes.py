@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -209,9 +210,34 @@ def test_temperatures_and_weights_must_be_positive(make, wrong):
         make(**wrong)
 
 
+@pytest.mark.parametrize(
+    "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
+)
+@pytest.mark.parametrize("wrong", [{"temperature": "warm"}, {"temperature": [0.1]}, {"weight": "x"}, {"weight": None}])
+def test_temperatures_and_weights_must_be_numbers(make, wrong):
+    ((name, given),) = wrong.items()
+    with pytest.raises(TypeError, match=rf"{name} must be a number.*, got {re.escape(repr(given))}\."):
+        make(**wrong)
+
+
+@pytest.mark.parametrize(
+    "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
+)
+def test_temperatures_that_follow_the_similarities_do_so_in_every_part(make):
+    written = repr(make(temperature="auto").objective)
+    found = set(re.findall(r"(?<!label_)(?<!cutoff_)temperature=('?[\w.]+'?)", written))
+    assert found == {"'auto'"}
+
+
 @pytest.mark.parametrize("levels", [0, -1])
 def test_a_hierarchy_has_levels(levels):
     with pytest.raises(ValueError, match=f"levels must be at least 1, got {levels}"):
+        recipes.hierarchy(levels)
+
+
+@pytest.mark.parametrize("levels", ["2", 2.5, None])
+def test_levels_are_a_whole_number(levels):
+    with pytest.raises(TypeError, match=f"levels must be a whole number, got {levels!r}"):
         recipes.hierarchy(levels)
 
 
