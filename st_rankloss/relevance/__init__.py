@@ -1,6 +1,6 @@
 """How relevant documents are to queries, by their labels.
 
-Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, which can be used on its own.
+Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, which works on its own too.
 Its values are at least 0, or NaN where unjudged. Any function of that form also works.
 """
 
