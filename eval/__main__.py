@@ -2,7 +2,7 @@
 
   python -m eval tasks                              tasks, their losses, and encoders
   python -m eval tune    --tasks stsb --data DIR    each loss's learning rate and settings, on dev
-  python -m eval compare --tasks stsb --data DIR    each loss at its best setting, on test, with five seeds
+  python -m eval compare --tasks stsb --data DIR    each loss at its best setting or its defaults, on test, five seeds
   python -m eval ablate  --data DIR                 one setting at a time, on dev
   python -m eval report RESULTS.jsonl               tables, intervals and figures, as Markdown and one HTML page
   python -m eval evaluate MODEL --tasks NFCorpus    any model on any task, local or mteb's
@@ -24,6 +24,7 @@ from pathlib import Path
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+PROTOCOL = "settings and learning rate chosen on dev, the learning rate alone, or nothing"
 DEFAULT_OUTPUT = Path("output/eval/runs.jsonl")
 
 
@@ -49,9 +50,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument("--batch-size", type=positive, help="rows per step; default: the record's")
         if name == "tune":
             command.add_argument("--trials", type=positive, default=9, help="per loss; TPE chooses fewer than 9")
+            command.add_argument("--protocol", choices=["tuned", "defaults"], default="tuned", help=PROTOCOL)
         if name == "compare":
             command.add_argument("--seeds", type=positive, default=5, help="number of seeds")
-            command.add_argument("--untuned", action="store_true", help="use middle settings for losses without trials")
+            command.add_argument(
+                "--protocol", choices=["tuned", "defaults", "untouched"], default="tuned", help=PROTOCOL
+            )
         if name == "ablate":
             command.add_argument("--ablations", nargs="+", default=[], help="default: all")
             command.add_argument("--seeds", type=positive, default=3, help="number of seeds")

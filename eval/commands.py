@@ -48,7 +48,7 @@ def tasks(options: argparse.Namespace) -> None:
 def tune(options: argparse.Namespace) -> None:
     """Tune every loss on dev."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    choice, results = _choice(options, trials=options.trials), _results(options)
+    choice, results = _choice(options, trials=options.trials, protocol=options.protocol), _results(options)
     groups = list(choice.groups())
     planned = [Tuning(choice, *group) for group in groups]
     specs = [tuning.ask()[0] for tuning in planned for _ in range(tuning.left)]
@@ -58,9 +58,9 @@ def tune(options: argparse.Namespace) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Compare every loss on test, at its best setting on dev."""
-    choice, results = _choice(options, seeds=options.seeds), _results(options)
-    specs = plan_tests(choice, results.runs.values(), untuned=options.untuned)
+    """Compare every loss on test, as the protocol says."""
+    choice, results = _choice(options, seeds=options.seeds, protocol=options.protocol), _results(options)
+    specs = plan_tests(choice, results.runs.values())
     _read(choice.records, choice.known, options)
     if _announce(specs, results, options):
         Executor(results, options.jobs).run_all(specs)

@@ -14,7 +14,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ BM25 = "BM25"
 """In place of a loss, mteb's BM25, a baseline of retrieval."""
 
 UNTRAINED = (BEFORE, BM25)
+
+PROTOCOLS = ("tuned", "defaults", "untouched")
+"""How much is chosen on dev: settings and learning rate, the learning rate alone, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Spec:
         ablation: The ablation that the run belongs to.
         value: The value in that ablation.
         partner: The record that this one is trained or scored on, if it names one.
+        protocol: One of `PROTOCOLS`; trials on dev serve all of them, and are ``tuned``.
     """
 
     record: Record
@@ -70,6 +74,7 @@ class Spec:
     ablation: str | None = None
     value: float | str | None = None
     partner: Record | None = None
+    protocol: str = "tuned"
 
     @property
     def trained(self) -> Record:
@@ -107,6 +112,7 @@ def _changed(value: Any, without: tuple[str, ...]) -> dict[str, Any]:
 
 ALLOWED = {
     "stage": ("dev", "test", "ablation"),
+    "protocol": PROTOCOLS,
     "status": ("ok", "failed"),
     "role": ("recipe", "usual", "family", BEFORE),
 }
@@ -146,6 +152,7 @@ class Run:
         commit: Commit of the checkout.
         hardware: GPU or processor.
         started: Time in UTC.
+        protocol: One of `PROTOCOLS`.
         source: Name of the file that the line was read from; not written.
     """
 
@@ -178,6 +185,7 @@ class Run:
     commit: str = "unknown"
     hardware: str = "unknown"
     started: str = ""
+    protocol: str = "tuned"
     source: str = field(default="", compare=False)
 
     @classmethod
@@ -189,6 +197,7 @@ class Run:
         known |= {"metric": record.main, "trained_on": record.trained_on or None, "setting": dict(spec.setting)}
         known |= {"steps": trained.steps, "batch_size": trained.batch_size}
         known |= {"ablation": spec.ablation, "value": spec.value, "status": "ok", "role": BEFORE}
+        known |= {"protocol": spec.protocol}
         known |= {"versions": machine.versions(), "commit": machine.commit()}
         known |= {"hardware": machine.hardware("cuda" if torch.cuda.is_available() else "cpu")}
         return cls(**known | {"started": datetime.now(UTC).isoformat(timespec="seconds")} | found)
@@ -211,7 +220,7 @@ class Run:
         if missing := required - given.keys():
             raise ValueError(f"{place} lacks {', '.join(sorted(missing))}.")
         for name, allowed in ALLOWED.items():
-            if given[name] not in allowed:
+            if given.get(name, allowed[0]) not in allowed:
                 raise ValueError(f"{place}: {name} must be one of {', '.join(allowed)}, got {given[name]!r}.")
         names = {f.name for f in fields(cls)}
         run = cls(**{name: value for name, value in given.items() if name in names} | {"source": source.name})
@@ -313,6 +322,14 @@ class ResultsFile:
     def has(self, key: str) -> bool:
         """Return whether a run is in the file and succeeded."""
         return key in self.runs and self.runs[key].ok
+
+    def of_another_protocol(self, spec: Spec) -> Run | None:
+        """Return the run of a spec, where another protocol has already run the same."""
+        for protocol in PROTOCOLS:
+            key = replace(spec, protocol=protocol).key
+            if self.has(key):
+                return replace(self.runs[key], key=spec.key, protocol=spec.protocol)
+        return None
 
     def add(self, run: Run) -> None:
         """Write a run to disk, in place of an unfinished last line if there is one."""

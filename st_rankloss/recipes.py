@@ -13,10 +13,9 @@ recipe                labels                      improves
 `image_text`          two inputs, any label       nDCG@10 in both directions
 ====================  ==========================  =================================================================
 
-Defaults were the best on the dev splits of ``eval/results`` (for `hierarchy`, on the finest classes too), which also
-show where other losses are better; for other kinds of models than SentenceTransformer, `retrieval` was tuned on one dev
-split only. The learning rate depends on the encoder, not the recipe: tune it. `for_dataset`
-chooses the recipe for a dataset.
+Defaults were chosen on dev splits; ``eval/results`` shows how the recipes compare on test, and where other losses are
+better. For other kinds of models than SentenceTransformer, `retrieval` was tuned on one dev split only. The learning
+rate depends on the encoder, not the recipe: tune it. `for_dataset` chooses the recipe for a dataset.
 
 Example:
     ::
@@ -34,7 +33,6 @@ from typing import Any
 
 from datasets import Dataset, IterableDataset
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
-from torch import Tensor
 
 from st_rankloss import samplers
 from st_rankloss._host import EMBEDDERS, check_encoder, kind_of, scores_pairs, trains_a_transformer
@@ -124,7 +122,7 @@ def retrieval(
     *,
     model: Any = None,
     temperature: float | str | None = None,
-    weight: float = 1.0,
+    weight: float = 0.2,
 ) -> Recipe:
     """Search and reranking: `ApproxNDCG` with exponential gain, plus `ListNet`.
 
@@ -198,23 +196,14 @@ def classification(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
     return Recipe(ApproxNDCG(temperature) + weight * InfoNCE(temperature), Classes(), samplers.classes())
 
 
-@dataclass(frozen=True)
-class _Finest:
-    """The gain of the finest of a number of levels: 1 for the same finest class, else 0."""
-
-    levels: int
-
-    def __call__(self, relevance: Tensor) -> Tensor:
-        return (relevance - (self.levels - 1)).clamp_min(0)
-
-
 def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5) -> Recipe:
-    """Hierarchical classes: `ApproxNDCG` on all levels, and a softmax on the finest.
+    """Hierarchical classes: `ApproxNDCG` with exponential gain, plus `ListNet`, both on all levels.
 
     Args:
         levels: Number of levels of the paths, at least 1; the loss raises ValueError for any other number.
-        temperature: Temperature of the soft ranks, above 0, in units of similarity; the softmax uses twice this value.
-        weight: Weight of the softmax, above 0.
+        temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses four times this
+            value, and for its labels a quarter of the levels.
+        weight: Weight of `ListNet`, above 0.
 
     Returns:
         The recipe.
@@ -228,7 +217,7 @@ def hierarchy(levels: int = 2, *, temperature: float = 0.05, weight: float = 0.5
     """
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels!r}.")
-    objective = ApproxNDCG(temperature) + weight * SoftmaxCrossEntropy(2 * temperature, gain=_Finest(levels))
+    objective = ApproxNDCG(temperature, gain="exponential") + weight * ListNet(4 * temperature, levels / 4)
     return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
 
 
@@ -251,12 +240,12 @@ def multi_label(*, temperature: float = 0.05, weight: float = 0.1) -> Recipe:
     return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
 
 
-def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
+def regression(*, temperature: float = 0.1, weight: float = 1.0) -> Recipe:
     """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
 
     Args:
-        temperature: Temperature of `SoftSpearman` and `PlackettLuce`, above 0, in units of similarity; `ApproxNDCG`
-            uses half.
+        temperature: Temperature of `SoftSpearman`, above 0, in units of similarity; `ApproxNDCG` and `PlackettLuce`
+            use half.
         weight: Weight of `PlackettLuce`, above 0.
 
     Returns:
@@ -266,7 +255,8 @@ def regression(*, temperature: float = 0.1, weight: float = 0.3) -> Recipe:
         >>> regression().relevance
         Numeric(kernel='gaussian', bandwidth=None)
     """
-    objective = SoftSpearman(temperature) + ApproxNDCG(temperature / 2) + weight * PlackettLuce(temperature)
+    half = temperature / 2
+    objective = SoftSpearman(temperature) + ApproxNDCG(half) + weight * PlackettLuce(half)
     return Recipe(objective, Numeric(), samplers.numeric())
 
 

@@ -29,6 +29,7 @@ from st_rankloss.augmentations import CropWords, DropWords
 from st_rankloss.collators import RankingCollator
 from st_rankloss.data import Part
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
+from st_rankloss.objectives import ListNet
 from st_rankloss.recipes import Recipe
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Views
 from tests.models import tiny_bert, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
@@ -179,11 +180,11 @@ def test_a_recipe_can_be_written_to_a_model_card(name):
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_the_finest_level_alone_counts_for_a_hierarchys_softmax(levels):
-    (softmax,) = [part for _, part in recipes.hierarchy(levels).objective.terms if "Softmax" in type(part).__name__]
-    paths = torch.tensor([[0] * levels, [0] * levels, [*[0] * (levels - 1), 1], [1] * levels])
-    gains = softmax.gain(Hierarchy()(paths, paths))
-    assert gains.tolist() == [[float(a == b) for b in paths.tolist()] for a in paths.tolist()]
+def test_the_finest_class_is_equally_far_ahead_in_hierarchies_of_any_depth(levels):
+    (listnet,) = [part for _, part in recipes.hierarchy(levels).objective.terms if isinstance(part, ListNet)]
+    paths = torch.tensor([[0] * levels, [1] * levels])
+    same, other = (Hierarchy()(paths[:1], paths) / listnet.label_temperature)[0].tolist()
+    assert same - other == 4
 
 
 def test_options_of_a_loss_go_before_those_of_the_recipe(tmp_path):

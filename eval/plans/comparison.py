@@ -11,7 +11,7 @@ import numpy as np
 
 from eval.names import check_name
 from eval.plans.contenders import Contender
-from eval.plans.learning_rates import middle_learning_rate
+from eval.plans.learning_rates import learning_rates, untouched_learning_rate
 from eval.plans.losses import contenders
 from eval.results import BEFORE, UNTRAINED, Run, Spec
 from eval.tasks.records import Record
@@ -29,6 +29,7 @@ class Choice:
         limit: Maximum number of rows or queries per part.
         seeds: Number of seeds on test.
         trials: Number of trials per loss on dev; 9 are the whole grid.
+        protocol: One of `PROTOCOLS`.
         known: All records by name, for those that are trained or scored on another.
     """
 
@@ -39,6 +40,7 @@ class Choice:
     limit: int | None = None
     seeds: int = 5
     trials: int = 9
+    protocol: str = "tuned"
     known: Mapping[str, Record] = field(default_factory=dict)
 
     def chosen(self, record: Record) -> list[Contender]:
@@ -78,13 +80,12 @@ def best_trials(runs: Iterable[Run]) -> dict[tuple[str, str, str], Run]:
     return best
 
 
-def plan_tests(choice: Choice, runs: Iterable[Run], *, untuned: bool = False) -> list[Spec]:
-    """Plan the runs on test: the untrained encoder, BM25, and each loss at its best setting on dev with every seed.
+def plan_tests(choice: Choice, runs: Iterable[Run]) -> list[Spec]:
+    """Plan the runs on test: the untrained encoder, BM25, and each loss with every seed, chosen as the protocol says.
 
     Args:
         choice: The comparison.
         runs: Results so far, including the trials on dev; those of other training budgets are ignored.
-        untuned: Use a loss's middle setting if it has no trials, instead of raising an error.
 
     Returns:
         The runs, seed by seed.
@@ -92,32 +93,45 @@ def plan_tests(choice: Choice, runs: Iterable[Run], *, untuned: bool = False) ->
     Raises:
         ValueError: If a loss has not been tuned.
     """
-    budgets = {record.name: (record.steps, record.batch_size) for record in [*choice.known.values(), *choice.records]}
-    best = best_trials(run for run in runs if budgets.get(run.task) == run.budget)
-    specs = [
+    before = [
         choice.spec(record, encoder, name, "test")
         for record in choice.records
         for encoder in choice.encoders
         for name in (UNTRAINED if record.kind == "retrieval" else (BEFORE,))
     ]
-    missing = []
-    for seed in range(choice.seeds):
-        for record, encoder, contender in choice.groups():
-            trained = record.trained_on or record.name
-            trial = best.get((trained, encoder, contender.name))
-            if trial is not None:
-                setting, rate = trial.setting, trial.learning_rate
-            elif untuned:
-                setting = contender.settings[len(contender.settings) // 2]
-                rate = middle_learning_rate(encoder) * choice.known.get(trained, record).rate
-            else:
-                missing.append(f"{contender.name} on {trained}")
-                continue
-            fields = {"setting": setting, "learning_rate": rate, "seed": seed}
-            specs.append(choice.spec(record, encoder, contender.name, "test", **fields))
+    runs, chosen, missing = list(runs), [], []
+    for record, encoder, contender in choice.groups():
+        found = _chosen(choice, record, encoder, contender, runs)
+        if found:
+            chosen.append((record, encoder, contender.name, found))
+        else:
+            missing.append(f"{contender.name} on {record.trained_on or record.name}")
     if missing:
         raise ValueError(
-            f"not tuned yet: {', '.join(dict.fromkeys(missing))}. Run `python -m eval tune` with the same --output, "
-            "or compare at middle settings with --untuned."
+            f"not tuned yet: {', '.join(dict.fromkeys(missing))}. Run `python -m eval tune` with the same --output "
+            "and --protocol, or compare with --protocol untouched."
         )
-    return specs
+    return before + [
+        choice.spec(record, encoder, name, "test", seed=seed, protocol=choice.protocol, **found)
+        for seed in range(choice.seeds)
+        for record, encoder, name, found in chosen
+    ]
+
+
+def _chosen(
+    choice: Choice, record: Record, encoder: str, contender: Contender, runs: Iterable[Run]
+) -> dict[str, Any] | None:
+    """Return a loss's setting and learning rate, or None if there is no trial."""
+    if choice.protocol == "untouched":
+        return {"setting": contender.default, "learning_rate": untouched_learning_rate(encoder)}
+    trained = choice.known.get(record.trained_on, record)
+    place = trained.name, encoder, contender.name
+    own = [run for run in runs if (run.task, run.encoder, run.loss) == place]
+    own = [run for run in own if run.budget == (trained.steps, trained.batch_size)]
+    if choice.protocol == "defaults":
+        rates = learning_rates(trained, encoder, 3)
+        own = [run for run in own if run.setting == contender.default and run.learning_rate in rates]
+    else:
+        own = [run for run in own if run.setting in contender.settings]
+    trial = best_trials(own).get(place)
+    return {"setting": trial.setting, "learning_rate": trial.learning_rate} if trial else None

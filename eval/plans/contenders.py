@@ -1,4 +1,4 @@
-"""A contender: a loss with its role the settings that are tuned, and what it is made from."""
+"""A contender: a loss with its role, its default, the settings that are tuned, and what it is made from."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ class Contender:
         role: ``recipe``, ``usual`` or ``family``.
         make: Makes the loss from a model, a `Problem` and a setting.
         settings: Arguments that are tuned beside the learning rate: three choices, or one.
+        default: Arguments that its users start from: empty for the defaults of its class.
         pairs: Whether it reads only the first document of a query.
     """
 
@@ -100,10 +101,16 @@ class Contender:
     make: Make
     settings: Sequence[Setting] = field(default_factory=lambda: ({},))
     pairs: bool = False
+    default: Setting = field(default_factory=dict)
 
 
 def family(
-    name: str, kind: Callable[..., Objective], *settings: Setting, binary: bool = False, over_pairs: bool = False
+    name: str,
+    kind: Callable[..., Objective],
+    *settings: Setting,
+    default: Setting | None = None,
+    binary: bool = False,
+    over_pairs: bool = False,
 ) -> Contender:
     """Make a contender of one of the library's objectives."""
 
@@ -112,12 +119,12 @@ def family(
         relevance = problem.binary if binary else problem.relevance
         return RankingLoss(model, objective=objective, relevance=relevance, symmetric=problem.record.has_captions)
 
-    return Contender(name, "family", make, settings or ({},))
+    return Contender(name, "family", make, settings or ({},), default=default or {})
 
 
-def usual(name: str, make: Make, *settings: Setting, pairs: bool = False) -> Contender:
+def usual(name: str, make: Make, *settings: Setting, default: Setting | None = None, pairs: bool = False) -> Contender:
     """Make a contender of a loss that the task is usually trained with."""
-    return Contender(name, "usual", make, settings or ({},), pairs)
+    return Contender(name, "usual", make, settings or ({},), pairs, default or {})
 
 
 def recipe(make: Callable[..., Recipe], *settings: Setting) -> Contender:

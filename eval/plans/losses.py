@@ -2,6 +2,9 @@
 
 Each loss has three settings, or one if there is nothing to set; with the grid of learning rates that makes nine trials
 per loss. Objectives of binary labels read the finest classes, or whether two sets share a label.
+
+A loss's default is that of its class: in sentence-transformers a scale of 20, and a margin of 5 of Euclidean distances
+for triplets. SupCon's and SimCSE's are those of their papers; linear layers, which have none, read cosines times 10.
 """
 
 from __future__ import annotations
@@ -34,11 +37,16 @@ SOFT = _over("temperature", (0.05, 0.1, 0.2))
 SCALES = _over("scale", (5.0, 10.0, 20.0))
 """Scales of sentence-transformers' losses: 1 / temperature."""
 
+PUBLISHED: Setting = {"scale": 20.0}
+"""The scale that sentence-transformers' losses have unless told otherwise."""
+
 BOTH_WAYS: Setting = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
 """Arguments with which MNRL is CLIP's loss."""
 
 
-def _cosine_triplet(model: SentenceTransformer, problem: Problem, margin: float) -> nn.Module:
+def _triplet(model: SentenceTransformer, problem: Problem, margin: float | None = None) -> nn.Module:
+    if margin is None:
+        return OnFinest(host.BatchHardTripletLoss(model), problem)
     distance = host.BatchHardTripletLossDistanceFunction.cosine_distance
     return OnFinest(host.BatchHardTripletLoss(model, distance, margin), problem)
 
@@ -47,12 +55,12 @@ def _host(kind: Callable[..., nn.Module], **fixed: Any) -> Callable[..., nn.Modu
     return lambda model, problem, **setting: kind(model, **fixed, **setting)
 
 
-MNRL = usual("MNRL", _host(host.MultipleNegativesRankingLoss), *SCALES, pairs=True)
+MNRL = usual("MNRL", _host(host.MultipleNegativesRankingLoss), *SCALES, default=PUBLISHED, pairs=True)
 
 OF_PAIRS = (
     recipe(lambda problem, **setting: recipes.sts(**setting), *_over("temperature", (0.1, 0.15, 0.2))),
-    usual("CoSENT", _host(host.CoSENTLoss), *_over("scale", (3.0, 5.0, 10.0))),
-    usual("AnglE", _host(host.AnglELoss), *_over("scale", (3.0, 5.0, 10.0))),
+    usual("CoSENT", _host(host.CoSENTLoss), *_over("scale", (3.0, 5.0, 10.0)), default=PUBLISHED),
+    usual("AnglE", _host(host.AnglELoss), *_over("scale", (3.0, 5.0, 10.0)), default=PUBLISHED),
     usual("MSE of cosines", _host(host.CosineSimilarityLoss)),
     family("SoftSpearman", o.SoftSpearman, *SOFT, over_pairs=True),
     family("SoftKendall", o.SoftKendall, *SOFT, over_pairs=True),
@@ -91,7 +99,9 @@ GRADED = (
     family("NeuralNDCG", o.NeuralNDCG, *SOFT),
     family("PolicyGradient", o.PolicyGradient, *SOFT),
     family("Wasserstein", o.Wasserstein, *_over("temperature", (0.05, 0.1, 0.2), label_temperature=0.3)),
-    family("Gumbel A-NDCG", lambda noise: o.Perturbed(o.ApproxNDCG(0.05), noise), *_over("noise", (0.03, 0.1, 0.3))),
+    family(
+        "Gumbel A-NDCG", lambda noise=0.1: o.Perturbed(o.ApproxNDCG(0.05), noise), *_over("noise", (0.03, 0.1, 0.3))
+    ),
 )
 """Objectives of graded relevance, for every kind of list."""
 
@@ -108,21 +118,23 @@ ORDERED = (
 """Objectives of the order alone, or of numbers."""
 
 BINARY = (
-    family("SupCon", o.SupCon, *SOFT, binary=True),
+    family("SupCon", o.SupCon, *SOFT, default={"temperature": 0.1}, binary=True),
     family("InfoNCE", o.InfoNCE, *SOFT, binary=True),
     family("SmoothAP", o.SmoothAP, *SHARP, binary=True),
     family("MannWhitney", o.MannWhitney, *SOFT, binary=True),
     family("MultiSimilarity", o.MultiSimilarity, *_over("beta", (10.0, 25.0, 50.0)), binary=True),
     family("DCL", o.DCL, *SOFT, binary=True),
     family("SupAP", o.SupAP, *_over("temperature", (0.01, 0.03, 0.1)), binary=True),
-    family("MW across queries", lambda temperature: o.AcrossQueries(o.MannWhitney(temperature)), *SOFT, binary=True),
+    family(
+        "MW across queries", lambda temperature=0.05: o.AcrossQueries(o.MannWhitney(temperature)), *SOFT, binary=True
+    ),
     family("GroCo", o.GroCo, *_over("temperature", (0.1, 0.3, 1.0)), binary=True),
     family("TripletAlignment", o.TripletAlignment, *_over("temperature", (0.015, 0.05, 0.15)), binary=True),
     family("SharedNegatives", o.SharedNegatives, *SOFT, binary=True),
-    family("Focal InfoNCE", lambda temperature: o.Focal(o.InfoNCE(temperature)), *SOFT, binary=True),
+    family("Focal InfoNCE", lambda temperature=0.05: o.Focal(o.InfoNCE(temperature)), *SOFT, binary=True),
     family(
         "InfoNCE + TCM",
-        lambda weight: o.InfoNCE(0.1) + weight * o.ThresholdMargin(),
+        lambda weight=1.0: o.InfoNCE(0.1) + weight * o.ThresholdMargin(),
         *_over("weight", (0.1, 1.0, 10.0)),
         binary=True,
     ),
@@ -141,7 +153,7 @@ SQUARE = (
 """Objectives of batches in which every sample is a query and a document."""
 
 OF_LISTS = (
-    recipe(lambda problem, **setting: recipes.retrieval(problem.qrels, **setting), *_over("weight", (0.2, 1.0, 5.0))),
+    recipe(lambda problem, **setting: recipes.retrieval(problem.qrels, **setting), *_over("weight", (0.05, 0.2, 1.0))),
     MNRL,
     *GRADED,
     *BINARY,
@@ -155,13 +167,16 @@ OF_LISTS = (
 
 OF_CLASSES = (
     usual("softmax classifier", Head, *SCALES),
-    usual("batch-hard triplet", _cosine_triplet, *_over("margin", (0.1, 0.2, 0.4))),
+    usual("batch-hard triplet", _triplet, *_over("margin", (0.1, 0.2, 0.4))),
     family("A-NDCG binary", o.ApproxNDCG, *SHARP, binary=True),
     *BINARY,
     *SQUARE,
 )
 OF_HIERARCHY = (
-    recipe(lambda problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting), *SHARP),
+    recipe(
+        lambda problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting),
+        *_over("weight", (0.2, 0.5, 1.0)),
+    ),
     *OF_CLASSES,
     *GRADED,
 )
@@ -183,7 +198,7 @@ OF_NUMBERS = (
 )
 OF_TEXTS = (
     recipe(lambda problem, **setting: recipes.self_supervised(**setting), *_over("weight", (0.1, 0.3, 1.0))),
-    Contender("SimCSE", "usual", family("", o.SoftmaxCrossEntropy).make, SOFT),
+    Contender("SimCSE", "usual", family("", o.SoftmaxCrossEntropy).make, SOFT, default={"temperature": 0.05}),
     family("A-NDCG", o.ApproxNDCG, *SHARP),
     family("DCL", o.DCL, *SOFT),
     family("InfoNCE", o.InfoNCE, *SOFT),
@@ -195,7 +210,7 @@ OF_CAPTIONS = (
     recipe(
         lambda problem, **setting: recipes.image_text(problem.relevance, **setting), *_over("weight", (0.1, 0.3, 1.0))
     ),
-    usual("CLIP", _host(host.MultipleNegativesRankingLoss, **BOTH_WAYS), *SCALES, pairs=True),
+    usual("CLIP", _host(host.MultipleNegativesRankingLoss, **BOTH_WAYS), *SCALES, default=PUBLISHED, pairs=True),
     family("A-NDCG", o.ApproxNDCG, *SOFT),
     family("softmax", o.SoftmaxCrossEntropy, *SOFT),
     family("ListNet", o.ListNet, *_over("label_temperature", (0.1, 0.3, 0.5), temperature=0.1)),

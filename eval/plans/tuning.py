@@ -26,8 +26,10 @@ class Tuning:
 
     def __init__(self, choice: Choice, record: Record, encoder: str, contender: Contender) -> None:
         self.choice, self.record, self.encoder, self.contender = choice, record, encoder, contender
-        places = range(len(contender.settings))
-        rates = learning_rates(record, encoder, len(contender.settings))
+        alone = choice.protocol == "defaults"  # the learning rate alone
+        self.settings = [contender.default] if alone else contender.settings
+        places = range(len(self.settings))
+        rates = learning_rates(record, encoder, 3 if alone else len(self.settings))
         grid = [{"setting": place, "learning_rate": rate} for place in places for rate in rates]
         space = {"setting": list(places), "learning_rate": rates}
         self.space = {name: optuna.distributions.CategoricalDistribution(values) for name, values in space.items()}
@@ -58,7 +60,7 @@ class Tuning:
         return self._spec(trial.params), trial
 
     def _spec(self, point: dict[str, Any]) -> Spec:
-        chosen = {"setting": self.contender.settings[point["setting"]], "learning_rate": point["learning_rate"]}
+        chosen = {"setting": self.settings[point["setting"]], "learning_rate": point["learning_rate"]}
         return self.choice.spec(self.record, self.encoder, self.contender.name, "dev", **chosen)
 
     def tell(self, trial: optuna.Trial, run: Run) -> None:

@@ -1,8 +1,8 @@
 """The report of a comparison: one Markdown and one HTML page with figures, from files of results.
 
-`reading` reads runs, `comparing` groups them and `significance` judges them. `what_was_run`, `overview`, `ranks`,
-`robustness`, `panels`, `task` and `ablations` each make one part of the page from `blocks`, `cells` and `figures`;
-`markdown` and `webpage` write the blocks out.
+`reading` reads runs, `comparing` groups them, `significance` and `hierarchy` judge them, and `duels` chooses the
+opponents of the recipe. `overview`, `protocols`, `task`, `ablations` and `what_was_run` each make a part of the page
+from `blocks`, `cells` and `figures`; `markdown` and `webpage` write the blocks out.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.report.ablations import ablations
-from eval.report.blocks import Block, Heading, Paragraph, Picture
+from eval.report.blocks import Block, Contents, Heading, Link, Paragraph, Picture, flatten
 from eval.report.comparing import choose, compare
+from eval.report.duels import against_usual, overall
 from eval.report.markdown import to_markdown
-from eval.report.overview import exceptions, overview
-from eval.report.panels import panels
-from eval.report.ranks import ranks
+from eval.report.overview import overview
+from eval.report.protocols import mean_over_tasks, protocols
 from eval.report.reading import Runs, read_runs
-from eval.report.robustness import robustness
-from eval.report.task import describe_comparison
+from eval.report.task import describe_tasks
 from eval.report.webpage import to_html
-from eval.report.what_was_run import describe_runs, failures
+from eval.report.what_was_run import describe_runs, failures, method
 
 __all__ = ["choose", "compare", "read_runs", "write"]
 
@@ -46,7 +45,7 @@ def write(paths: Sequence[Path], folder: Path, *, mixed: bool = False) -> Path:
         ValueError: If the runs cannot be read, see `read_runs`, or were scored on different queries.
     """
     blocks = _make_blocks(read_runs(paths, mixed))
-    names = _write_pictures([block for block in blocks if isinstance(block, Picture)], folder)
+    names = _write_pictures([block for block in flatten(blocks) if isinstance(block, Picture)], folder)
     (folder / "report.html").write_text(to_html(TITLE, blocks), encoding="utf-8")
     path = folder / "report.md"
     path.write_text(to_markdown(blocks, names), encoding="utf-8")
@@ -56,19 +55,21 @@ def write(paths: Sequence[Path], folder: Path, *, mixed: bool = False) -> Path:
 def _make_blocks(runs: Runs) -> list[Block]:
     """Make the whole page."""
     comparisons = compare(runs.runs)
-    return [
-        Heading(1, TITLE),
-        *(Paragraph(f"Note: {note}") for note in runs.notes),
-        *describe_runs(runs.runs, comparisons),
-        *overview(comparisons),
-        *exceptions(comparisons),
-        *ranks(comparisons),
-        *robustness(comparisons),
-        *panels(comparisons),
-        *(block for comparison in comparisons for block in describe_comparison(comparison)),
+    duels = against_usual(comparisons)
+    means = overall(duels)
+    blocks = [
+        *overview(comparisons, duels, means),
+        *mean_over_tasks(duels, means),
+        *protocols(comparisons, duels),
+        *describe_tasks(comparisons),
         *ablations(runs.runs),
+        *method(comparisons),
+        *describe_runs(runs.runs, comparisons),
         *failures(runs.runs),
     ]
+    sections = [Link(block.text) for block in blocks if isinstance(block, Heading) and block.level == 2]
+    notes = [Paragraph(f"Note: {note}") for note in runs.notes]
+    return [Heading(1, TITLE), Contents(sections), *notes, *blocks]
 
 
 def _write_pictures(pictures: Sequence[Picture], folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from eval.report import cells, figures
-from eval.report.blocks import Block, Heading, Paragraph, Table, picture
+from eval.report.blocks import Block, Details, Heading, Paragraph, Table, picture
 from eval.report.reading import group_by
 from eval.results import Run
 
@@ -18,13 +18,18 @@ def ablations(runs: Iterable[Run]) -> list[Block]:
     chosen = [run for run in runs if run.stage == "ablation" and run.ok and run.ablation and math.isfinite(run.score)]
     last = {(run.ablation, run.encoder, run.task, run.loss, str(run.value), run.seed): run for run in chosen}
     blocks: list[Block] = []
-    for (name, encoder), group in group_by(last.values(), lambda run: (str(run.ablation), run.encoder)).items():
-        panels = {task: _lines(own) for task, own in group_by(group, lambda run: run.task).items()}
-        metrics = {run.task: run.metric for run in group}
-        blocks += [Heading(3, f"{name}, {encoder}"), _table(panels)]
+    for name, group in group_by(last.values(), lambda run: str(run.ablation)).items():
+        panels = {place: _lines(own) for place, own in group_by(group, _place).items()}
+        metrics = {_place(run): cells.metric(run.metric) for run in group}
+        inside: list[Block] = [_table(panels)]
         if all(figures.is_number(run.value) for run in group):
-            blocks.append(picture(f"Ablation of {name}, {encoder}", figures.ablation(panels, name, metrics)))
-    return [Heading(2, "Ablations"), Paragraph(NOTE), *blocks] if blocks else []
+            inside.append(picture(f"Ablation of {name}", figures.ablation(panels, name, metrics)))
+        blocks.append(Details(Heading(3, f"Ablation: {name}"), inside))
+    return [Heading(2, "One setting at a time"), Paragraph(NOTE), *blocks] if blocks else []
+
+
+def _place(run: Run) -> str:
+    return f"{run.task}, {run.encoder}"
 
 
 def _lines(runs: Iterable[Run]) -> dict[str, dict[figures.Value, list[float]]]:

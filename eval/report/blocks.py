@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -14,6 +15,18 @@ class Bold(str):
     """A cell in bold."""
 
     __slots__ = ()
+
+
+class Link(str):
+    """A text that leads to a heading of the page, by default the one of the same text."""
+
+    heading: str
+
+    def __new__(cls, text: str, heading: str = "") -> Link:
+        """Make a link."""
+        link = super().__new__(cls, text)
+        link.heading = heading or text
+        return link
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,13 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """Links to the sections of the page."""
+
+    links: Sequence[Link]
+
+
+@dataclass(frozen=True)
 class Table:
     """Columns of equal length by heading."""
 
@@ -52,15 +72,44 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as PNG."""
+    """A figure as PNG for a file, and as SVG for the page."""
 
     caption: str
     png: bytes
+    svg: str
 
 
-Block = Heading | Paragraph | Listing | Table | Picture
+@dataclass(frozen=True)
+class Details:
+    """Blocks that the web page shows on demand, below their heading."""
+
+    heading: Heading
+    blocks: Sequence[Block]
+
+
+Block = Heading | Paragraph | Listing | Contents | Table | Picture | Details
 
 
 def picture(caption: str, figure: Figure) -> Picture:
     """Render a figure."""
-    return Picture(caption, figures.to_png(figure))
+    return Picture(caption, figures.to_png(figure), figures.to_svg(figure, caption))
+
+
+def anchor(text: str) -> str:
+    """Return a heading's anchor, which is GitHub's.
+
+    Example:
+        >>> anchor("What a loss gains, stsb_extra")
+        'what-a-loss-gains-stsb_extra'
+    """
+    return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+
+
+def flatten(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield all blocks, with those of details after their heading."""
+    for block in blocks:
+        if isinstance(block, Details):
+            yield block.heading
+            yield from flatten(block.blocks)
+        else:
+            yield block

@@ -14,6 +14,7 @@ from eval.report.significance import Estimate
 from eval.results import Run
 
 NONE = "–"
+MINUS = "−"
 
 
 def join(values: Iterable[Any]) -> str:
@@ -27,13 +28,13 @@ def average(values: Iterable[float | None]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def score(value: float) -> str:
+def score(value: float, digits: int = 4) -> str:
     """Write a score."""
-    return f"{value:.4f}" if math.isfinite(value) else NONE
+    return f"{value:.{digits}f}" if math.isfinite(value) else NONE
 
 
 def whole(value: float) -> str:
-    """Write seconds or megabytes."""
+    """Write seconds."""
     return f"{value:.0f}" if math.isfinite(value) else NONE
 
 
@@ -43,12 +44,44 @@ def mean(estimate: Estimate) -> str:
     return score(estimate.value) + (f" ± {estimate.high - estimate.value:.4f}" if known else "")
 
 
-def difference(estimate: Estimate) -> str:
-    """Write a difference with its sign and interval."""
-    if not math.isfinite(estimate.value):
+def signed(value: float, digits: int = 4) -> str:
+    """Write a number with its sign, which 0 has not.
+
+    Example:
+        >>> signed(0.12345), signed(-0.12345, 3), signed(-0.0001, 3)
+        ('+0.1235', '−0.123', '0.000')
+    """
+    if not math.isfinite(value):
         return NONE
+    text = f"{value:+.{digits}f}"
+    return (text if float(text) else text[1:]).replace("-", MINUS)
+
+
+def difference(estimate: Estimate, digits: int = 4) -> str:
+    """Write a difference with its interval."""
     known = math.isfinite(estimate.low)
-    return f"{estimate.value:+.4f}" + (f" [{estimate.low:+.4f}, {estimate.high:+.4f}]" if known else "")
+    ends = f" [{signed(estimate.low, digits)}, {signed(estimate.high, digits)}]" if known else ""
+    return signed(estimate.value, digits) + ends
+
+
+def metric(name: str) -> str:
+    """Write the name of a metric.
+
+    Example:
+        >>> metric("ndcg_at_10+probe_spearman")
+        'ndcg@10 + probe spearman'
+    """
+    return name.replace("_at_", "@").replace("_", " ").replace("+", " + ")
+
+
+def interval(estimate: Estimate) -> str:
+    """Write the interval of a difference alone."""
+    return f"{signed(estimate.low)} to {signed(estimate.high)}"
+
+
+def between(estimate: Estimate) -> str:
+    """Write a positive number with its interval."""
+    return f"{score(estimate.value)} [{score(estimate.low)}, {score(estimate.high)}]"
 
 
 def setting(run: Run | None) -> str:

@@ -1,4 +1,4 @@
-"""Which losses are compared on one task and encoder, the best of them, and the recipe's verdicts.
+"""Which losses are compared on one task and encoder under one protocol, the best of them, and the recipe's verdicts.
 
 Dev scores choose each loss's setting and which peer is "the best"; every claim is measured on test.
 """
@@ -12,9 +12,16 @@ from functools import cached_property
 
 from eval.report.reading import group_by
 from eval.report.significance import Estimate, Measurement, estimate_difference, estimate_mean, holm, verdict
-from eval.results import BEFORE, Run, decode_items
+from eval.results import BEFORE, PROTOCOLS, UNTRAINED, Run, decode_items
 
-UNTRAINED = "untrained"
+MEANING = {
+    "tuned": "each loss at its best trial on dev",
+    "defaults": "each loss at its published defaults, its learning rate chosen on dev",
+    "untouched": "each loss at its published defaults and the encoder's standard learning rate; nothing is tuned",
+}
+"""What each protocol means."""
+
+BEFORE_TRAINING = "untrained"
 """Name of the encoder before training in tables."""
 
 
@@ -24,11 +31,13 @@ class Entry:
 
     Args:
         loss: Its name.
-        runs: Its runs of the stages dev and test, at least one of them ok.
+        runs: Its runs of the stages dev and test, at least one of them ok; those on test are of one protocol.
+        protocol: That protocol.
     """
 
     loss: str
     runs: Sequence[Run]
+    protocol: str = "tuned"
 
     @property
     def role(self) -> str:
@@ -51,8 +60,14 @@ class Entry:
 
     @cached_property
     def trials_begun(self) -> list[Run]:
-        """All tuning trials with the budget that was tested, or else that of the last trial."""
+        """All tuning trials with the budget that was tested, or else that of the last trial.
+
+        Where a loss is not tuned, only what was tested counts.
+        """
         trials = [run for run in self.runs if run.stage == "dev"]
+        if self.protocol != "tuned":
+            tested = {run.configuration for run in self.test}
+            return [run for run in trials if run.configuration in tested]
         return [run for run in trials if run.budget == (self.test or trials)[-1].budget]
 
     @cached_property
@@ -68,8 +83,11 @@ class Entry:
 
     @property
     def dev(self) -> float:
-        """Dev score of the best trial."""
-        return self.dev_scores[0] if self.trials else math.nan
+        """Dev score of the tested configuration, or else of the best trial."""
+        tested = {run.configuration for run in self.test}
+        return next(
+            (run.score for run in self.trials if run.configuration in tested), max(self.dev_scores, default=math.nan)
+        )
 
     @cached_property
     def measurements(self) -> dict[int, Measurement]:
@@ -89,7 +107,7 @@ class Entry:
     @property
     def is_outdone(self) -> bool:
         """Whether a trial on dev beat the configuration that was tested."""
-        best = [run.configuration for run in self.trials if run.score == self.dev]
+        best = [run.configuration for run in self.trials if run.score == self.dev_scores[0]]
         return bool(self.test and best) and self.test[0].configuration not in best
 
 
@@ -99,7 +117,13 @@ class Comparison:
 
     task: str
     encoder: str
+    protocol: str
     entries: Sequence[Entry]
+
+    @property
+    def place(self) -> str:
+        """Task and encoder, as headings and figures name them."""
+        return f"{self.task}, {self.encoder}"
 
     @property
     def first(self) -> Run:
@@ -118,7 +142,7 @@ class Comparison:
     def label(self, entry: Entry) -> str:
         """Name a loss in tables and figures."""
         if entry.loss == BEFORE:
-            return UNTRAINED
+            return BEFORE_TRAINING
         is_named = entry.loss == entry.role  # by itself: the library's recipe is called "recipe"
         return f"recipe: {entry.loss}" if entry is self.recipe and not is_named else entry.loss
 
@@ -140,7 +164,7 @@ class Comparison:
 
 
 def compare(runs: Iterable[Run]) -> list[Comparison]:
-    """Group the runs of dev and test by task and encoder, and then by loss; leave out those without success.
+    """Group the runs of dev and test by task, encoder and protocol, and then by loss; leave out those without success.
 
     Raises:
         ValueError: If the test runs of a task and encoder were scored on different queries.
@@ -148,13 +172,27 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
     comparisons = []
     staged = group_by((run for run in runs if run.stage in ("dev", "test")), lambda run: (run.task, run.encoder))
     for (task, encoder), group in staged.items():
-        by_loss = group_by([*group, *_trials_elsewhere(group, staged)], lambda run: run.loss)
-        entries = [Entry(loss, own) for loss, own in by_loss.items() if any(run.ok for run in own)]
-        if entries:
-            _check_items(entries, f"{task}, {encoder}")
-            entries.sort(key=lambda entry: (or_lowest(entry.mean.value), or_lowest(entry.dev)), reverse=True)
-            comparisons.append(Comparison(task, encoder, entries))
+        everything = [*group, *_trials_elsewhere(group, staged)]
+        for protocol in _protocols(group):
+            entries = _entries(everything, protocol)
+            if entries:
+                _check_items(entries, f"{task}, {encoder}")
+                entries.sort(key=lambda entry: (or_lowest(entry.mean.value), or_lowest(entry.dev)), reverse=True)
+                comparisons.append(Comparison(task, encoder, protocol, entries))
     return comparisons
+
+
+def _protocols(group: Iterable[Run]) -> list[str]:
+    """Return the protocols under which losses were tested, or the first if none was tested."""
+    tested = {run.protocol for run in group if run.stage == "test" and run.loss not in UNTRAINED}
+    return [name for name in PROTOCOLS if name in tested] or ["tuned"]
+
+
+def _entries(runs: Iterable[Run], protocol: str) -> list[Entry]:
+    """Return the losses of one protocol: of tuned ones also those without a test. Baselines belong to all."""
+    own = (run for run in runs if run.stage == "dev" or run.protocol == protocol or run.loss in UNTRAINED)
+    entries = [Entry(loss, found, protocol) for loss, found in group_by(own, lambda run: run.loss).items()]
+    return [e for e in entries if any(run.ok for run in e.runs) and (protocol == "tuned" or e.test)]
 
 
 def _trials_elsewhere(group: Sequence[Run], staged: Mapping[tuple[str, str], Sequence[Run]]) -> list[Run]:

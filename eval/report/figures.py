@@ -1,34 +1,48 @@
-"""Figures of the report, from plain numbers. The recipe has one colour in all of them, and nothing else has it.
+"""Figures of the report, from plain numbers. The recipe has one colour where losses are compared.
 
 Colours are Okabe and Ito's, which colour-blind readers can distinguish; lines also differ in marker and dash.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, TypeGuard
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from eval.report.hierarchy import Hierarchy
 from eval.report.significance import Estimate
 
 RECIPE = "#D55E00"
-GREY = "#BBBBBB"
+INK = "#000000"
+
+MARKS = {"tuned": (RECIPE, "o"), "defaults": ("#2F8AC4", "s"), "untouched": ("#009E73", "^")}
+"""Colour and marker of each protocol."""
 
 Value = float | str
 Points = Mapping[Value, Sequence[float]]
 """Scores of several seeds at each place of an axis."""
 
+Rows = Mapping[str, Mapping[str, Estimate]]
+"""Differences by label and protocol."""
+
 _LINES = [
     *(("#0072B2", "-", "o"), ("#009E73", "--", "s"), ("#CC79A7", "-.", "^"), ("#56B4E9", ":", "D")),
     *(("#E69F00", "--", "v"), ("#000000", ":", "P"), ("#666666", "-.", "x")),
 ]
+
+
+_METADATA = ("Creator", "Date", "Format", "Type")
 
 
 def to_png(figure: Figure) -> bytes:
@@ -39,58 +53,61 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def leads(estimates: Mapping[str, Estimate]) -> Figure:
-    """Draw the recipes' leads over other losses with their intervals, one row per label."""
-    figure, axes = _rows(list(estimates))
-    for y, estimate in enumerate(estimates.values()):
-        axes.plot([estimate.low, estimate.high], [y, y], color=RECIPE, linewidth=2)
-        axes.plot(estimate.value, y, "o", color=RECIPE)
-    axes.axvline(0, color="black", linewidth=1)
-    axes.set(xlabel="recipe's score minus the other's; lines are 95 % intervals")
+def to_svg(figure: Figure, name: str) -> str:
+    """Render a figure for a page: its text is text, black is the colour of the page's text, and ids are its own."""
+    buffer = io.StringIO()
+    FigureCanvasAgg(figure)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+    text = buffer.getvalue()
+    text = re.sub(r"'[\w ]+', (?=[^;\"]*sans-serif)", "", text[text.index("<svg") :])
+    prefix = hashlib.sha256(name.encode()).hexdigest()[:6]
+    text = re.sub(r'(\bid="|"#|\(#)', rf"\g<1>{prefix}-", text)
+    width = 72 * figure.get_figwidth()
+    start = f'<svg fill="currentColor" style="min-width: {0.85 * width:.0f}px; max-width: {1.5 * width:.0f}px" '
+    return text.replace(INK, "currentColor").replace("<svg ", start, 1)
+
+
+def forest(rows: Rows, models: Mapping[str, Hierarchy]) -> Figure:
+    """Draw differences with their intervals, one row per label, and the means of hierarchical models below."""
+    protocols = [name for name in MARKS if any(name in row for row in rows.values())]
+    step = 0.72 / len(protocols)
+    height = 1.3 + (0.15 + 0.07 * len(protocols)) * (len(rows) + len(models) + 0.5)
+    figure = Figure(figsize=(5.4, height), layout="constrained")
+    axes = figure.subplots()
+    for y, row in enumerate(rows.values()):
+        for place, name in enumerate(protocols):
+            if name in row:
+                _interval(axes, y + step * (place - (len(protocols) - 1) / 2), row[name], name)
+    for y, (name, model) in enumerate(models.items(), len(rows)):
+        _diamond(axes, y + 0.5, model, name)
+    labels = [*rows, *(f"mean over tasks, {name}" if len(protocols) > 1 else "mean over tasks" for name in models)]
+    places = [*range(len(rows)), *(len(rows) + 0.5 + y for y in range(len(models)))]
+    axes.set_yticks(places, labels, fontsize=10)
+    axes.set_ylim(places[-1] + 0.7, -0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.axvline(0, color=INK, linewidth=1, zorder=1)
+    axes.grid(visible=True, axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.set_xlabel("← usual loss better · recipe better →", fontsize=9)
+    if len(protocols) > 1:
+        handles = [Line2D([], [], color=MARKS[name][0], marker=MARKS[name][1], label=name) for name in protocols]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
     return figure
 
 
-def critical_difference(ranks: Mapping[str, float], distance: float, recipe: str) -> Figure:
-    """Draw average ranks, best first, with half a critical difference on either side and a band around the best."""
-    figure, axes = _rows(list(ranks))
-    best = min(ranks.values())
-    axes.axvspan(best - distance / 2, best + distance / 2, color=GREY, alpha=0.4, linewidth=0)
-    for y, (label, rank) in enumerate(ranks.items()):
-        colour = RECIPE if label == recipe else "black"
-        axes.plot([rank - distance / 2, rank + distance / 2], [y, y], color=colour, linewidth=2)
-        axes.plot(rank, y, "o", color=colour)
-    axes.set(xlabel=f"average rank, 1 is best; lines are the critical difference, {distance:.2f}")
-    return figure
+def _interval(axes: Axes, y: float, estimate: Estimate, protocol: str) -> None:
+    colour, marker = MARKS[protocol]
+    axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=1.6, zorder=2)
+    axes.plot(estimate.value, y, marker, color=colour, markersize=4.5, zorder=3)
 
 
-def lines(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], across: str, up: str) -> Figure:
-    """Draw one panel per task, one line per label, with the names of the axes."""
-    figure, all_axes = _grid(len(panels), columns=4, width=2.8, height=2.0)
-    styles = _styles([label for rows in panels.values() for label in rows])
-    for axes, (task, rows) in zip(all_axes, panels.items(), strict=True):
-        for label, points in rows.items():
-            axes.plot(*zip(*points, strict=True), **styles[label])
-        axes.set_title(task, fontsize=8)
-    figure.supxlabel(across, fontsize=9)
-    figure.supylabel(up, fontsize=9)
-    _legend(figure, all_axes)
-    return figure
-
-
-def histograms(counts: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw the similarities of relevant and irrelevant pairs, each as shares of their number, one panel per task."""
-    figure, panels = _grid(len(counts), columns=4, width=2.8, height=1.7, sharex=True)
-    for axes, (task, count) in zip(panels, counts.items(), strict=True):
-        for kind, colour in (("irrelevant", "#56B4E9"), ("relevant", "#000000")):
-            shares = np.asarray(count[kind], dtype=float) / max(1.0, sum(count[kind]))
-            filled = kind == "irrelevant"
-            axes.stairs(shares, np.asarray(count["edges"]), color=colour, fill=filled, label=kind, linewidth=1.3)
-        axes.set_title(task, fontsize=8)
-        axes.set_yticks([])
-        axes.tick_params(labelbottom=True)
-    figure.supxlabel("similarity", fontsize=9)
-    _legend(figure, panels)
-    return figure
+def _diamond(axes: Axes, y: float, model: Hierarchy, protocol: str) -> None:
+    colour, _ = MARKS[protocol]
+    mean, new = model.mean.estimate, model.new.estimate
+    axes.plot([new.low, new.high], [y, y], color=colour, linewidth=0.8, zorder=2)
+    axes.fill([mean.low, mean.value, mean.high, mean.value], [y, y - 0.33, y, y + 0.33], color=colour, zorder=3)
 
 
 def ablation(panels: Mapping[str, Mapping[str, Points]], name: str, metrics: Mapping[str, str]) -> Figure:
@@ -164,23 +181,12 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8)
 
 
-def _rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    """Make a figure with one row per label, the first on top."""
-    figure = Figure(figsize=(8, 1.3 + 0.27 * len(labels)), layout="constrained")
-    axes = figure.subplots()
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(visible=True, axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _grid(count: int, *, columns: int, width: float, height: float, sharex: bool = False) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Make a figure of ``count`` panels, row by row."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(width * columns + 1, height * rows + 0.8), layout="constrained")
-    panels: list[Axes] = list(figure.subplots(rows, columns, sharex=sharex, squeeze=False).flat)
+    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[count:]:
         axes.remove()
     for axes in panels[:count]:

@@ -25,12 +25,21 @@ _ROUNDING = 1e-12  # smaller variation is rounding
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a difference of means, its 95 % interval, and p for the hypothesis that it is 0; NaN where unknown."""
+    """A mean or a difference of means; NaN where unknown.
+
+    Args:
+        value: The estimate.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Two-sided p of the hypothesis that it is 0.
+        error: Standard error.
+    """
 
     value: float
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan
+    error: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,25 +137,6 @@ def verdict(difference: Estimate, corrected: float) -> str:
     return "win" if difference.value > 0 else "loss"
 
 
-def average_ranks(scores: Floats) -> Floats:
-    """Average the ranks of losses over tasks, for scores of shape ``(tasks, losses)``: 1 is best, ties share ranks."""
-    ranks: Floats = stats.rankdata(-scores, axis=1).mean(0)
-    return ranks
-
-
-def friedman(scores: Floats) -> float:
-    """Compute p of Friedman's test that all losses rank alike; scores as in `average_ranks`, at least 3 losses."""
-    if (scores == scores[:, :1]).all():
-        return 1.0
-    return float(stats.friedmanchisquare(*scores.T).pvalue)
-
-
-def critical_difference(losses: int, tasks: int) -> float:
-    """Compute the difference of average ranks that is significant by Nemenyi's test (Demšar, 2006)."""
-    quantile = stats.studentized_range.ppf(1 - LEVEL, losses, np.inf) / math.sqrt(2)
-    return float(quantile * math.sqrt(losses * (losses + 1) / (6 * tasks)))
-
-
 def _stack(items: Sequence[Floats | None]) -> Floats | None:
     """Stack the items of several seeds; None if any seed has none."""
     rows = [row for row in items if row is not None]
@@ -174,9 +164,9 @@ def _estimate(scores: Floats, items: Floats | None) -> Estimate:
 def _interval(value: float, error: float, freedom: float) -> Estimate:
     """Compute Student's interval and two-sided p; neither exists for a constant difference, unless it is 0."""
     if error < _ROUNDING:
-        return Estimate(value, value, value, 1.0) if abs(value) < _ROUNDING else Estimate(value)
+        return Estimate(value, value, value, 1.0, 0.0) if abs(value) < _ROUNDING else Estimate(value)
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    return Estimate(value, value - half, value + half, 2 * float(stats.t.sf(abs(value) / error, freedom)))
+    return Estimate(value, value - half, value + half, 2 * float(stats.t.sf(abs(value) / error, freedom)), error)
 
 
 def _varying(items: Floats) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""One task and encoder: every loss's scores, differences and settings."""
+"""Each task and encoder: every loss's scores, differences and settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from eval.report import cells
-from eval.report.blocks import Block, Heading, Paragraph, Table
+from eval.report.blocks import Block, Details, Heading, Paragraph, Table
 from eval.report.comparing import Comparison, Entry
 
 RELIABILITY = ("auc", "opis")
@@ -17,20 +17,28 @@ RELIABILITY_NOTE = (
 )
 
 
-def describe_comparison(comparison: Comparison) -> list[Block]:
-    """Make the tables of one task and encoder."""
-    first = comparison.first
-    runs = [run for entry in comparison.entries for run in entry.runs]
+def describe_tasks(comparisons: Sequence[Comparison]) -> list[Block]:
+    """Make a section per task and encoder, with a table per protocol."""
+    places: dict[str, list[Comparison]] = {}
+    for comparison in comparisons:
+        places.setdefault(comparison.place, []).append(comparison)
+    sections = [Details(Heading(3, place), _describe(group)) for place, group in places.items()]
+    return [Heading(2, "Tasks"), *sections] if sections else []
+
+
+def _describe(comparisons: Sequence[Comparison]) -> list[Block]:
+    """Make the tables of one task and encoder; other metrics are those of the first protocol."""
+    first = comparisons[0].first
+    runs = [run for entry in comparisons[0].entries for run in entry.runs]
     text = (
-        f"Kind: {first.kind}; main metric: {first.metric}; {cells.join(run.steps for run in runs)} steps in batches of"
-        f" {cells.join(run.batch_size for run in runs)}."
+        f"Kind: {first.kind}; main metric: {cells.metric(first.metric)};"
+        f" {cells.join(run.steps for run in runs)} steps in batches of {cells.join(run.batch_size for run in runs)}."
     )
-    return [
-        Heading(2, f"{comparison.task}, {comparison.encoder}"),
-        Paragraph(text),
-        Table(_loss_columns(comparison)),
-        *_other_metrics(comparison),
-    ]
+    blocks: list[Block] = [Paragraph(text)]
+    for comparison in comparisons:
+        blocks += [Paragraph(f"Protocol: {comparison.protocol}.")] if len(comparisons) > 1 else []
+        blocks.append(Table(_loss_columns(comparison)))
+    return blocks + _other_metrics(comparisons[0])
 
 
 def _loss_columns(comparison: Comparison) -> dict[str, Sequence[str]]:
@@ -41,16 +49,16 @@ def _loss_columns(comparison: Comparison) -> dict[str, Sequence[str]]:
     return {
         "loss": [comparison.label(entry) for entry in entries],
         "role": [entry.role for entry in entries],
-        comparison.first.metric: cells.bold_best([mean.value for mean in means], [cells.mean(mean) for mean in means]),
+        cells.metric(comparison.first.metric): cells.bold_best(
+            [mean.value for mean in means], [cells.mean(mean) for mean in means]
+        ),
         "recipe − loss": [cells.difference(difference) if difference else "" for difference in differences],
         "verdict": [cells.emphasise(comparison.verdicts.get(entry.loss, "")) for entry in entries],
-        "dev, best trial": cells.bold_best([entry.dev for entry in entries]),
         "dev, worst to best": [_spread(entry) for entry in entries],
         "setting": [cells.setting(entry.tuned) for entry in entries],
         "learning rate": [_learning_rate(entry) for entry in entries],
         "seeds": [str(len(entry.test)) for entry in entries],
         "training, s": [cells.whole(cells.average(run.seconds.get("train") for run in e.test)) for e in entries],
-        "memory, MB": [cells.whole(cells.average(run.peak_memory_mb for run in e.test)) for e in entries],
     }
 
 
@@ -65,7 +73,8 @@ def _spread(entry: Entry) -> str:
     if not entry.trials_begun:
         return cells.NONE
     lowest = min(entry.dev_scores, default=math.nan)
-    return f"{cells.score(lowest)} to {cells.score(entry.dev)} ({cells.trials([entry])})"
+    highest = max(entry.dev_scores, default=math.nan)
+    return f"{cells.score(lowest)} to {cells.score(highest)} ({cells.trials([entry])})"
 
 
 def _other_metrics(comparison: Comparison) -> list[Block]:
@@ -79,5 +88,5 @@ def _other_metrics(comparison: Comparison) -> list[Block]:
     columns: dict[str, Sequence[str]] = {"loss": [comparison.label(entry) for entry in tested]}
     for metric in metrics:
         means = [cells.average(run.scores.get(metric) for run in entry.test) for entry in tested]
-        columns[metric] = cells.bold_best(means, lower=metric in LOWER_IS_BETTER)
+        columns[cells.metric(metric)] = cells.bold_best(means, lower=metric in LOWER_IS_BETTER)
     return [Paragraph(f"Other metrics. {RELIABILITY_NOTE}"), Table(columns)]

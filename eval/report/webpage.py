@@ -2,49 +2,64 @@
 
 from __future__ import annotations
 
-import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 
-from eval.report.blocks import Block, Bold, Heading, Listing, Paragraph, Picture, Table
+from eval.report.blocks import Block, Bold, Contents, Details, Heading, Link, Listing, Paragraph, Picture, Table, anchor
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222; }
-h2 { border-bottom: 1px solid #ccc; margin-top: 2em; }
-div { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #ddd; padding: 3px 9px; text-align: left; white-space: nowrap; }
-tr:hover td { background: #f3f3f3; }
-figure { margin: 1.5em 0; }
-img { max-width: 100%; }
-figcaption { font-size: 13px; color: #555; }
-"""
+STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 
 
-def to_html(title: str, blocks: Iterable[Block]) -> str:
-    """Write blocks as one HTML page, with its style and figures inside."""
-    body = "\n".join(map(_block_to_html, blocks))
-    head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>{STYLE}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+def to_html(title: str, blocks: Sequence[Block]) -> str:
+    """Write blocks as one HTML page, with its style, script and figures inside."""
+    style, script = (path.read_text(encoding="utf-8") for path in (STYLE, SCRIPT))
+    head = [
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(title)}</title>",
+        f"<style>\n{style}</style>",
+    ]
+    body = [_blocks_to_html(blocks), f"<script>\n{script}</script>"]
+    return "\n".join(
+        ['<!DOCTYPE html>\n<html lang="en">\n<head>', *head, "</head>\n<body>", *body, "</body>\n</html>\n"]
+    )
+
+
+def _blocks_to_html(blocks: Sequence[Block]) -> str:
+    return "\n".join(map(_block_to_html, blocks))
 
 
 def _block_to_html(block: Block) -> str:
     match block:
         case Heading(level, text):
-            return f"<h{level}>{html.escape(text)}</h{level}>"
+            return f'<h{level} id="{anchor(text)}">{html.escape(text)}</h{level}>'
         case Paragraph(text):
             return f"<p>{html.escape(text)}</p>"
         case Listing(points):
-            return f"<ul>{''.join(f'<li>{html.escape(point)}</li>' for point in points)}</ul>"
-        case Picture(caption, png):
-            source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+            return f"<ul>{''.join(f'<li>{_inline(point)}</li>' for point in points)}</ul>"
+        case Contents(links):
+            return f'<nav aria-label="Contents">{" · ".join(map(_inline, links))}</nav>'
+        case Picture(caption, _, svg):
             text = html.escape(caption)
-            return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
-        case Table(columns):
-            rows = [f"<tr>{''.join(f'<th>{html.escape(heading)}</th>' for heading in columns)}</tr>"]
-            rows += [f"<tr>{''.join(map(_cell_to_html, row))}</tr>" for row in block.rows]
-            return f"<div><table>{''.join(rows)}</table></div>"
+            box = f'<div class="box" tabindex="0" role="img" aria-label="{text}">{svg}</div>'
+            return f"<figure>{box}<figcaption>{text}</figcaption></figure>"
+        case Table():
+            return _table_to_html(block)
+        case Details(heading, inside):
+            return f"<details><summary>{_block_to_html(heading)}</summary>\n{_blocks_to_html(inside)}\n</details>"
 
 
-def _cell_to_html(text: str) -> str:
-    return f"<td><b>{html.escape(text)}</b></td>" if isinstance(text, Bold) else f"<td>{html.escape(text)}</td>"
+def _table_to_html(table: Table) -> str:
+    """Write a table in a box of its own; the script makes its headings sort."""
+    headings = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in table.columns)
+    rows = [f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in row)}</tr>" for row in table.rows]
+    label = html.escape(", ".join(table.columns))
+    box = f'<div class="box" tabindex="0" role="region" aria-label="Table: {label}">'
+    return "\n".join([f"{box}<table><thead><tr>{headings}</tr></thead><tbody>", *rows, "</tbody></table></div>"])
+
+
+def _inline(text: str) -> str:
+    if isinstance(text, Link):
+        return f'<a href="#{anchor(text.heading)}">{html.escape(text)}</a>'
+    return f"<b>{html.escape(text)}</b>" if isinstance(text, Bold) else html.escape(text)

@@ -30,7 +30,7 @@ from st_rankloss.experiment.scores import correlation_items, evenly
 from st_rankloss.functional import ndcg
 from st_rankloss.mteb_tasks import describe, search_rows
 
-MOST_QUERIES = 500
+MOST_QUERIES = 2_000
 """Samples of a part that are queries, evenly spaced; all of them are documents."""
 
 MOST_KNOWN = 5_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
-from transformers import set_seed
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
 
 from eval.names import check_name
 from eval.plans.learning_rates import ENCODERS
@@ -56,6 +58,8 @@ def make_encoder(name: str, data: Sequence[Data], seed: int) -> SentenceTransfor
         "static": _static,
         "static-minilm": _static_minilm,
         "minilm": _minilm,
+        "minilm-2": _minilm_of_two_layers,
+        "bert": _bert,
         "clip": _clip,
     }
     if name not in known and not Path(name).exists() and "/" not in name:
@@ -115,6 +119,34 @@ def _minilm(data: Sequence[Data], seed: int) -> SentenceTransformer:
     model = encoders.make_encoder("minilm", seed=seed)
     model.max_seq_length = 64
     return model
+
+
+def _minilm_of_two_layers(data: Sequence[Data], seed: int) -> SentenceTransformer:
+    model = _minilm(data, seed)
+    transformer = model[0].auto_model
+    transformer.encoder.layer = transformer.encoder.layer[:2]
+    transformer.config.num_hidden_layers = 2
+    return model
+
+
+def _bert(data: Sequence[Data], seed: int) -> SentenceTransformer:
+    """Make a BERT of two layers and 128 dimensions from scratch."""
+    texts = _train_texts(data)
+    key = ("bert", _digest(texts))
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    if key not in _TOKENIZERS:
+        _TOKENIZERS[key] = encoders.train_tokenizer(texts, 8_000, names.values())
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_TOKENIZERS[key], model_max_length=64, **names)
+    set_seed(seed)
+    sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
+    config = BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id, **sizes
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        BertModel(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = Transformer(folder, max_seq_length=64)
+    return SentenceTransformer(modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean")])
 
 
 def _clip(data: Sequence[Data], seed: int) -> SentenceTransformer:

@@ -16,7 +16,7 @@ from eval.plans.tuning import Tuning
 from eval.results import ResultsFile, Run, Spec
 from eval.training.run import one_thread, run
 
-TEXTS_PER_SECOND = {"static": 4_000, "static-minilm": 3_000, "clip": 1_500, "minilm": 40}
+TEXTS_PER_SECOND = {"static": 4_000, "static-minilm": 3_000, "clip": 1_500, "minilm": 40, "minilm-2": 120, "bert": 400}
 """Training speed on one core: an estimate for runs whose task and encoder have no results yet."""
 
 
@@ -73,6 +73,8 @@ class Executor:
                     progress.advance(bar)
 
             for spec, token in asked:
+                if (same := self.results.of_another_protocol(spec)) and not self.results.has(spec.key):
+                    self.results.add(same)
                 if self.results.has(spec.key):
                     tell(token, self.results.runs[spec.key])
                     progress.advance(bar)

@@ -14,6 +14,7 @@ from st_rankloss.judgements import check_inputs, is_list_of_inputs
 from st_rankloss.labels import refusal
 
 Row = dict[str, Any]
+"""A row of the dataset, by column."""
 
 _LOOKS_LIKE_IDS = re.compile(r"(.*[_-])?(id|ids|idx|uid|uuid|guid)|[qdp]ids?|(doc|query|corpus)ids?", re.IGNORECASE)
 

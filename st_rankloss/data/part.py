@@ -28,6 +28,7 @@ Images take the place of texts under the name ``image``; ``image_text`` may have
 """
 
 PARTS = ("train", "dev", "test")
+"""The names of parts."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "grid": grid_sum,
     "triton": _triton_sum,
 }
+"""The methods of computing sums over pairs, by name."""
 
 
 @lru_cache(maxsize=64)

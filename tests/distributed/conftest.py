@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def in_processes(folder_of_processes: Path) -> Callable[[str], list[Any]]:
 
 
 @pytest.fixture(scope="session")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """What one process finds with the whole batch, by the name of the run."""
     folder = tmp_path_factory.mktemp("one_process")
     trainings.save_base_model(folder)
@@ -65,6 +64,4 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
             known[name] = runs[name](folder)
         return known[name]
 
-    gc.freeze()  # trainers collect garbage, which takes longer than they do if all modules are looked at
-    yield found
-    gc.unfreeze()
+    return found

@@ -23,6 +23,8 @@ from tests.models import word_model, word_tokenizer
 
 COMMANDS = ("tasks", "tune", "compare", "ablate", "report", "evaluate")
 
+UNTOUCHED = ["--protocol", "untouched"]
+
 
 @pytest.fixture
 def local(world):
@@ -136,7 +138,18 @@ def test_a_plan_is_of_what_was_asked_for(given, planned):
             [
                 "compare",
                 *given,
-                *["--tasks", "topics", "alike", "--losses", "recipe", "CoSENT", "--untuned", "--seeds", "1"],
+                *[
+                    "--tasks",
+                    "topics",
+                    "alike",
+                    "--losses",
+                    "recipe",
+                    "CoSENT",
+                    "--protocol",
+                    "untouched",
+                    "--seeds",
+                    "1",
+                ],
             ]
         )
         == 0
@@ -164,7 +177,18 @@ def test_a_budget_is_that_of_the_record_that_is_trained_on(given, planned):
             [
                 "compare",
                 *given,
-                *["--tasks", "judged", "--losses", "MNRL", "--untuned", "--steps", "7", "--batch-size", "4"],
+                *[
+                    "--tasks",
+                    "judged",
+                    "--losses",
+                    "MNRL",
+                    "--protocol",
+                    "untouched",
+                    "--steps",
+                    "7",
+                    "--batch-size",
+                    "4",
+                ],
             ]
         )
         == 0
@@ -177,7 +201,10 @@ def test_a_dry_run_runs_nothing_and_writes_nothing(given, planned, tmp_path, cap
     path = tmp_path / "runs.jsonl"
     if there:
         path.write_bytes(there)
-    for command in (["tune", "--losses", "CoSENT"], ["compare", "--losses", "CoSENT", "--untuned", "--seeds", "2"]):
+    for command in (
+        ["tune", "--losses", "CoSENT"],
+        ["compare", "--losses", "CoSENT", *UNTOUCHED, "--seeds", "2"],
+    ):
         assert main([*command, *given, "--tasks", "alike", "--dry-run"]) == 0
     assert not planned
     assert (path.read_bytes() if path.exists() else b"") == there
@@ -326,14 +353,14 @@ def test_an_unknown_column_has_close_names(world, saved, misnamed, tmp_path, cap
     assert "column of mine, file alike/{split}.parquet: 'on'; did you mean one" in error
 
 
-@pytest.mark.parametrize("command", [["tune"], ["compare", "--untuned"]])
+@pytest.mark.parametrize("command", [["tune"], ["compare", *UNTOUCHED]])
 def test_an_unknown_column_is_reported_before_anything_runs(world, misnamed, planned, tmp_path, capsys, command):
     own = ["--records", misnamed, "--data", world.folder, "--output", tmp_path / "runs.jsonl", "--tasks", "mine"]
     assert "'on'; did you mean one" in refused(capsys, *command, *own)
     assert not planned
 
 
-@pytest.mark.parametrize("command", [["tune"], ["compare", "--untuned"]])
+@pytest.mark.parametrize("command", [["tune"], ["compare", *UNTOUCHED]])
 def test_missing_data_are_reported_before_anything_runs(world, planned, tmp_path, capsys, command):
     own = ["--records", world.path, "--output", tmp_path / "runs.jsonl", "--tasks", "alike"]
     assert "--data FOLDER" in refused(capsys, *command, *own)
@@ -350,7 +377,7 @@ def test_missing_data_are_reported_before_anything_runs(world, planned, tmp_path
 def test_numbers_must_be_positive(given, monkeypatch, capsys, command, option, number):
     monkeypatch.setattr("eval.training.workers.Executor.run_all", lambda self, specs: None)
     monkeypatch.setattr("eval.training.workers.Executor.tune_all", lambda self, tunings: None)
-    untuned = ["--untuned"] if command == "compare" else []
+    untuned = UNTOUCHED if command == "compare" else []
     try:
         code = main([command, *given, "--tasks", "alike", "--losses", "CoSENT", *untuned, option, number])
     except SystemExit as stop:

@@ -6,12 +6,15 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from eval.plans.comparison import Choice, best_trials, plan_tests, with_budget
-from eval.plans.learning_rates import middle_learning_rate
+from eval.plans.contenders import Problem
+from eval.plans.learning_rates import learning_rates, middle_learning_rate
 from eval.plans.losses import contenders
 from eval.results import BEFORE
-from tests.eval.tiny import trained, trial
+from eval.training.encoders import make_encoder
+from tests.eval.tiny import TRAINED, line, trained, trial
 
 
 def test_the_best_trial_is_that_on_dev(choice):
@@ -75,7 +78,9 @@ def test_every_loss_is_compared_at_its_best_with_every_seed(choice):
 
 
 def test_a_search_is_also_compared_with_bm25(world):
-    plan = plan_tests(Choice([world.records["search"]], ["static", "clip"], ["MNRL"], seeds=1), [], untuned=True)
+    plan = plan_tests(
+        Choice([world.records["search"]], ["static", "clip"], ["MNRL"], seeds=1, protocol="untouched"), []
+    )
     others = [(spec.encoder, spec.loss) for spec in plan if spec.loss != "MNRL"]
     assert ("static", BEFORE) in others
     assert ("clip", BEFORE) in others
@@ -83,18 +88,57 @@ def test_a_search_is_also_compared_with_bm25(world):
 
 
 def test_losses_without_trials_are_named(choice):
-    with pytest.raises(ValueError, match=r"not tuned yet: recipe on topics\. Run `python -m eval tune`.*--untuned"):
+    with pytest.raises(ValueError, match=r"not tuned yet: recipe on topics\. Run `python -m eval tune`.* untouched"):
         plan_tests(choice, [trial(choice, "SupCon", 0.5)])
     with pytest.raises(ValueError, match=r"not tuned yet: recipe on topics, SupCon on topics\."):
         plan_tests(choice, [trial(choice, "SupCon", None, status="failed")])
 
 
-def test_middle_settings_stand_in_for_trials(choice):
-    specs = trained(plan_tests(choice, [trial(choice, "SupCon", 0.5, 2)], untuned=True))
-    chosen = {spec.loss: (spec.setting, spec.learning_rate) for spec in specs}
-    settings = contenders(choice.records[0])
-    assert chosen["SupCon"] == (settings["SupCon"].settings[2], 0.05)
-    assert chosen["recipe"] == (settings["recipe"].settings[1], middle_learning_rate("static"))
+def test_who_tunes_nothing_has_the_defaults_and_the_hosts_learning_rate(choice):
+    better = [trial(choice, loss, 0.9, 2, rate=0.07) for loss in ("SupCon", "recipe")]
+    specs = trained(plan_tests(replace(choice, protocol="untouched"), better))
+    found = {(spec.loss, str(spec.setting), spec.learning_rate, spec.protocol) for spec in specs}
+    assert found == {
+        ("recipe", "{}", 0.2, "untouched"),
+        ("SupCon", "{'temperature': 0.1}", 0.2, "untouched"),
+    }
+    other = replace(choice, protocol="untouched", encoders=["static-minilm"])
+    assert {spec.learning_rate for spec in trained(plan_tests(other, []))} == {middle_learning_rate("static-minilm")}
+
+
+def test_defaults_have_the_best_of_three_learning_rates(choice):
+    choice = replace(choice, protocol="defaults")
+    record, known = choice.records[0], contenders(choice.records[0])
+
+    def at(loss, score, setting, rate):
+        spec = choice.spec(record, "static", loss, "dev", setting=setting, learning_rate=rate)
+        return line(spec, score)
+
+    low, middle, high = learning_rates(record, "static", 3)
+    lines = [
+        at("SupCon", 0.5, {"temperature": 0.1}, low),
+        at("SupCon", 0.6, {"temperature": 0.1}, middle),
+        at("SupCon", 0.9, {"temperature": 0.2}, high),
+        at("SupCon", 0.9, {"temperature": 0.1}, 0.99),
+        at("recipe", 0.4, {}, high),
+        at("recipe", 0.9, known["recipe"].settings[0], low),
+    ]
+    specs = trained(plan_tests(choice, lines))
+    found = {(spec.loss, str(spec.setting), spec.learning_rate) for spec in specs}
+    assert found == {("SupCon", "{'temperature': 0.1}", middle), ("recipe", "{}", high)}
+    tuned = {spec.loss: spec for spec in trained(plan_tests(replace(choice, protocol="tuned"), lines))}
+    assert tuned["recipe"].setting == known["recipe"].settings[0]
+    assert {spec.key for spec in specs}.isdisjoint(spec.key for spec in tuned.values())
+    with pytest.raises(ValueError, match="not tuned yet: recipe on topics"):
+        plan_tests(choice, lines[:4])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_default_is_a_setting_of_its_loss(world, name):
+    data = world.data(name)
+    model = make_encoder("clip" if data.record.modality == "image" else "static", [data], 0)
+    for contender in contenders(data.record).values():
+        assert isinstance(contender.make(model, Problem(data), **contender.default), torch.nn.Module)
 
 
 def test_what_is_trained_elsewhere_has_the_settings_of_there(world):
@@ -110,13 +154,6 @@ def test_what_must_be_tuned_first_is_named_where_it_is_trained(world):
     other = Choice([world.records["judged"]], ["static"], ["SupCon"], world.folder, known=world.records)
     with pytest.raises(ValueError, match="SupCon on search"):
         plan_tests(other, [])
-
-
-def test_what_is_trained_elsewhere_and_untuned_has_the_learning_rate_of_there(world):
-    known = world.records | {"search": world.record("search", rate=3.0)}
-    other = Choice([known["judged"]], ["static"], ["SupCon"], world.folder, seeds=1, known=known)
-    (spec,) = trained(plan_tests(other, [], untuned=True))
-    assert spec.learning_rate == pytest.approx(3 * middle_learning_rate("static"))
 
 
 def test_unknown_losses_have_close_names(choice):

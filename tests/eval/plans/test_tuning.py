@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_a_loss_without_settings_has_nine_learning_rates(world):
     specs = [tuning.ask()[0] for _ in range(tuning.left)]
     assert [spec.learning_rate for spec in specs] == learning_rates(record, "static", 1)
     assert {json.dumps(spec.setting) for spec in specs} == {"{}"}
+
+
+@pytest.mark.parametrize(("loss", "default"), [("SupCon", {"temperature": 0.1}), ("recipe", {})])
+def test_defaults_are_tuned_by_the_learning_rate_alone(choice, loss, default):
+    record = choice.records[0]
+    tuning = Tuning(replace(choice, protocol="defaults"), record, "static", contenders(record)[loss])
+    specs = [tuning.ask()[0] for _ in range(tuning.left)]
+    assert [spec.learning_rate for spec in specs] == learning_rates(record, "static", 3)
+    assert all(spec.setting == default for spec in specs)
+    tuned = Tuning(choice, record, "static", contenders(record)[loss])
+    same = {spec.key for spec in specs} & {tuned.ask()[0].key for _ in range(tuned.left)}
+    assert len(same) == (3 if loss == "SupCon" else 0)  # a default in the grid is one trial for both protocols
 
 
 @pytest.mark.parametrize("trials", [1, 4, 6, 8])

@@ -11,12 +11,9 @@ from scipy import stats
 from eval.report.significance import (
     Estimate,
     Measurement,
-    average_ranks,
     bootstrap_error,
-    critical_difference,
     estimate_difference,
     estimate_mean,
-    friedman,
     holm,
     verdict,
 )
@@ -99,6 +96,7 @@ def test_without_items_the_interval_is_students_over_seeds():
     low, high = reference.confidence_interval()
     assert found.value == pytest.approx(0.1)
     assert (found.low, found.high, found.p) == pytest.approx((low, high, reference.pvalue))
+    assert found.error == pytest.approx(stats.sem([0.1, 0.2, 0.0]))
 
 
 def test_only_common_seeds_are_compared():
@@ -132,7 +130,7 @@ def test_standard_error_of_queries_counts_their_fewness():
 @pytest.mark.parametrize("rows", [scored(0.3, 0.4), measured(np.random.default_rng(5).uniform(size=(3, 40)))])
 def test_identical_losses_tie(rows):
     found = estimate_difference(rows, rows)
-    assert found == Estimate(0.0, 0.0, 0.0, 1.0)
+    assert found == Estimate(0.0, 0.0, 0.0, 1.0, 0.0)
     assert verdict(found, found.p) == "tie"
 
 
@@ -171,21 +169,3 @@ def test_holm_by_hand():
 )
 def test_verdict(value, corrected, expected):
     assert verdict(Estimate(value), corrected) == expected
-
-
-def test_ranks_and_friedman_by_hand():
-    """Ranks 1 2 3, 1 2 3, 1.5 1.5 3 and 2 1 3; their sums are 5.5, 6.5 and 12."""
-    scores = np.array([[0.9, 0.5, 0.1], [0.8, 0.7, 0.6], [0.4, 0.4, 0.2], [0.1, 0.3, 0.0]])
-    assert average_ranks(scores).tolist() == [5.5 / 4, 6.5 / 4, 12 / 4]
-    squares = (5.5**2 + 6.5**2 + 12**2) / 4
-    ties = 2**3 - 2
-    statistic = (12 * squares / (3 * 4) - 3 * 4 * 4) / (1 - ties / (4 * (3**3 - 3)))
-    assert friedman(scores) == pytest.approx(stats.chi2.sf(statistic, 2))
-    assert friedman(np.ones((4, 3))) == 1.0
-
-
-@pytest.mark.parametrize(("losses", "quantile"), [(2, 1.960), (5, 2.728), (10, 3.164)])
-def test_critical_difference_of_the_published_table(losses, quantile):
-    """Demšar (2006), table 5a, gives the quantiles."""
-    expected = quantile * math.sqrt(losses * (losses + 1) / (6 * 14))
-    assert critical_difference(losses, 14) == pytest.approx(expected, rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -42,6 +43,26 @@ def test_an_encoder_has_the_words_of_its_own_data_whatever_was_read_before(world
     make_encoder("static", [made(WORDS[:6])], 0)
     vocabulary = make_encoder("static", [made([f"new{word}" for word in WORDS[:6]])], 0)[0].tokenizer.get_vocab()
     assert any("new" in token for token in vocabulary)
+
+
+def test_a_bert_from_scratch_embeds_the_mean_of_all_its_tokens_and_depends_on_the_seed_alone(world):
+    data = world.data("alike")
+    first, again, other = (make_encoder("bert", [data], seed) for seed in (0, 0, 1))
+    texts = data.texts()[:3]
+    assert np.array_equal(first.encode(texts), again.encode(texts))
+    assert not np.allclose(first.encode(texts), other.encode(texts))
+    features = first.preprocess(texts[:1])
+    found = first[0](dict(features))["token_embeddings"].mean(1)
+    assert found.detach().cpu().numpy() == pytest.approx(first.encode(texts[:1]), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_layers_of_minilm_are_its_first_two(world):
+    data = [world.data("alike")]
+    whole, cut = (make_encoder(name, data, 0)[0].auto_model for name in ("minilm", "minilm-2"))
+    inputs = {"input_ids": torch.tensor([[101, 7592, 102]])}
+    expected = whole.eval()(**inputs, output_hidden_states=True).hidden_states[2]
+    torch.testing.assert_close(cut.eval()(**inputs).last_hidden_state, expected)
 
 
 def test_an_unknown_encoder_has_close_names(world):

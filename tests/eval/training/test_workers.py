@@ -13,7 +13,7 @@ from eval.plans.tuning import Tuning
 from eval.results import ResultsFile
 from eval.training import workers
 from eval.training.workers import Executor, estimate_seconds
-from tests.eval.tiny import QUIET, VERSIONS, InThisProcess, line
+from tests.eval.tiny import QUIET, VERSIONS, InThisProcess, line, untouched
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_no_trial_runs_twice(tmp_path, choice, ran, jobs, trials):
 
 
 def test_what_was_interrupted_goes_on_where_it_stopped(tmp_path, choice, ran, monkeypatch):
-    specs = plan_tests(choice, [], untuned=True)
+    specs = plan_tests(untouched(choice), [])
     path, whole = tmp_path / "runs.jsonl", workers.run
 
     def interrupted(spec):
@@ -68,7 +68,7 @@ def test_what_was_interrupted_goes_on_where_it_stopped(tmp_path, choice, ran, mo
 
 
 def test_failed_runs_run_again_and_stop_no_others(tmp_path, choice, ran, monkeypatch, capsys):
-    specs = plan_tests(choice, [], untuned=True)
+    specs = plan_tests(untouched(choice), [])
     path, whole = tmp_path / "runs.jsonl", workers.run
     monkeypatch.setattr(
         workers, "run", lambda spec: line(spec, None, "failed") if spec.loss == "SupCon" else whole(spec)
@@ -85,7 +85,7 @@ def test_failed_runs_run_again_and_stop_no_others(tmp_path, choice, ran, monkeyp
 
 
 def test_a_worker_that_raises_stops_no_others(tmp_path, choice, ran, monkeypatch):
-    specs, whole = plan_tests(choice, [], untuned=True), workers.run
+    specs, whole = plan_tests(untouched(choice), []), workers.run
 
     def fails(spec):
         if spec.loss == "SupCon":
@@ -125,7 +125,7 @@ def test_no_more_runs_are_under_way_than_there_are_workers(tmp_path, choice, ran
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", Slow)
     monkeypatch.setattr(workers, "wait", wait)
-    specs = plan_tests(replace(choice, seeds=3), [], untuned=True)
+    specs = plan_tests(untouched(choice, seeds=3), [])
     results = ResultsFile(tmp_path / "runs.jsonl", VERSIONS)
     Executor(results, 3, QUIET).run_all(specs)
     assert max(most) == 3
@@ -133,7 +133,7 @@ def test_no_more_runs_are_under_way_than_there_are_workers(tmp_path, choice, ran
 
 
 def test_an_estimate_is_of_what_is_left(choice):
-    specs = plan_tests(choice, [], untuned=True)
+    specs = plan_tests(untouched(choice), [])
     guessed = estimate_seconds(specs, {}, 1)
     texts = 2 * 8 * (1 + 4) / 2
     assert guessed == pytest.approx(len(specs) * (3 + texts / 4_000))
@@ -143,3 +143,19 @@ def test_an_estimate_is_of_what_is_left(choice):
     failed = {spec.key: line(spec, None, "failed", seconds=None) for spec in specs[:2]}
     assert estimate_seconds(specs, failed, 1) == pytest.approx(guessed)
     assert estimate_seconds(specs, {spec.key: line(spec, 0.5) for spec in specs}, 1) == 0
+
+
+def test_what_another_protocol_has_run_is_not_run_again(tmp_path, choice, ran):
+    results = ResultsFile(tmp_path / "runs.jsonl", VERSIONS)
+    specs = plan_tests(untouched(choice), [])
+    Executor(results, 1, QUIET).run_all(specs)
+    alike = [replace(spec, protocol="defaults") for spec in specs if spec.loss == "SupCon"]
+    other = replace(alike[0], learning_rate=0.01)
+    del ran[:]
+    Executor(results, 1, QUIET).run_all([*alike, other])
+    assert ran == [other]
+    lines = ResultsFile(tmp_path / "runs.jsonl", VERSIONS).runs
+    for spec in alike:
+        mine, theirs = lines[spec.key], lines[replace(spec, protocol="untouched").key]
+        assert (mine.protocol, theirs.protocol) == ("defaults", "untouched")
+        assert mine.scores == theirs.scores
