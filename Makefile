@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/$(PIP) install -c constraints.txt --editable '.[eval,minilm,test,docs,dev]'
 	touch $@
 
-demo: install ## Train a documentation search engine and compare it with BM25 and MNRL
+demo: install ## Train a search for related texts of documentation and compare it with BM25 and MNRL
 	$(BIN)/python examples/quickstart.py --output output/quickstart
 
 docs: install ## Build the documentation site into output/site, without network

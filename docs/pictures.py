@@ -45,7 +45,7 @@ def rank_as_steps() -> Figure:
         axes.plot(places, _rank_at(places, temperature), style, color=colour, lw=2, label=f"soft, τ = {temperature}")
     axes.plot(SIMILARITIES, np.full(len(SIMILARITIES), 0.45), "|", color=GREY, ms=12, mew=2)
     axes.text(0.91, 0.45, "the others", va="center", ha="center", color=GREY)
-    axes.set(xlabel="similarity of the document", ylabel="its rank", xlim=(0, 1), ylim=(7.3, 0.1), yticks=range(1, 8))
+    axes.set(xlabel="similarity of the document", ylabel="rank", xlim=(0, 1), ylim=(7.3, 0.1), yticks=range(1, 8))
     axes.legend(frameon=False, loc="lower right")
     return figure
 
@@ -101,7 +101,7 @@ def grid() -> Figure:
     read.vlines(SIMILARITIES, 0, ranks - 0.5, color=ORANGE, lw=1, ls=":")
     read.plot(SIMILARITIES, ranks - 0.5, "^", color=ORANGE)
     read.set(
-        title="3. Read the sums back at the documents: ranks, once each is freed of itself",
+        title="3. Read the sums back at the documents",
         ylabel="ahead",
         xlabel="similarity",
         xlim=(0, 1),
@@ -127,7 +127,7 @@ def few_relevant() -> Figure:
             axes.add_patch(Rectangle((0, row), count, 0.85, facecolor=face, edgecolor="white", hatch=hatch, lw=0))
         axes.set(xlim=(-1, count + 1), ylim=(count + 1, -4), xticks=[], yticks=[], aspect="equal")
         axes.spines[:].set_visible(False)
-        axes.set_xlabel("documents k that count")
+        axes.set_xlabel("documents k to compare with")
         axes.set_ylabel("documents j to rank")
     for k in range(count):
         right.add_patch(Rectangle((k, -2.6), 0.85, 1.3, facecolor=ORANGE))

@@ -21,16 +21,16 @@ from st_rankloss.encoders import make_encoder
 from st_rankloss.evaluation.search import exact_search, faiss_search
 
 DOCUMENTS = "documents.json"
-"""Where `examples/quickstart.py` keeps the documents, in the model's folder: a list of texts."""
+"""Where `examples/quickstart.py` keeps the documents, in the model's folder: names to texts."""
 
 
-def load_documents(model: str) -> list[str]:
-    """Load the documents kept beside a model; without any, read the installed packages."""
+def load_documents(model: str) -> dict[str, str]:
+    """Load the documents by name, those kept beside a model or those of the installed packages."""
     kept = Path(model) / DOCUMENTS
     if kept.exists():
-        texts: list[str] = json.loads(kept.read_text(encoding="utf-8"))
+        texts: dict[str, str] = json.loads(kept.read_text(encoding="utf-8"))
         return texts
-    return [entry.document for entry in documentation.load()]
+    return {entry.id: entry.query for entry in documentation.load()}
 
 
 def search(
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--top", type=int, default=10, help="number of answers")
     options = parser.parse_args(arguments)
     model, documents = make_encoder(options.model), load_documents(options.model)
-    answers = search(model, options.questions, documents, top=options.top)
+    names, answers = list(documents), search(model, options.questions, list(documents.values()), top=options.top)
     for question, found in zip(options.questions, answers, strict=True):
         print(question)
         for place, similarity in found:
-            print(f"  {similarity:.2f}  {documents[place][:100]}")
+            print(f"  {similarity:.2f}  {names[place]}: {documents[names[place]]}"[:100])
 
 
 if __name__ == "__main__":

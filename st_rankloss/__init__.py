@@ -2,8 +2,8 @@
 
 Pass `ANDCGLoss` or `RankingLoss` as ``loss=`` to the trainer of the kind of model: `RankingTrainer`,
 `SparseEncoderRankingTrainer` or `MultiVectorEncoderRankingTrainer`; and `CrossEncoderRankingLoss` to
-`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, and `objectives` what is optimised: the six that
-have done best are here, too. `functional` has the underlying functions.
+`CrossEncoderRankingTrainer`. `relevance` defines how labels are read, and `objectives` what is optimised; six of them
+can also be imported from here. `functional` has the underlying functions.
 """
 
 from __future__ import annotations

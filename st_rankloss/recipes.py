@@ -1,7 +1,7 @@
-"""The best known settings for each kind of task: objective, relevance and batches in one call.
+"""Settings for each kind of task, chosen on dev splits: objective, relevance and batches in one call.
 
 ====================  ==========================  =================================================================
-recipe                labels                      improves
+recipe                labels                      chosen for
 ====================  ==========================  =================================================================
 `retrieval`           graded judgements           nDCG@10 of a search, MRR of its best document
 `sts`                 score of two texts          Spearman correlation
@@ -9,13 +9,13 @@ recipe                labels                      improves
 `hierarchy`           path, coarse to fine        MAP of the finest classes, nDCG of all levels
 `multi_label`         set of labels               nDCG by Jaccard, LRAP of the neighbours' vote
 `regression`          number                      nDCG by distance, correlation of a linear probe
-`self_supervised`     none: views                 search without task-specific training
+`self_supervised`     none: views                 Spearman correlation, without labels
 `image_text`          two inputs, any label       nDCG@10 in both directions
 ====================  ==========================  =================================================================
 
-Defaults were chosen on dev splits; ``eval/results`` shows how the recipes compare on test, and where other losses are
-better. For other kinds of models than SentenceTransformer, `retrieval` was tuned on one dev split only. The learning
-rate depends on the encoder, not the recipe: tune it. `for_dataset` chooses the recipe for a dataset.
+``eval/results`` shows how recipes compare on test, and where other losses are better. For models other than a
+SentenceTransformer, only `retrieval` was tuned, on one dev split. Tune the learning rate, which depends on the encoder.
+`for_dataset` chooses the recipe for a dataset.
 
 Example:
     ::

@@ -1,4 +1,4 @@
-"""The trainers of sentence-transformers with our collators."""
+"""The trainers of sentence-transformers, with collators that read lists, labels of any kind, ids and weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluators for the ``evaluator=`` of sentence-transformers that read graded relevance."""
+"""Evaluators that read graded relevance, for ``evaluator=`` of sentence-transformers' trainers."""
 
 from __future__ import annotations
 

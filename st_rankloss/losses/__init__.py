@@ -1,4 +1,4 @@
-"""Losses for sentence-transformers' trainers: thin classes over objectives and relevance."""
+"""Losses for sentence-transformers' trainers: any objective, over any relevance, for each kind of model."""
 
 from __future__ import annotations
 

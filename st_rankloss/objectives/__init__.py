@@ -1,24 +1,24 @@
 """Objectives: configured, named, differentiable ranking losses for `RankingLoss`.
 
-Six have done best in the comparison of losses (`eval/results`), each for its kind of labels; recipes mix most of them:
+Six ended at or near the top of the comparison of losses (`eval/results`), each for its kind of labels:
 
 - `ApproxNDCG`: grades, hierarchies and sets of labels;
-- `SoftmaxCrossEntropy`: graded softmax, beside `ApproxNDCG`; MultipleNegativesRankingLoss for pairs;
-- `ListNet`: graded lists for search, captions of images;
+- `SoftmaxCrossEntropy`: grades, as a softmax; for pairs, it is MultipleNegativesRankingLoss;
+- `ListNet`: graded lists for search, hierarchies, captions of images;
 - `InfoNCE`: classes and sets of labels;
 - `CoSENT`: scored pairs, as ``OverPairs(CoSENT(3.0))``;
 - `RankNContrast`: numbers.
 
 The list at the end has all objectives by family, with the labels that each reads. Each is a function of
-`st_rankloss.functional` with its settings; the docstring of either gives formula, source and cost.
+`st_rankloss.functional` with its settings; the docstring of either has the formula, the source and the cost.
 
 Wrappers: `OverPairs` ranks a batch's scored pairs as one list, for STS; `AcrossQueries` ranks the documents of all
 queries as one list; `Perturbed` averages over noise; `Focal` gives hard queries more weight; `FalseNegatives` gives
-less to irrelevant documents that look relevant; `Margin` demands more of relevant documents (ArcFace, CosFace).
+irrelevant documents that look relevant less; `Margin` requires relevant documents to lead (ArcFace, CosFace).
 Objectives can be added and weighted: ``ApproxNDCG() + 0.2 * SoftmaxCrossEntropy()``. Any function of (similarity,
 relevance) that returns one loss per query also works.
 
-Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")``, if the teacher is right;
+Other names: ListMLE is `PlackettLuce()`; PLD is ``PlackettLuce(positions="confidence")`` if the teacher is right;
 UniME-V2 is ``ListNet(0.01, 0.01, symmetric=True)`` with a judge's scores; SyCL is `Wasserstein`; AnglE is
 ``OverPairs(CoSENT())`` with ``similarity_fct=angle_sim``; the MW loss is ``AcrossQueries(MannWhitney())``. Strategies
 that mix embeddings, such as MoCHi and SupReMix, are options of the loss, ``mixup=``, see `st_rankloss.losses.mixing`.

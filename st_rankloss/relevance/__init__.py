@@ -1,7 +1,7 @@
-"""Label-space similarity, which the order of embedding similarities should match.
+"""How relevant documents are to queries, by their labels.
 
-Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, at least 0, NaN where
-unjudged, and can be used on its own. Any function of that form also works.
+Each relevance is a small callable, ``relevance(query_labels, document_labels) -> (Q, D)``, which works on its own too.
+Its values are at least 0, or NaN where unjudged. Any function of that form also works.
 """
 
 from __future__ import annotations
