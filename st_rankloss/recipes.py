@@ -178,7 +178,8 @@ def sts(*, temperature: float | str = 0.1, weight: float = 0.3) -> Recipe:
     """Scored pairs: `SoftKendall` and `CoSENT` over the batch's pairs.
 
     Args:
-        temperature: Temperature of the soft comparisons, above 0, in units of similarity, or ``"auto"``, see `retrieval`.
+        temperature: Temperature of the soft comparisons, above 0, in units of similarity, or ``"auto"``, see
+            `retrieval`.
         weight: Weight of `CoSENT`, above 0.
 
     Returns:
