@@ -14,8 +14,8 @@ from eval.report.significance import Estimate
 
 NOTHING = "No recipe has been tested against a usual loss, so there is nothing to compare yet."
 FOREST = (
-    "Difference of the main score, with its 95 % interval; the table below names the usual loss. The diamond is the mean"
-    " over tasks with its interval, and the thin line through it shows where a new task is expected."
+    "Difference of the main score, with its 95 % interval; the table below names the usual loss. The diamond is the"
+    " mean over tasks with its interval, and the thin line through it shows where a new task is expected."
 )
 CHOSEN_ON_TEST = "† chosen by its test score, which flatters it, because not every candidate has dev runs."
 CONDITIONS = {
