@@ -47,7 +47,8 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME=VALUE",
-        help="columns by role, such as query=question, and other options of the reader, such as separator='|'",
+        help="columns by role, such as query=question, and other options of the reader, such as separator='|' or "
+        "scale='{good: 1, bad: 0}'",
     )
 
 
@@ -65,13 +66,21 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Read numbers, true, false, [a, b] and (a, b); anything else is a text."""
+    """Read numbers, true, false, [a, b], (a, b) and {a: 1}; anything else is a text."""
     text = f"[{text[1:-1]}]" if text.startswith("(") and text.endswith(")") and "," in text else text
     try:
+        if text.startswith("{"):
+            return {_key(key): _value(value) for key, value in yaml.load(text, yaml.BaseLoader).items()}
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, AttributeError, TypeError):
         return text
     return value if isinstance(value, int | float | list) else text
+
+
+def _key(text: str) -> Any:
+    """Read a number; anything else is a text, also yes and no, which YAML takes for true and false."""
+    value = _value(text)
+    return text if isinstance(value, bool) else value
 
 
 def pick(parts: Mapping[str, Part], data: str, wanted: str) -> Part:

@@ -18,14 +18,17 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     ),
     "grade": (
         "grade", "grades", "relevance", "rel", "relevance_label", "label", "labels", "score", "scores", "rating",
-        "ratings", "judgment", "judgement", "gain", "relevancy",
+        "ratings", "judgment", "judgement", "gain", "relevancy", "relevance_score", "stars",
     ),
     "query_id": ("query_id", "qid", "queryid", "q_id", "topic_id", "query_no", "anchor_id"),
     "document_id": (
         "document_id", "document_ids", "doc_id", "doc_ids", "docid", "docids", "did", "docno", "corpus_id", "pid",
-        "passage_id", "product_id", "item_id",
+        "passage_id", "product_id", "product_uid", "item_id",
     ),
-    "id": ("id", "document_id", "doc_id", "docid", "did", "docno", "pid", "corpus_id", "query_id", "qid", "topic_id"),
+    "id": (
+        "id", "document_id", "doc_id", "docid", "did", "docno", "pid", "product_id", "product_uid", "corpus_id",
+        "query_id", "qid", "topic_id",
+    ),
     "title": ("title", "heading", "name"),
     "topic": ("text", "query", "question", "title", "topic", "query_text", "search", "keyword", "description"),
     "weight": ("document_weight", "document_weights", "weight", "weights", "sample_weight", "importance"),
@@ -44,7 +47,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     ),
     "label": (
         "label", "labels", "class", "classes", "category", "categories", "intent", "intents", "tags", "target",
-        "category_path", "emotion", "sentiment", "genre", "price", "score", "rating", "value",
+        "category_path", "emotion", "sentiment", "genre", "price", "score", "rating", "stars", "value",
     ),
     "image": ("image", "images", "image_path", "img", "img_path", "picture", "photo", "file_name", "filename", "file",
               "path"),

@@ -127,9 +127,9 @@ def read(
 
     Args:
         source: A file; a folder of BEIR, of TREC, of files named after train, dev and test, or of
-            ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; ``"ir_datasets:ID"``; with
-            ``download``, the id of a dataset of the hub, or ``"hub:ID"``: a table, or a collection in MTEB's
-            configurations corpus, queries and default or qrels.
+            ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; a data frame, a list of dicts or
+            a dict of lists; ``"ir_datasets:ID"``; with ``download``, the id of a dataset of the hub, or ``"hub:ID"``: a
+            table, or a collection in MTEB's configurations corpus, queries and default or qrels.
         task: One of `COLUMNS`, if the form could be read for more than one.
         streaming: Whether to read rows each time they are iterated, rather than into memory.
         download: Whether data may be downloaded from the hub.
@@ -220,6 +220,8 @@ def _no_form(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str:
     start = f"the table must have the columns of a known form, got {few(table.names)}"
     if unused := _unused_options(table, forms, given):
         return unused
+    if (other := _texts_elsewhere(table)) is not None:
+        return other
     found = {form.name: _columns(table, form, given) for form in forms}
     partial = [form for form in reversed(forms) if found[form.name] and form.missing(found[form.name])]
     if partial:
@@ -233,6 +235,28 @@ def _no_form(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str:
         f"{start}: name its columns, such as query='...', or, if these are no names, write a first line of names. "
         f"Forms and their columns are {known}."
     )
+
+
+def _texts_elsewhere(table: Table) -> str | None:
+    """Return the message for texts that are in another table or inside objects; None if they are in neither."""
+    has = {role: find(role, table.names) for role in ("query", "document", "query_id", "document_id")}
+    for role, other in (("document", "query"), ("query", "document")):
+        if has[role] is None and has[f"{role}_id"] and (has[other] or has[f"{other}_id"]):
+            return (
+                f"the table must hold the text of each {role}, got ids in {has[f'{role}_id']!r}: join the texts to the "
+                "table, or put tables named queries, corpus and qrels into one folder."
+            )
+    nested = [name for name in table.names if any(map(_is_object, _values(table, name)))]
+    if nested and has["query"] is None and has["document"] is None:
+        return (
+            f"the table must hold texts and grades in columns of their own, got objects in {few(nested)}: make rows of "
+            "query, documents and labels from them."
+        )
+    return None
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
 
 
 def _unused_options(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str | None:
@@ -262,8 +286,9 @@ def _columns(table: Table, form: Form, given: Mapping[str, Any]) -> dict[str, st
 
 def _check_option(name: str, form: str, accepted: list[str]) -> None:
     if name not in accepted:
-        near = difflib.get_close_matches(name, accepted, 1, 0)
-        raise ValueError(f"{name}= must be an option of {form}, which are {accepted}; the nearest is {near[0]!r}.")
+        near = difflib.get_close_matches(name, accepted, 1)
+        remedy = f"; the nearest is {near[0]!r}" if near else ""
+        raise ValueError(f"{name}= must be an option of {form}, which are {accepted}{remedy}.")
 
 
 def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Part]:
@@ -297,7 +322,8 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     try:
         named = by_part(files)
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        collection = "Name the files of a collection queries, corpus and qrels."
+        raise ValueError(f"{folder}: {error} {collection}") from error
     return {name: read_form(path, **options) for name, path in named.items()}
 
 

@@ -70,7 +70,7 @@ def read_rows(
     with table.named():
         optional = ["query_id", "document_id", "weight", "query_weight", "title"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
-        check_numbers(table, columns["grade"])
+        check_numbers(table, columns["grade"], scale)
         if weight is None:
             _check_weights(columns, table.names)
         notes = Notes((*table.notes, describe(columns, table.names)))

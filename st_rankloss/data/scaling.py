@@ -1,17 +1,18 @@
-"""Scores of any sign into grades of at least 0, if the caller says how."""
+"""Scores of any sign and words into grades of at least 0, if the caller says how."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from st_rankloss.data.numbers import read_number
 from st_rankloss.data.tables import Table
+from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
-Scale = tuple[float, float] | str | None
+Scale = tuple[float, float] | Mapping[Any, float | None] | str | None
 
 
 def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
@@ -20,7 +21,8 @@ def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
     Args:
         value: The score; missing scores stay missing.
         scale: None leaves scores as they are; ``(low, high)`` maps them linearly to 0 to 1, such as ``(-1, 1)`` for
-            cosines; ``"sigmoid"`` maps logits, such as those of cross-encoders, to 0 to 1.
+            cosines; ``"sigmoid"`` maps logits, such as those of cross-encoders, to 0 to 1; a dict gives each value its
+            grade, such as ``{"good": 1, "bad": 0}``, or None for unjudged.
         row: Number of the row, for errors.
         column: Name of the column, for errors.
 
@@ -28,17 +30,22 @@ def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
         The grade or grades.
 
     Raises:
-        ValueError: If the scale is unknown, or a score is negative without one, not a number, or outside of it.
+        ValueError: If the scale is unknown, or a score is negative without one, not a number, or outside of it, or a
+            dict lacks a value or gives it no grade.
 
     Example:
         >>> rescale([-1, 0.5, None], (-1, 1), 0, "score"), rescale(0.0, "sigmoid", 0, "score")
         ([0.0, 0.75, None], 0.5)
+        >>> rescale(["good", None, "bad"], {"good": 1, "bad": 0}, 0, "grade")
+        [1, None, 0]
     """
     value = plain(value)
     if isinstance(value, list):
         return [rescale(item, scale, row, column) for item in value]
     if is_missing(value):
         return None
+    if isinstance(scale, Mapping):
+        return _look_up(value, scale, row, column)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _not_number(value, scale, row, column)
     if scale is None:
@@ -79,14 +86,15 @@ def read_scaled(value: Any, scale: Scale, row: int, column: str) -> float:
     return grade
 
 
-def check_numbers(table: Table, column: str) -> None:
-    """Raise a ValueError that names the first value that is not a number, if the column holds texts.
+def check_numbers(table: Table, column: str, scale: Scale = None) -> None:
+    """Raise a ValueError that names the first value that is not a number, if the column holds texts without a dict.
 
     A column of a csv file stays text if one of its values is not a number, so that the others are texts as well.
 
     Args:
         table: The table.
         column: Name of the column; lists of numbers are checked elsewhere.
+        scale: How scores become grades; a dict may name texts.
 
     Raises:
         ValueError: If the column holds texts; the error names the row.
@@ -95,8 +103,10 @@ def check_numbers(table: Table, column: str) -> None:
         >>> from st_rankloss.data.tables import read_table
         >>> check_numbers(read_table({"grade": ["1", "good"]}), "grade")
         Traceback (most recent call last):
-        ValueError: column 'grade' must hold numbers, got 'good' in row 1: correct the value, or name the column of the scores.
+        ValueError: column 'grade' must hold numbers, got 'good' in row 1: correct the value, name the column of the scores, or grade words, such as scale={'good': 1}.
     """  # noqa: E501
+    if isinstance(scale, Mapping):
+        return
     known = ((row, values[column]) for row, values in enumerate(table.rows()) if not is_missing(values[column]))
     first = next(known, None)
     if first is None or not isinstance(first[1], str):
@@ -136,12 +146,23 @@ def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float
     return float(weight)
 
 
+def _look_up(value: Any, grades: Mapping[Any, float | None], row: int, column: str) -> float | None:
+    if not isinstance(value, Hashable) or value not in grades:
+        raise refusal(column, row, value, f"values of scale=, {few(grades)}", "correct the value, or add its grade")
+    grade = grades[value]
+    if grade is not None and (
+        isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 <= grade < math.inf
+    ):
+        raise ValueError(f"scale must give finite grades of at least 0, or None, got {grade!r} for {value!r}.")
+    return grade
+
+
 def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
     if scale == "sigmoid":
         return -math.inf, math.inf
     if isinstance(scale, Sequence) and not isinstance(scale, str) and len(scale) == 2 and scale[0] < scale[1]:
         return float(scale[0]), float(scale[1])
-    raise ValueError(f"scale must be (low, high), 'sigmoid' or None, got {scale!r}.")
+    raise ValueError(f"scale must be (low, high), 'sigmoid', a dict or None, got {scale!r}.")
 
 
 def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
@@ -155,7 +176,7 @@ def _remedy(text: str) -> str:
     try:
         read_number(text, commas=True)
     except ValueError:
-        return "correct the value, or name the column of the scores"
+        return f"correct the value, name the column of the scores, or grade words, such as scale={{{text!r:.40}: 1}}"
     if "," in text:
         return "it has a decimal comma: write a point, or separate the fields of the file by ';'"
     return (

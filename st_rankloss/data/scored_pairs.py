@@ -54,7 +54,7 @@ def read_scored_pairs(
     table = read_table(source, text=given_names(sentence1, sentence2), streaming=streaming)
     with table.named():
         names = choose(table.names, required=["sentence1", "sentence2", "score"], optional=["weight"], given=given)
-        check_numbers(table, names["score"])
+        check_numbers(table, names["score"], scale)
         notes = Notes((*table.notes, describe(names, table.names)))
         features = Features(_FEATURES | {"weight": Value("float64")}) if "weight" in names else _FEATURES
         dataset = build(partial(_rows, table, names, scale, notes), features, streaming=table.streaming)

@@ -51,7 +51,7 @@ def by_part(paths: list[Path]) -> dict[str, Path]:
             names = sorted(path.name for path in paths)
             raise ValueError(
                 f"files must be named after train, dev or test, one each, got {few(names)}: rename {path.name}, or "
-                "pass one file."
+                "join them into one file."
             )
         found[part] = path
     return dict(sorted(found.items(), key=lambda item: list(_WORDS).index(item[0])))

@@ -79,8 +79,9 @@ def read_table(
 
     Args:
         source: A file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet``, also ``.gz``), a `Dataset`,
-            an `IterableDataset`, a list of dicts, a dict of lists or a `Table`. Columns of csv files that hold only
-            numbers and gaps become numbers; others, and those that are named like ids or texts, stay as they are.
+            an `IterableDataset`, a data frame of pandas or polars, a list of dicts, a dict of lists or a `Table`.
+            Columns of csv files that hold only numbers and gaps become numbers; others, and those that are named like
+            ids or texts, stay as they are.
         text: Other columns of a csv file that stay text.
         streaming: Whether to read the file row by row, each time it is iterated; types are decided on the first 1,000
             rows.
@@ -110,7 +111,9 @@ def read_table(
         return of_arrow(rows_to_arrow(source, "row"), "the list")
     if isinstance(source, dict):
         return of_arrow(pa.table(source), "the dict")
-    raise ValueError(f"a table must be a file, a dataset or rows, got {type(source).__name__}.")
+    if hasattr(source, "__dataframe__"):  # of pandas or polars, neither of which has to be installed
+        return _of_frame(source)
+    raise ValueError(f"a table must be a file, a dataset, a data frame or rows, got {type(source).__name__}.")
 
 
 def of_arrow(table: pa.Table, source: str, **fields: Any) -> Table:
@@ -163,6 +166,15 @@ def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
         raise ValueError(
             f"column {name!r} must hold values of one type, got {seen if len(kinds) > 1 else error}: convert one."
         ) from error
+
+
+def _of_frame(frame: Any) -> Table:
+    try:
+        table = pa.table(frame)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"the data frame: a column must hold values of one type: {error}.") from error
+    unnamed = [name for name in table.column_names if name.startswith("__index_level_")]
+    return of_arrow(table.drop_columns(unnamed), "the data frame")
 
 
 def _of_dataset(dataset: Dataset) -> Table:

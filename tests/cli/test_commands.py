@@ -225,6 +225,18 @@ def test_a_scale_is_given_as_the_message_writes_it(run, tmp_path):
     assert "0.5" in out
 
 
+def test_grades_in_words_are_named_on_the_command_line(run, tmp_path):
+    rows = [(f"q{i}", f"d{i + j}", ("yes", "so so", "no")[j]) for i in range(12) for j in range(3)]
+    path = tmp_path / "rows.csv"
+    path.write_text("".join(f"{','.join(row)}\n" for row in [("query", "document", "grade"), *rows]))
+    code, output, errors = run("inspect", path, "--read", "scale={yes: 2, so so: 0.5, no: 0}")
+    assert code != 2
+    assert "0.0 (12), 0.5 (12), 2.0 (12)" in output
+    code, output, errors = run("inspect", path, "--read", "scale={yes: 2, no: 0}")
+    assert code == 2
+    assert "values of scale=, 'yes', 'no', got 'so so' in row 1" in " ".join(errors.split())
+
+
 def test_mining_keeps_embeddings_for_another_time(run, folder, model, tmp_path):
     files = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
     for file in files:

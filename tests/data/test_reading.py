@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 
+import pandas as pd
 import pytest
 from datasets import IterableDataset
 from torch.utils.data import DataLoader
@@ -69,6 +70,22 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
     [
         ({"query": ["a"], "document": ["x"], "note": [1]}, {}, r"name the column for grade, such as grade='note'"),
         ({"frage": ["a"], "antwort": ["x"]}, {}, r"got 'frage', 'antwort': name its columns"),
+        (
+            {"search_term": ["a"], "product_uid": ["p"], "grade": [1]},
+            {},
+            r"the text of each document, got ids in 'product_uid': join the texts to the table",
+        ),
+        (
+            {"qid": ["a"], "docid": ["p"], "grade": [1]},
+            {},
+            r"the text of each document, got ids in 'docid': .* tables named queries, corpus and qrels",
+        ),
+        (
+            {"request": [{"text": "a"}], "results": [[{"title": "x"}]]},
+            {},
+            r"got objects in 'request', 'results': make rows of query, documents and labels",
+        ),
+        ({"text": ["a"], "stars": [1]}, {"number": "stars"}, r"number= must be an option .*'weight'\]\.$"),
         (
             {"query": ["a"], "document": ["x"], "grade": [1]},
             {"quer": "x"},
@@ -202,3 +219,60 @@ def test_a_file_that_is_no_image_is_refused_with_its_row(tmp_path):
     write(tmp_path, rows__csv="image,caption\nfake.png,a cat\n", fake__png="no image")
     with pytest.raises(ValueError, match=r"column 'image' must hold paths of images that can be read.*in row 0"):
         read(tmp_path / "rows.csv")
+
+
+WORDS = {"excellent": 3, "good": 1.5, "bad": 0, "skip": None}
+
+
+def test_grades_in_words_are_the_numbers_that_scale_gives_them():
+    rows = {"query": ["a"] * 5, "document": list("uvwxy"), "grade": ["good", "excellent", None, "bad", "skip"]}
+    lists = {"query": ["a"], "documents": [list("uvwxy")], "grades": [rows["grade"]]}
+    for table in (rows, lists):
+        assert str(read(table, scale=WORDS)["train"].dataset["labels"][0]) == "[1.5, 3.0, nan, 0.0, nan]"
+    positives = {"query": ["a"], "pos": [["u"]], "neg": [["v"]], "pos_scores": [["good"]], "neg_scores": [["bad"]]}
+    assert read(positives, scale=WORDS)["train"].dataset["labels"][0] == [1.5, 0.0]
+    pairs = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": ["good", "skip"]}
+    assert read(pairs, scale=WORDS)["train"].dataset["label"][:] == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("grade", "scale", "message"),
+    [
+        (
+            "god",
+            WORDS,
+            r"'grade' must hold values of scale=, 'excellent', .*got 'god' in row 0: correct the value, or add",
+        ),
+        (2, WORDS, r"'grade' must hold values of scale=, .*got 2 in row 0"),
+        ("good", {"good": -1}, r"scale must give finite grades of at least 0, or None, got -1 for 'good'"),
+        ("good", {"good": "1"}, r"scale must give finite grades of at least 0, or None, got '1' for 'good'"),
+        ("good", {"good": True}, r"scale must give finite grades of at least 0, or None, got True for 'good'"),
+        ("good", None, r"grade words, such as scale=\{'good': 1\}"),
+        ("good", (0, 1), r"grade words, such as scale=\{'good': 1\}"),
+    ],
+)
+def test_a_grade_without_a_number_is_refused_by_name(grade, scale, message):
+    with pytest.raises(ValueError, match=message):
+        read({"query": ["a"], "document": ["x"], "grade": [grade]}, scale=scale)
+
+
+def test_a_data_frame_is_read_as_its_csv_file_is(tmp_path):
+    frame = pd.DataFrame({"query": ["a", "a", "b"], "document": ["x", None, "z"], "grade": [3, 1, None]})
+    frame = pd.concat([frame, frame.assign(query="c", grade=0.5)])[::-1]  # an index that is not a range
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    ours, theirs = read(frame)["train"], read(tmp_path / "rows.csv")["train"]
+    assert str(ours.dataset[:]) == str(theirs.dataset[:])
+    assert "__index" not in str(ours.notes)
+
+
+def test_a_data_frame_of_mixed_types_is_refused_by_column():
+    with pytest.raises(ValueError, match=r"the data frame: a column must hold values of one type: .*column query"):
+        read(pd.DataFrame({"query": ["a", 1], "document": ["x", "y"], "grade": [1, 0]}))
+
+
+def test_a_folder_of_other_tables_is_refused_with_the_names_of_a_collection(tmp_path):
+    folder = write(tmp_path, **{"judgements.tsv": "a\tb\n", "products.tsv": "a\tb\n"})
+    with pytest.raises(
+        ValueError, match=r"rename judgements.tsv, or join .* a collection queries, corpus and qrels\.$"
+    ):
+        read(folder)
