@@ -18,7 +18,7 @@ from st_rankloss.functional import approx_ndcg, soft_rank
 from st_rankloss.kernels.grid import ORDER, SPACING, count_nodes
 
 BLUE, ORANGE, GREEN, GREY, PALE = "#0072B2", "#D55E00", "#009E73", "#444444", "#dddddd"
-"""Told apart by the colour-blind (Okabe and Ito), and doubled by line styles or markers."""
+"""Colours that colour-blind readers can distinguish (Okabe and Ito); line styles or markers differ, too."""
 
 STYLE = {
     "svg.hashsalt": "st_rankloss",  # the same file in every run

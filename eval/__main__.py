@@ -21,6 +21,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.protocols import PROTOCOLS
+
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -47,8 +49,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument("--encoders", nargs="+", default=["static"], help="names, folders or ids on the hub")
             command.add_argument("--losses", nargs="+", default=[], help="default: every loss of a task")
             command.add_argument("--steps", type=positive, help="training steps; default: the record's")
-            protocols = ["tuned", "defaults", "untouched"]
-            command.add_argument("--protocol", choices=protocols, default="tuned", help=PROTOCOL)
+            command.add_argument("--protocol", choices=PROTOCOLS, default="tuned", help=PROTOCOL)
             command.add_argument("--batch-size", type=positive, help="rows per step; default: the record's")
         if name == "tune":
             command.add_argument("--trials", type=positive, default=9, help="per loss; TPE chooses fewer than 9")

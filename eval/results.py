@@ -25,6 +25,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from eval import machine
+from eval.protocols import PROTOCOLS
 from eval.tasks.records import Record
 
 BEFORE = "before"
@@ -34,9 +35,6 @@ BM25 = "BM25"
 """In place of a loss, mteb's BM25, a baseline of retrieval."""
 
 UNTRAINED = (BEFORE, BM25)
-
-PROTOCOLS = ("tuned", "defaults", "untouched")
-"""How much is chosen on dev: settings and learning rate, the learning rate alone, or nothing."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Method:
 
 
 METHODS = {
-    "MNRL": Method(lambda model: MultipleNegativesRankingLoss(model), "any", 0.1),
+    "MNRL": Method(MultipleNegativesRankingLoss, "any", 0.1),
     "MNRL, nearest": Method(lambda model: MultipleNegativesRankingLoss(model, scale=10), "nearest", 0.1),
     "MNRL, tuned": Method(lambda model: MultipleNegativesRankingLoss(model, scale=7), "any", 0.2),
     "softmax": Method(

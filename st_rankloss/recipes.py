@@ -164,7 +164,7 @@ def _times(factor: float, temperature: float | str) -> float | str:
 
 def _number(weight: float) -> float:
     """Return a weight, or raise a TypeError if it is not a number."""
-    if not isinstance(weight, int | float):
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(f"weight must be a number, got {weight!r}.")
     return weight
 

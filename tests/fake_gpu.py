@@ -204,10 +204,15 @@ def differentiate_pairs(make: Callable[..., CrossEncoderRankingLoss], shape: Sha
         assert all(s.grad is not None and s.grad.device.type == DEVICE for s in scores), "no gradient"
 
 
+def has_lists(shape: Shape) -> bool:
+    """Return whether the documents of a shape come in lists."""
+    return isinstance(shape.labels, dict) and "list_sizes" in shape.labels
+
+
 def fits(objective: Objective, shape: Shape) -> bool:
     """Return whether an objective can read the columns and the relevance of a shape."""
     try:
-        objective.check_columns(shape.sizes, lists=isinstance(shape.labels, dict) and "list_sizes" in shape.labels)
+        objective.check_columns(shape.sizes, lists=has_lists(shape))
         check_views(objective, shape.relevance)
     except ValueError:
         return False
@@ -234,8 +239,7 @@ def by_form() -> dict[tuple[int, bool], list[Shape]]:
     """Group shapes by what an objective sees of them: the number of columns, and whether documents come in lists."""
     forms: dict[tuple[int, bool], list[Shape]] = {}
     for shape in SHAPES:
-        lists = isinstance(shape.labels, dict) and "list_sizes" in shape.labels
-        forms.setdefault((len(shape.sizes), lists), []).append(shape)
+        forms.setdefault((len(shape.sizes), has_lists(shape)), []).append(shape)
     return forms
 
 
@@ -304,10 +308,9 @@ def _cases_of_pairs(shape: Shape) -> Iterator[tuple[str, Callable[[], None]]]:
 
 def offers(shape: Shape, option: str) -> bool:
     """Return whether a shape has what an option needs."""
-    lists = isinstance(shape.labels, dict) and "list_sizes" in shape.labels
     rules = {
         "symmetric": len(shape.sizes) > 1,
-        "mixtures of pairs": len(shape.sizes) > 1 and not lists,
+        "mixtures of pairs": len(shape.sizes) > 1 and not has_lists(shape),
         "mixtures of numbers": shape.name == "numbers",
     }
     return rules.get(option, True)

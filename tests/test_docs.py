@@ -32,9 +32,9 @@ WORDS = [*["question", "answer", "how", "to", "boil", "an", "egg", "capital", "o
 
 
 def blocks(page, language):
-    """The fenced blocks of a language, each with its header: ```csv title="ratings.csv"."""
+    """The fenced blocks of a language, or of several: "python|py". Each has its header: ```csv title="ratings.csv"."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\b *([^\n]*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```(?:{language})\b *([^\n]*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def with_blocks(language):

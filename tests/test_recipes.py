@@ -213,7 +213,9 @@ def test_temperatures_and_weights_must_be_positive(make, wrong):
 @pytest.mark.parametrize(
     "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
 )
-@pytest.mark.parametrize("wrong", [{"temperature": "warm"}, {"temperature": [0.1]}, {"weight": "x"}, {"weight": None}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": "warm"}, {"temperature": [0.1]}, {"weight": "x"}, {"weight": True}, {"weight": None}]
+)
 def test_temperatures_and_weights_must_be_numbers(make, wrong):
     ((name, given),) = wrong.items()
     with pytest.raises(TypeError, match=rf"{name} must be a number.*, got {re.escape(repr(given))}\."):

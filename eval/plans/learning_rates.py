@@ -33,7 +33,7 @@ def middle_learning_rate(encoder: str) -> float:
 
 
 def untouched_learning_rate(encoder: str) -> float:
-    """Return the learning rate of who tunes nothing: that of the host's examples, or the middle of the grid."""
+    """Return the learning rate if nothing is tuned: that of the host's examples, or the middle of the grid."""
     return EXAMPLES.get(encoder, middle_learning_rate(encoder))
 
 

@@ -90,9 +90,9 @@ def setting(run: Run | None) -> str:
     return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values) or NONE
 
 
-def emphasise(verdict: str) -> str:
-    """Make a win or a loss bold."""
-    return Bold(verdict) if verdict in ("win", "loss") else verdict
+def emphasise(verdict: str, text: str = "") -> str:
+    """Write a verdict, or a text with it, in bold for a win or a loss."""
+    return Bold(text or verdict) if verdict in ("win", "loss") else text or verdict
 
 
 def bold_best(values: Sequence[float], texts: Sequence[str] = (), *, lower: bool = False) -> list[str]:

@@ -10,16 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from eval.protocols import PROTOCOLS
 from eval.report.reading import group_by
 from eval.report.significance import Estimate, Measurement, estimate_difference, estimate_mean, holm, verdict
-from eval.results import BEFORE, PROTOCOLS, UNTRAINED, Run, decode_items
-
-MEANING = {
-    "tuned": "each loss at its best trial on dev",
-    "defaults": "each loss at its published defaults, its learning rate chosen on dev",
-    "untouched": "each loss at its published defaults and the encoder's standard learning rate; nothing is tuned",
-}
-"""What each protocol means."""
+from eval.results import BEFORE, UNTRAINED, Run, decode_items
 
 BEFORE_TRAINING = "untrained"
 """Name of the encoder before training in tables."""

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.protocols import PROTOCOLS
 from eval.report.comparing import Comparison, Entry, choose, or_lowest
 from eval.report.hierarchy import FEWEST, Hierarchy, fit, merge
 from eval.report.significance import Estimate, holm, verdict
-from eval.results import PROTOCOLS
 
 
 @dataclass(frozen=True)

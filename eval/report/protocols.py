@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from eval.protocols import PROTOCOLS
 from eval.report import cells
-from eval.report.blocks import Block, Bold, Details, Heading, Link, Paragraph, Table
+from eval.report.blocks import Block, Details, Heading, Link, Paragraph, Table
 from eval.report.comparing import Comparison, Entry
 from eval.report.duels import Duel, Overall, by_protocol, overall
 from eval.report.significance import estimate_difference
-from eval.results import PROTOCOLS
 
 WORTH = (
     "Test scores of the same loss under each protocol: means over the tasks and encoders where it was tested under all"
@@ -83,8 +83,7 @@ def _side_by_side(duels: Sequence[Duel]) -> Table:
 def _lead(duel: Duel | None) -> str:
     if duel is None or duel.opponent is None:
         return cells.NONE
-    text = f"{cells.difference(duel.difference, 3)} {duel.verdict}"
-    return Bold(text) if duel.verdict in ("win", "loss") else text
+    return cells.emphasise(duel.verdict, f"{cells.difference(duel.difference, 3)} {duel.verdict}")
 
 
 Tested = dict[tuple[str, str], dict[str, Entry]]

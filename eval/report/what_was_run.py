@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from eval.protocols import MEANING
 from eval.report import cells
 from eval.report.blocks import Block, Heading, Listing, Paragraph
-from eval.report.comparing import MEANING, Comparison
+from eval.report.comparing import Comparison
 from eval.report.hierarchy import SCALE
 from eval.results import Run
 

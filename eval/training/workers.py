@@ -73,7 +73,7 @@ class Executor:
                     progress.advance(bar)
 
             for spec, token in asked:
-                if (same := self.results.of_another_protocol(spec)) and not self.results.has(spec.key):
+                if not self.results.has(spec.key) and (same := self.results.of_another_protocol(spec)):
                     self.results.add(same)
                 if self.results.has(spec.key):
                     tell(token, self.results.runs[spec.key])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,15 +14,6 @@ import pytest
 
 from eval.plans.comparison import Choice
 from tests.eval.tiny import World
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_collection() -> Iterator[None]:
-    """Leave what importing made out of garbage collection: the trainer collects after each run, 0.4 s otherwise."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

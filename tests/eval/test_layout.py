@@ -10,6 +10,7 @@ import pytest
 EVAL = Path(__file__).parents[2] / "eval"
 FLOORS = [
     "names",
+    "protocols",
     "machine",
     "tasks",
     "results",
