@@ -143,9 +143,6 @@ class Run:
         value: The value in the ablation.
         scores: Values by metric, as `eval.tasks` computes them; null where undefined.
         items: The main score per query, or the influence per pair, see `encode_items`.
-        by_grade: nDCG@10 of the documents of at least each grade.
-        histogram: Counts of the similarities of relevant and of irrelevant pairs.
-        curve: Dev score by step, with seed 0.
         seconds: Time to ``train`` and to ``evaluate``.
         peak_memory_mb: Peak memory of the process.
         versions: Package versions.
@@ -176,9 +173,6 @@ class Run:
     value: Any = None
     scores: Mapping[str, float | None] = field(default_factory=dict)
     items: str | None = None
-    by_grade: Mapping[str, float] | None = None
-    histogram: Mapping[str, Sequence[float]] | None = None
-    curve: Sequence[tuple[float, float]] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

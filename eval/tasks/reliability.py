@@ -1,8 +1,7 @@
-"""Reliability, whether one threshold of similarity serves all queries: AUC, OPIS, histograms, and nDCG by grade."""
+"""Reliability, whether one threshold of similarity serves all queries: AUC and OPIS."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,33 +12,25 @@ from torch import Tensor
 
 from eval.tasks.data import Collection, Data, Samples, ScoredPairs
 from st_rankloss.experiment.scores import evenly
-from st_rankloss.functional import ndcg
 
 MOST_QUERIES = 200
 MOST_DOCUMENTS = 2_000
-BINS = 40
 THRESHOLDS = 20
 
 
-def describe_similarities(
-    model: SentenceTransformer, data: Data, split: str, scores: Mapping[str, float]
-) -> dict[str, Any]:
-    """Describe the similarities of up to 200 queries with up to 2,000 documents, including the judged ones.
+def reliability(model: SentenceTransformer, data: Data, split: str) -> dict[str, float]:
+    """Compute ``auc`` and, for queries, ``opis``.
 
-    Returns:
-        The given ``scores`` with ``auc`` and, for queries, ``opis``; ``histogram``; ``by_grade``, nDCG@10 of the
-        documents of at least each grade, where grades are few whole numbers.
+    They read the similarities of up to 200 queries with up to 2,000 documents, including the judged ones.
     """
     similarity, relevance, relevant = _similarities(model, data, split)
     known = relevance.isfinite()
-    found: dict[str, Any] = {"histogram": histogram(similarity, relevant, known), "by_grade": None}
-    added = {}
+    found = {}
     if relevant[known].any() and not relevant[known].all():
-        added["auc"] = round(float(roc_auc_score(relevant[known], similarity[known])), 6)
+        found["auc"] = round(float(roc_auc_score(relevant[known], similarity[known])), 6)
     if len(similarity) > 1:
-        added["opis"] = round(opis(similarity, relevant, known), 6)
-        found["by_grade"] = by_grade(similarity, relevance)
-    return found | {"scores": {**scores, **added}}
+        found["opis"] = round(opis(similarity, relevant, known), 6)
+    return found
 
 
 def _similarities(model: SentenceTransformer, data: Data, split: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,24 +73,6 @@ def _of_samples(model: SentenceTransformer, part: Samples, data: Data) -> tuple[
 def _embed(model: SentenceTransformer, inputs: Any) -> Tensor:
     found = model.encode(list(inputs), batch_size=256, convert_to_tensor=True, show_progress_bar=False)
     return torch.nn.functional.normalize(found.float().cpu(), dim=1)
-
-
-def histogram(similarity: Tensor, relevant: Tensor, known: Tensor) -> dict[str, list[float]]:
-    """Count the similarities of known relevant and irrelevant pairs in 40 bins from -1 to 1."""
-    edges, similarity = np.linspace(-1, 1, BINS + 1), similarity.clamp(-1, 1)
-    counts = [
-        np.histogram(similarity[rows].numpy(), edges)[0].tolist() for rows in (relevant & known, ~relevant & known)
-    ]
-    return {"edges": edges.round(3).tolist(), "relevant": counts[0], "irrelevant": counts[1]}
-
-
-def by_grade(similarity: Tensor, relevance: Tensor) -> dict[str, float] | None:
-    """Compute nDCG@10 of the documents of at least each grade, as if all others were irrelevant."""
-    grades = [float(grade) for grade in relevance[relevance.isfinite()].unique() if grade > 0]
-    if not 1 < len(grades) <= 5:
-        return None
-    binary = {grade: torch.where(relevance.isnan(), torch.nan, (relevance >= grade).float()) for grade in grades}
-    return {f"{grade:g}": round(float(ndcg(similarity, rows, k=10).nanmean()), 5) for grade, rows in binary.items()}
 
 
 def opis(similarity: Tensor, relevant: Tensor, known: Tensor) -> float:

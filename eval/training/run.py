@@ -17,10 +17,10 @@ from eval.machine import PeakMemory
 from eval.plans.losses import find
 from eval.results import BEFORE, BM25, UNTRAINED, Run, Spec
 from eval.tasks.data import load_data
-from eval.tasks.reliability import describe_similarities
+from eval.tasks.reliability import reliability
 from eval.training.encoders import make_encoder
 from eval.training.scoring import evaluate
-from eval.training.train import Curve, train
+from eval.training.train import train
 
 
 def run(spec: Spec) -> Run:
@@ -40,18 +40,16 @@ def _train_and_score(spec: Spec) -> dict[str, Any]:
     data, target = (load_data(record, spec.folder, spec.limit) for record in (spec.trained, spec.scored))
     peak = PeakMemory()
     model = make_encoder(spec.encoder, [data] if target is data else [data, target], spec.seed)
-    curve = Curve(spec, target) if spec.stage == "test" and spec.seed == 0 else None
     start = time.perf_counter()
     if spec.loss not in UNTRAINED:
-        train(model, spec, data, curve)
+        train(model, spec, data)
     trained = time.perf_counter()
     split = "test" if spec.stage == "test" else "dev"
     found = evaluate(model, spec, target, split)
     if spec.stage == "test" and spec.loss != BM25:
-        found |= describe_similarities(model, target, split, found["scores"])
+        found["scores"] |= reliability(model, target, split)
     seconds = {"train": round(trained - start, 2), "evaluate": round(time.perf_counter() - trained, 2)}
-    points = curve.points if curve and curve.points else None
-    return found | {"curve": points, "seconds": seconds, "peak_memory_mb": peak.megabytes()}
+    return found | {"seconds": seconds, "peak_memory_mb": peak.megabytes()}
 
 
 def one_thread() -> None:

@@ -26,8 +26,8 @@ def line(**given):
     """One run's line: ok, on test, without anything optional."""
     base = {"stage": "test", "status": "ok", "error": None, "task": "alpha", "kind": "retrieval", "metric": "ndcg"}
     base |= {"encoder": "tiny", "loss": "Mine", "setting": {}, "learning_rate": 0.05, "seed": 0, "steps": 300}
-    base |= {"batch_size": 128, "ablation": None, "value": None, "items": None, "by_grade": None, "histogram": None}
-    base |= {"curve": None, "seconds": {"train": 3.0, "evaluate": 1.0}, "peak_memory_mb": 900, "versions": VERSIONS}
+    base |= {"batch_size": 128, "ablation": None, "value": None, "items": None}
+    base |= {"seconds": {"train": 3.0, "evaluate": 1.0}, "peak_memory_mb": 900, "versions": VERSIONS}
     base |= {"commit": "abc1234", "hardware": "a machine", "started": "2026-11-21T10:00:00"}
     run = base | {"role": ROLES.get(given.get("loss", "Mine")), "scores": {"ndcg": given.pop("score", 0.5)}} | given
     run.setdefault("key", "-".join(str(run[name]) for name in ("stage", "task", "encoder", "loss", "seed", "setting")))
@@ -49,7 +49,6 @@ def entries_of(path, *lines):
 def full_line(task, loss, seed, generator):
     """A test run with all that is optional."""
     items = QUALITY[loss] + 0.05 * generator.standard_normal(80)
-    counts = {"edges": [0.0, 0.5, 1.0], "relevant": [1, 3], "irrelevant": [8, 2]}
     return line(
         task=task,
         loss=loss,
@@ -57,9 +56,6 @@ def full_line(task, loss, seed, generator):
         setting={"temperature": 0.2},
         scores={"ndcg": float(items.mean()), "mrr": 0.7, "auc": 0.9, "opis": 0.01 * QUALITY[loss]},
         items=encode_items(items),
-        by_grade={"1": 0.3, "2": None if loss == "Weak" else 0.4},
-        histogram=counts,
-        curve=[[100, 0.1], [300, QUALITY[loss]]] if seed == 0 else None,
     )
 
 

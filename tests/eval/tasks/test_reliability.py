@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
 from eval.tasks.data import Data
-from eval.tasks.reliability import by_grade, describe_similarities, histogram, opis
-from tests import oracle
+from eval.tasks.reliability import opis, reliability
 from tests.eval.tiny import RECORDS, SIZES, Fixed
 from tests.models import tiny_clip
 
@@ -58,41 +55,15 @@ def known_pairs(data, fixed, split="test"):
 @pytest.mark.parametrize("name", TEXTS)
 def test_auc_is_that_of_all_judged_pairs(world, fixed, name):
     data = world.data(name)
-    found = describe_similarities(SentenceTransformer(modules=[fixed]), data, "test", {"before": 0.5})["scores"]
+    found = reliability(SentenceTransformer(modules=[fixed]), data, "test")
     similarity, relevant = zip(*known_pairs(data, fixed), strict=True)
     assert found["auc"] == pytest.approx(roc_auc_score(relevant, similarity), abs=1e-6)
-    assert found["before"] == 0.5
     assert ("opis" in found) == (name != "alike")
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_a_histogram_counts_every_judged_pair_once(world, fixed, name):
-    data = world.data(name)
-    found = describe_similarities(SentenceTransformer(modules=[fixed]), data, "test", {})["histogram"]
-    pairs = known_pairs(data, fixed)
-    assert sum(found["relevant"]) == sum(relevant for _, relevant in pairs)
-    assert sum(found["irrelevant"]) == sum(not relevant for _, relevant in pairs)
-
-
-def test_a_histogram_has_bins_from_opposite_to_equal():
-    similarity = torch.tensor([[-1.0, -0.96, 0.02, 0.98], [1.0, 0.02, 0.03, -0.96]])
-    relevant = torch.tensor([[False, True, True, True], [True, False, True, False]])
-    found = histogram(similarity, relevant, torch.ones_like(relevant))
-    assert len(found["edges"]) == len(found["relevant"]) + 1 == len(found["irrelevant"]) + 1 == 41
-    assert (found["edges"][0], found["edges"][20], found["edges"][-1]) == (-1, 0, 1)
-    assert {i: n for i, n in enumerate(found["relevant"]) if n} == {0: 1, 20: 2, 39: 2}
-    assert {i: n for i, n in enumerate(found["irrelevant"]) if n} == {0: 2, 20: 1}
-
-
-def test_a_histogram_counts_what_rounding_leaves_outside_of_it():
-    above = torch.tensor([[1.0000002, -1.0000002]])
-    found = histogram(above, torch.tensor([[True, True]]), torch.tensor([[True, True]]))
-    assert sum(found["relevant"]) == 2
-
-
-def test_captions_are_described_against_images(world, tmp_path):
+def test_captions_are_compared_with_images(world, tmp_path):
     model = tiny_clip(tmp_path, ["red", "green", "blue", "dark", "bright"])
-    found = describe_similarities(model, world.data("pictures"), "test", {})
+    found = reliability(model, world.data("pictures"), "test")
     part = world.data("pictures").parts["test"]
     images, captions = (
         torch.nn.functional.normalize(model.encode(x, convert_to_tensor=True), dim=1)
@@ -101,8 +72,7 @@ def test_captions_are_described_against_images(world, tmp_path):
     relevance = world.records["pictures"].relevance(part.labels, part.labels)
     relevant = relevance >= 0.5 * relevance.max()
     expected = roc_auc_score(relevant.flatten(), (captions @ images.T).flatten())
-    assert found["scores"]["auc"] == pytest.approx(expected, abs=1e-4)
-    assert sum(found["histogram"]["relevant"]) == relevant.sum()
+    assert found["auc"] == pytest.approx(expected, abs=1e-4)
 
 
 def opis_in_loops(similarity, relevant, known):
@@ -153,41 +123,15 @@ def test_opis_of_relevant_documents_alone_is_zero():
     assert opis(torch.rand(2, 3), torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)) == 0
 
 
-def test_ndcg_by_grade_takes_all_lower_grades_for_irrelevant(world, fixed):
-    data = world.data("search")
-    part = data.parts["test"]
-    found = describe_similarities(SentenceTransformer(modules=[fixed]), data, "test", {})["by_grade"]
-    assert list(found) == ["1", "3"]
-    for grade, value in found.items():
-        expected = []
-        for query, text in part.queries.items():
-            similarity = [float(unit(fixed, text) @ unit(fixed, d)) for d in part.corpus.values()]
-            relevance = [float(part.qrels[query].get(d, 0) >= int(grade)) for d in part.corpus]
-            if any(relevance):
-                expected.append(oracle.ndcg(similarity, relevance, k=10))
-        assert value == pytest.approx(np.mean(expected), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("grades", "count"),
-    [([0.0, 1.0], None), ([0.0, 1.0, 2.0], 2), ([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], None), ([0.0], None)],
-)
-def test_grades_are_distinguished_if_they_are_few(grades, count):
-    relevance = torch.tensor([grades * 2, [math.nan] * 2 * len(grades)])
-    found = by_grade(torch.rand(relevance.shape), relevance)
-    assert (found and len(found)) == count
-
-
-def test_parts_are_as_large_as_what_was_described(world):
+def test_parts_are_as_large_as_what_was_compared(world):
     assert len(world.data("tree").parts["test"]) == SIZES["test"] <= 200
 
 
-def test_judged_documents_alone_are_described_where_they_are_reranked(world, fixed):
+def test_judged_documents_alone_are_compared_where_they_are_reranked(world, fixed):
     plain, judged = (
-        describe_similarities(
-            SentenceTransformer(modules=[fixed]), Data(world.record("search", rerank=rerank), world.folder), "test", {}
+        reliability(
+            SentenceTransformer(modules=[fixed]), Data(world.record("search", rerank=rerank), world.folder), "test"
         )
         for rerank in (False, True)
     )
-    assert plain["scores"]["auc"] != judged["scores"]["auc"]
-    assert sum(plain["histogram"]["relevant"]) == sum(judged["histogram"]["relevant"])
+    assert plain["auc"] != judged["auc"]

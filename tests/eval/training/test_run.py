@@ -1,4 +1,4 @@
-"""Runs: training rows, every loss of every kind of task, keys, repeats, failures and learning curves."""
+"""Runs: training rows, every loss of every kind of task, keys, repeats and failures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_same_run_gives_the_same_scores(world, name, loss):
 def test_the_untrained_encoder_is_only_scored(world, monkeypatch, name):
     monkeypatch.setattr(runs, "train", None)
     line = run(world.spec(name, BEFORE, "test", learning_rate=0.0))
-    assert (line.status, line.role, line.curve) == ("ok", "before", None)
+    assert (line.status, line.role) == ("ok", "before")
     scored = world.records["alike" if name == "lines" else name]
     data = world.data(scored.name)
     assert len(decode_items(line.items)) == len(data.parts["test"])
@@ -62,7 +62,7 @@ def test_bm25_is_scored_without_training(world, monkeypatch, name):
     monkeypatch.setattr(runs, "train", None)
     line, again = (run(world.spec(name, BM25, "test", learning_rate=0.0, seed=seed)) for seed in (0, 1))
     assert line.error is None
-    assert (line.role, line.curve) == ("before", None)
+    assert line.role == "before"
     assert len(decode_items(line.items)) == len(world.data(name).parts["test"])
     assert line.scores == again.scores  # whatever the encoder is
     assert line.scores["ndcg_at_10"] > (0.85 if name == "judged" else 0.6)
@@ -106,11 +106,9 @@ def test_trials_are_scored_on_dev_and_tests_on_test(world):
     assert scores["dev"] != scores["test"]
 
 
-def test_only_a_test_describes_similarities(world):
+def test_only_a_test_measures_reliability(world):
     trial, test = (run(world.spec("alike", BEFORE, stage)) for stage in ("dev", "test"))
-    assert trial.histogram is None
     assert "auc" not in trial.scores
-    assert test.histogram
     assert "auc" in test.scores
 
 

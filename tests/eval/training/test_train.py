@@ -1,17 +1,13 @@
-"""Training: every loss of every kind of task, and learning curves."""
+"""Training: every loss of every kind of task."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-import torch
 
 from eval.plans.losses import contenders
 from eval.tasks.records import Record
 from eval.training.encoders import make_encoder
-from eval.training.run import run
-from eval.training.train import Curve, train
+from eval.training.train import train
 from tests.eval.tiny import RECORDS, STATIC, first_setting, weights
 
 
@@ -45,36 +41,3 @@ def test_losses_of_images_train(world, name, loss):
         data,
     )
     assert any((value - before[key]).abs().max() > 1e-5 for key, value in model.named_parameters())
-
-
-@pytest.mark.parametrize(("steps", "expected"), [(8, [2, 4, 6, 8]), (10, [2, 5, 7, 10]), (2, [1, 2])])
-def test_a_learning_curve_has_four_points_that_end_where_training_does(world, steps, expected):
-    record = world.record("alike", steps=steps)
-    line = run(world.spec("alike", "CoSENT", "test", setting={"scale": 5.0}, record=record))
-    points = [step for step, _ in line.curve]
-    assert points[-1] == steps
-    assert len(points) == len(expected)
-    assert all(abs(step - wanted) <= 1 for step, wanted in zip(points, expected, strict=True))
-
-
-def test_the_last_point_of_a_learning_curve_is_the_trained_model(world):
-    spec = world.spec("alike", "CoSENT", "test", setting={"scale": 5.0})
-    dev = run(replace(spec, stage="dev")).scores["spearman"]
-    assert run(spec).curve[-1] == (2, pytest.approx(dev, abs=1e-5))
-    assert run(replace(spec, seed=1)).curve is None
-
-
-@pytest.mark.parametrize("augmented", [False, True])
-def test_a_learning_curve_does_not_change_what_is_learnt(world, augmented):
-    name = "topics" if augmented else "lines"
-    loss = "A-NDCG binary" if augmented else "A-NDCG"
-    spec = world.spec(
-        name, loss, "test", setting={"temperature": 0.1}, augmented=augmented, record=world.record(name, steps=6)
-    )
-    found = []
-    for curve in (None, Curve(spec, world.data("alike" if name == "lines" else name))):
-        model = make_encoder("static", [world.data(name)], 0)
-        train(model, spec, world.data(name), curve)
-        found.append(weights(model))
-        assert curve is None or len(curve.points) >= 4
-    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
