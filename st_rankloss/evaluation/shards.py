@@ -34,7 +34,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Shards:
-    """Where the embeddings of a corpus are kept on disk, for `GradedInformationRetrievalEvaluator` and mining.
+    """Where the embeddings of a corpus are kept on disk: for evaluation, mining and `samplers.neighbours`.
 
     The first use encodes the corpus, shard by shard; later uses, also after a kill and by other functions, encode only
     the shards that are missing. Embeddings are kept as the model returns them, not normalised. A folder whose
@@ -77,7 +77,7 @@ class Shards:
 
     def __post_init__(self) -> None:
         if not isinstance(self.folder, str | os.PathLike):
-            raise ValueError(f"corpus_embeddings must be Shards or the path of a folder, got {self.folder!r}.")
+            raise ValueError(f"embeddings must be kept in Shards or the path of a folder, got {self.folder!r}.")
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype must be None or one of {DTYPES}, got {self.dtype!r}.")
         check_count("shard_size", self.shard_size)
@@ -87,7 +87,7 @@ class Shards:
         """The folder."""
         return Path(self.folder)
 
-    def embed(self, embedder: Embedder, corpus: Mapping[str, str]) -> StoredEmbeddings:
+    def embed(self, embedder: Embedder, corpus: Mapping[str, str], *, of_any_model: bool = False) -> StoredEmbeddings:
         """Return the embeddings of a corpus, after encoding what is missing.
 
         Time: a digest of the model and the corpus, and encoding. Memory: a shard.
@@ -95,6 +95,7 @@ class Shards:
         Args:
             embedder: Encodes the documents.
             corpus: Document id to text, at least one.
+            of_any_model: Whether a folder without missing shards may be of any model, prompt and dimension.
 
         Returns:
             The embeddings, in the order of `storage_order`.
@@ -105,18 +106,20 @@ class Shards:
                 of the backend "torch", or an embedding is not finite or leaves the range of float16.
         """
         if embedder.kind is not SentenceTransformer:
-            raise ValueError(f"corpus_embeddings must be None for a {embedder.kind.__name__}, whose are not vectors.")
+            raise ValueError(f"Shards keep vectors, which a {embedder.kind.__name__} does not make: leave them out.")
         if (backend := embedder.model.get_backend()) != "torch":
-            raise ValueError(f"corpus_embeddings must be None for the backend {backend!r}, whose weights are hidden.")
+            raise ValueError(f"Shards cannot recognise a model of the backend {backend!r} again: leave them out.")
         order = storage_order(_checked(corpus))
         wanted = _describe(embedder, corpus, order)
         manifest = _read_manifest(self.path)
-        if manifest is None:
-            _check_empty(self.path)
-        else:
-            self._check_same(manifest, wanted)
         size = self.shard_size if manifest is None else manifest.shard_size
         missing = [shard for shard, file in enumerate(_files(self.path, len(order), size)) if not file.exists()]
+        if manifest is None:
+            _check_empty(self.path)
+        elif of_any_model and not missing:
+            self._check_same(manifest, {name: wanted[name] for name in ("documents", "corpus")})
+        else:
+            self._check_same(manifest, wanted)
         if missing:
             _check_writable(self.path)
         for shard in tqdm(missing, desc="Shards", disable=not embedder.show_progress_bar or not missing):
@@ -152,7 +155,7 @@ class Shards:
         wanted = dict(wanted) | ({} if self.dtype is None else {"dtype": self.dtype})
         for name, value in wanted.items():
             if name != "model" and found[name] != value:  # a name may change with the folder that a model is in
-                remedy = "; while a model trains, leave corpus_embeddings out" if name == "fingerprint" else ""
+                remedy = "; while a model trains, leave Shards out" if name == "fingerprint" else ""
                 raise ValueError(
                     f"{self.path} must hold embeddings of the same {_MEANING.get(name, name)}, got {found[name]!r} on "
                     f"disk, of the model {manifest.model!r}, and {value!r} now: choose another folder, or delete it"
@@ -282,8 +285,8 @@ def _digest(corpus: Mapping[str, Any], order: Sequence[str]) -> str:
         for document_id, text in zip(some, texts, strict=True):
             if not isinstance(text, str):
                 raise ValueError(
-                    f"corpus_embeddings must be None for a corpus with {type(text).__name__} (id {document_id!r}): "
-                    "only texts are recognised when they come again."
+                    f"Shards recognise only texts when they come again, got {type(text).__name__} (id "
+                    f"{document_id!r}): leave them out."
                 )
         digest.update(json.dumps([some, texts]).encode())
     return digest.hexdigest()

@@ -38,6 +38,11 @@ def one_vector_each(model: Any, inputs: list[Any], batch_size: int, seed: int) -
             one_vector_each(SparseEncoder("naver/splade-v3"), ["red", "blue"], 32, seed=0).shape  # (2, 256)
     """
     vectors = _READERS[kind_of(model)](model, inputs, {"batch_size": batch_size, "show_progress_bar": False}, seed)
+    return unit(vectors)
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Divide vectors by their length; one of 0 stays."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 

@@ -243,8 +243,21 @@ def test_encoding_does_not_make_another_model_but_what_it_cuts_off_does(tmp_path
     model.encode(["w1 " * 500, "w2"], prompt="w3 ")
     embed(tmp_path / "shards", model=model)
     model.tokenizer.truncation_side = "left"
-    with pytest.raises(ValueError, match="same model.*while a model trains, leave corpus_embeddings out"):
+    with pytest.raises(ValueError, match="same model.*while a model trains, leave Shards out"):
         embed(tmp_path / "shards", model=model)
+
+
+def test_a_complete_folder_may_be_of_any_model_but_not_of_any_corpus(tmp_path, monkeypatch):
+    stored = embed(tmp_path)
+    other, shards = Embedder(word_model(WORDS, dim=8)), Shards(tmp_path)
+    with pytest.raises(ValueError, match="same model"):
+        shards.embed(other, CORPUS)
+    assert shards.embed(other, CORPUS, of_any_model=True)[:].equal(stored[:])
+    with pytest.raises(ValueError, match="same corpus"):
+        shards.embed(other, CORPUS | {"d00": "w9"}, of_any_model=True)
+    (tmp_path / "00002.npy").unlink()
+    with pytest.raises(ValueError, match="same model"):
+        shards.embed(other, CORPUS, of_any_model=True)
 
 
 def test_damaged_files_are_refused(tmp_path):
@@ -278,9 +291,9 @@ def test_a_damaged_manifest_is_refused(content, tmp_path):
 def test_what_cannot_be_kept_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no manifest.json: encode the corpus first"):
         Shards(tmp_path).read()
-    with pytest.raises(ValueError, match=r"corpus with int \(id 'a'\)"):
+    with pytest.raises(ValueError, match=r"only texts when they come again, got int \(id 'a'\)"):
         embed(tmp_path, {"a": 3})
-    with pytest.raises(ValueError, match="must be None for a SparseEncoder"):
+    with pytest.raises(ValueError, match="which a SparseEncoder does not make"):
         embed(tmp_path, model=tiny_splade(tmp_path, WORDS))
     large = word_model(WORDS)
     with torch.no_grad():
@@ -296,12 +309,12 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
         embed(tmp_path, {"a": "w1", 0: "w2"})
     exported = word_model(WORDS)
     exported.backend = "onnx"
-    with pytest.raises(ValueError, match="must be None for the backend 'onnx'"):
+    with pytest.raises(ValueError, match="a model of the backend 'onnx'"):
         embed(tmp_path, model=exported)
 
 
 WRONG = {
-    "folder": ({"folder": 3}, "corpus_embeddings must be Shards or the path of a folder, got 3"),
+    "folder": ({"folder": 3}, "embeddings must be kept in Shards or the path of a folder, got 3"),
     "dtype": ({"dtype": "int8"}, "dtype must be None or one of"),
     "size": ({"shard_size": 0}, "shard_size must be an integer of at least 1, got 0"),
 }
