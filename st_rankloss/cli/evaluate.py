@@ -18,7 +18,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss._extras import require
-from st_rankloss.cli.options import PARTS_HELP, add_reading, pick, reading
+from st_rankloss.cli.options import PARTS_HELP, add_embeddings, add_reading, pick, reading
 from st_rankloss.data import read
 from st_rankloss.encoders import encoding_batch, make_encoder
 from st_rankloss.experiment.intervals import estimate_mean
@@ -34,23 +34,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", default="test", help=PARTS_HELP)
     parser.add_argument("--output", type=Path, help="folder of mteb's results files")
     parser.add_argument("--batch-size", type=int, help="inputs encoded at a time")
+    add_embeddings(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Score, and show a table per set."""
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
+    if options.embeddings and len(options.data) > 1:
+        raise ValueError(f"--embeddings is a folder for one DATA, got {len(options.data)}: evaluate one at a time.")
     model = make_encoder(options.model)
     size = options.batch_size or encoding_batch(model)
     tasks = []
     for data in options.data:
-        if not Path(data).exists() and (task := _standard_task(data, options.download)) is not None:
+        if (
+            not options.embeddings
+            and not Path(data).exists()
+            and (task := _standard_task(data, options.download)) is not None
+        ):
             tasks.append(task)
             continue
         parts = read(data, task=options.task, **reading(options))
         part, train = pick(parts, data, options.part), parts.get("train")
         known = None if train is part else train
-        scores = score(model, part, known, batch_size=size)
+        scores = score(model, part, known, batch_size=size, corpus_embeddings=options.embeddings)
         table = Table(title=f"{data}: {len(scores.items)} items, 95 % intervals")
         table.add_column("metric")
         table.add_column("value", justify="right")

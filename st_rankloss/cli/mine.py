@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset
 from rich.console import Console
 
-from st_rankloss.cli.options import PARTS_HELP, add_data, pick, reading
+from st_rankloss.cli.options import PARTS_HELP, add_data, add_embeddings, pick, reading
 from st_rankloss.data import read
 from st_rankloss.encoders import make_encoder
 from st_rankloss.mining import mine_graded_negatives
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip", type=int, default=0, help="nearest unjudged documents to skip: they may be relevant")
     parser.add_argument("--max-score", type=float, help="highest similarity of a negative")
     parser.add_argument("--unjudged", type=float, default=0.0, help="grade of the negatives (default: 0)")
-    parser.add_argument("--embeddings", type=Path, help="folder that keeps those of the documents for another time")
+    add_embeddings(parser)
     parser.add_argument("--batch-size", type=int, default=64, help="inputs encoded at a time (default: 64)")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -50,6 +51,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         help="columns by role, such as query=question, and other options of the reader, such as separator='|' or "
         "scale='{good: 1, bad: 0}'",
     )
+
+
+def add_embeddings(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps the embeddings of documents."""
+    parser.add_argument("--embeddings", type=Path, help="folder that keeps those of the documents for another time")
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:

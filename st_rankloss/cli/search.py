@@ -1,7 +1,7 @@
 """Search a corpus: type a query, get the nearest documents.
 
 st-rankloss search output/model beir-folder "how to boil an egg"
-st-rankloss search output/model corpus.jsonl < queries.txt
+st-rankloss search output/model corpus.jsonl --embeddings kept < queries.txt
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import argparse
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sentence_transformers import SentenceTransformer
 
-from st_rankloss.cli.options import add_columns, reading
+from st_rankloss.cli.options import add_columns, add_embeddings, reading
 from st_rankloss.data import read_corpus
 from st_rankloss.encoders import encoding_batch, make_encoder
+from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.search import exact_search
+from st_rankloss.evaluation.shards import Shards, storage_order
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("queries", metavar="QUERY", nargs="*", help="default: one per line of the standard input")
     add_columns(parser)
     parser.add_argument("--top", type=int, default=5, help="documents per query (default: 5)")
+    add_embeddings(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -37,14 +40,17 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise ValueError(f"--top must be at least 1, got {options.top}.")
     corpus = read_corpus(options.corpus, **_columns(options))
     model = make_encoder(options.model)
-    size = encoding_batch(model)
-    embeddings = model.encode_document(
-        list(corpus.values()), batch_size=size, convert_to_tensor=True, show_progress_bar=console.is_terminal
-    )
-    ids = list(corpus)
+    embedder = Embedder(model, batch_size=encoding_batch(model), show_progress_bar=console.is_terminal)
+    ids = storage_order(corpus)
+    if options.embeddings:
+        chunks = Shards(options.embeddings).embed(embedder, corpus).chunks
+    else:
+        embeddings: Any = embedder.embed_documents({document_id: corpus[document_id] for document_id in ids})
+        chunks = embeddings.split
+    embedder = replace(embedder, show_progress_bar=False)
     for query in options.queries or _typed(console):
-        embedded = model.encode_query([query], convert_to_tensor=True, show_progress_bar=False)
-        scores, places = exact_search(embedded, [embeddings], options.top, _similarity(model))
+        queries = embedder.embed_queries({"query": query})
+        scores, places = exact_search(queries, chunks(embedder.chunk), options.top, embedder.compared_by)
         console.print(f"\n{query}", style="bold", markup=False, highlight=False)
         for value, place in zip(scores[0].tolist(), places[0].tolist(), strict=True):
             text = " ".join(str(corpus[ids[place]]).split())
@@ -68,7 +74,3 @@ def _typed(console: Console) -> Iterator[str]:
         console.print("Type a query; an empty line ends.", style="dim")
         lines = iter(input, "")
     yield from (line.strip() for line in lines if line.strip())
-
-
-def _similarity(model: SentenceTransformer) -> str:
-    return str(model.similarity_fn_name or "cosine")

@@ -17,6 +17,7 @@ self_supervised     nDCG@10 of shortened copies that search their originals
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +34,7 @@ from torch.nn import functional as F
 from st_rankloss.augmentations import DropWords
 from st_rankloss.data import Part
 from st_rankloss.encoding import encode_labels
-from st_rankloss.evaluation import GradedInformationRetrievalEvaluator
+from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, Shards
 from st_rankloss.functional import ndcg
 from st_rankloss.labels import read_numbers
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance, encode_ids
@@ -80,7 +81,14 @@ class Scores:
         return {metric: float(np.nanmean(values)) for metric, values in self.values.items()}
 
 
-def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, batch_size: int = 64) -> Scores:
+def score(
+    model: SentenceTransformer,
+    part: Part,
+    train: Part | None = None,
+    *,
+    batch_size: int = 64,
+    corpus_embeddings: Shards | str | os.PathLike[str] | None = None,
+) -> Scores:
     """Score a model on a part, by the table above.
 
     Args:
@@ -88,12 +96,14 @@ def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, 
         part: The part, not streaming.
         train: The training part, whose rows vote; None leaves the votes out.
         batch_size: Inputs encoded at a time, at least 1.
+        corpus_embeddings: Where those of the documents are kept on disk, for retrieval: `Shards` or a folder.
 
     Returns:
         The scores. Time: one encoding of the part, and O(rows · queries · dimensions).
 
     Raises:
-        ValueError: If no item has a defined value, such as a part of one class.
+        ValueError: If no item has a defined value, such as a part of one class, or ``corpus_embeddings`` are given for
+            another task than retrieval.
 
     Example:
         >>> from datasets import Dataset
@@ -103,6 +113,11 @@ def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, 
         >>> scores.main, len(scores.items), bool(np.isnan(scores.values["ndcg@10"][2]))
         ('ndcg@10', 3, True)
     """
+    if corpus_embeddings is not None and part.task != "retrieval":
+        raise ValueError(
+            f"{part.source or 'the data'}: only documents of retrieval have embeddings to keep, got data for "
+            f"{part.task}: leave them out."
+        )
     was_training = model.training
     model.eval()
     encode: Encode = lambda inputs: model.encode(  # noqa: E731 - the only options that all tasks share
@@ -110,7 +125,7 @@ def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, 
     )
     if part.task == "retrieval":
         with _card_unchanged(model):
-            scores = _score_retrieval(model, part, batch_size)
+            scores = _score_retrieval(model, part, batch_size, corpus_embeddings)
     else:
         scores = _SCORERS[part.task](encode, part, train)
     model.train(was_training)
@@ -125,7 +140,7 @@ def score(model: SentenceTransformer, part: Part, train: Part | None = None, *, 
 Encode = Callable[[Sequence[Any]], Tensor]
 
 
-def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int) -> Scores:
+def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int, corpus_embeddings: Any) -> Scores:
     evaluator = GradedInformationRetrievalEvaluator(
         part.queries,
         part.corpus,
@@ -133,6 +148,7 @@ def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int) ->
         relevance_level=lowest_grade(part),
         recall_at_k=(100,),
         batch_size=batch_size,
+        corpus_embeddings=corpus_embeddings,
         write_csv=False,
     )
     evaluator(model)

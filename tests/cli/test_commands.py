@@ -143,6 +143,18 @@ def test_search_answers_queries_from_the_command_line_and_the_input(run, folder,
     assert [line for line in typed.splitlines() if line.startswith(("0.", "1."))][2:] == lines
 
 
+def test_search_and_evaluation_keep_embeddings_for_another_time(run, folder, model, tmp_path, monkeypatch):
+    plain = run("search", model, folder, "red rose", "blue sky"), run("evaluate", model, folder)
+    kept = tmp_path / "kept"
+    assert run("search", model, folder, "red rose", "blue sky", "--embeddings", kept) == plain[0]
+    encoded = []
+    encode = SentenceTransformer.encode_document
+    monkeypatch.setattr(SentenceTransformer, "encode_document", lambda *a, **o: encoded.append(a) or encode(*a, **o))
+    assert run("search", model, folder, "red rose", "blue sky", "--embeddings", kept) == plain[0]
+    assert run("evaluate", model, folder, "--embeddings", kept) == plain[1]
+    assert not encoded
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,6 +175,7 @@ def test_search_answers_queries_from_the_command_line_and_the_input(run, folder,
         (["train", "FOLDER", "--output", "x", "--model", "FOLDER"], "the folder of a model or an id on the hub"),
         (["mine", "FOLDER", "--model", "MODEL", "--output", "INSIDE"], "--output must not be among the data"),
         (["evaluate", "MODEL", "FOLDER", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["evaluate", "MODEL", "FOLDER", "x", "--embeddings", "kept"], "--embeddings is a folder for one DATA, got 2"),
         (["evaluate", "static", "FOLDER"], "name a trained model instead of 'static'"),
         (["search", "MODEL", "FOLDER", "red", "--read", "foo=x"], "document, document_id, title of a corpus, got foo"),
     ],

@@ -113,6 +113,14 @@ def test_searches_are_scored_by_grades_and_show_what_they_found():
     assert scores.found[place][0] == f"{given.qrels[query].get(f'd{best}', 0):g}  {given.corpus[f'd{best}']}"
 
 
+def test_embeddings_are_kept_for_searches_alone(tmp_path):
+    plain, kept = (score(MODEL, part("retrieval"), corpus_embeddings=folder) for folder in (None, tmp_path))
+    assert (tmp_path / "manifest.json").exists()
+    assert plain.means == kept.means
+    with pytest.raises(ValueError, match="only documents of retrieval have embeddings to keep, got data for sts"):
+        score(MODEL, part("sts"), corpus_embeddings=tmp_path)
+
+
 def test_the_lowest_grade_above_0_counts_as_relevant():
     given = part("retrieval")
     halved = replace(given, qrels={q: {d: g / 8 for d, g in row.items()} for q, row in given.qrels.items()})
