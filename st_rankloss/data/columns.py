@@ -38,12 +38,22 @@ ROLES: Mapping[str, tuple[str, ...]] = {
         "response", "context",
     ),
     "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives"),
-    "sentence1": ("sentence1", "sentence_1", "sentence_a", "sent1", "text1", "text_1", "text_a", "s1", "premise"),
-    "sentence2": ("sentence2", "sentence_2", "sentence_b", "sent2", "text2", "text_2", "text_b", "s2", "hypothesis"),
-    "score": ("score", "similarity", "sim", "similarity_score", "label", "rating", "relatedness", "relatedness_score"),
+    "sentence1": (
+        "sentence1", "sentence_1", "sentence_a", "sent1", "sent_1", "text1", "text_1", "text_a", "s1", "premise",
+        "question1", "question_1", "q1",
+    ),
+    "sentence2": (
+        "sentence2", "sentence_2", "sentence_b", "sent2", "sent_2", "text2", "text_2", "text_b", "s2", "hypothesis",
+        "question2", "question_2", "q2",
+    ),
+    "score": (
+        "score", "similarity", "sim", "similarity_score", "label", "rating", "relatedness", "relatedness_score",
+        "is_duplicate", "duplicate",
+    ),
     "text": (
         "text", "sentence", "utterance", "content", "review", "body", "comment", "title", "description", "name",
-        "product", "query", "question", "document", "tweet",
+        "product", "query", "question", "document", "tweet", "headline", "abstract", "message", "comment_text", "post",
+        "ticket", "summary",
     ),
     "label": (
         "label", "labels", "class", "classes", "category", "categories", "intent", "intents", "tags", "target",

@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import List, Value
 
+from st_rankloss.data.columns import normal
 from st_rankloss.labels import is_missing, plain, read_classes, read_numbers, read_paths, read_sets, refusal
 
 _SEPARATORS = {
@@ -18,6 +19,7 @@ _SEPARATORS = {
 """Separators by task, and the share of labels that must have them: names of classes may hold a few, as in "R / D"."""
 
 _MOST_CLASSES = 50
+_ORDERED = {"price", "rating", "ratings", "score", "scores", "stars", "value"}
 _TASKS = ("classification", "hierarchy", "multi_label", "regression")
 
 
@@ -29,11 +31,13 @@ class LabelForm:
         task: The task.
         separator: What separates levels or labels in a string; None if they are no strings, or one label each.
         code: Type of classes and labels: "string", "int64", or "float64" for degrees of membership.
+        columns: The columns of a set, each of which says with 1 or 0 whether the label of its name applies.
     """
 
     task: str
     separator: str | None = None
     code: str = "string"
+    columns: tuple[str, ...] = ()
 
     @property
     def feature(self) -> Any:
@@ -66,6 +70,13 @@ class LabelForm:
             if self.task == "multi_label":
                 value = list(dict.fromkeys(part for part in value if part))
         return _CHECKS[self.task](self, value, row, column)
+
+    def read_flags(self, values: Sequence[Any], row: int) -> list[str]:
+        """Return the labels of a row whose columns hold 1, or raise ValueError for a cell other than 1 and 0."""
+        for name, value in zip(self.columns, values, strict=True):
+            if value not in (0, 1):
+                raise refusal(name, row, value, "0 or 1 in each row with a label", "fill the cell")
+        return [name for name, value in zip(self.columns, values, strict=True) if value]
 
 
 def _class(form: LabelForm, value: Any, row: int, column: str) -> Any:
@@ -134,8 +145,9 @@ def find_form(
         ValueError: If there are no labels, or they do not suit the task.
 
     Example:
-        >>> find_form(["A > B", "A"], "label"), find_form([3, 17.5, None], "price").task
-        (LabelForm(task='hierarchy', separator=' > ', code='string'), 'regression')
+        >>> form = find_form(["A > B", "A"], "label")
+        >>> form.task, form.separator, find_form([3, 17.5, None], "price").task
+        ('hierarchy', ' > ', 'regression')
     """
     known = [value for value in map(plain, values) if not is_missing(value)]
     if not known:
@@ -146,6 +158,7 @@ def find_form(
         return LabelForm(task or "multi_label", None, code_type(item for value in known for item in value))
     whole = all(float(value).is_integer() for value in known if isinstance(value, int | float))
     few = whole and len(set(map(str, known))) <= min(_MOST_CLASSES, max(2, len(known) // 2))
+    few = few and normal(column) not in _ORDERED
     return LabelForm(task or ("classification" if few else "regression"), None, "int64")
 
 

@@ -15,6 +15,7 @@ from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
+from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain
 
 
@@ -33,10 +34,11 @@ def read_labelled(
     Args:
         source: A table, see `read_table`.
         text: Column of the texts. Like all columns, it is found by its name if None.
-        label: Column of the labels, or several columns, coarse to fine. A missing label leaves its row unlabelled.
+        label: Column of the labels, or several: levels, coarse to fine, or, if all hold 0 and 1, a label each. A
+            missing label leaves its row unlabelled.
         task: "classification", "hierarchy", "multi_label" or "regression"; None decides by the labels: strings with
             " > " are paths, strings with "|" are sets, other strings are classes, and so are integers of which
-            most repeat; other numbers are numbers.
+            most repeat, unless their column is named like a rating or a price; other numbers are numbers.
         separator: What separates levels or labels in a string; None finds out.
         weight: Column of weights of rows.
         streaming: Whether to read the file each time; the first 1,000 rows decide what labels are.
@@ -88,9 +90,13 @@ def form_of(table: Table, levels: Sequence[str], task: str | None, separator: st
     """
     if len(levels) == 1:
         return find_form(table.column(levels[0]), levels[0], task=task, separator=separator)
-    return LabelForm(
-        task or "hierarchy", None, code_type(plain(code) for name in levels for code in table.column(name))
-    )
+    codes = [plain(code) for name in levels for code in table.column(name)]
+    if task in (None, "multi_label") and all(is_missing(code) or code in (0, 1) for code in codes):
+        return LabelForm("multi_label", columns=tuple(levels))
+    if task not in (None, "hierarchy"):
+        rule = "0 and 1 in each, which says whether the label applies" if task == "multi_label" else "one column"
+        raise ValueError(f"labels of {task} must have {rule}, got the columns {few(levels)}: name others.")
+    return LabelForm("hierarchy", None, code_type(codes))
 
 
 def _rows(table: Table, names: dict[str, str], levels: list[str], form: LabelForm, notes: Notes) -> Iterator[Row]:
@@ -114,6 +120,8 @@ def label_of(row: Row, place: int, levels: Sequence[str], form: LabelForm) -> An
     values = [plain(row[name]) for name in levels]
     if all(is_missing(value) for value in values):
         return None
+    if form.columns:
+        return form.read_flags(values, place)
     return form.read(values, place, " > ".join(levels))
 
 

@@ -16,6 +16,9 @@ from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
+OF_SIDES = ("pos_scores", "neg_scores")
+"""Columns of the scores of positive and of negative documents, as FlagEmbedding names them."""
+
 
 @dataclass(frozen=True)
 class _Columns:
@@ -95,8 +98,8 @@ def _scores(scores: str | bool, names: Sequence[str]) -> dict[str, str | None]:
         return found | {"scores": scores}
     if not scores:
         return found
-    if "pos_scores" in names:
-        return found | {"positive_scores": "pos_scores", "negative_scores": _if_there("neg_scores", names)}
+    if OF_SIDES[0] in names:
+        return found | {"positive_scores": OF_SIDES[0], "negative_scores": _if_there(OF_SIDES[1], names)}
     return found | {"scores": _if_there("scores", names)}
 
 

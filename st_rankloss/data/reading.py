@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +14,31 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, lo
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import find_files, lacking, read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.forms import Form, as_list, explain, first_values, looks_labelled
 from st_rankloss.data.hub import collection_configurations, read_hub_collection
 from st_rankloss.data.images import is_image, read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
 from st_rankloss.data.listed import read_lists
+from st_rankloss.data.nested import unnest
 from st_rankloss.data.part import COLUMNS, Part
-from st_rankloss.data.positives import read_positives
+from st_rankloss.data.positives import OF_SIDES, read_positives
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
-from st_rankloss.data.splits import by_part, part_of
-from st_rankloss.data.tables import HEAD, Table, read_table
+from st_rankloss.data.splits import by_column, by_part, part_of
+from st_rankloss.data.tables import Table, read_table
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.judgements import few
-from st_rankloss.labels import is_missing
 
+_OF_FILES = ("delimiter", "encoding")
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 
 
-@dataclass(frozen=True)
-class Form:
-    """A form of tables.
-
-    Args:
-        name: What people call it.
-        tasks: The tasks that its parts may have.
-        roles: Roles that must have a column.
-        reader: Its reader.
-        matches: Whether a table is of this form, beyond having those columns.
-    """
-
-    name: str
-    tasks: tuple[str, ...]
-    roles: tuple[str, ...]
-    reader: Callable[..., Part]
-    matches: Callable[[Table, Mapping[str, str]], bool] = lambda table, columns: True
-
-    def missing(self, columns: Mapping[str, str]) -> list[str]:
-        """Return the roles that have no column."""
-        return [role for role in self.roles if role not in columns]
-
-
-def _values(table: Table, name: str) -> list[Any]:
-    """Return the first values of a column that are not missing."""
-    return [value for row in islice(table.rows(), HEAD) if not is_missing(value := row[name])][:10]
-
-
 def _has_lists(table: Table, columns: Mapping[str, str]) -> bool:
-    return any(isinstance(value, list) for value in _values(table, columns["document"]))
+    return any(isinstance(value, list) for value in first_values(table, columns["document"]))
 
 
 def _has_images(table: Table, columns: Mapping[str, str]) -> bool:
-    return any(map(is_image, _values(table, columns["image"])))
+    return any(map(is_image, first_values(table, columns["image"])))
 
 
 def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
@@ -76,13 +48,13 @@ def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
     others = [name for name in table.names if name not in columns.values() and not stays_text(name)]
     if find("grade", others) is not None or find("label", others) is not None:
         return False
-    return not any(isinstance(value, int | float) for name in others for value in _values(table, name))
+    values = [value for name in others if name not in OF_SIDES for value in first_values(table, name)]
+    return not any(isinstance(item, int | float) for value in values for item in as_list(value))
 
 
 def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:
-    """Return whether a table has single texts, rather than a query and a document whose grade is named otherwise."""
-    query, document = (find(role, table.names) for role in ("query", "document"))
-    return query is None or document is None
+    """Return whether a table has texts alone, rather than labels or grades that are named otherwise."""
+    return not looks_labelled(table, columns["text"])
 
 
 FORMS: list[Form] = [
@@ -136,8 +108,8 @@ def read(
         **columns: Columns by role, such as ``query="frage"``, and other options of the form's reader.
 
     Returns:
-        Parts by name: "train", "dev" and "test" as far as there are any; a single table is the train part. Their notes
-        say what was detected, assumed and left out.
+        Parts by name: "train", "dev" and "test" as far as there are any; a single table is the train part, unless a
+        column such as ``split`` divides it. Their notes say what was detected, assumed and left out.
 
     Raises:
         ValueError: If there is no such source, no form fits, or a value is invalid; the error names the source, the row
@@ -154,29 +126,46 @@ def read(
     if isinstance(source, DatasetDict | IterableDatasetDict):
         return _splits(source, options)
     if not isinstance(source, str | Path):
-        return {"train": read_form(source, **options)}
+        return _read_parts(source, **options)
     if not str(source):
         raise ValueError("the source must name a file, a folder or a dataset, got an empty name.")
     if (path := Path(source)).is_dir():
         return _read_folder(path, options)
     if path.is_file() or _is_file_name(path):
-        return {"train": read_form(path, **options)}
+        return _read_parts(path, **options)
     return _read_remote(str(source), download, options)
 
 
 def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mapping[str, Any]) -> Part:
-    """Read one table with the reader of its form; see `read`."""
-    files = {name: columns[name] for name in ("delimiter", "encoding") if name in columns}
-    text = [name for role in TEXT_ROLES for name in _as_list(columns.get(role))]
-    table = read_table(source, text=text, streaming=streaming, **files)
-    given = {name: value for name, value in columns.items() if name not in files}
+    """Read one table, all of it, with the reader of its form; see `read`."""
+    return _read_form(_table(source, streaming, columns), task, streaming, _roles(columns))
+
+
+def _read_parts(source: Any, *, task: str | None, streaming: bool, columns: Mapping[str, Any]) -> dict[str, Part]:
+    """Read one table, whose column may divide it into parts."""
+    table = _table(source, streaming, columns)
+    roles = _roles(columns)
+    parts = by_column(table, [name for role in ROLES for name in as_list(roles.get(role))])
+    return {name: _read_form(own, task, streaming, roles) for name, own in parts.items()}
+
+
+def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> Table:
+    text = [name for role in TEXT_ROLES for name in as_list(columns.get(role))]
+    files = {name: columns[name] for name in _OF_FILES if name in columns}
+    return unnest(read_table(source, text=text, streaming=streaming, **files))
+
+
+def _roles(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if name not in _OF_FILES}
+
+
+def _read_form(table: Table, task: str | None, streaming: bool, given: dict[str, Any]) -> Part:
     with table.named():
         _check_rows(table)
         _check_names(given)
         form = _find_form(table, task, given)
-        if task is not None and "task" in inspect.signature(form.reader).parameters:
-            given["task"] = task
-        part = form.reader(table, **given)
+        options = {"task": task} if task is not None and "task" in inspect.signature(form.reader).parameters else {}
+        part = form.reader(table, **given, **options)
     if streaming and isinstance(part.dataset, Dataset):
         part = _as_streaming(part)
     return replace(part, notes=(f"read as {form.name}", *part.notes))
@@ -191,16 +180,12 @@ def _check_names(given: Mapping[str, Any]) -> None:
     """Raise a ValueError unless the columns that the caller names are texts, or lists of texts, each for one role."""
     roles = {role: value for role, value in given.items() if role in ROLES and value is not None}
     for role, value in roles.items():
-        if not all(isinstance(name, str) for name in _as_list(value)):
+        if not all(isinstance(name, str) for name in as_list(value)):
             raise ValueError(f"{role}= must be the name of a column, got {value!r}: pass a text.")
-    names = [name for role in roles for name in _as_list(roles[role])]
+    names = [name for role in roles for name in as_list(roles[role])]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        both = " and ".join(f"{role}=" for role, value in roles.items() if twice in _as_list(value))
+        both = " and ".join(f"{role}=" for role, value in roles.items() if twice in as_list(value))
         raise ValueError(f"a column must have one role, got {twice!r} for {both}: pass different columns.")
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form:
@@ -210,53 +195,13 @@ def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form
         _check_option(name, "a reader", options)
     for form in forms:
         columns = _columns(table, form, given)
-        if not form.missing(columns) and given.keys() <= _options(form) and form.matches(table, columns):
+        if form.missing(columns) or not given.keys() <= _options(form):
+            continue
+        if form.matches(table, columns) or (task,) == form.tasks == ("self_supervised",):
             return form
-    raise ValueError(_no_form(table, forms, given))
-
-
-def _no_form(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str:
-    """Return the message for a table of no form; it names what the nearest form lacks."""
-    start = f"the table must have the columns of a known form, got {few(table.names)}"
-    if unused := _unused_options(table, forms, given):
-        return unused
-    if (other := _texts_elsewhere(table)) is not None:
-        return other
-    found = {form.name: _columns(table, form, given) for form in forms}
-    partial = [form for form in reversed(forms) if found[form.name] and form.missing(found[form.name])]
-    if partial:
-        nearest = max(partial, key=lambda form: len(found[form.name]) / len(form.roles))
-        missing = nearest.missing(found[nearest.name])
-        free = [name for name in table.names if name not in found[nearest.name].values()]
-        remedy = ", ".join(f"{role}={name!r}" for role, name in zip(missing, free or ["NAME"], strict=False))
-        return f"{start}: to read {nearest.name}, name the column for {' and '.join(missing)}, such as {remedy}."
-    known = "; ".join(f"{form.name}: {', '.join(form.roles)}" for form in forms)
-    return (
-        f"{start}: name its columns, such as query='...', or, if these are no names, write a first line of names. "
-        f"Forms and their columns are {known}."
+    raise ValueError(
+        _unused_options(table, forms, given) or explain(table, {form: _columns(table, form, given) for form in forms})
     )
-
-
-def _texts_elsewhere(table: Table) -> str | None:
-    """Return the message for texts that are in another table or inside objects; None if they are in neither."""
-    has = {role: find(role, table.names) for role in ("query", "document", "query_id", "document_id")}
-    for role, other in (("document", "query"), ("query", "document")):
-        if has[role] is None and has[f"{role}_id"] and (has[other] or has[f"{other}_id"]):
-            return (
-                f"the table must hold the text of each {role}, got ids in {has[f'{role}_id']!r}: join the texts to the "
-                "table, or put tables named queries, corpus and qrels into one folder."
-            )
-    nested = [name for name in table.names if any(map(_is_object, _values(table, name)))]
-    if nested and has["query"] is None and has["document"] is None:
-        return (
-            f"the table must hold texts and grades in columns of their own, got objects in {few(nested)}: make rows of "
-            "query, documents and labels from them."
-        )
-    return None
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
 
 
 def _unused_options(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str | None:

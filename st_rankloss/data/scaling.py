@@ -12,6 +12,7 @@ from st_rankloss.data.tables import Table
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
+_MOST_WORDS = 6
 Scale = tuple[float, float] | Mapping[Any, float | None] | str | None
 
 
@@ -115,9 +116,30 @@ def check_numbers(table: Table, column: str, scale: Scale = None) -> None:
         try:
             read_number(value)
         except ValueError:
-            remedy = "the header is repeated: remove that row" if value == column else _remedy(str(value))
+            words = list(
+                dict.fromkeys(str(values[column]) for values in table.rows() if not is_missing(values[column]))
+            )
+            remedy = "the header is repeated: remove that row" if value == column else _remedy(str(value), words)
             raise refusal(column, row, value, "numbers", remedy) from None
     raise refusal(column, *first, "numbers", "write numbers without quotes, or name the column of the scores")
+
+
+def suggest_scale(words: Sequence[Any]) -> str | None:
+    """Write a scale for the values of a column, for an error to propose.
+
+    Args:
+        words: The different values.
+
+    Returns:
+        The option; None unless they are a few words.
+
+    Example:
+        >>> suggest_scale(["good", "bad"]), suggest_scale(["good", "3"])
+        ("scale={'good': 0, 'bad': 1} with your own grades", None)
+    """
+    if not 1 < len(words) <= _MOST_WORDS or not all(isinstance(w, str) and not w.strip()[:1].isdigit() for w in words):
+        return None
+    return f"scale={{{', '.join(f'{word!r}: {grade}' for grade, word in enumerate(words))}}} with your own grades"
 
 
 def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:
@@ -171,11 +193,13 @@ def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
     raise refusal(column, row, value, "numbers", _remedy(str(value)))
 
 
-def _remedy(text: str) -> str:
-    """Return what to do about a text in the place of a number."""
+def _remedy(text: str, words: Sequence[str] = ()) -> str:
+    """Return what to do about a text in the place of a number; ``words`` are all values of its column."""
     try:
         read_number(text, commas=True)
     except ValueError:
+        if scale := suggest_scale(words):
+            return f"name the column of the scores, or grade its words, such as {scale}"
         return f"correct the value, name the column of the scores, or grade words, such as scale={{{text!r:.40}: 1}}"
     if "," in text:
         return "it has a decimal comma: write a point, or separate the fields of the file by ';'"

@@ -8,7 +8,8 @@ from typing import Any
 
 from st_rankloss.labels import is_missing, refusal
 
-_FIELDS = ("title", "text")
+FIELDS = ("title", "text")
+"""Fields of an object that are a text."""
 
 
 def text_id(text: str) -> str:
@@ -66,9 +67,9 @@ def read_text(value: Any, row: int, column: str) -> str | None:
         return value
     if isinstance(value, Mapping):
         known = {str(name).lower(): item for name, item in value.items()}
-        if not any(isinstance(known.get(name), str) for name in _FIELDS):
+        if not any(isinstance(known.get(name), str) for name in FIELDS):
             raise refusal(column, row, value, "texts, or objects with 'title' and 'text'", "join their fields first")
-        value = join_title(*(known.get(name) for name in _FIELDS))
+        value = join_title(*(known.get(name) for name in FIELDS))
     if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):

@@ -83,7 +83,7 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
         (
             {"request": [{"text": "a"}], "results": [[{"title": "x"}]]},
             {},
-            r"got objects in 'request', 'results': make rows of query, documents and labels",
+            r"got 'request', 'results': name its columns, such as query='\.\.\.'",
         ),
         ({"text": ["a"], "stars": [1]}, {"number": "stars"}, r"number= must be an option .*'weight'\]\.$"),
         (
@@ -101,6 +101,21 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
             {"query": ["a"], "document": ["x"], "grade": ["good"]},
             {},
             r"column 'grade' must hold numbers, got 'good' in row 0",
+        ),
+        (
+            {"premise": ["a"] * 3, "hypothesis": ["x", "y", "z"], "label": ["yes", "no", "maybe"]},
+            {},
+            r"or grade its words, such as scale=\{'yes': 0, 'no': 1, 'maybe': 2\} with your own grades",
+        ),
+        (
+            {"text": ["a", "b"], "x": [0, 2], "y": [1, 0]},
+            {"label": ["x", "y"], "task": "multi_label"},
+            r"labels of multi_label must have 0 and 1 in each, .*, got the columns 'x', 'y': name others",
+        ),
+        (
+            {"text": ["a", "b"], "x": [0, None], "y": [1, 0]},
+            {"label": ["x", "y"]},
+            r"column 'x' must hold 0 or 1 in each row with a label, got None in row 1",
         ),
         ({"query": ["a"], "document": ["x"], "grade": [-1]}, {}, r"grades of at least 0, got -1 in row 0: pass scale="),
         (
@@ -127,6 +142,82 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
 def test_what_cannot_be_understood_is_refused_by_name(rows, options, message):
     with pytest.raises(ValueError, match=message):
         read([dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)], **options)
+
+
+TICKETS = {"ticket": [f"printer {i} is broken" for i in range(30)], "team": ["net", "bill", "ware"] * 10}
+ISSUES = {"wording": TICKETS["ticket"], "team": TICKETS["team"], "no": list(range(30))}
+FLAGS = {"urgent": [0, 1] * 15, "angry": [1, 0, 0] * 10}
+WORDS = {"query": [f"q {i}" for i in range(20)], "id": list(range(20)), "item_title": [f"d {i}" for i in range(20)]}
+WORDS |= {"our_label": list("ESCI") * 5}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            TICKETS | {"no": list(range(30))},
+            r"texts with a label, name the column for label, such as label='team', or pass task='self_supervised' to",
+        ),
+        (ISSUES, r"name the columns for text and label, such as text='wording', label='team'\. If these are no names"),
+        (TICKETS | FLAGS, r"such as label=\['urgent', 'angry'\], or"),
+        ({"headline": TICKETS["ticket"], "topic": TICKETS["team"]}, r"such as label='topic', or"),
+        (
+            WORDS,
+            r"to read rows of .* the columns for document and grade, such as document='item_title', grade='our_label', "
+            r"scale=\{'E': 0, 'S': 1, 'C': 2, 'I': 3\} with your own grades\.",
+        ),
+    ],
+)
+def test_the_columns_that_are_suggested_look_like_their_roles(rows, message):
+    with pytest.raises(ValueError, match=message):
+        read(rows)
+
+
+def test_texts_alone_are_read_where_a_task_asks_for_them_or_nothing_is_said_of_them():
+    rows = {"headline": TICKETS["ticket"], "topic": TICKETS["team"]}
+    (part,) = read(rows, task="self_supervised").values()
+    assert part.dataset.column_names == ["text"]
+    (part,) = read({"title": ["a"] * 30, "text": TICKETS["ticket"], "url": [f"u{i}" for i in range(30)]}).values()
+    assert part.task == "self_supervised"
+
+
+def test_columns_of_flags_are_a_set_of_labels():
+    rows = {"text": ["a", "b", "c", "d"], "x": [1, 0, 1, None], "y": [0.0, 1.0, 1.0, None]}
+    (part,) = read(rows, label=["x", "y"]).values()
+    assert part.task == "multi_label"
+    assert part.dataset["label"][:] == [["x"], ["y"], ["x", "y"], None]
+    (part,) = read({"text": ["a", "b"], "x": [1, 2], "y": [3, 4]}, label=["x", "y"]).values()
+    assert (part.task, part.dataset["label"][:]) == ("hierarchy", [[1, 3], [2, 4]])
+
+
+def test_pairs_of_questions_are_scored_pairs():
+    part = read({"id": [0], "question1": ["a"], "question2": ["b"], "is_duplicate": [1]})["train"]
+    assert (part.task, part.dataset["label"][:]) == ("sts", [1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("rating", "regression"), ("Stars", "regression"), ("label", "classification")]
+)
+def test_ratings_keep_their_order(name, task):
+    assert read({"text": [f"t{i}" for i in range(40)], name: [i % 5 for i in range(40)]})["train"].task == task
+    given = {"task": "classification", "label": name}
+    assert read({"text": ["a", "b"] * 9, name: [1, 2] * 9}, **given)["train"].task == "classification"
+
+
+def test_a_column_of_parts_divides_a_table(tmp_path):
+    rows = {"text": [f"t{i}" for i in range(9)], "label": [0, 1, 2] * 3, "Split": ["train", "test", "valid"] * 3}
+    path = tmp_path / "rows.csv"
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in [rows, *zip(*rows.values(), strict=True)]))
+    for source, streaming in ((rows, False), (path, False), (path, True)):
+        parts = read(source, streaming=streaming)
+        assert list(parts) == ["train", "dev", "test"]
+        for place, name in enumerate(("train", "test", "dev")):
+            assert [row["text"] for row in parts[name].dataset] == [f"t{i}" for i in range(place, 9, 3)]
+            assert "rows are divided by 'Split'" in parts[name].notes
+    assert list(read(rows | {"Split": ["train", "extra", "test"] * 3})) == ["train"]
+    assert list(read(rows | {"label": range(9)}, label="Split", task="classification")) == ["train"]
+    with pytest.raises(ValueError, match="column 'Split' must hold names of parts, 'train', 'dev', 'test', got None"):
+        read(rows | {"Split": [*rows["Split"][:8], None]})
 
 
 def test_rows_without_a_text_are_left_out_and_counted():

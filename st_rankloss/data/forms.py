@@ -1,0 +1,173 @@
+"""What a form of tables is, and what to tell whoever has a table of no form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, given_names, normal
+from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import suggest_scale
+from st_rankloss.data.tables import HEAD, Table
+from st_rankloss.judgements import few
+from st_rankloss.labels import is_missing
+
+_ENOUGH = 10  # rows that show whether values repeat
+_OF_LABELLED = ("text", "label")
+_OF_TEXTS = {name for role in ("document", "title", "id", "query_id", "document_id") for name in ROLES[role]}
+_FOR_NO_NAMES = " If these are no names, write a first line of names."
+_FOR_TEXTS = ", or pass task='self_supervised' to train on the texts alone"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of tables.
+
+    Args:
+        name: What people call it.
+        tasks: The tasks that its parts may have.
+        roles: Roles that must have a column.
+        reader: Its reader.
+        matches: Whether a table is of this form, beyond having those columns.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    roles: tuple[str, ...]
+    reader: Callable[..., Part]
+    matches: Callable[[Table, Mapping[str, str]], bool] = lambda table, columns: True
+
+    def missing(self, columns: Mapping[str, str]) -> list[str]:
+        """Return the roles that have no column."""
+        return [role for role in self.roles if role not in columns]
+
+
+def first_values(table: Table, name: str, most: int = 10) -> list[Any]:
+    """Return the first values of a column that are not missing, among the first 1,000 rows."""
+    return [value for row in islice(table.rows(), HEAD) if not is_missing(value := row[name])][:most]
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the items of a list or a tuple, or a list of the value."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def explain(table: Table, found: Mapping[Form, Mapping[str, str]]) -> str:
+    """Say what a table of no form lacks for the nearest one.
+
+    Args:
+        table: The table.
+        found: The columns of each form's roles, as far as the table has them.
+
+    Returns:
+        The message, with the options that would read the table.
+
+    Example:
+        >>> from st_rankloss.data.tables import read_table
+        >>> rows = Form("rows of query, document and grade", ("retrieval",), ("query", "document", "grade"), Part)
+        >>> table = read_table({"query": ["a", "b"], "item": ["x", "y"], "item_no": [7, 9], "our_judgement": [1, 1]})
+        >>> explain(table, {rows: {"query": "query", "document": "item"}}).partition(": ")[2]
+        "to read rows of query, document and grade, name the column for grade, such as grade='our_judgement'."
+    """
+    if (other := _texts_elsewhere(table)) is not None:
+        return other
+    start = f"the table must have the columns of a known form, got {few(table.names)}"
+    filled = {form: _fill(table, form.missing(found[form]), found[form].values()) for form in reversed(list(found))}
+    enough = len(first_values(table, table.names[0])) == _ENOUGH
+    fit = {form for form, guesses in filled.items() if enough and all(guess.fits for guess in guesses.values())}
+    if near := [form for form in filled if filled[form] and (found[form] or form in fit)]:
+        nearest = max(near, key=lambda form: _nearness(form, found[form], filled[form]))
+        *others, last = filled[nearest]
+        missing = f"columns for {', '.join(others)} and {last}" if others else f"column for {last}"
+        remedy = f"to read {nearest.name}, name the {missing}, such as {_options(table, filled[nearest])}"
+        alone = _FOR_TEXTS if nearest.roles == _OF_LABELLED and found[nearest] else ""
+        return f"{start}: {remedy}{alone}.{'' if found[nearest] else _FOR_NO_NAMES}"
+    known = "; ".join(f"{form.name}: {', '.join(form.roles)}" for form in found)
+    return (
+        f"{start}: name its columns, such as query='...', or, if these are no names, write a first line of names. "
+        f"Forms and their columns are {known}."
+    )
+
+
+class _Guess(NamedTuple):
+    """A column that may have a role, and whether its values fit."""
+
+    name: str
+    fits: bool
+
+
+def _fill(table: Table, roles: Iterable[str], taken: Iterable[str] = ()) -> dict[str, _Guess]:
+    """Give each role the free column that looks most like it."""
+    free, found = [name for name in table.names if name not in [*taken]], {}
+    for role in roles:
+        if free:
+            likeness = {name: _likeness(table, role, name) for name in free}
+            best = max(free, key=lambda name: likeness[name])
+            found[role] = _Guess(best, likeness[best][1])
+            free.remove(best)
+        else:
+            found[role] = _Guess("NAME", False)
+    return found
+
+
+def _nearness(form: Form, found: Mapping[str, str], filled: Mapping[str, _Guess]) -> tuple[float, int, int]:
+    fits = len(found) + sum(guess.fits for guess in filled.values())
+    return fits / len(form.roles), len(found), len(form.roles)
+
+
+def _options(table: Table, guesses: Mapping[str, _Guess]) -> str:
+    """Write the options that name the columns of roles, and a scale for grades in words."""
+    options = [f"{role}={guess.name!r}" for role, guess in guesses.items()]
+    if "label" in guesses and len(flags := [name for name in table.names if _holds_flags(table, name)]) > 1:
+        options[-1] = f"label={flags}"
+    graded = [guess.name for role, guess in guesses.items() if role in ("grade", "score") and guess.name in table.names]
+    for name in graded:
+        words = dict.fromkeys(value for value in first_values(table, name, HEAD) if not isinstance(value, list))
+        options += given_names(suggest_scale([*words]))
+    return ", ".join(options)
+
+
+def _holds_flags(table: Table, name: str) -> bool:
+    """Return whether a column holds 0 and 1, both of them."""
+    return {str(value) for value in first_values(table, name, HEAD)} in ({"0", "1"}, {"0.0", "1.0"}, {"False", "True"})
+
+
+def looks_labelled(table: Table, text: str) -> bool:
+    """Return whether a table has something to say of its texts: numbers, or values that repeat.
+
+    Args:
+        table: The table.
+        text: The column of the texts.
+
+    Returns:
+        Whether there is such a column beside it, which is not named like documents, titles or ids.
+    """
+    others = [name for name in table.names if name != text and normal(name) not in _OF_TEXTS]
+    return any(_likeness(table, "label", name)[1] for name in others if first_values(table, name))
+
+
+def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:
+    """Say how much a column is like a role: by a word of its name, by whether values repeat, and by their length."""
+    words = set(normal(name).split("_"))
+    values = [str(item) for value in first_values(table, name, HEAD) for item in as_list(value)]
+    repeats = len(set(values)) <= max(2, len(values) // 2)
+    is_id = bool(words & {"id", "ids", "index", "no"}) or bool(re.fullmatch("unnamed.*|", normal(name)))
+    if role not in TEXT_ROLES:
+        return bool(words & {*ROLES[role]}) and not is_id, repeats and not is_id, not is_id
+    spaces = sum(" " in value.strip() for value in values) > len(values) / 2
+    return bool(words & {*ROLES[role]}) and not is_id, spaces and not is_id, not (repeats or is_id)
+
+
+def _texts_elsewhere(table: Table) -> str | None:
+    """Return the message for a table of ids, whose texts are in another one; None for any other table."""
+    has = {role: find(role, table.names) for role in ("query", "document", "query_id", "document_id")}
+    for role, other in (("document", "query"), ("query", "document")):
+        if has[role] is None and has[f"{role}_id"] and (has[other] or has[f"{other}_id"]):
+            return (
+                f"the table must hold the text of each {role}, got ids in {has[f'{role}_id']!r}: join the texts to the "
+                "table, or put tables named queries, corpus and qrels into one folder."
+            )
+    return None
