@@ -19,6 +19,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "grade": (
         "grade", "grades", "relevance", "rel", "relevance_label", "label", "labels", "score", "scores", "rating",
         "ratings", "judgment", "judgement", "gain", "relevancy", "relevance_score", "stars",
+        "is_selected", "is_relevant", "relevant",
     ),
     "query_id": ("query_id", "qid", "queryid", "q_id", "topic_id", "query_no", "anchor_id"),
     "document_id": (

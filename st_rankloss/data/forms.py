@@ -19,7 +19,6 @@ _ENOUGH = 10  # rows that show whether values repeat
 _OF_LABELLED = ("text", "label")
 _OF_TEXTS = {name for role in ("document", "title", "id", "query_id", "document_id") for name in ROLES[role]}
 _FOR_NO_NAMES = " If these are no names, write a first line of names."
-_FOR_TEXTS = ", or pass task='self_supervised' to train on the texts alone"
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Form:
         roles: Roles that must have a column.
         reader: Its reader.
         matches: Whether a table is of this form, beyond having those columns.
+        said_by: The option that says so, whatever ``matches`` finds.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Form:
     roles: tuple[str, ...]
     reader: Callable[..., Part]
     matches: Callable[[Table, Mapping[str, str]], bool] = lambda table, columns: True
+    said_by: str = ""
 
     def missing(self, columns: Mapping[str, str]) -> list[str]:
         """Return the roles that have no column."""
@@ -70,21 +71,24 @@ def explain(table: Table, found: Mapping[Form, Mapping[str, str]]) -> str:
         >>> rows = Form("rows of query, document and grade", ("retrieval",), ("query", "document", "grade"), Part)
         >>> table = read_table({"query": ["a", "b"], "item": ["x", "y"], "item_no": [7, 9], "our_judgement": [1, 1]})
         >>> explain(table, {rows: {"query": "query", "document": "item"}}).partition(": ")[2]
-        "to read rows of query, document and grade, name the column for grade, such as grade='our_judgement'."
-    """
+        "to read rows of query, document and grade, name the column for grade, such as grade='our_judgement'; if all its documents are relevant, pass positive='item'."
+    """  # noqa: E501
     if (other := _texts_elsewhere(table)) is not None:
         return other
     start = f"the table must have the columns of a known form, got {few(table.names)}"
     filled = {form: _fill(table, form.missing(found[form]), found[form].values()) for form in reversed(list(found))}
     enough = len(first_values(table, table.names[0])) == _ENOUGH
-    fit = {form for form, guesses in filled.items() if enough and all(guess.fits for guess in guesses.values())}
+    fit = {f for f in filled if enough and len(f.roles) > 1 and all(guess.fits for guess in filled[f].values())}
     if near := [form for form in filled if filled[form] and (found[form] or form in fit)]:
         nearest = max(near, key=lambda form: _nearness(form, found[form], filled[form]))
         *others, last = filled[nearest]
         missing = f"columns for {', '.join(others)} and {last}" if others else f"column for {last}"
         remedy = f"to read {nearest.name}, name the {missing}, such as {_options(table, filled[nearest])}"
-        alone = _FOR_TEXTS if nearest.roles == _OF_LABELLED and found[nearest] else ""
-        return f"{start}: {remedy}{alone}.{'' if found[nearest] else _FOR_NO_NAMES}"
+        if nearest.roles == _OF_LABELLED and found[nearest]:
+            remedy += ", or pass task='self_supervised' to train on the texts alone"
+        elif filled[nearest].keys() == {"grade"}:
+            remedy += f"; if all its documents are relevant, pass positive={found[nearest]['document']!r}"
+        return f"{start}: {remedy}.{'' if found[nearest] else _FOR_NO_NAMES}"
     known = "; ".join(f"{form.name}: {', '.join(form.roles)}" for form in found)
     return (
         f"{start}: name its columns, such as query='...', or, if these are no names, write a first line of names. "
@@ -146,7 +150,8 @@ def looks_labelled(table: Table, text: str) -> bool:
         Whether there is such a column beside it, which is not named like documents, titles or ids.
     """
     others = [name for name in table.names if name != text and normal(name) not in _OF_TEXTS]
-    return any(_likeness(table, "label", name)[1] for name in others if first_values(table, name))
+    known = {name: values for name in others if (values := first_values(table, name))}
+    return any(_likeness(table, "label", name)[1] or isinstance(known[name][0], int | float) for name in known)
 
 
 def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:

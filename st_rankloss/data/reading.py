@@ -54,7 +54,8 @@ def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
 
 def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:
     """Return whether a table has texts alone, rather than labels or grades that are named otherwise."""
-    return not looks_labelled(table, columns["text"])
+    query, document = (find(role, table.names) for role in ("query", "document"))
+    return (query is None or document is None) and not looks_labelled(table, columns["text"])
 
 
 FORMS: list[Form] = [
@@ -72,6 +73,7 @@ FORMS: list[Form] = [
         ("query", "positive"),
         read_positives,
         _says_what_is_relevant,
+        said_by="positive",
     ),
     Form("lists of documents and grades", ("retrieval",), ("query", "document", "grade"), read_lists, _has_lists),
     Form("pairs of sentences with a score", ("sts",), ("sentence1", "sentence2", "score"), read_scored_pairs),
@@ -197,7 +199,7 @@ def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form
         columns = _columns(table, form, given)
         if form.missing(columns) or not given.keys() <= _options(form):
             continue
-        if form.matches(table, columns) or (task,) == form.tasks == ("self_supervised",):
+        if form.said_by in given or (task,) == form.tasks == ("self_supervised",) or form.matches(table, columns):
             return form
     raise ValueError(
         _unused_options(table, forms, given) or explain(table, {form: _columns(table, form, given) for form in forms})

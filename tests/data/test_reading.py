@@ -8,7 +8,7 @@ import random
 
 import pandas as pd
 import pytest
-from datasets import IterableDataset
+from datasets import Dataset, IterableDataset
 from torch.utils.data import DataLoader
 
 from st_rankloss.data import read
@@ -171,6 +171,20 @@ WORDS |= {"our_label": list("ESCI") * 5}
 def test_the_columns_that_are_suggested_look_like_their_roles(rows, message):
     with pytest.raises(ValueError, match=message):
         read(rows)
+
+
+def test_a_document_is_not_lost_beside_an_unknown_number():
+    rows = {"question": ["a b"] * 12, "answer": [f"x {i}" for i in range(12)], "views": list(range(12))}
+    with pytest.raises(ValueError, match=r"name the column for grade, .* are relevant, pass positive='answer'\.$"):
+        read(rows)
+    (part,) = read(rows, positive="answer").values()
+    assert len(part.dataset["documents"][0]) == 12
+
+
+def test_passages_of_ms_marco_are_lists():
+    passages = {"is_selected": [1, 0], "passage_text": ["x", "y"], "url": ["u", "v"]}
+    (part,) = read(Dataset.from_list([{"query": "a", "query_id": 3, "passages": passages}])).values()
+    assert (part.dataset["documents"][0], part.dataset["labels"][0]) == (["x", "y"], [1.0, 0.0])
 
 
 def test_texts_alone_are_read_where_a_task_asks_for_them_or_nothing_is_said_of_them():

@@ -17,7 +17,10 @@ def scored(scores):
     [
         (scored(['"2,5"', '"3,5"']), "got '2,5' in row 0: it has a decimal comma"),
         (scored([2.5, "score", 3]), "got 'score' in row 1: the header is repeated"),
-        (scored(["good", "bad"]), "got 'good' in row 0: name the column of the scores, or grade its words, such as scale="),
+        (
+            scored(["good", "bad"]),
+            "got 'good' in row 0: name the column of the scores, or grade its words, such as scale=",
+        ),
     ],
 )
 def test_a_text_in_the_place_of_a_score_is_refused_with_its_remedy(tmp_path, text, words):
