@@ -9,4 +9,7 @@ MEANING = {
 }
 """What each protocol means."""
 
+SHORT = {"tuned": "all tuned alike", "defaults": "learning rate tuned", "untouched": "nothing tuned"}
+"""What each protocol is called in a figure."""
+
 PROTOCOLS = tuple(MEANING)

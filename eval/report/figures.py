@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from eval.protocols import SHORT
 from eval.report.hierarchy import Hierarchy
 from eval.report.significance import Estimate
 
@@ -82,7 +83,10 @@ def forest(rows: Rows, models: Mapping[str, Hierarchy]) -> Figure:
                 _interval(axes, y + step * (place - (len(protocols) - 1) / 2), row[name], name)
     for y, (name, model) in enumerate(models.items(), len(rows)):
         _diamond(axes, y + 0.5, model, name)
-    labels = [*rows, *(f"mean over tasks, {name}" if len(protocols) > 1 else "mean over tasks" for name in models)]
+    labels = [
+        *rows,
+        *(f"mean over tasks, {SHORT[name]}" if len(protocols) > 1 else "mean over tasks" for name in models),
+    ]
     places = [*range(len(rows)), *(len(rows) + 0.5 + y for y in range(len(models)))]
     axes.set_yticks(places, [_plain(label) for label in labels], fontsize=10)
     axes.set_ylim(places[-1] + 0.7, -0.7)
@@ -95,7 +99,7 @@ def forest(rows: Rows, models: Mapping[str, Hierarchy]) -> Figure:
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.set_xlabel("← usual loss better · recipe better →", fontsize=9)
     if len(protocols) > 1:
-        handles = [Line2D([], [], color=MARKS[name][0], marker=MARKS[name][1], label=name) for name in protocols]
+        handles = [Line2D([], [], color=MARKS[name][0], marker=MARKS[name][1], label=SHORT[name]) for name in protocols]
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
     return figure
 

@@ -13,7 +13,7 @@ from eval.report.significance import estimate_difference
 
 WORTH = (
     "Test scores of the same loss under each protocol: means over the tasks and encoders where it was tested under all"
-    " of them, so that rows with other tasks are not comparable."
+    " of them, so that rows with other tasks are not comparable. Differences on a task are of the seeds that both have."
 )
 LEADS = "The recipe's score minus that of the best usual loss, chosen for each protocol."
 SPREAD = "The spread is the standard deviation of true differences over tasks, with its 95 % interval."
