@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -51,6 +51,12 @@ def first_values(table: Table, name: str, most: int = 10) -> list[Any]:
     return [value for row in islice(table.rows(), HEAD) if not is_missing(value := row[name])][:most]
 
 
+def _head(table: Table) -> Table:
+    """Return the first 1,000 rows of a table, held in memory, since each column is looked at."""
+    rows = list(islice(table.rows(), HEAD))
+    return replace(table, rows=lambda: iter(rows))
+
+
 def as_list(value: Any) -> list[Any]:
     """Return the items of a list or a tuple, or a list of the value."""
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -75,6 +81,7 @@ def explain(table: Table, found: Mapping[Form, Mapping[str, str]]) -> str:
     """  # noqa: E501
     if (other := _texts_elsewhere(table)) is not None:
         return other
+    table = _head(table)
     start = f"the table must have the columns of a known form, got {few(table.names)}"
     filled = {form: _fill(table, form.missing(found[form]), found[form].values()) for form in reversed(list(found))}
     enough = len(first_values(table, table.names[0])) == _ENOUGH
@@ -149,6 +156,7 @@ def looks_labelled(table: Table, text: str) -> bool:
     Returns:
         Whether there is such a column beside it, which is not named like documents, titles or ids.
     """
+    table = _head(table)
     others = [name for name in table.names if name != text and normal(name) not in _OF_TEXTS]
     known = {name: values for name in others if (values := first_values(table, name))}
     return any(_likeness(table, "label", name)[1] or isinstance(known[name][0], int | float) for name in known)

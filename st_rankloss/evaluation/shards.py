@@ -248,6 +248,11 @@ def storage_order(corpus: Mapping[str, Any]) -> list[str]:
     return sorted(corpus, reverse=True)
 
 
+def name_of(model: Any) -> str:
+    """Return the name of the model that a model was made from, or else of its class."""
+    return str(model.model_card_data.base_model or type(model).__name__)
+
+
 def as_shards(value: Any) -> Shards | None:
     """Return shards for an argument that may be None, a path or `Shards`."""
     return value if value is None or isinstance(value, Shards) else Shards(value)
@@ -265,7 +270,7 @@ def _checked(corpus: Mapping[str, Any]) -> Mapping[str, Any]:
 def _describe(embedder: Embedder, corpus: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
     """Return the entries of the manifest that the embeddings depend on."""
     return {
-        "model": str(embedder.model.model_card_data.base_model or type(embedder.model).__name__),
+        "model": name_of(embedder.model),
         "fingerprint": model_fingerprint(embedder.model),
         "documents": len(order),
         "corpus": _digest(corpus, order),

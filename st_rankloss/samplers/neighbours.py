@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from st_rankloss._extras import require
 from st_rankloss._host import EMBEDDERS, check_encoder
 from st_rankloss.evaluation import Shards
 from st_rankloss.evaluation.embedding import Embedder
-from st_rankloss.evaluation.shards import StoredEmbeddings, as_shards
+from st_rankloss.evaluation.shards import StoredEmbeddings, as_shards, name_of
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build
 from st_rankloss.samplers.vectors import Vectors, one_vector_each, unit
 
 _ROWS_PER_CLUSTER = 256  # that k-means reads, faiss's own default
+
+logger = logging.getLogger(__name__)
 
 
 def neighbours(
@@ -41,9 +44,9 @@ def neighbours(
 
     With ``embeddings``, a folder keeps the vectors of the model before its training, and all epochs cluster these, each
     from other centres: one encoding pass in all, which a kill does not lose, and no memory for vectors but those that
-    k-means reads. A complete folder may be of any model, such as a stronger one. Clusters of a model that does not
-    change are those of Hofstätter et al. (2021), "Efficiently Teaching an Effective Dense Retriever with Balanced Topic
-    Aware Sampling".
+    k-means reads. A complete folder may be of any model, such as a stronger one; another name than the model's is
+    logged. Clusters of a model that does not change are those of Hofstätter et al. (2021), "Efficiently Teaching an
+    Effective Dense Retriever with Balanced Topic Aware Sampling".
 
     Sparse vectors are clustered in a random projection to 256 dimensions, and a MultiVectorEncoder's inputs by the mean
     of their token vectors: an approximation of their similarity.
@@ -155,6 +158,8 @@ class NeighboursSampler(PlannedBatchSampler):
         if self.stored is None:
             with _evaluating(self.settings.model):
                 self.stored = shards.embed(embedder, _FromTheLast(self.dataset, self.column), of_any_model=True)
+            if (own := name_of(self.settings.model)) != self.stored.manifest.model:
+                logger.warning("%s holds embeddings of %s, not of %s.", shards.path, self.stored.manifest.model, own)
         chunks = self.stored.chunks
         return lambda: (unit(block.float().numpy()) for block in chunks(embedder.chunk))
 

@@ -53,6 +53,16 @@ def test_all_epochs_and_a_resumed_training_read_what_the_first_wrote(tmp_path, m
     assert list(sampler) != first[0]
 
 
+def test_a_folder_of_another_model_is_logged(tmp_path, caplog):
+    model = word_model(WORDS)
+    first = batches_of(model, tmp_path)
+    assert not caplog.messages
+    other = word_model(WORDS, dim=8)
+    other.model_card_data.base_model = "some/other"
+    assert batches_of(other, tmp_path) == first
+    assert caplog.messages == [f"{tmp_path} holds embeddings of SentenceTransformer, not of some/other."]
+
+
 def test_training_changes_the_model_but_not_the_clusters(tmp_path):
     model = word_model(WORDS)
     pairs = Dataset.from_dict({"query": TEXTS, "document": [text[::-1] for text in TEXTS]})
