@@ -55,7 +55,13 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def add_embeddings(parser: argparse.ArgumentParser) -> None:
     """Add the option that keeps the embeddings of documents."""
-    parser.add_argument("--embeddings", type=Path, help="folder that keeps those of the documents for another time")
+    parser.add_argument("--embeddings", type=_folder, help="folder that keeps those of the documents for another time")
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, got an empty name")
+    return Path(text)
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:

@@ -36,9 +36,9 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "query_weight": ("query_weight", "query_weights"),
     "positive": (
         "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages", "doc",
-        "response", "context",
+        "response", "context", "positive_passages",
     ),
-    "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives"),
+    "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages"),
     "sentence1": (
         "sentence1", "sentence_1", "sentence_a", "sent1", "sent_1", "text1", "text_1", "text_a", "s1", "premise",
         "question1", "question_1", "q1",

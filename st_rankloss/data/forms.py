@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, given_names, normal
+from st_rankloss.data.label_forms import as_flag
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import suggest_scale
 from st_rankloss.data.tables import HEAD, Table
@@ -16,8 +17,7 @@ from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing
 
 _ENOUGH = 10  # rows that show whether values repeat
-_OF_LABELLED = ("text", "label")
-_OF_TEXTS = {name for role in ("document", "title", "id", "query_id", "document_id") for name in ROLES[role]}
+_BESIDE_TEXTS = {name for role in ("title", "id", "query_id", "document_id") for name in ROLES[role]}
 _FOR_NO_NAMES = " If these are no names, write a first line of names."
 
 
@@ -84,14 +84,15 @@ def explain(table: Table, found: Mapping[Form, Mapping[str, str]]) -> str:
     table = _head(table)
     start = f"the table must have the columns of a known form, got {few(table.names)}"
     filled = {form: _fill(table, form.missing(found[form]), found[form].values()) for form in reversed(list(found))}
-    enough = len(first_values(table, table.names[0])) == _ENOUGH
+    enough = table.names and len(first_values(table, table.names[0])) == _ENOUGH
     fit = {f for f in filled if enough and len(f.roles) > 1 and all(guess.fits for guess in filled[f].values())}
     if near := [form for form in filled if filled[form] and (found[form] or form in fit)]:
         nearest = max(near, key=lambda form: _nearness(form, found[form], filled[form]))
         *others, last = filled[nearest]
         missing = f"columns for {', '.join(others)} and {last}" if others else f"column for {last}"
         remedy = f"to read {nearest.name}, name the {missing}, such as {_options(table, filled[nearest])}"
-        if nearest.roles == _OF_LABELLED and found[nearest]:
+        texts = any(form.tasks == ("self_supervised",) and found[form] for form in found)
+        if texts and (nearest.roles == ("text", "label") or not found[nearest]):
             remedy += ", or pass task='self_supervised' to train on the texts alone"
         elif filled[nearest].keys() == {"grade"}:
             remedy += f"; if all its documents are relevant, pass positive={found[nearest]['document']!r}"
@@ -143,30 +144,44 @@ def _options(table: Table, guesses: Mapping[str, _Guess]) -> str:
 
 def _holds_flags(table: Table, name: str) -> bool:
     """Return whether a column holds 0 and 1, both of them."""
-    return {str(value) for value in first_values(table, name, HEAD)} in ({"0", "1"}, {"0.0", "1.0"}, {"False", "True"})
+    return {as_flag(value) for value in first_values(table, name, HEAD)} == {False, True}
+
+
+def is_metadata(name: str) -> bool:
+    """Return whether a column is a field of objects that are neither documents nor labels."""
+    base, _, field = name.partition(".")
+    return bool(field) and normal(base) not in {*ROLES["label"], *ROLES["grade"], *ROLES["document"]}
 
 
 def looks_labelled(table: Table, text: str) -> bool:
-    """Return whether a table has something to say of its texts: numbers, or values that repeat.
+    """Return whether a table has something to say of its texts: numbers, values that repeat, or other texts.
 
     Args:
         table: The table.
         text: The column of the texts.
 
     Returns:
-        Whether there is such a column beside it, which is not named like documents, titles or ids.
+        Whether there is such a column beside it, which is not named like titles or ids.
     """
     table = _head(table)
-    others = [name for name in table.names if name != text and normal(name) not in _OF_TEXTS]
-    known = {name: values for name in others if (values := first_values(table, name))}
-    return any(_likeness(table, "label", name)[1] or isinstance(known[name][0], int | float) for name in known)
+    others = [name for name in table.names if name != text and normal(name) not in _BESIDE_TEXTS]
+    for name in others:
+        if is_metadata(name):
+            continue
+        values = first_values(table, name)
+        numbers = values and isinstance(values[0], int | float)
+        if numbers or _likeness(table, "label", name)[1] or _likeness(table, "document", name)[1]:
+            return True
+    return False
 
 
 def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:
     """Say how much a column is like a role: by a word of its name, by whether values repeat, and by their length."""
     words = set(normal(name).split("_"))
-    values = [str(item) for value in first_values(table, name, HEAD) for item in as_list(value)]
-    repeats = len(set(values)) <= max(2, len(values) // 2)
+    raw = first_values(table, name, HEAD)
+    values = [str(item) for value in raw for item in as_list(value)]
+    has_floats = any(isinstance(item, float) for item in chain.from_iterable(v for v in raw if isinstance(v, list)))
+    repeats = 1 < len(set(values)) <= max(2, len(values) // 2) and len(set(values)) < len(values) and not has_floats
     is_id = bool(words & {"id", "ids", "index", "no"}) or bool(re.fullmatch("unnamed.*|", normal(name)))
     if role not in TEXT_ROLES:
         return bool(words & {*ROLES[role]}) and not is_id, repeats and not is_id, not is_id

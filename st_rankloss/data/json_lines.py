@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from st_rankloss.data.tables import HEAD, Row, Table, naming, of_arrow, open_text, reading, rows_to_arrow
+from st_rankloss.data.tables import HEAD, Row, Table, filled, naming, of_arrow, open_text, reading, rows_to_arrow
 
 
 def read(path: Path, streaming: bool = False, encoding: str | None = None) -> Table:
@@ -18,7 +18,7 @@ def read(path: Path, streaming: bool = False, encoding: str | None = None) -> Ta
         rows = partial(_lines, path, encoding)
         if streaming:
             names = list(dict.fromkeys(name for row in islice(rows(), HEAD) for name in row))
-            return Table(str(path), names, partial(_filled, rows, names), streaming=True, folder=path.parent)
+            return Table(str(path), names, partial(filled, rows, names), streaming=True, folder=path.parent)
         with naming(str(path)):
             return of_arrow(rows_to_arrow(rows(), "line", 1), str(path), folder=path.parent)
     with naming(str(path)):
@@ -56,12 +56,6 @@ def _object(line: str, where: str) -> Row:
     if not isinstance(found, dict):
         raise ValueError(f"{where}: each line must hold one JSON object, got {line.strip()!r:.80}.")
     return found
-
-
-def _filled(rows: Any, names: list[str]) -> Iterator[Row]:
-    """Yield rows with the columns of the first ones."""
-    for row in rows():
-        yield {name: row.get(name) for name in names}
 
 
 def _whole(path: Path, encoding: str | None) -> Any:

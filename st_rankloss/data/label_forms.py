@@ -74,9 +74,9 @@ class LabelForm:
     def read_flags(self, values: Sequence[Any], row: int) -> list[str]:
         """Return the labels of a row whose columns hold 1, or raise ValueError for a cell other than 1 and 0."""
         for name, value in zip(self.columns, values, strict=True):
-            if value not in (0, 1):
+            if as_flag(value) is None:
                 raise refusal(name, row, value, "0 or 1 in each row with a label", "fill the cell")
-        return [name for name, value in zip(self.columns, values, strict=True) if value]
+        return [name for name, value in zip(self.columns, values, strict=True) if as_flag(value)]
 
 
 def _class(form: LabelForm, value: Any, row: int, column: str) -> Any:
@@ -158,8 +158,24 @@ def find_form(
         return LabelForm(task or "multi_label", None, code_type(item for value in known for item in value))
     whole = all(float(value).is_integer() for value in known if isinstance(value, int | float))
     few = whole and len(set(map(str, known))) <= min(_MOST_CLASSES, max(2, len(known) // 2))
-    few = few and normal(column) not in _ORDERED
+    few = few and (normal(column) not in _ORDERED or all(as_flag(value) is not None for value in known))
     return LabelForm(task or ("classification" if few else "regression"), None, "int64")
+
+
+def as_flag(value: Any) -> bool | None:
+    """Return whether a cell says that a label applies.
+
+    Args:
+        value: 0 or 1, true or false, also as text.
+
+    Returns:
+        The flag; None for anything else.
+
+    Example:
+        >>> as_flag(1), as_flag("False"), as_flag(2)
+        (True, False, None)
+    """
+    return {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}.get(str(value).lower())
 
 
 def code_type(codes: Iterable[Any]) -> str:

@@ -10,7 +10,7 @@ from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import check_column, choose, describe, given_names
-from st_rankloss.data.label_forms import LabelForm, code_type, find_form
+from st_rankloss.data.label_forms import LabelForm, as_flag, code_type, find_form
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
@@ -88,10 +88,13 @@ def form_of(table: Table, levels: Sequence[str], task: str | None, separator: st
     Returns:
         The form.
     """
+    table = table.whole or table
     if len(levels) == 1:
         return find_form(table.column(levels[0]), levels[0], task=task, separator=separator)
     codes = [plain(code) for name in levels for code in table.column(name)]
-    if task in (None, "multi_label") and all(is_missing(code) or code in (0, 1) for code in codes):
+    if wrong := [code for code in codes if isinstance(code, list)]:
+        raise ValueError(f"columns of labels must hold one label per row each, got {wrong[0]!r}: name one column.")
+    if task in (None, "multi_label") and all(is_missing(code) or as_flag(code) is not None for code in codes):
         return LabelForm("multi_label", columns=tuple(levels))
     if task not in (None, "hierarchy"):
         rule = "0 and 1 in each, which says whether the label applies" if task == "multi_label" else "one column"

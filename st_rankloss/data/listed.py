@@ -13,7 +13,7 @@ from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, read_weight, rescale
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
-from st_rankloss.labels import plain, read_grades, refusal
+from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
 
 def read_lists(
@@ -82,7 +82,9 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
         if query is None:
             notes.count("rows without a query are left out", f"row {place}")
             continue
-        documents = _list(row, place, columns["document"])
+        if is_missing(row[columns["document"]]) or not (documents := _list(row, place, columns["document"])):
+            notes.count("rows without documents are left out", f"row {place}")
+            continue
         scores = rescale(_list(row, place, columns["grade"], len(documents)), scale, place, columns["grade"])
         grades = read_grades(scores, place, columns["grade"])
         ids = _list(row, place, columns["document_id"], len(documents)) if "document_id" in columns else [None]

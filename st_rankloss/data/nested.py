@@ -10,8 +10,6 @@ from typing import Any
 
 from st_rankloss.data.tables import HEAD, Row, Table
 from st_rankloss.data.texts import FIELDS
-from st_rankloss.judgements import few
-from st_rankloss.labels import refusal
 
 _DEEPEST = 4
 _WHOLE = ({"bytes", "path"}, {"role", "content"})  # images and sounds of datasets, and chats
@@ -23,42 +21,42 @@ class _Objects:
 
     Args:
         column: Its name.
-        names: The column of each field; texts, of ``FIELDS``, stay in the column itself.
+        texts: The fields that are texts and stay in the column.
+        fields: The other fields, by the column that they become.
         in_lists: Whether a cell holds a list of objects.
     """
 
     column: str
-    names: Mapping[str, str]
+    texts: list[str]
+    fields: dict[str, str]
     in_lists: bool
 
     @property
     def made(self) -> list[str]:
         """The columns that are made of it."""
-        return list(dict.fromkeys(self.names.values()))
+        return [self.column] * bool(self.texts) + list(self.fields)
 
 
 def unnest(table: Table) -> Table:
     """Give the fields of objects columns of their own.
 
     Objects with a ``title`` or a ``text`` alone are texts and stay, as do images and chats. Of other objects, each
-    further field becomes a column that is named after it, or after both if there is such a column. Lists of objects
+    further field becomes a column named after both, such as ``answers.votes``, which callers name. Lists of objects
     become lists of fields.
 
     Args:
-        table: The table; its first 1,000 rows decide.
+        table: The table; its first 1,000 rows decide which fields there are.
 
     Returns:
         The table, whose notes name the new columns; the same table if it has no such objects.
 
-    Raises:
-        ValueError: While rows are read, if a cell holds anything else, or a field that no earlier row has.
-
     Example:
         >>> from st_rankloss.data.tables import read_table
         >>> answers = [{"text": "Seven minutes.", "votes": 12}, {"text": "Ask a hen.", "votes": 0}]
-        >>> list(unnest(read_table({"question": ["how to boil an egg"], "answers": [answers]})).rows())
-        [{'question': 'how to boil an egg', 'answers': [{'text': 'Seven minutes.'}, {'text': 'Ask a hen.'}], 'votes': [12, 0]}]
-    """  # noqa: E501
+        >>> (row,) = unnest(read_table({"question": ["how to boil an egg"], "answers": [answers]})).rows()
+        >>> row["answers"], row["answers.votes"]
+        ([{'text': 'Seven minutes.'}, {'text': 'Ask a hen.'}], [12, 0])
+    """
     for _ in range(_DEEPEST):
         found = _find_objects(table)
         if not found:
@@ -76,52 +74,48 @@ def _find_objects(table: Table) -> list[_Objects]:
     rows = list(islice(table.rows(), HEAD))
     taken, found = set(table.names), []
     for column in table.names:
-        cells = [row[column] for row in rows if row[column] is not None]
+        cells = [cell for row in rows if (cell := row.get(column)) is not None]
         items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell]) if item is not None]
         if not items or not all(isinstance(item, Mapping) for item in items):
             continue
-        fields = list(dict.fromkeys(str(field) for item in items for field in item))
-        if any(one <= {field.lower() for field in fields} for one in _WHOLE) or not set(fields) - {*FIELDS}:
+        names = list(dict.fromkeys(field for item in items for field in item))
+        texts = [
+            name
+            for name in names
+            if str(name).lower() in FIELDS and all(isinstance(item.get(name), str | None) for item in items)
+        ]
+        if any(one <= {str(name).lower() for name in names} for one in _WHOLE) or len(texts) == len(names):
             continue
-        names = {}
-        for field in fields:
-            is_text = field.lower() in FIELDS
-            names[field] = column if is_text else field if field not in taken else f"{column}.{field}"
-            taken.add(names[field])
-        found.append(_Objects(column, names, any(isinstance(cell, list) for cell in cells)))
+        fields = {}
+        for name in names:
+            if name not in texts:
+                own = f"{column}.{name}"
+                while own in taken:
+                    own += "_"
+                taken.add(own)
+                fields[own] = name
+        found.append(_Objects(column, texts, fields, any(isinstance(cell, list) for cell in cells)))
     return found
 
 
 def _rows(rows: Any, found: Sequence[_Objects]) -> Iterator[Row]:
-    for place, row in enumerate(rows()):
+    for row in rows():
         for one in found:
-            row = _apart(row, place, one)
+            row = _apart(row, one)
         yield row
 
 
-def _apart(row: Row, place: int, one: _Objects) -> Row:
-    """Return a row with the fields of the objects of a column in columns of their own."""
+def _apart(row: Row, one: _Objects) -> Row:
+    """Return a row with the fields of the objects of a column in columns of their own.
+
+    A cell of another form stays in the column, for whoever reads it to refuse.
+    """
     row = dict(row)
-    cell = row.pop(one.column)
+    cell = row.pop(one.column, None)
     items = cell if isinstance(cell, list) else [cell]
-    if isinstance(cell, list) != one.in_lists and cell is not None:
-        rule = "lists of objects, as in other rows" if one.in_lists else "one object, as in other rows"
-        raise refusal(one.column, place, cell, rule, "write all cells alike")
-    if wrong := [item for item in items if item is not None and not isinstance(item, Mapping)]:
-        raise refusal(one.column, place, wrong[0], "objects, as in other rows", "write all cells alike")
-    if unknown := [field for item in items if item is not None for field in item if field not in one.names]:
-        rule = f"objects with the fields of the first rows, {few(one.names)}"
-        raise refusal(one.column, place, unknown[0], rule, "add the field to a first row, or remove it")
-    for name in one.made:
-        own = [field for field, place_of in one.names.items() if place_of == name]
-        values = [_field(item, own, as_text=name == one.column) for item in items]
-        row[name] = None if cell is None else values if one.in_lists else values[0]
-    return row
-
-
-def _field(item: Mapping[str, Any] | None, names: Sequence[str], *, as_text: bool) -> Any:
-    if item is None:
-        return None
-    if as_text:
-        return {name: item.get(name) for name in names}
-    return item.get(names[0])
+    if cell is None or isinstance(cell, list) != one.in_lists or not all(isinstance(i, Mapping | None) for i in items):
+        return row | dict.fromkeys(one.fields) | {one.column: cell}
+    made = {own: [item and item.get(name) for item in items] for own, name in one.fields.items()}
+    if one.texts:
+        made[one.column] = [item and {name: item.get(name) for name in one.texts} for item in items]
+    return row | {own: values if one.in_lists else values[0] for own, values in made.items()}

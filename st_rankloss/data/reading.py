@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, lo
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import find_files, lacking, read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
-from st_rankloss.data.forms import Form, as_list, explain, first_values, looks_labelled
+from st_rankloss.data.forms import Form, as_list, explain, first_values, is_metadata, looks_labelled
 from st_rankloss.data.hub import collection_configurations, read_hub_collection
 from st_rankloss.data.images import is_image, read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
@@ -46,6 +46,7 @@ def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
     if find("negative", table.names, taken=columns.values()) or numbered_negatives(table.names):
         return True
     others = [name for name in table.names if name not in columns.values() and not stays_text(name)]
+    others = [name for name in others if not is_metadata(name)]
     if find("grade", others) is not None or find("label", others) is not None:
         return False
     values = [value for name in others if name not in OF_SIDES for value in first_values(table, name)]
@@ -140,34 +141,38 @@ def read(
 
 def read_form(source: Any, *, task: str | None, streaming: bool, columns: Mapping[str, Any]) -> Part:
     """Read one table, all of it, with the reader of its form; see `read`."""
-    return _read_form(_table(source, streaming, columns), task, streaming, _roles(columns))
+    table, given = _table(source, streaming, columns)
+    with table.named():
+        return _read_form(table, _form_of(table, task, given), task, streaming, given)
 
 
 def _read_parts(source: Any, *, task: str | None, streaming: bool, columns: Mapping[str, Any]) -> dict[str, Part]:
     """Read one table, whose column may divide it into parts."""
-    table = _table(source, streaming, columns)
-    roles = _roles(columns)
-    parts = by_column(table, [name for role in ROLES for name in as_list(roles.get(role))])
-    return {name: _read_form(own, task, streaming, roles) for name, own in parts.items()}
+    table, given = _table(source, streaming, columns)
+    with table.named():
+        parts = by_column(table, [name for role in ROLES for name in as_list(given.get(role))])
+        first = next(iter(parts.values()))
+        form = _form_of(first.whole or first, task, given)
+        return {name: _read_form(own, form, task, streaming, dict(given)) for name, own in parts.items()}
 
 
-def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> Table:
+def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> tuple[Table, dict[str, Any]]:
+    """Return the table of a source, and the options of its reader."""
     text = [name for role in TEXT_ROLES for name in as_list(columns.get(role))]
     files = {name: columns[name] for name in _OF_FILES if name in columns}
-    return unnest(read_table(source, text=text, streaming=streaming, **files))
+    table = unnest(read_table(source, text=text, streaming=streaming, **files))
+    return table, {name: value for name, value in columns.items() if name not in _OF_FILES and value is not None}
 
 
-def _roles(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in columns.items() if name not in _OF_FILES}
+def _form_of(table: Table, task: str | None, given: dict[str, Any]) -> Form:
+    _check_rows(table)
+    _check_names(given)
+    return _find_form(table, task, given)
 
 
-def _read_form(table: Table, task: str | None, streaming: bool, given: dict[str, Any]) -> Part:
-    with table.named():
-        _check_rows(table)
-        _check_names(given)
-        form = _find_form(table, task, given)
-        options = {"task": task} if task is not None and "task" in inspect.signature(form.reader).parameters else {}
-        part = form.reader(table, **given, **options)
+def _read_form(table: Table, form: Form, task: str | None, streaming: bool, given: dict[str, Any]) -> Part:
+    options = {"task": task} if task is not None and "task" in inspect.signature(form.reader).parameters else {}
+    part = form.reader(table, **given, **options)
     if streaming and isinstance(part.dataset, Dataset):
         part = _as_streaming(part)
     return replace(part, notes=(f"read as {form.name}", *part.notes))
@@ -246,7 +251,7 @@ def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Par
         if len(source) > 1:
             raise ValueError(f"splits must be named after train, dev or test, got {list(source)}: pass one of them.")
         named, unknown = dict.fromkeys(source, "train"), []
-    parts = {part: read_form(source[name], **options) for name, part in named.items() if part is not None}
+    parts = _read_each({part: source[name] for name, part in named.items() if part is not None}, options)
     note = (f"splits that are left out: {', '.join(unknown)}",) if unknown else ()
     return {name: replace(part, notes=part.notes + note) for name, part in parts.items()}
 
@@ -254,7 +259,7 @@ def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Par
 def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         found = _load_from_disk(folder)
-        return _splits(found, options) if isinstance(found, DatasetDict) else {"train": read_form(found, **options)}
+        return _splits(found, options) if isinstance(found, DatasetDict) else _read_parts(found, **options)
     if find_files(folder) is not None:
         return _streamed(read_collection(folder, **_collection_options(options, folder)), options)
     if (word := lacking(folder)) is not None:
@@ -271,7 +276,14 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     except ValueError as error:
         collection = "Name the files of a collection queries, corpus and qrels."
         raise ValueError(f"{folder}: {error} {collection}") from error
-    return {name: read_form(path, **options) for name, path in named.items()}
+    return _read_each(named, options)
+
+
+def _read_each(sources: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Part]:
+    """Read each part's source; a single one may be divided by a column."""
+    if list(sources) == ["train"]:
+        return _read_parts(sources["train"], **options)
+    return {name: read_form(source, **options) for name, source in sources.items()}
 
 
 def _load_from_disk(folder: Path) -> Dataset | DatasetDict:

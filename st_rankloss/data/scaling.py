@@ -13,6 +13,7 @@ from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
 _MOST_WORDS = 6
+_NO = {"no", "false", "irrelevant", "not relevant", "bad", "none", "contradiction"}
 Scale = tuple[float, float] | Mapping[Any, float | None] | str | None
 
 
@@ -128,18 +129,19 @@ def suggest_scale(words: Sequence[Any]) -> str | None:
     """Write a scale for the values of a column, for an error to propose.
 
     Args:
-        words: The different values.
+        words: The different values, of which those like "no" and "false" get the lowest grade.
 
     Returns:
         The option; None unless they are a few words.
 
     Example:
         >>> suggest_scale(["good", "bad"]), suggest_scale(["good", "3"])
-        ("scale={'good': 0, 'bad': 1} with your own grades", None)
+        ("scale={'bad': 0, 'good': 1} with your own grades", None)
     """
     if not 1 < len(words) <= _MOST_WORDS or not all(isinstance(w, str) and not w.strip()[:1].isdigit() for w in words):
         return None
-    return f"scale={{{', '.join(f'{word!r}: {grade}' for grade, word in enumerate(words))}}} with your own grades"
+    graded = enumerate(sorted(words, key=lambda word: word.strip().lower() not in _NO))
+    return f"scale={{{', '.join(f'{word!r}: {grade}' for grade, word in graded)}}} with your own grades"
 
 
 def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from st_rankloss.data.columns import normal
 from st_rankloss.data.tables import Row, Table
@@ -68,14 +69,14 @@ def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
     """Divide a table by a column that names the part of each row, such as ``split``.
 
     Args:
-        table: The table; its first 1,000 rows decide while streaming.
+        table: The table; a stream that is no file must show all its parts in its first 1,000 rows.
         taken: Columns that have another role.
 
     Returns:
         Tables by part, whose notes name the column; the table as the train part if it has no such column.
 
     Raises:
-        ValueError: While rows are read, if a cell names no part.
+        ValueError: If some cells name parts and others do not.
 
     Example:
         >>> from st_rankloss.data.tables import read_table
@@ -83,28 +84,48 @@ def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
         >>> {name: [row["text"] for row in part.rows()] for name, part in parts.items()}
         {'train': ['a', 'c'], 'dev': ['b']}
     """
-    for name in table.names:
-        if normal(name) not in _COLUMNS or name in taken:
+    candidates = [name for word in _COLUMNS for name in table.names if normal(name) == word and name not in taken]
+    for name in candidates:
+        rows = table.rows() if table.folder is not None else table.column(name)
+        values = dict.fromkeys(_cell(row[name] if isinstance(row, dict) else row) for row in rows)
+        parts = {value: part_of(value) if value else None for value in values}
+        known = {part for part in parts.values() if part}
+        if len(known) < 2:
             continue
-        values = {value for value in table.column(name) if not is_missing(value)}
-        parts = {part_of(value) if isinstance(value, str) else None for value in values}
-        if not parts or None in parts:
-            continue
+        if unknown := [value for value, part in parts.items() if part is None]:
+            raise ValueError(
+                f"column {name!r} must name a part, {few(_WORDS)}, in each row, got {unknown[0]!r}: fill the cell, or "
+                "rename the column."
+            )
         names = [other for other in table.names if other != name]
         note = f"rows are divided by {name!r}"
         return {
-            part: replace(table, names=names, rows=partial(_rows_of, table, name, part), notes=(*table.notes, note))
+            part: replace(
+                table,
+                names=names,
+                rows=partial(_rows_of, table, name, part, known),
+                notes=(*table.notes, note),
+                whole=replace(table, names=names),
+            )
             for part in _WORDS
-            if part in parts
+            if part in known
         }
     return {"train": table}
 
 
-def _rows_of(table: Table, column: str, part: str) -> Iterator[Row]:
+def _cell(value: Any) -> str | None:
+    """Return the text of a cell; None if it is missing or blank, and a text that names no part for anything else."""
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        return None
+    return value if isinstance(value, str) else repr(value)
+
+
+def _rows_of(table: Table, column: str, part: str, known: Collection[str]) -> Iterator[Row]:
     for place, row in enumerate(table.rows()):
-        value = row[column]
-        own = part_of(value) if isinstance(value, str) else None
-        if own is None:
-            raise refusal(column, place, value, f"names of parts, {few(_WORDS)}", "fill the cell, or rename the column")
+        value = _cell(row[column])
+        own = part_of(value) if value else None
+        if own not in known:
+            remedy = "name all parts within the first rows of a stream"
+            raise refusal(column, place, row[column], f"names of parts, {few(known)}", remedy)
         if own == part:
             yield {name: item for name, item in row.items() if name != column}

@@ -35,6 +35,7 @@ class Table:
         streaming: Whether rows are read from the file each time, rather than held in memory.
         folder: The folder of the file, to which paths in it are relative.
         notes: What was converted or assumed.
+        whole: The table that this one is a part of, which decides what labels are.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Table:
     streaming: bool = False
     folder: Path | None = None
     notes: tuple[str, ...] = ()
+    whole: Table | None = None
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column; of its first `HEAD` rows if streaming."""
@@ -107,6 +109,10 @@ def read_table(
         return _of_streaming(source)
     if isinstance(source, Dataset):
         return _of_dataset(source)
+    if isinstance(source, list | dict):
+        keys = source if isinstance(source, dict) else (key for row in source if isinstance(row, dict) for key in row)
+        if wrong := next(([key] for key in keys if not isinstance(key, str)), None):
+            raise ValueError(f"columns must be named by texts, got {wrong[0]!r}: rename it.")
     if isinstance(source, list):
         return of_arrow(rows_to_arrow(source, "row"), "the list")
     if isinstance(source, dict):
@@ -184,8 +190,14 @@ def _of_dataset(dataset: Dataset) -> Table:
 def _of_streaming(dataset: IterableDataset) -> Table:
     dataset = dataset.with_format(None).decode(False) if dataset.features else dataset.with_format(None)
     names = dataset.column_names or list(next(iter(dataset), {}))
-    table = Table("the dataset", list(names), partial(iter, dataset), streaming=True)
+    table = Table("the dataset", list(names), partial(filled, partial(iter, dataset), list(names)), streaming=True)
     return _by_name(table, dataset.features or {})
+
+
+def filled(rows: Callable[[], Iterator[Row]], names: list[str]) -> Iterator[Row]:
+    """Yield rows with the columns of the first ones."""
+    for row in rows():
+        yield {name: row.get(name) for name in names}
 
 
 def _by_name(table: Table, features: Mapping[str, Any]) -> Table:

@@ -76,7 +76,7 @@ class Shards:
     pool: Any = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folder, str | os.PathLike):
+        if not isinstance(self.folder, str | os.PathLike) or not os.fspath(self.folder):
             raise ValueError(f"embeddings must be kept in Shards or the path of a folder, got {self.folder!r}.")
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype must be None or one of {DTYPES}, got {self.dtype!r}.")

@@ -60,7 +60,8 @@ def neighbours(
         clusters_per_batch: Mean number of clusters per batch, at least 1: the fewer, the harder.
         encode_batch_size: Rows encoded at once, at least 1.
         embeddings: Where the vectors are kept, `Shards` or the path of a folder: for texts, which a SentenceTransformer
-            encodes as documents. None encodes again for each epoch.
+            encodes as documents. A folder is for one column of one dataset; those of evaluation and mining
+            are others. None encodes again for each epoch.
 
     Returns:
         What ``batch_sampler=`` takes.

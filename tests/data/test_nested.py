@@ -32,21 +32,71 @@ def written(path, rows):
 
 def test_votes_of_answers_are_not_lost(tmp_path):
     for source in (QUESTIONS, written(tmp_path / "rows.jsonl", QUESTIONS), Dataset.from_list(QUESTIONS)):
-        with pytest.raises(ValueError, match="to read rows of .* name the column for grade, such as grade='votes'"):
+        with pytest.raises(
+            ValueError, match="to read rows of .* name the column for grade, such as grade='answers.votes'"
+        ):
             read(source)
-        part = read(source, grade="votes")["train"]
+        part = read(source, grade="answers.votes")["train"]
         assert part.dataset["labels"][:] == [[3.0 * k for k in range(i % 3 + 1)] for i in range(7)]
         assert part.dataset["documents"][2] == ["t2 answer 2 0", "t2 answer 2 1", "t2 answer 2 2"]
-        assert "the objects in 'answers' are read as the columns 'answers', 'votes', 'author'" in part.notes
+        assert (
+            "the objects in 'answers' are read as the columns 'answers', 'answers.votes', 'answers.author'"
+            in part.notes
+        )
 
 
-def test_known_names_in_objects_are_found():
-    rows = [
-        {"request": {"query": "a", "qid": "1"}, "results": [{"passage": "x", "rel": 2}, {"passage": "y", "rel": 0}]}
-    ]
-    part = read(rows)["train"]
+def test_fields_are_read_where_they_are_named():
+    rows = [{"request": {"query": "a", "qid": "1"}, "results": [{"passage": {"title": "x"}, "rel": 2}, {"rel": 0}]}]
+    rows[0]["results"][1]["passage"] = {"title": "y"}
+    names = {"query": "request.query", "document": "results.passage", "grade": "results.rel", "query_id": "request.qid"}
+    part = read(rows, **names)["train"]
     assert (part.dataset["documents"][0], part.dataset["labels"][0]) == (["x", "y"], [2.0, 0.0])
     assert part.dataset["query_id"][:] == ["1"]
+
+
+TEXTS = [f"text {i}" for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "task", "label"),
+    [
+        ({"anchor": TEXTS, "positive": TEXTS[::-1], "metadata": [{"score": 0.5}] * 20}, "retrieval", 1.0),
+        ({"anchor": TEXTS, "passage": TEXTS[::-1], "metadata": [{"positive": True}] * 20}, "retrieval", 1.0),
+        ({"text": TEXTS, "label": list("ab") * 10, "meta": [{"label": "q"}] * 20}, "classification", "a"),
+        ({"text": TEXTS, "meta": [{"year": 2001, "source": "web"}] * 20}, "self_supervised", None),
+    ],
+)
+def test_metadata_take_no_role(rows, task, label):
+    (part,) = read(rows).values()
+    assert part.task == task
+    first = part.dataset[0]
+    assert label is None or label in (first.get("label"), *(first.get("labels") or ()))
+
+
+def test_labels_in_objects_are_refused_with_their_columns():
+    rows = {"text": TEXTS, "label": [{"name": "a", "id": 1}, {"name": "b", "id": 2}] * 10}
+    with pytest.raises(ValueError, match=r"such as label='label.name', or pass task='self_supervised'"):
+        read(rows)
+    with pytest.raises(ValueError, match=r"label='label' must be a column, .*; the nearest is 'label\."):
+        read(rows, label="label")
+    assert read(rows, label="label.name")["train"].dataset["label"][:2] == ["a", "b"]
+
+
+def test_lists_of_texts_in_an_object_are_a_column():
+    rows = {"question": TEXTS, "answers": [{"text": ["a b", "c"], "score": [3, 0]}] * 20}
+    (part,) = read(rows, document="answers.text", grade="answers.score").values()
+    assert (part.dataset["documents"][0], part.dataset["labels"][0]) == (["a b", "c"], [3.0, 0.0])
+
+
+def test_passages_of_tevatron_are_positive_and_negative():
+    passage = {"docid": "7", "title": "t", "text": "x"}
+    rows = {
+        "query": TEXTS,
+        "positive_passages": [[passage]] * 20,
+        "negative_passages": [[passage | {"text": "y"}]] * 20,
+    }
+    (part,) = read(rows).values()
+    assert (part.dataset["documents"][0], part.dataset["labels"][0]) == (["t x", "t y"], [1.0, 0.0])
 
 
 def test_documents_of_title_and_text_stay_and_images_too():
@@ -56,25 +106,22 @@ def test_documents_of_title_and_text_stay_and_images_too():
     assert unnest(table) is table
 
 
-def test_a_field_of_a_taken_name_is_named_after_both():
-    table = unnest(read_table([{"id": 7, "document": {"text": "x", "id": 3}}]))
-    assert list(table.rows()) == [{"id": 7, "document": {"text": "x"}, "document.id": 3}]
-    assert table.names == ["id", "document", "document.id"]
+def test_a_field_never_takes_the_place_of_a_column():
+    table = unnest(read_table([{"document.id": 7, "document": {"text": "x", "id": 3}}]))
+    assert list(table.rows()) == [{"document.id": 7, "document": {"text": "x"}, "document.id_": 3}]
+    assert table.names == ["document.id", "document", "document.id_"]
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        ([{"text": "x", "votes": 1, "more": 1}], "objects with the fields of the first rows, 'text', 'votes'"),
-        ({"text": "x", "votes": 1}, "lists of objects, as in other rows"),
-        (["x"], "objects, as in other rows, got 'x' in row 1000"),
-    ],
-)
-def test_later_rows_of_a_stream_keep_to_the_form_of_the_first(tmp_path, cell, message):
-    first = {"question": "q", "answers": [{"text": "x", "votes": 1}]}
-    path = written(tmp_path / "rows.jsonl", [first] * 1000 + [{"question": "q", "answers": cell}])
-    with pytest.raises(ValueError, match=message):
-        list(unnest(read_table(path, streaming=True)).rows())
+@pytest.mark.parametrize("cell", [[{"text": "x", "votes": 1, "more": 1}], {"text": "x", "votes": 1}, ["x"], None])
+def test_a_cell_of_another_form_matters_only_to_those_who_read_it(tmp_path, cell):
+    first = {"text": "q", "label": "a", "meta": [{"text": "x", "votes": 1}]}
+    path = written(tmp_path / "rows.jsonl", [first] * 1000 + [first | {"meta": cell, "label": "b"}])
+    (part,) = read(path, streaming=True).values()
+    assert [row["label"] for row in part.dataset][-1] == "b"
+    (part,) = read(path, streaming=True, query="text", document="meta", grade="meta.votes", label=None).values()
+    if isinstance(cell, dict) or cell == ["x"]:
+        with pytest.raises(ValueError, match="rows.jsonl: column 'meta.*' must hold .* in row 1000"):
+            list(part.dataset)
 
 
 fields = st.dictionaries(st.sampled_from(["text", "votes", "id", "query", "Title"]), st.none() | st.integers(0, 3))
@@ -88,9 +135,6 @@ def test_every_value_of_every_object_is_in_a_column(column):
     for row, new in zip(rows, made, strict=True):
         for place, item in enumerate(row["cell"] or ()):
             for name, value in (item or {}).items():
-                found = [
-                    inner.get(name) if isinstance(inner := new[column][place], dict) else inner
-                    for column in ("cell", name, f"cell.{name}")
-                    if isinstance(new.get(column), list)
-                ]
-                assert value in found
+                own = new.get(f"cell.{name}")
+                found = new["cell"][place].get(name) if own is None else own[place]
+                assert value == found

@@ -105,7 +105,7 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
         (
             {"premise": ["a"] * 3, "hypothesis": ["x", "y", "z"], "label": ["yes", "no", "maybe"]},
             {},
-            r"or grade its words, such as scale=\{'yes': 0, 'no': 1, 'maybe': 2\} with your own grades",
+            r"or grade its words, such as scale=\{'no': 0, 'yes': 1, 'maybe': 2\} with your own grades",
         ),
         (
             {"text": ["a", "b"], "x": [0, 2], "y": [1, 0]},
@@ -183,7 +183,8 @@ def test_a_document_is_not_lost_beside_an_unknown_number():
 
 def test_passages_of_ms_marco_are_lists():
     passages = {"is_selected": [1, 0], "passage_text": ["x", "y"], "url": ["u", "v"]}
-    (part,) = read(Dataset.from_list([{"query": "a", "query_id": 3, "passages": passages}])).values()
+    names = {"document": "passages.passage_text", "grade": "passages.is_selected"}
+    (part,) = read(Dataset.from_list([{"query": "a", "query_id": 3, "passages": passages}]), **names).values()
     assert (part.dataset["documents"][0], part.dataset["labels"][0]) == (["x", "y"], [1.0, 0.0])
 
 
@@ -202,6 +203,41 @@ def test_columns_of_flags_are_a_set_of_labels():
     assert part.dataset["label"][:] == [["x"], ["y"], ["x", "y"], None]
     (part,) = read({"text": ["a", "b"], "x": [1, 2], "y": [3, 4]}, label=["x", "y"]).values()
     assert (part.task, part.dataset["label"][:]) == ("hierarchy", [[1, 3], [2, 4]])
+
+
+def test_flags_of_a_csv_file_are_a_set_of_labels_too(tmp_path):
+    rows = {"comment_text": TICKETS["ticket"], "toxic": [True, False] * 15, "insult": [False, True, True] * 10}
+    pd.DataFrame(rows).to_csv(tmp_path / "f.csv", index=False)
+    with pytest.raises(ValueError, match=r"such as label=\['toxic', 'insult'\], or"):
+        read(tmp_path / "f.csv")
+    (part,) = read(tmp_path / "f.csv", label=["toxic", "insult"]).values()
+    assert part.dataset["label"][:3] == [["toxic"], ["insult"], ["toxic", "insult"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ({0: ["a"], "label": [1]}, {}, "columns must be named by texts, got 0"),
+        ([{0: "a"}], {}, "columns must be named by texts, got 0"),
+        ({"text": ["a"] * 4, "a": [[1]] * 4, "b": [0] * 4}, {"label": ["a", "b"]}, "must hold one label per row each"),
+        ({"query": TICKETS["ticket"], "relevant": [["a b"]] * 30, "irrelevant": [["c d"]] * 30}, {}, "name the column"),
+        ({"text": TICKETS["ticket"], "summary": TICKETS["ticket"]}, {}, "or pass task='self_supervised'"),
+    ],
+)
+def test_no_texts_are_dropped_and_no_foreign_error_is_raised(rows, options, message):
+    with pytest.raises(ValueError, match=message):
+        read(rows, **options)
+
+
+def test_rows_without_documents_are_counted():
+    part = read({"query": ["a", "b", "c"], "documents": [["x"], [], None], "labels": [[1], [], None]})["train"]
+    assert part.dataset["query"][:] == ["a"]
+    assert any("rows without documents are left out: 2" in note for note in part.notes), part.notes
+
+
+def test_an_option_of_none_is_no_option():
+    part = read({"query": ["a", "a"], "document": ["x", "y"], "grade": [0, 1]}, positive=None)["train"]
+    assert part.dataset["labels"][0] == [0.0, 1.0]
 
 
 def test_pairs_of_questions_are_scored_pairs():
@@ -228,10 +264,44 @@ def test_a_column_of_parts_divides_a_table(tmp_path):
         for place, name in enumerate(("train", "test", "dev")):
             assert [row["text"] for row in parts[name].dataset] == [f"t{i}" for i in range(place, 9, 3)]
             assert "rows are divided by 'Split'" in parts[name].notes
-    assert list(read(rows | {"Split": ["train", "extra", "test"] * 3})) == ["train"]
+    assert list(read(rows | {"Split": ["train", "extra", "extra"] * 3})) == ["train"]
+    with pytest.raises(
+        ValueError, match="column 'Split' must name a part, 'train', 'dev', 'test', in each row, got 'extra'"
+    ):
+        read(rows | {"Split": ["train", "extra", "test"] * 3})
     assert list(read(rows | {"label": range(9)}, label="Split", task="classification")) == ["train"]
-    with pytest.raises(ValueError, match="column 'Split' must hold names of parts, 'train', 'dev', 'test', got None"):
-        read(rows | {"Split": [*rows["Split"][:8], None]})
+    for gap in (None, " "):
+        with pytest.raises(
+            ValueError, match="column 'Split' must name a part, .* in each row, got None: fill the cell"
+        ):
+            read(rows | {"Split": [*rows["Split"][:8], gap]})
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / "data.csv")
+    assert list(read(tmp_path / "folder")) == ["train", "dev", "test"]
+    assert list(read(rows | {"set": ["train"] * 9})) == ["train", "dev", "test"]
+
+
+def test_a_part_that_comes_late_is_not_lost(tmp_path):
+    rows = [{"text": f"t {i}", "label": i % 3, "split": "train" if i < 1200 else "test"} for i in range(1500)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for streaming in (False, True):
+        parts = read(path, streaming=streaming)
+        assert {name: len(list(part.dataset)) for name, part in parts.items()} == {"train": 1200, "test": 300}
+    late = [*rows[:600], *rows[1200:], *rows[:600], rows[0] | {"split": "dev"}]
+    parts = read(IterableDataset.from_generator(lambda: iter(late)), streaming=True)
+    with pytest.raises(ValueError, match="names of parts, .*, got 'dev' in row 1500: name all parts within the first"):
+        list({name: None for name in parts} and (row for part in parts.values() for row in part.dataset))
+
+
+def test_all_parts_of_a_table_have_the_task_and_labels_of_the_whole():
+    rows = {"text": [f"t {i}" for i in range(220)], "label": [i % 15 for i in range(220)]}
+    rows |= {"split": ["train"] * 200 + ["test"] * 20}
+    assert {part.task for part in read(rows).values()} == {"classification"}
+    rows["label"] = ["a|b", "b"] * 100 + ["a"] * 19 + [None]
+    parts = read(rows)
+    assert {part.task for part in parts.values()} == {"multi_label"}
+    assert parts["test"].dataset["label"][-2:] == [["a"], None]
 
 
 def test_rows_without_a_text_are_left_out_and_counted():
