@@ -18,6 +18,7 @@ from st_rankloss.labels import is_missing
 
 _ENOUGH = 10  # rows that show whether values repeat
 _BESIDE_TEXTS = {name for role in ("title", "id", "query_id", "document_id") for name in ROLES[role]}
+_METADATA = {"meta", "metadata", "meta_data", "extra", "info", "attributes", "properties"}
 _FOR_NO_NAMES = " If these are no names, write a first line of names."
 
 
@@ -148,9 +149,9 @@ def _holds_flags(table: Table, name: str) -> bool:
 
 
 def is_metadata(name: str) -> bool:
-    """Return whether a column is a field of objects that are neither documents nor labels."""
+    """Return whether a column is a field of metadata, which say nothing of relevance."""
     base, _, field = name.partition(".")
-    return bool(field) and normal(base) not in {*ROLES["label"], *ROLES["grade"], *ROLES["document"]}
+    return bool(field) and normal(base) in _METADATA
 
 
 def looks_labelled(table: Table, text: str) -> bool:

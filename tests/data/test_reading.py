@@ -222,6 +222,7 @@ def test_flags_of_a_csv_file_are_a_set_of_labels_too(tmp_path):
         ({"text": ["a"] * 4, "a": [[1]] * 4, "b": [0] * 4}, {"label": ["a", "b"]}, "must hold one label per row each"),
         ({"query": TICKETS["ticket"], "relevant": [["a b"]] * 30, "irrelevant": [["c d"]] * 30}, {}, "name the column"),
         ({"text": TICKETS["ticket"], "summary": TICKETS["ticket"]}, {}, "or pass task='self_supervised'"),
+        ({"text": TICKETS["ticket"], "annotation.team": TICKETS["team"]}, {}, "such as label='annotation.team', or"),
     ],
 )
 def test_no_texts_are_dropped_and_no_foreign_error_is_raised(rows, options, message):
