@@ -20,6 +20,7 @@ _SEPARATORS = {
 
 _MOST_CLASSES = 50
 _ORDERED = {"price", "rating", "ratings", "score", "scores", "stars", "value"}
+_FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _TASKS = ("classification", "hierarchy", "multi_label", "regression")
 
 
@@ -73,10 +74,11 @@ class LabelForm:
 
     def read_flags(self, values: Sequence[Any], row: int) -> list[str]:
         """Return the labels of a row whose columns hold 1, or raise ValueError for a cell other than 1 and 0."""
-        for name, value in zip(self.columns, values, strict=True):
-            if as_flag(value) is None:
-                raise refusal(name, row, value, "0 or 1 in each row with a label", "fill the cell")
-        return [name for name, value in zip(self.columns, values, strict=True) if as_flag(value)]
+        flags = [as_flag(value) for value in values]
+        if None in flags:
+            wrong = flags.index(None)
+            raise refusal(self.columns[wrong], row, values[wrong], "0 or 1 in each row with a label", "fill the cell")
+        return [name for name, flag in zip(self.columns, flags, strict=True) if flag]
 
 
 def _class(form: LabelForm, value: Any, row: int, column: str) -> Any:
@@ -175,7 +177,7 @@ def as_flag(value: Any) -> bool | None:
         >>> as_flag(1), as_flag("False"), as_flag(2)
         (True, False, None)
     """
-    return {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}.get(str(value).lower())
+    return _FLAGS.get(str(value).lower())
 
 
 def code_type(codes: Iterable[Any]) -> str:

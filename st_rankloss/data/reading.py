@@ -153,7 +153,7 @@ def _read_parts(source: Any, *, task: str | None, streaming: bool, columns: Mapp
         parts = by_column(table, [name for role in ROLES for name in as_list(given.get(role))])
         first = next(iter(parts.values()))
         form = _form_of(first.whole or first, task, given)
-        return {name: _read_form(own, form, task, streaming, dict(given)) for name, own in parts.items()}
+        return {name: _read_form(own, form, task, streaming, given) for name, own in parts.items()}
 
 
 def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> tuple[Table, dict[str, Any]]:

@@ -69,7 +69,7 @@ def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
     """Divide a table by a column that names the part of each row, such as ``split``.
 
     Args:
-        table: The table; a stream that is no file must show all its parts in its first 1,000 rows.
+        table: The table. A stream that is not a file must show every part within its first 1,000 rows.
         taken: Columns that have another role.
 
     Returns:
@@ -86,9 +86,8 @@ def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
     """
     candidates = [name for word in _COLUMNS for name in table.names if normal(name) == word and name not in taken]
     for name in candidates:
-        rows = table.rows() if table.folder is not None else table.column(name)
-        values = dict.fromkeys(_cell(row[name] if isinstance(row, dict) else row) for row in rows)
-        parts = {value: part_of(value) if value else None for value in values}
+        cells = table.column(name) if table.folder is None else (row[name] for row in table.rows())
+        parts = {value: part_of(value) if value else None for value in dict.fromkeys(map(_cell, cells))}
         known = {part for part in parts.values() if part}
         if len(known) < 2:
             continue
