@@ -70,14 +70,15 @@ def make_encoder(
         words = minilm[0].auto_model.get_input_embeddings().weight.detach().numpy()
         tokenizer = Tokenizer.from_file(str(Path(_minilm_folder()) / "tokenizer.json"))
         return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=words.copy())], **options)
+    where = _minilm_folder() if name == "minilm" else name
     try:
-        model = SentenceTransformer(_minilm_folder() if name == "minilm" else name, **options)
+        model = SentenceTransformer(where, **options)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"model must be one of {BUILT_IN}, the folder of a model or an id on the hub, got {name!r}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if (kind := saved_kind(name, **options)) != "SentenceTransformer":  # it would be another model, freshly pooled
+    if (kind := saved_kind(where, **options)) != "SentenceTransformer":  # it would be another model, freshly pooled
         raise ValueError(
             f"model must be a SentenceTransformer, got the {kind} {name!r}: train other kinds in Python, with "
             f"{kind}RankingTrainer."

@@ -63,7 +63,7 @@ KNOW_THE_HOST = {
     "inspection",
     "judges",
     "mining.py",
-    "mteb_tasks.py",
+    "mteb_tasks",
     "numbering.py",
     "recipes.py",
     "samplers",

@@ -17,7 +17,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 import st_rankloss
@@ -73,15 +72,7 @@ def test_the_python_examples_run_in_order(page, monkeypatch, tmp_path):
     words = [*WORDS, *re.findall(r"\w+", page.read_text(encoding="utf-8").lower())]
     load_offline(monkeypatch, words)
     write_files(page)
-    graded = [
-        {
-            "query": f"question {i}",
-            "documents": [f"answer {j}" for j in (i, i + 1, i + 2, 40 + i)],
-            "labels": [3.0, 1, 1, 0],
-        }
-        for i in range(8)
-    ]
-    names = {"model": word_model(words), "train_dataset": Dataset.from_list(graded)}
+    names = {}
     for _, block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -55,3 +59,20 @@ def test_a_model_of_another_kind_is_not_converted(make, tmp_path):
     kind = type(model).__name__
     with pytest.raises(ValueError, match=f"got the {kind} '.*saved': train other kinds .* {kind}RankingTrainer"):
         make_encoder(str(tmp_path / "saved"), device="cpu")
+
+
+def test_built_in_encoders_never_ask_the_hub():
+    script = """
+import socket
+
+def refuse(host, *rest, **options):
+    raise SystemExit(f"asked {host}")
+
+socket.getaddrinfo = refuse
+from st_rankloss.encoders import make_encoder
+
+make_encoder("minilm"), make_encoder("static-minilm"), make_encoder("static", ["red"])
+"""
+    online = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    run = subprocess.run([sys.executable, "-c", script], env=online, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
