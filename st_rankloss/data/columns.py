@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 ROLES: Mapping[str, tuple[str, ...]] = {
     "query": (
         "query", "queries", "question", "anchor", "q", "search", "search_query", "search_term", "query_text", "topic",
-        "keyword",
+        "keyword", "prompt",
     ),
     "document": (
         "document", "documents", "passage", "passages", "doc", "docs", "text", "doc_text", "document_text",
         "passage_text", "candidate", "candidates", "positive", "answer", "answers", "response", "product",
-        "product_title", "item", "content", "contents", "context", "body", "title",
+        "product_title", "product_name", "item", "content", "contents", "context", "body", "title",
     ),
     "grade": (
         "grade", "grades", "relevance", "rel", "relevance_label", "label", "labels", "score", "scores", "rating",
@@ -36,9 +36,10 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "query_weight": ("query_weight", "query_weights"),
     "positive": (
         "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages", "doc",
-        "response", "context", "positive_passages",
+        "response", "context", "positive_passages", "chosen",
     ),
-    "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages"),
+    "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages",
+                 "rejected"),
     "sentence1": (
         "sentence1", "sentence_1", "sentence_a", "sent1", "sent_1", "text1", "text_1", "text_a", "s1", "premise",
         "question1", "question_1", "q1",

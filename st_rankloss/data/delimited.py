@@ -78,12 +78,15 @@ def _layout(path: Path, delimiter: str | None, encoding: str) -> _Layout:
 
 def _sniff(path: Path, encoding: str) -> str:
     """Return the delimiter that cuts the first rows into the most columns, and all into as many as the header."""
-    scores = {}
+    scores: dict[str, tuple[float, int]] = {}
     for delimiter in DELIMITERS:
-        with open_text(path, encoding) as file:
-            found = [len(row) for row in islice(csv.reader(file, delimiter=delimiter), 20) if row]
-        if found and found[0] > 1:
-            scores[delimiter] = (found.count(found[0]) / len(found), found[0])
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if delimiter == "\t" else (csv.QUOTE_MINIMAL,):
+            with open_text(path, encoding) as file:
+                reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+                found = [len(row) for row in islice(reader, 20) if row]
+            if found and found[0] > 1:
+                score = found.count(found[0]) / len(found), found[0]
+                scores[delimiter] = max(score, scores.get(delimiter, score))
     return max(scores, key=lambda delimiter: scores[delimiter]) if scores else _NONE
 
 
@@ -146,7 +149,11 @@ def _wrong_length(layout: _Layout, fields: list[str], before: int, last: int) ->
     shown = f"{len(fields)}: {layout.delimiter.join(fields)!r:.80}"
     if last > before + 2 and any(field.count("\n") > 1 for field in fields):
         return f"{start}{shown}: the row starts in line {before + 1}, whose quote may not be closed."
-    return f"{start}{shown}: quote fields that hold {layout.delimiter!r}."
+    if len(fields) < len(layout.names):
+        return f"{start}{shown}: complete the row, or write empty fields."
+    return (
+        f"{start}{shown}: name the further columns in the first line, or quote fields that hold {layout.delimiter!r}."
+    )
 
 
 def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.Table, tuple[str, ...]]:

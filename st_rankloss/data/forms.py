@@ -33,6 +33,7 @@ class Form:
         reader: Its reader.
         matches: Whether a table is of this form, beyond having those columns.
         said_by: The option that says so, whatever ``matches`` finds.
+        by_task: Whether ``task=`` says so, too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Form:
     reader: Callable[..., Part]
     matches: Callable[[Table, Mapping[str, str]], bool] = lambda table, columns: True
     said_by: str = ""
+    by_task: bool = False
 
     def missing(self, columns: Mapping[str, str]) -> list[str]:
         """Return the roles that have no column."""
@@ -91,10 +93,17 @@ def explain(table: Table, found: Mapping[Form, Mapping[str, str]]) -> str:
         nearest = max(near, key=lambda form: _nearness(form, found[form], filled[form]))
         *others, last = filled[nearest]
         missing = f"columns for {', '.join(others)} and {last}" if others else f"column for {last}"
-        remedy = f"to read {nearest.name}, name the {missing}, such as {_options(table, filled[nearest])}"
+        remedy = (
+            f"to read {nearest.name}, name the {missing}, such as {_options(table, filled[nearest], found[nearest])}"
+        )
+        labelled = next(
+            (found[form] for form in found if form.said_by == "text" and not form.missing(found[form])), None
+        )
         texts = any(form.tasks == ("self_supervised",) and found[form] for form in found)
         if texts and (nearest.roles == ("text", "label") or not found[nearest]):
             remedy += ", or pass task='self_supervised' to train on the texts alone"
+        elif labelled is not None:
+            remedy += f", or pass text={labelled['text']!r} if the label is that of this text alone"
         elif filled[nearest].keys() == {"grade"}:
             remedy += f"; if all its documents are relevant, pass positive={found[nearest]['document']!r}"
         return f"{start}: {remedy}.{'' if found[nearest] else _FOR_NO_NAMES}"
@@ -114,7 +123,8 @@ class _Guess(NamedTuple):
 
 def _fill(table: Table, roles: Iterable[str], taken: Iterable[str] = ()) -> dict[str, _Guess]:
     """Give each role the free column that looks most like it."""
-    free, found = [name for name in table.names if name not in [*taken]], {}
+    taken = [*taken, *given_names(find("negative", table.names))]
+    free, found = [name for name in table.names if name not in taken], {}
     for role in roles:
         if free:
             likeness = {name: _likeness(table, role, name) for name in free}
@@ -131,12 +141,15 @@ def _nearness(form: Form, found: Mapping[str, str], filled: Mapping[str, _Guess]
     return fits / len(form.roles), len(found), len(form.roles)
 
 
-def _options(table: Table, guesses: Mapping[str, _Guess]) -> str:
+def _options(table: Table, guesses: Mapping[str, _Guess], found: Mapping[str, str]) -> str:
     """Write the options that name the columns of roles, and a scale for grades in words."""
     options = [f"{role}={guess.name!r}" for role, guess in guesses.items()]
     if "label" in guesses and len(flags := [name for name in table.names if _holds_flags(table, name)]) > 1:
         options[-1] = f"label={flags}"
-    graded = [guess.name for role, guess in guesses.items() if role in ("grade", "score") and guess.name in table.names]
+    elif "label" in guesses and len(numbers := _columns_of_numbers(table)) > 1:
+        options[-1] = f"label={numbers}"
+    named = {role: guess.name for role, guess in guesses.items()} | dict(found)
+    graded = [name for role, name in named.items() if role in ("grade", "score") and name in table.names]
     for name in graded:
         words = dict.fromkeys(value for value in first_values(table, name, HEAD) if not isinstance(value, list))
         options += given_names(suggest_scale([*words]))
@@ -146,6 +159,13 @@ def _options(table: Table, guesses: Mapping[str, _Guess]) -> str:
 def _holds_flags(table: Table, name: str) -> bool:
     """Return whether a column holds 0 and 1, both of them."""
     return {as_flag(value) for value in first_values(table, name, HEAD)} == {False, True}
+
+
+def _columns_of_numbers(table: Table) -> list[str]:
+    """Return the columns of numbers that are no ids; none if all are whole, as classes and counts are."""
+    values = {name: first_values(table, name) for name in table.names if _likeness(table, "label", name)[2]}
+    numbers = {name: own for name, own in values.items() if own and all(isinstance(x, int | float) for x in own)}
+    return [*numbers] if any(isinstance(x, float) for own in numbers.values() for x in own) else []
 
 
 def is_metadata(name: str) -> bool:
@@ -176,6 +196,11 @@ def looks_labelled(table: Table, text: str) -> bool:
     return False
 
 
+def looks_like_document(table: Table, name: str) -> bool:
+    """Return whether a column holds texts of several words that do not repeat, and no metadata."""
+    return not is_metadata(name) and all(_likeness(table, "document", name)[1:])
+
+
 def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:
     """Say how much a column is like a role: by a word of its name, by whether values repeat, and by their length."""
     words = set(normal(name).split("_"))
@@ -187,7 +212,11 @@ def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:
     if role not in TEXT_ROLES:
         return bool(words & {*ROLES[role]}) and not is_id, repeats and not is_id, not is_id
     spaces = sum(" " in value.strip() for value in values) > len(values) / 2
-    return bool(words & {*ROLES[role]}) and not is_id, spaces and not is_id, not (repeats or is_id)
+    return (
+        bool(words & {*ROLES[role]}) and not is_id,
+        spaces and not is_id,
+        (repeats == (role == "query")) and not is_id,
+    )
 
 
 def _texts_elsewhere(table: Table) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,17 @@ from typing import Any
 from datasets import List, Value
 
 from st_rankloss.data.columns import normal
-from st_rankloss.labels import is_missing, plain, read_classes, read_numbers, read_paths, read_sets, refusal
+from st_rankloss.data.numbers import read_number
+from st_rankloss.labels import (
+    is_missing,
+    is_multi_hot,
+    plain,
+    read_classes,
+    read_numbers,
+    read_paths,
+    read_sets,
+    refusal,
+)
 
 _SEPARATORS = {
     "hierarchy": {" > ": 0.1, ">": 0.1, " :: ": 0.1, " / ": 0.5},
@@ -33,18 +44,20 @@ class LabelForm:
         separator: What separates levels or labels in a string; None if they are no strings, or one label each.
         code: Type of classes and labels: "string", "int64", or "float64" for degrees of membership.
         columns: The columns of a set, each of which says with 1 or 0 whether the label of its name applies.
+        size: How many numbers each row has; 0 if it has one, which is not a list.
     """
 
     task: str
     separator: str | None = None
     code: str = "string"
     columns: tuple[str, ...] = ()
+    size: int = 0
 
     @property
     def feature(self) -> Any:
         """The type of the column of a dataset."""
         if self.task == "regression":
-            return Value("float64")
+            return List(Value("float64")) if self.size else Value("float64")
         return Value(self.code) if self.task == "classification" else List(Value(self.code))
 
     def read(self, value: Any, row: int, column: str) -> Any:
@@ -100,9 +113,12 @@ def _set(form: LabelForm, value: Any, row: int, column: str) -> Any:
 
 
 def _number(form: LabelForm, value: Any, row: int, column: str) -> Any:
-    if isinstance(value, list):
-        raise refusal(column, row, value, "one number per row", "name a column with one of the numbers")
-    return float(_named(partial(read_numbers, [value]), row, column)[0])
+    if not form.size and isinstance(value, list):
+        raise refusal(column, row, value, "one number per row, as in other rows", "correct the row")
+    if form.size and (not isinstance(value, list) or len(value) != form.size):
+        raise refusal(column, row, value, f"{form.size} numbers per row, as in other rows", "correct the row")
+    (numbers,) = _named(partial(read_numbers, [value]), row, column).tolist()
+    return numbers
 
 
 def _check_type(form: LabelForm, codes: Sequence[Any], value: Any, row: int, column: str) -> None:
@@ -155,13 +171,30 @@ def find_form(
     if not known:
         raise ValueError(f"column {column!r} must hold labels, got none in {len(values)} rows.")
     if all(isinstance(value, str) for value in known):
-        return _of_texts(known, column, task, separator)
+        return _of_texts(values, known, column, task, separator)
     if all(isinstance(value, list) for value in known):
+        fractions = code_type(item for value in known for item in value) == "float64"
+        several = fractions and len({*map(len, known)}) == 1 and not is_multi_hot(known)
+        if task == "regression" or (task is None and several):
+            return LabelForm("regression", size=len(known[0]))
         return LabelForm(task or "multi_label", None, code_type(item for value in known for item in value))
     whole = all(float(value).is_integer() for value in known if isinstance(value, int | float))
     few = whole and len(set(map(str, known))) <= min(_MOST_CLASSES, max(2, len(known) // 2))
     few = few and (normal(column) not in _ORDERED or all(as_flag(value) is not None for value in known))
     return LabelForm(task or ("classification" if few else "regression"), None, "int64")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        read_number(text, commas=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_written_numbers(texts: Sequence[str]) -> bool:
+    """Return whether most texts begin with a digit, but for signs and a currency."""
+    return sum(bool(re.match(r"^\W*([A-Z]{3}\s*)?\d", text)) for text in texts) > len(texts) / 2
 
 
 def as_flag(value: Any) -> bool | None:
@@ -199,10 +232,15 @@ def code_type(codes: Iterable[Any]) -> str:
     return "int64" if all(float(code).is_integer() for code in known) else "float64"
 
 
-def _of_texts(known: Sequence[str], column: str, task: str | None, separator: str | None) -> LabelForm:
-    if task == "regression":
-        remedy = "write numbers with a decimal point, or leave gaps empty"
-        raise refusal(column, 0, known[0], "numbers", remedy)
+def _of_texts(
+    values: Sequence[Any], known: Sequence[str], column: str, task: str | None, separator: str | None
+) -> LabelForm:
+    if task == "regression" or (task is None and normal(column) in _ORDERED and _are_written_numbers(known)):
+        wrong = next((value for value in known if not _is_number(value)), known[0])
+        remedy = (
+            "write plain numbers, such as 1250.50, without a currency or other signs, or pass task='classification'"
+        )
+        raise refusal(column, [*map(plain, values)].index(wrong), wrong, "numbers", remedy)
     if task == "classification":
         return LabelForm(task)
     if separator is not None:

@@ -9,12 +9,12 @@ from typing import Any
 from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import check_column, choose, describe, given_names
+from st_rankloss.data.columns import check_column, choose, describe
 from st_rankloss.data.label_forms import LabelForm, as_flag, code_type, find_form
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
-from st_rankloss.data.texts import read_text
+from st_rankloss.data.texts import read_texts
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain
 
@@ -22,7 +22,7 @@ from st_rankloss.labels import is_missing, plain
 def read_labelled(
     source: Any,
     *,
-    text: str | None = None,
+    text: str | Sequence[str] | None = None,
     label: str | Sequence[str] | None = None,
     task: str | None = None,
     separator: str | None = None,
@@ -33,9 +33,9 @@ def read_labelled(
 
     Args:
         source: A table, see `read_table`.
-        text: Column of the texts. Like all columns, it is found by its name if None.
-        label: Column of the labels, or several: levels, coarse to fine, or, if all hold 0 and 1, a label each. A
-            missing label leaves its row unlabelled.
+        text: Column of the texts, or several, which are joined. Like all columns, it is found by its name if None.
+        label: Column of the labels, or several: levels, coarse to fine; a label each if all hold 0 and 1; or, with
+            fractions or ``task="regression"``, numbers. A missing label leaves its row unlabelled.
         task: "classification", "hierarchy", "multi_label" or "regression"; None decides by the labels: strings with
             " > " are paths, strings with "|" are sets, other strings are classes, and so are integers of which
             most repeat, unless their column is named like a rating or a price; other numbers are numbers.
@@ -55,23 +55,25 @@ def read_labelled(
         >>> part.task, part.dataset["label"][:]
         ('hierarchy', [['Food', 'Fruit'], ['Food']])
     """
-    table = read_table(source, text=given_names(text), streaming=streaming)
+    texts = [text] if isinstance(text, str) else list(text or [])
+    table = read_table(source, text=texts, streaming=streaming)
     levels = [label] if isinstance(label, str) else list(label or [])
     with table.named():
-        for name in levels:
-            check_column(name, table.names, "label")
-        given = {"text": text, "label": levels[0] if levels else None, "weight": weight}
+        for role, columns in (("text", texts), ("label", levels)):
+            for name in columns:
+                check_column(name, table.names, role)
+        given = {"text": texts[0] if texts else None, "label": levels[0] if levels else None, "weight": weight}
         names = choose(table.names, required=["text", "label"], optional=["weight"], given=given)
-        levels = levels or [names["label"]]
+        texts, levels = texts or [names["text"]], levels or [names["label"]]
         form = form_of(table, levels, task, separator)
         notes = Notes(table.notes)
-        described = {"text": names["text"]} | {f"label {place}": name for place, name in enumerate(levels, 1)}
+        described = _numbered("text", texts) | _numbered("label", levels)
         cut = f", separated by {form.separator!r}" if form.separator else ""
         notes.add(f"{describe(described, table.names)}; labels are read as {form.task}{cut}")
         features = {"text": Value("string"), "label": form.feature}
         if "weight" in names:
             features["weight"] = Value("float64")
-        rows = partial(_rows, table, names, levels, form, notes)
+        rows = partial(_rows, table, names, texts, levels, form, notes)
         dataset = build(rows, Features(features), streaming=table.streaming)
         return Part(form.task, dataset, notes=notes.all(), source=table.source)
 
@@ -96,24 +98,41 @@ def form_of(table: Table, levels: Sequence[str], task: str | None, separator: st
         raise ValueError(f"columns of labels must hold one label per row each, got {wrong[0]!r}: name one column.")
     if task in (None, "multi_label") and all(is_missing(code) or as_flag(code) is not None for code in codes):
         return LabelForm("multi_label", columns=tuple(levels))
+    if task == "regression" or (task is None and code_type(codes) == "float64"):
+        return LabelForm("regression", size=len(levels))
     if task not in (None, "hierarchy"):
         rule = "0 and 1 in each, which says whether the label applies" if task == "multi_label" else "one column"
         raise ValueError(f"labels of {task} must have {rule}, got the columns {few(levels)}: name others.")
     return LabelForm("hierarchy", None, code_type(codes))
 
 
-def _rows(table: Table, names: dict[str, str], levels: list[str], form: LabelForm, notes: Notes) -> Iterator[Row]:
+def _numbered(role: str, columns: Sequence[str]) -> dict[str, str]:
+    several = len(columns) > 1
+    return {f"{role} {place}" if several else role: name for place, name in enumerate(columns, 1)}
+
+
+def _rows(
+    table: Table, names: dict[str, str], texts: list[str], levels: list[str], form: LabelForm, notes: Notes
+) -> Iterator[Row]:
     with table.named():
         for place, row in enumerate(table.rows()):
-            text = read_text(row[names["text"]], place, names["text"])
+            text = read_texts(row, place, texts)
             if text is None:
                 notes.count("rows without a text are left out", f"row {place}")
                 continue
             found = label_of(row, place, levels, form)
             if found is None:
-                notes.count("rows without a label are kept, unlabelled", f"row {place}")
+                notes.count(_without_label(row, levels), f"row {place}")
             weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}
             yield {"text": text, "label": found} | weight
+
+
+def _without_label(row: Row, levels: Sequence[str]) -> str:
+    if any(plain(row[name]) == -1 for name in levels):
+        return (
+            "rows whose class is -1, which stands for no label, are kept, unlabelled (task='regression' reads numbers)"
+        )
+    return "rows without a label are kept, unlabelled"
 
 
 def label_of(row: Row, place: int, levels: Sequence[str], form: LabelForm) -> Any:
@@ -128,12 +147,12 @@ def label_of(row: Row, place: int, levels: Sequence[str], form: LabelForm) -> An
     return form.read(values, place, " > ".join(levels))
 
 
-def read_texts_alone(source: Any, *, text: str | None = None, streaming: bool = False) -> Part:
+def read_texts_alone(source: Any, *, text: str | Sequence[str] | None = None, streaming: bool = False) -> Part:
     """Read texts without labels.
 
     Args:
         source: A table, see `read_table`.
-        text: Column of the texts; found by its name if None.
+        text: Column of the texts, or several, which are joined; found by its name if None.
         streaming: Whether to read the file each time.
 
     Returns:
@@ -143,19 +162,22 @@ def read_texts_alone(source: Any, *, text: str | None = None, streaming: bool = 
         >>> read_texts_alone({"sentence": ["a", "b"]}).dataset["text"][:]
         ['a', 'b']
     """
-    table = read_table(source, text=given_names(text), streaming=streaming)
+    texts = [text] if isinstance(text, str) else list(text or [])
+    table = read_table(source, text=texts, streaming=streaming)
     with table.named():
-        name = choose(table.names, required=["text"], given={"text": text})["text"]
-        notes = Notes((*table.notes, describe({"text": name}, table.names)))
-        rows = partial(_texts, table, name, notes)
+        for name in texts:
+            check_column(name, table.names, "text")
+        texts = texts or [choose(table.names, required=["text"])["text"]]
+        notes = Notes((*table.notes, describe(_numbered("text", texts), table.names)))
+        rows = partial(_texts, table, texts, notes)
         dataset = build(rows, Features({"text": Value("string")}), streaming=table.streaming)
         return Part("self_supervised", dataset, notes=notes.all(), source=table.source)
 
 
-def _texts(table: Table, name: str, notes: Notes) -> Iterator[Row]:
+def _texts(table: Table, columns: list[str], notes: Notes) -> Iterator[Row]:
     with table.named():
         for place, row in enumerate(table.rows()):
-            if (text := read_text(row[name], place, name)) is None:
+            if (text := read_texts(row, place, columns)) is None:
                 notes.count("rows without a text are left out", f"row {place}")
             else:
                 yield {"text": text}

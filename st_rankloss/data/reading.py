@@ -14,7 +14,15 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, lo
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import find_files, lacking, read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
-from st_rankloss.data.forms import Form, as_list, explain, first_values, is_metadata, looks_labelled
+from st_rankloss.data.forms import (
+    Form,
+    as_list,
+    explain,
+    first_values,
+    is_metadata,
+    looks_labelled,
+    looks_like_document,
+)
 from st_rankloss.data.hub import collection_configurations, read_hub_collection
 from st_rankloss.data.images import is_image, read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
@@ -53,6 +61,14 @@ def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
     return not any(isinstance(item, int | float) for value in values for item in as_list(value))
 
 
+def _is_about_one_text(table: Table, columns: Mapping[str, str]) -> bool:
+    """Return whether a label is that of the text, rather than of a query and a document whose column is unknown."""
+    taken = columns.values()
+    return find("query", [columns["text"]]) is None or not any(
+        looks_like_document(table, name) for name in table.names if name not in taken
+    )
+
+
 def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:
     """Return whether a table has texts alone, rather than labels or grades that are named otherwise."""
     query, document = (find(role, table.names) for role in ("query", "document"))
@@ -84,8 +100,11 @@ FORMS: list[Form] = [
         ("classification", "hierarchy", "multi_label", "regression"),
         ("text", "label"),
         read_labelled,
+        _is_about_one_text,
+        said_by="text",
+        by_task=True,
     ),
-    Form("texts", ("self_supervised",), ("text",), read_texts_alone, _is_alone),
+    Form("texts", ("self_supervised",), ("text",), read_texts_alone, _is_alone, by_task=True),
 ]
 """Forms of tables, the first that fits wins."""
 
@@ -108,7 +127,8 @@ def read(
         task: One of `COLUMNS`, if the form could be read for more than one.
         streaming: Whether to read rows each time they are iterated, rather than into memory.
         download: Whether data may be downloaded from the hub.
-        **columns: Columns by role, such as ``query="frage"``, and other options of the form's reader.
+        **columns: Columns by role, such as ``query="frage"``, and other options of the form's reader; ``split=`` names
+            the column that divides a table into parts.
 
     Returns:
         Parts by name: "train", "dev" and "test" as far as there are any; a single table is the train part, unless a
@@ -150,7 +170,9 @@ def _read_parts(source: Any, *, task: str | None, streaming: bool, columns: Mapp
     """Read one table, whose column may divide it into parts."""
     table, given = _table(source, streaming, columns)
     with table.named():
-        parts = by_column(table, [name for role in ROLES for name in as_list(given.get(role))])
+        parts = by_column(
+            table, [name for role in ROLES for name in as_list(given.get(role))], given.pop("split", None)
+        )
         first = next(iter(parts.values()))
         form = _form_of(first.whole or first, task, given)
         return {name: _read_form(own, form, task, streaming, given) for name, own in parts.items()}
@@ -204,11 +226,13 @@ def _find_form(table: Table, task: str | None, given: Mapping[str, Any]) -> Form
         columns = _columns(table, form, given)
         if form.missing(columns) or not given.keys() <= _options(form):
             continue
-        if form.said_by in given or (task,) == form.tasks == ("self_supervised",) or form.matches(table, columns):
+        if form.said_by in given or (form.by_task and task) or form.matches(table, columns):
             return form
-    raise ValueError(
-        _unused_options(table, forms, given) or explain(table, {form: _columns(table, form, given) for form in forms})
-    )
+    able = [form for form in forms if given.keys() <= _options(form)]
+    needed = {role for form in able for role in form.roles}
+    if not given.keys() & needed and (unused := _unused_options(table, forms, given)) is not None:
+        raise ValueError(unused)
+    raise ValueError(explain(table, {form: _columns(table, form, given) for form in able or forms}))
 
 
 def _unused_options(table: Table, forms: list[Form], given: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,21 @@ from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 
 _MOST_WORDS = 6
-_NO = {"no", "false", "irrelevant", "not relevant", "bad", "none", "contradiction"}
+_KNOWN = [
+    {word: grade for grade, words in enumerate(scale) for word in words.split("|")}
+    for scale in (
+        ("no|false|n|f|0", "yes|true|y|t|1"),
+        ("irrelevant|i", "complement|c", "substitute|s", "exact|e"),
+        ("irrelevant", "partial", "exact"),
+        ("irrelevant|not relevant|not_relevant|non-relevant|nonrelevant", "somewhat relevant|partially relevant",
+         "relevant", "highly relevant|very relevant"),
+        ("bad", "ok|okay|fair", "good", "very good|excellent", "perfect"),
+        ("low", "medium|mid", "high"),
+        ("contradiction", "neutral", "entailment"),
+    )
+]  # fmt: skip
+_FLAGS = {"true": 1, "false": 0}
+_UNSURE = ("-", "?")
 Scale = tuple[float, float] | Mapping[Any, float | None] | str | None
 
 
@@ -48,8 +62,10 @@ def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
         return None
     if isinstance(scale, Mapping):
         return _look_up(value, scale, row, column)
+    if scale is None and (flag := _flag(value)) is not None:
+        return flag
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return _not_number(value, scale, row, column)
+        raise refusal(column, row, value, "numbers", _remedy(str(value)))
     if scale is None:
         if value < 0:
             remedy = "pass scale=(lowest, highest) of the scores, or scale='sigmoid' for logits"
@@ -91,7 +107,8 @@ def read_scaled(value: Any, scale: Scale, row: int, column: str) -> float:
 def check_numbers(table: Table, column: str, scale: Scale = None) -> None:
     """Raise a ValueError that names the first value that is not a number, if the column holds texts without a dict.
 
-    A column of a csv file stays text if one of its values is not a number, so that the others are texts as well.
+    A column of a csv file stays text if one of its values is not a number, so that the others are texts as well. True and
+    false, in any case, count as 1 and 0.
 
     Args:
         table: The table.
@@ -113,7 +130,10 @@ def check_numbers(table: Table, column: str, scale: Scale = None) -> None:
     first = next(known, None)
     if first is None or not isinstance(first[1], str):
         return
-    for row, value in chain([first], known):
+    values = [*chain([first], known)]
+    if all(_flag(value) is not None for _, value in values):
+        return
+    for row, value in values:
         try:
             read_number(value)
         except ValueError:
@@ -129,19 +149,26 @@ def suggest_scale(words: Sequence[Any]) -> str | None:
     """Write a scale for the values of a column, for an error to propose.
 
     Args:
-        words: The different values, of which those like "no" and "false" get the lowest grade.
+        words: The different values.
 
     Returns:
-        The option; None unless they are a few words.
+        The option, whose grades are ``...`` unless the words are those of a common scale; None unless they are a few
+        words.
 
     Example:
-        >>> suggest_scale(["good", "bad"]), suggest_scale(["good", "3"])
-        ("scale={'bad': 0, 'good': 1} with your own grades", None)
+        >>> suggest_scale(["good", "bad"]), suggest_scale(["A1", "B2"])
+        ("scale={'bad': 0, 'good': 1}", "scale={'A1': ..., 'B2': ...} with a grade for each")
     """
     if not 1 < len(words) <= _MOST_WORDS or not all(isinstance(w, str) and not w.strip()[:1].isdigit() for w in words):
         return None
-    graded = enumerate(sorted(words, key=lambda word: word.strip().lower() not in _NO))
-    return f"scale={{{', '.join(f'{word!r}: {grade}' for grade, word in graded)}}} with your own grades"
+    plain_words = {word: word.strip().lower() for word in words if word.strip() not in _UNSURE}
+    known = next((scale for scale in _KNOWN if scale.keys() >= {*plain_words.values()}), None)
+    if known is None:
+        return f"scale={{{', '.join(f'{word!r}: ...' for word in words)}}} with a grade for each"
+    ranks = sorted({known[word] for word in plain_words.values()})
+    grades: dict[str, Any] = {word: ranks.index(known[plain_words[word]]) for word in plain_words}
+    grades = dict(sorted(grades.items(), key=lambda item: item[1])) | {w: None for w in words if w not in grades}
+    return f"scale={{{', '.join(f'{word!r}: {grade}' for word, grade in grades.items())}}}"
 
 
 def read_weight(row: Mapping[str, Any], place: int, column: str | None) -> float:
@@ -189,10 +216,9 @@ def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
     raise ValueError(f"scale must be (low, high), 'sigmoid', a dict or None, got {scale!r}.")
 
 
-def _not_number(value: Any, scale: Scale, row: int, column: str) -> Any:
-    if isinstance(value, bool) and scale is None:
-        return int(value)
-    raise refusal(column, row, value, "numbers", _remedy(str(value)))
+def _flag(value: Any) -> int | None:
+    """Return 1 for true and 0 for false, also as words; None for anything else."""
+    return _FLAGS.get(str(value).strip().lower()) if isinstance(value, bool | str) else None
 
 
 def _remedy(text: str, words: Sequence[str] = ()) -> str:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from st_rankloss.data.columns import normal
-from st_rankloss.data.tables import Row, Table
+from st_rankloss.data.columns import check_column, normal
+from st_rankloss.data.tables import HEAD, Row, Table
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, refusal
 
@@ -65,18 +66,20 @@ def by_part(paths: list[Path]) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: list(_WORDS).index(item[0])))
 
 
-def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
+def by_column(table: Table, taken: Collection[str] = (), given: str | None = None) -> dict[str, Table]:
     """Divide a table by a column that names the part of each row, such as ``split``.
 
     Args:
         table: The table. A stream that is not a file must show every part within its first 1,000 rows.
         taken: Columns that have another role.
+        given: The column, if the caller knows; else it is called ``split`` or the like, or all its cells are words
+            like "train" and "test".
 
     Returns:
         Tables by part, whose notes name the column; the table as the train part if it has no such column.
 
     Raises:
-        ValueError: If some cells name parts and others do not.
+        ValueError: If some cells name parts and others do not, or the given column names no two parts.
 
     Example:
         >>> from st_rankloss.data.tables import read_table
@@ -84,14 +87,20 @@ def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
         >>> {name: [row["text"] for row in part.rows()] for name, part in parts.items()}
         {'train': ['a', 'c'], 'dev': ['b']}
     """
-    candidates = [name for word in _COLUMNS for name in table.names if normal(name) == word and name not in taken]
-    for name in candidates:
+    free = [name for name in table.names if name not in taken]
+    called = [name for word in _COLUMNS for name in free if normal(name) == word]
+    if given is not None:
+        check_column(given, table.names, "split")
+        called = free = [given]
+    for name in [*called, *(name for name in free if name not in called and _names_parts(table, name))]:
         cells = table.column(name) if table.folder is None else (row[name] for row in table.rows())
         parts = {value: part_of(value) if value else None for value in dict.fromkeys(map(_cell, cells))}
         known = {part for part in parts.values() if part}
-        if len(known) < 2:
+        unknown = [value for value, part in parts.items() if part is None]
+        if given is None and (len(known) < 2 or (unknown and name not in called)):
             continue
-        if unknown := [value for value, part in parts.items() if part is None]:
+        if unknown or len(known) < 2:
+            unknown = unknown or [*parts]
             raise ValueError(
                 f"column {name!r} must name a part, {few(_WORDS)}, in each row, got {unknown[0]!r}: fill the cell, or "
                 "rename the column."
@@ -110,6 +119,12 @@ def by_column(table: Table, taken: Collection[str] = ()) -> dict[str, Table]:
             if part in known
         }
     return {"train": table}
+
+
+def _names_parts(table: Table, name: str) -> bool:
+    """Return whether the first cells of a column are all words for parts."""
+    cells = [row[name] for row in islice(table.rows(), HEAD)]
+    return all(isinstance(cell, str) and cell.strip().lower() in _PARTS for cell in cells)
 
 
 def _cell(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from st_rankloss.labels import is_missing, refusal
@@ -43,6 +43,12 @@ def join_title(title: Any, text: Any) -> str:
         ('Shoes Red ones.', 'Red ones.')
     """
     return " ".join(part for part in (title, text) if isinstance(part, str) and part)
+
+
+def read_texts(row: Mapping[str, Any], place: int, columns: Sequence[str]) -> str | None:
+    """Return the text of a row, joined by spaces if it is in several columns; None if all are missing or blank."""
+    texts = [text for name in columns if (text := read_text(row[name], place, name)) is not None]
+    return " ".join(texts) or None
 
 
 def read_text(value: Any, row: int, column: str) -> str | None:

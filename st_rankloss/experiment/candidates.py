@@ -217,7 +217,7 @@ def _numbers(part: Part) -> Candidate:
         "usual",
         "linear regression",
         lambda model: LinearRegression(model, outputs),
-        batch_sampler=samplers.numeric(),
+        batch_sampler="batch_sampler" if isinstance(first, list) else samplers.numeric(),
         rows=lambda rows: rows.filter(_has_numbers),
         why="the usual squared error of a linear layer",
     )

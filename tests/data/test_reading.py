@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset, IterableDataset
 from torch.utils.data import DataLoader
 
 from st_rankloss.data import read
+from st_rankloss.data.scaling import suggest_scale
 
 STREAMED = {
     "rows": {"query": ["a", "a", "b"], "document": ["x", "y", "z"], "grade": [3, 0.5, 1]},
@@ -105,7 +108,7 @@ def test_streaming_equals_grouping_where_queries_are_sorted_and_refuses_them_whe
         (
             {"premise": ["a"] * 3, "hypothesis": ["x", "y", "z"], "label": ["yes", "no", "maybe"]},
             {},
-            r"or grade its words, such as scale=\{'no': 0, 'yes': 1, 'maybe': 2\} with your own grades",
+            r"or grade its words, such as scale=\{'yes': \.\.\., 'no': \.\.\., 'maybe': \.\.\.\} with a grade for each",
         ),
         (
             {"text": ["a", "b"], "x": [0, 2], "y": [1, 0]},
@@ -164,7 +167,7 @@ WORDS |= {"our_label": list("ESCI") * 5}
         (
             WORDS,
             r"to read rows of .* the columns for document and grade, such as document='item_title', grade='our_label', "
-            r"scale=\{'E': 0, 'S': 1, 'C': 2, 'I': 3\} with your own grades\.",
+            r"scale=\{'I': 0, 'C': 1, 'S': 2, 'E': 3\}\.",
         ),
     ],
 )
@@ -452,3 +455,136 @@ def test_a_folder_of_other_tables_is_refused_with_the_names_of_a_collection(tmp_
         ValueError, match=r"rename judgements.tsv, or join .* a collection queries, corpus and qrels\.$"
     ):
         read(folder)
+
+
+OFFERS = {"query": [f"sofa {i // 2}" for i in range(20)], "offer": [f"red sofa {i}" for i in range(20)]}
+VERDICTS = ["Exact", "Irrelevant"] * 10
+
+
+def test_a_label_beside_a_query_and_another_text_is_not_read_as_that_of_the_query():
+    with pytest.raises(
+        ValueError, match=r"such as document='offer', scale=\{'Irrelevant': 0, 'Exact': 1\}, or pass text="
+    ):
+        read(OFFERS | {"label": VERDICTS})
+    with pytest.raises(ValueError, match="the column for document, such as document='offer'"):
+        read(OFFERS | {"label": VERDICTS}, grade="label", scale={"Exact": 1, "Irrelevant": 0})
+    part = read(OFFERS | {"label": VERDICTS}, document="offer", scale={"Irrelevant": 0, "Exact": 1})["train"]
+    assert part.dataset[0]["labels"] == [1, 0]
+    for options in ({"text": "query"}, {"task": "classification"}):
+        assert read(OFFERS | {"label": VERDICTS}, **options)["train"].dataset["label"][:] == VERDICTS
+    named = {"query": OFFERS["query"], "product_name": OFFERS["offer"], "grade": [1, 0] * 10}
+    assert read(named)["train"].dataset[0]["documents"] == ["red sofa 0", "red sofa 1"]
+
+
+@pytest.mark.parametrize("sure", [["False", "True"], ["FALSE", "true"], [False, True]])
+def test_true_and_false_are_grades_in_any_case(sure, tmp_path):
+    pd.DataFrame(OFFERS | {"relevant": sure * 10}).to_csv(tmp_path / "offers.csv", index=False)
+    part = read(tmp_path / "offers.csv", document="offer")["train"]
+    assert part.dataset[0]["labels"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "scale"),
+    [
+        ("ESCI", "{'I': 0, 'C': 1, 'S': 2, 'E': 3}"),
+        (["Partial", "Exact"], "{'Partial': 0, 'Exact': 1}"),
+        (["good", "bad", "ok"], "{'bad': 0, 'ok': 1, 'good': 2}"),
+        (["neutral", "-", "entailment", "contradiction"],
+         "{'contradiction': 0, 'neutral': 1, 'entailment': 2, '-': None}"),
+        (["B2", "A1"], "{'B2': ..., 'A1': ...} with a grade for each"),
+    ],
+)  # fmt: skip
+def test_a_scale_is_proposed_for_words_whose_order_is_known(words, scale):
+    assert suggest_scale([*words]) == f"scale={scale}"
+
+
+def test_a_scale_without_grades_is_refused():
+    rows = OFFERS | {"grade": ["A1", "B2"] * 10}
+    with pytest.raises(ValueError, match="scale must give finite grades of at least 0, or None, got Ellipsis for 'A1'"):
+        read(rows, document="offer", scale={"A1": ..., "B2": ...})
+
+
+def test_preferred_answers_are_positives_and_are_never_taken_for_queries():
+    answers = {"chosen": [f"yes, it is {i}" for i in range(20)], "rejected": [f"no, it is not {i}" for i in range(20)]}
+    part = read({"prompt": [f"is it {i}" for i in range(20)]} | answers)["train"]
+    assert part.dataset[0]["documents"] == ["yes, it is 0", "no, it is not 0"]
+    assert part.dataset[0]["labels"] == [1, 0]
+    with pytest.raises(ValueError, match="the column for query, such as query='NAME'"):
+        read(answers)
+
+
+def test_the_column_that_repeats_is_proposed_for_queries():
+    rows = {"Antwort": [f"das ist {i}" for i in range(40)], "Frage": [f"was ist {i // 4}" for i in range(40)]}
+    with pytest.raises(ValueError, match="such as query='Frage', document='Antwort', grade='Punkte'"):
+        read(rows | {"Punkte": [i % 4 for i in range(40)]})
+
+
+@pytest.mark.parametrize(
+    ("column", "options"), [("SemEval_set", {}), ("usage", {}), ("part of it", {"split": "part of it"})]
+)
+def test_a_column_of_words_for_parts_divides_a_table_whatever_its_name(column, options):
+    rows = {"sentence1": list("abcd"), "sentence2": list("efgh"), "score": [1, 2, 3, 4]}
+    parts = read(rows | {column: ["TRAIN", "TRIAL", "TEST", "TEST"]}, **options)
+    assert {name: part.dataset["sentence1"][:] for name, part in parts.items()} == {
+        "train": ["a"], "dev": ["b"], "test": ["c", "d"]
+    }  # fmt: skip
+    assert f"rows are divided by {column!r}" in parts["test"].notes
+
+
+@pytest.mark.parametrize("cells", [["train", "plane", "train", "test"], ["train"] * 4])
+def test_other_words_do_not_divide_a_table_and_a_given_column_must(cells):
+    rows = {"text": list("abcd"), "label": cells}
+    assert read(rows)["train"].dataset["label"][:] == cells
+    rows = {"text": list("abcd"), "label": [1, 2, 1, 2], "kind": cells}
+    assert list(read(rows)) == ["train"]
+    with pytest.raises(ValueError, match="column 'kind' must name a part"):
+        read(rows, split="kind")
+    with pytest.raises(ValueError, match="split='kin' must be a column"):
+        read(rows, split="kin")
+
+
+FEELINGS = {"text": [f"this is {i}" for i in range(4)], "valence": [1.5, 2.0, None, 4.0], "arousal": [3, 4, 5, 6]}
+
+
+def test_several_numbers_per_text_are_a_list_of_numbers():
+    for options in ({}, {"task": "regression"}):
+        part = read(FEELINGS, label=["valence", "arousal"], **options)["train"]
+        assert part.task == "regression"
+        assert part.dataset["label"][:2] == [[1.5, 3.0], [2.0, 4.0]]
+        assert np.isnan(part.dataset["label"][2]).all()
+    assert read({"text": ["a", "b"], "label": [[1.5, 3], None]})["train"].dataset["label"][:] == [[1.5, 3.0], None]
+    flags = {"text": ["a", "b"], "x": [0, 1], "y": [1, 1]}
+    assert read(flags, label=["x", "y"], task="regression")["train"].dataset["label"][:] == [[0, 1], [1, 1]]
+    with pytest.raises(ValueError, match=r"such as label=\['valence', 'arousal'\]"):
+        read(FEELINGS)
+
+
+def test_a_class_of_minus_one_is_no_label_and_the_notes_say_so():
+    part = read({"text": list("abcd"), "label": [-1, 0, 1, 1]}, task="classification")["train"]
+    assert part.dataset["label"][:] == [None, 0, 1, 1]
+    assert any("class is -1, which stands for no label" in note for note in part.notes)
+
+
+@pytest.mark.parametrize(
+    ("prices", "wrong"),
+    [(["$10.99", "$9", None], "$10.99"), ([None, "12,99", "1.250,50"], "1.250,50"), (["EUR 7"], "EUR 7")],
+)
+def test_prices_that_are_no_plain_numbers_are_refused(prices, wrong):
+    rows = {"title": [f"item {i}" for i in range(len(prices))], "price": prices}
+    for options in ({}, {"task": "regression"}):
+        with pytest.raises(
+            ValueError, match=re.escape(f"must hold numbers, got {wrong!r} in row {prices.index(wrong)}: write")
+        ):
+            read(rows, **options)
+    assert read(rows, task="classification")["train"].task == "classification"
+    assert read({"title": ["a", "b"], "price": ["cheap", "dear"]})["train"].task == "classification"
+
+
+def test_a_text_may_be_in_several_columns():
+    rows = {"title": ["On ranks", "On sums"], "abstract": ["We rank.", None], "tags": ["cs.LG stat.ML", "cs.LG"]}
+    part = read(rows, text=["title", "abstract"], label="tags", separator=" ")["train"]
+    assert part.dataset[:] == {"text": ["On ranks We rank.", "On sums"], "label": [["cs.LG", "stat.ML"], ["cs.LG"]]}
+    assert (
+        read(rows, text=["title", "abstract"], task="self_supervised")["train"].dataset["text"][0]
+        == "On ranks We rank."
+    )

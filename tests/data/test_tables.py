@@ -136,6 +136,25 @@ def test_an_open_quote_in_a_tsv_is_part_of_its_text_and_swallows_no_line(streami
     assert [row["text"] for row in read_table(path, streaming=streaming).rows()] == ["two\nlines", "all\tright"]
 
 
+def test_an_open_quote_in_the_first_rows_does_not_hide_the_tabs(tmp_path):
+    lines = [
+        "score\tsentence1\tsentence2",
+        '5.0\t"A plane, 3 said.\tA plane, red.',
+        *["1.0\tA dog, big.\tA cat, small."] * 30,
+    ]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines), encoding="utf-8")
+    table = read_table(tmp_path / "pairs.txt")
+    assert table.names == ["score", "sentence1", "sentence2"]
+    assert next(iter(table.rows())) == {"score": 5.0, "sentence1": '"A plane, 3 said.', "sentence2": "A plane, red."}
+
+
+@pytest.mark.parametrize(("line", "remedy"), [("1.0,x", "complete the row"), ("1.0,x,y,z", "name the further columns")])
+def test_a_row_of_another_length_is_refused_with_what_to_do(line, remedy, tmp_path):
+    (tmp_path / "pairs.csv").write_text(f"score,sentence1,sentence2\n5.0,a,b\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"line 3: every row must have the 3 fields of the header, .*{remedy}"):
+        read_table(tmp_path / "pairs.csv")
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_quoted_comma_between_thousands_is_left_out_and_noted(streaming, tmp_path):
     (tmp_path / "a.csv").write_text('item,price\nx,"1,569.81"\ny,n/a\nz,7\nw,"12,000"\n', encoding="utf-8")

@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from sentence_transformers.sentence_transformer import losses as host
 
-from st_rankloss.data import COLUMNS
+from st_rankloss.data import COLUMNS, Part
 from st_rankloss.experiment.candidates import LinearRegression, candidates, number_classes
 from st_rankloss.objectives import ApproxNDCG, OverPairs
 from tests.experiment.tiny import COLOURS, THINGS, part
@@ -64,6 +64,13 @@ def test_classes_are_numbered_by_their_finest_level_without_gaps():
     rows = Dataset.from_dict({"text": list("abcd"), "label": [["x", "p"], ["y", "p"], None, ["x", "p"]]})
     numbered = number_classes(rows)
     assert (numbered["text"][:], numbered["label"][:]) == (["a", "b", "d"], [0, 1, 0])
+
+
+def test_several_numbers_per_text_are_trained_in_random_batches():
+    rows = {"text": [*"abcd"], "label": [[1.5, 2.0], [2.0, 2.5], [3.0, 3.5], [4.5, 4.0]]}
+    (usual, recipe), model = candidates(Part("regression", Dataset.from_dict(rows))), word_model([*"abcd"])
+    assert (usual.batch_sampler, recipe.batch_sampler) == ("batch_sampler", "batch_sampler")
+    assert usual.make(model).head.out_features == 2
 
 
 def test_linear_regression_is_the_squared_error_of_its_layer():
