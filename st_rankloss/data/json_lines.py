@@ -9,7 +9,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from st_rankloss.data.tables import HEAD, Row, Table, filled, naming, of_arrow, open_text, reading, rows_to_arrow
+from st_rankloss.data.tables import (
+    HEAD,
+    Row,
+    Table,
+    filled,
+    naming,
+    of_arrow,
+    open_text,
+    reading,
+    rows_to_arrow,
+    suffix_of,
+)
+from st_rankloss.judgements import few
 
 
 def read(path: Path, streaming: bool = False, encoding: str | None = None) -> Table:
@@ -28,14 +40,21 @@ def read(path: Path, streaming: bool = False, encoding: str | None = None) -> Ta
 def _starts_with_line(path: Path, encoding: str | None) -> bool:
     """Return whether the first line is an object of its own."""
     with open_text(path, encoding) as file:
-        first = next((line for line in file if line.strip()), None)
+        first, second = (next((line for line in file if line.strip()), None) for _ in range(2))
     if first is None:
         raise ValueError(f"{path}: the file must have rows, got an empty file.")
     try:
         found = json.loads(first)
     except json.JSONDecodeError:
         return path.name.removesuffix(".gz").endswith("l") or ".ndjson" in path.name
+    if second is None and suffix_of(path) == ".json" and _is_keyed(found):
+        return False
     return isinstance(found, dict) and not all(isinstance(value, list) and value for value in found.values())
+
+
+def _is_keyed(found: Any) -> bool:
+    """Return whether an object holds objects alone, by id or by another key."""
+    return isinstance(found, dict) and bool(found) and all(isinstance(value, dict) for value in found.values())
 
 
 def _lines(path: Path, encoding: str | None) -> Iterator[Row]:
@@ -80,4 +99,9 @@ def _rows_of(found: Any) -> Any:
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns must have the same length, got {lengths}.")
         return (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+    if _is_keyed(found):
+        raise ValueError(
+            f"the file must hold a list of objects, got an object keyed by {few(found)}: make it a list of rows with "
+            "the key as a field, such as id."
+        )
     raise ValueError("the file must hold a list of objects, or an object of columns; write one object per line.")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from st_rankloss.data import read_table
+from st_rankloss.data import read, read_table
 
 TEXTS = ["x", 'with "quotes"', "two\nlines", "a,b", "a;b", "NA", "", "007", "1984", "a|b", "tab\there", "ünï"]
 
@@ -168,3 +168,23 @@ def test_other_lists_of_digits_stay_text(values, tmp_path):
     lines = "".join(f'x,"{value}"\n' for value in values)
     (tmp_path / "a.csv").write_text("item,price\n" + lines, encoding="utf-8")
     assert [row["price"] for row in read_table(tmp_path / "a.csv").rows()] == values
+
+
+KEYED = {"11": {"title": "x?", "body": "b", "dups": ["12"]}, "12": {"title": "y?", "body": "c", "dups": []}}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_json_object_keyed_by_id_is_refused(indent, wrapped, tmp_path):
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps({"data": KEYED} if wrapped else KEYED, indent=indent))
+    message = r"questions.json: the file must hold a list of objects.* got an object keyed by '11', '12': "
+    with pytest.raises(ValueError, match=message + "make it a list of rows with the key as a field, such as id"):
+        read(path)
+
+
+def test_a_row_of_objects_is_still_a_row(tmp_path):
+    path = tmp_path / "rows.json"
+    row = {"query": {"text": "a"}, "document": {"text": "x"}}
+    path.write_text("".join(json.dumps(row | {"grade": {"text": str(n)}}) + "\n" for n in range(2)))
+    assert len(read(path, query="query", positive="document")["train"]) == 1
