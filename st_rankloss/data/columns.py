@@ -14,7 +14,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "document": (
         "document", "documents", "passage", "passages", "doc", "docs", "text", "doc_text", "document_text",
         "passage_text", "candidate", "candidates", "positive", "answer", "answers", "response", "product",
-        "product_title", "product_name", "item", "content", "contents", "context", "body", "title",
+        "product_description", "product_title", "product_name", "item", "content", "contents", "context", "body",
+        "title",
     ),
     "grade": (
         "grade", "grades", "relevance", "rel", "relevance_label", "label", "labels", "score", "scores", "rating",
@@ -30,7 +31,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
         "id", "document_id", "doc_id", "docid", "did", "docno", "pid", "product_id", "product_uid", "corpus_id",
         "query_id", "qid", "topic_id",
     ),
-    "title": ("title", "heading", "name"),
+    "title": ("title", "heading", "name", "product_title", "product_name"),
     "topic": ("text", "query", "question", "title", "topic", "query_text", "search", "keyword", "description"),
     "weight": ("document_weight", "document_weights", "weight", "weights", "sample_weight", "importance"),
     "query_weight": ("query_weight", "query_weights"),
@@ -76,7 +77,6 @@ TEXT_ROLES = (
 )  # fmt: skip
 """Roles whose columns stay text, even if every value looks like a number."""
 
-_OPTIONS = {"topic": "query", "id": "document_id"}  # what callers call the columns of a collection
 _NUMBERED_NEGATIVE = re.compile(r"(hard_)?neg(ative)?_?\d+")
 _STAY_TEXT = {name for role in TEXT_ROLES for name in ROLES[role]}
 
@@ -102,13 +102,14 @@ def stays_text(name: str) -> bool:
     return normal(name) in _STAY_TEXT or bool(_NUMBERED_NEGATIVE.fullmatch(normal(name)))
 
 
-def find(role: str, names: Sequence[str], *, taken: Collection[str] = ()) -> str | None:
+def find(role: str, names: Sequence[str], *, taken: Collection[str] = (), called: str | None = None) -> str | None:
     """Return the column of a role, by its name.
 
     Args:
         role: One of `ROLES`.
         names: The columns there are.
         taken: Columns of other roles.
+        called: The option that names the column; None means the role.
 
     Returns:
         The column with the likeliest name; None if no column has one of them.
@@ -126,6 +127,7 @@ def find(role: str, names: Sequence[str], *, taken: Collection[str] = ()) -> str
             free.setdefault(normal(name), []).append(name)
     for synonym in ROLES[role]:
         if len(found := free.get(synonym, [])) > 1:
+            role = called or role
             raise ValueError(f"the column of the {role} must be clear, got {found}: pass {role}= with one of them.")
         if found:
             return found[0]
@@ -138,6 +140,7 @@ def choose(
     required: Sequence[str],
     optional: Sequence[str] = (),
     given: Mapping[str, str | None] | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the column of each role.
 
@@ -146,6 +149,7 @@ def choose(
         required: Roles that must have a column, the most important first.
         optional: Roles that may have one.
         given: Columns by role, which win over any name.
+        called: Options by the roles that are called otherwise, for errors.
 
     Returns:
         Columns by role; roles without a column are left out.
@@ -158,13 +162,16 @@ def choose(
         {'query': 'frage', 'document': 'passage', 'grade': 'rel'}
     """
     chosen = {role: name for role, name in (given or {}).items() if name is not None}
+    option = {role: role for role in (*chosen, *required, *optional)} | dict(called or {})
     for role, name in chosen.items():
-        check_column(name, names, role)
+        check_column(name, names, option[role])
     for role in (*required, *optional):
-        if role not in chosen and (found := find(role, names, taken=chosen.values())) is not None:
+        found = None if role in chosen else find(role, names, taken=chosen.values(), called=option[role])
+        if found is not None:
             chosen[role] = found
     if missing := [role for role in required if role not in chosen]:
-        raise ValueError(_missing(missing[0], [name for name in names if name not in chosen.values()], names))
+        free = [name for name in names if name not in chosen.values()]
+        raise ValueError(_missing(missing[0], option[missing[0]], free, names))
     return chosen
 
 
@@ -192,6 +199,32 @@ def describe(chosen: Mapping[str, str], names: Sequence[str]) -> str:
     return found + (f"; not read: {', '.join(map(repr, unread))}" if unread else "")
 
 
+def id_column(column: str, names: Sequence[str]) -> str | None:
+    """Find the column of the ids of a column of documents.
+
+    Args:
+        column: The column of documents.
+        names: The columns there are.
+
+    Returns:
+        The field of its objects that is an id, or the column named after it; None if there is none.
+
+    Example:
+        >>> id_column("pos", ["pos", "pos_id"]), id_column("passages", ["passages", "passages.docid"])
+        ('pos_id', 'passages.docid')
+    """
+    fields = {name.removeprefix(f"{column}."): name for name in names if name.startswith(f"{column}.")}
+    found = find("document_id", [*fields]) or find("id", [*fields])
+    beside = (name for name in (f"{column}_id", f"{column}_ids") if name in names)
+    return fields[found] if found else next(beside, None)
+
+
+def add_ids(columns: dict[str, str], names: Sequence[str]) -> None:
+    """Add the column of the ids of documents, if it is a field of theirs, to columns by role."""
+    if "document_id" not in columns and (found := id_column(columns["document"], names)) is not None:
+        columns["document_id"] = found
+
+
 def check_column(name: str, names: Sequence[str], role: str) -> None:
     """Raise a ValueError that names the columns there are, and the nearest, unless ``name`` is one of them."""
     if name not in names:
@@ -216,9 +249,8 @@ def numbered_negatives(names: Sequence[str]) -> list[str]:
     return [name for name in names if _NUMBERED_NEGATIVE.fullmatch(normal(name))]
 
 
-def _missing(role: str, free: Sequence[str], names: Sequence[str]) -> str:
+def _missing(role: str, option: str, free: Sequence[str], names: Sequence[str]) -> str:
     words = {near: name for name in free for near in difflib.get_close_matches(normal(name), ROLES[role], 1, 0.75)}
     near = next(iter(words.values()), free[0] if len(free) == 1 else None)
-    role = _OPTIONS.get(role, role)
-    remedy = f"pass {role}={near!r}" if near else f"pass {role}= with the name of its column"
-    return f"the table must have a column for the {role}, got the columns {list(names)}: {remedy}."
+    remedy = f"pass {option}={near!r}" if near else f"pass {option}= with the name of its column"
+    return f"the table must have a column for the {option}, got the columns {list(names)}: {remedy}."

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose, describe, find, given_names
+from st_rankloss.data.columns import add_ids, choose, describe, find, given_names
 from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, read_weight, rescale
@@ -70,6 +70,7 @@ def read_lists(
     with table.named():
         optional = ["query_id", "document_id", "weight", "query_weight"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
+        add_ids(columns, table.names)
         if weight is None and query_weight is None:
             _find_weight_of_row(table, columns)
         notes = Notes((*table.notes, describe(columns, table.names)))

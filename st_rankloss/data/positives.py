@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import check_column, choose, describe, given_names, numbered_negatives
+from st_rankloss.data.columns import check_column, choose, describe, given_names, id_column, numbered_negatives
 from st_rankloss.data.judged import Judgement, collect
+from st_rankloss.data.nested import unnest
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, rescale
 from st_rankloss.data.tables import Row, Table, read_table
@@ -31,6 +32,12 @@ class _Columns:
     scores: str | None
     positive_scores: str | None
     negative_scores: str | None
+    ids: tuple[str | None, ...]
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The columns of documents."""
+        return (self.positive, *self.negatives)
 
 
 def read_positives(
@@ -41,6 +48,7 @@ def read_positives(
     negative: str | Sequence[str] | None = None,
     scores: str | bool = True,
     query_id: str | None = None,
+    document_id: str | Sequence[str] | None = None,
     scale: Scale = None,
     streaming: bool = False,
 ) -> Part:
@@ -57,6 +65,8 @@ def read_positives(
         scores: Whether to use scores as grades, from ``pos_scores`` and ``neg_scores`` or, positive first, from
             ``scores``; or the column of the latter.
         query_id: Column of ids of queries.
+        document_id: Columns of ids of documents, one for each column of documents, positive first. If None, they are
+            fields of the documents, such as ``docid``, or columns such as ``pos_id``, where there are any.
         scale: How to map scores to grades of at least 0, see `rescale`.
         streaming: Whether to read the file each time; rows of one query must then be neighbours.
 
@@ -73,26 +83,37 @@ def read_positives(
         (['x', 'y', 'z'], [1.0, 0.0, 0.0])
     """
     negatives = [negative] if isinstance(negative, str) else list(negative or ())
-    text = given_names(query, positive, query_id, *negatives)
-    table = read_table(source, text=text, streaming=streaming)
+    ids = [document_id] if isinstance(document_id, str) else list(document_id or ())
+    text = given_names(query, positive, query_id, *negatives, *ids)
+    table = unnest(read_table(source, text=text, streaming=streaming))
     with table.named():
-        for name in negatives:
-            check_column(name, table.names, "negative")
+        for role, named in (("negative", negatives), ("document_id", ids)):
+            for name in named:
+                check_column(name, table.names, role)
         given = {"query": query, "positive": positive, "query_id": query_id}
         optional = ["query_id"] if negatives else ["query_id", "negative"]
         names = choose(table.names, required=["query", "positive"], optional=optional, given=given)
         negatives = negatives or [*given_names(names.get("negative")), *numbered_negatives(table.names)]
+        documents = [names["positive"], *negatives]
+        if ids and len(ids) != len(documents):
+            shown = (", ".join(map(repr, each)) for each in (documents, ids))
+            raise ValueError("document_id= must name a column for each of {}, got {}.".format(*shown))
         columns = _Columns(
-            names["query"], names.get("query_id"), names["positive"], tuple(negatives), **_scores(scores, table.names)
+            names["query"],
+            names.get("query_id"),
+            names["positive"],
+            tuple(negatives),
+            **_scores(scores, table.names),
+            ids=tuple(ids or [id_column(name, table.names) for name in documents]),
         )
         notes = Notes((*table.notes, describe(_described(columns), table.names)))
         judgements = partial(_judgements, table, columns, scale)
         return collect(table, judgements, notes, keep_best=not (columns.scores or columns.positive_scores))
 
 
-def _scores(scores: str | bool, names: Sequence[str]) -> dict[str, str | None]:
+def _scores(scores: str | bool, names: Sequence[str]) -> dict[str, Any]:
     """Return the columns of scores, by their field."""
-    found: dict[str, str | None] = dict.fromkeys(("scores", "positive_scores", "negative_scores"))
+    found: dict[str, Any] = dict.fromkeys(("scores", "positive_scores", "negative_scores"))
     if isinstance(scores, str):
         check_column(scores, names, "scores")
         return found | {"scores": scores}
@@ -112,34 +133,42 @@ def _described(columns: _Columns) -> dict[str, str]:
     named |= {f"negative {place}": name for place, name in enumerate(columns.negatives, 1)}
     named |= {"scores": columns.scores, "scores of positives": columns.positive_scores}
     named |= {"scores of negatives": columns.negative_scores}
+    named |= {f"ids of {name!r}": own for name, own in zip(columns.documents, columns.ids, strict=True)}
     return {role: name for role, name in named.items() if name is not None}
 
 
 def _judgements(table: Table, columns: _Columns, scale: Scale, notes: Notes) -> Iterator[Judgement]:
     for place, row in enumerate(table.rows()):
         query = read_text(row[columns.query], place, columns.query)
-        positives = _documents(row, place, (columns.positive,))
-        negatives = _documents(row, place, columns.negatives)
+        positives = _documents(row, place, columns, slice(0, 1))
+        negatives = _documents(row, place, columns, slice(1, None))
         if query is None or not positives:
             notes.count(f"rows without a {'positive' if query else 'query'} are left out", f"row {place}")
             continue
         grades = _grades(row, place, columns, scale, (len(positives), len(negatives)))
         query_id = None if columns.query_id is None else row[columns.query_id]
-        for document, grade in zip(positives + negatives, grades, strict=True):
+        for (document, document_id), grade in zip(positives + negatives, grades, strict=True):
             if document is None:
                 notes.count("documents without a text are left out", f"row {place}")
             else:
-                yield Judgement(place, query, document, grade, query_id)
+                yield Judgement(place, query, document, grade, query_id, document_id)
 
 
-def _documents(row: Row, place: int, columns: Sequence[str]) -> list[str | None]:
-    """Return the documents of some columns, of which each holds one or a list; a missing cell holds none."""
-    found: list[str | None] = []
-    for name in columns:
-        value = row[name]
-        values = value if isinstance(value, list) else [] if is_missing(value) else [value]
-        found += [read_text(item, place, name) for item in values]
+def _documents(row: Row, place: int, columns: _Columns, sides: slice) -> list[tuple[str | None, Any]]:
+    """Return documents and their ids, of columns that each hold one or a list; a missing cell holds none."""
+    found: list[tuple[str | None, Any]] = []
+    for name, own in zip(columns.documents[sides], columns.ids[sides], strict=True):
+        values = _as_list(row[name])
+        ids = [None] * len(values) if own is None else _as_list(row[own])
+        if len(ids) != len(values):
+            rule = f"one id for each of the {len(values)} documents of its row"
+            raise refusal(str(own), place, row[str(own)], rule, "complete the row, or remove it")
+        found += [(read_text(item, place, name), each) for item, each in zip(values, ids, strict=True)]
     return found
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if is_missing(value) else [value]
 
 
 def _grades(row: Row, place: int, columns: _Columns, scale: Scale, counts: tuple[int, int]) -> list[float]:

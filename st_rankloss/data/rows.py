@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose, describe, find, given_names
+from st_rankloss.data.columns import add_ids, choose, describe, find, given_names
 from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, check_numbers, read_scaled, read_weight
@@ -70,6 +70,7 @@ def read_rows(
     with table.named():
         optional = ["query_id", "document_id", "weight", "query_weight", "title"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
+        add_ids(columns, table.names)
         check_numbers(table, columns["grade"], scale)
         if weight is None:
             _check_weights(columns, table.names)
@@ -82,11 +83,11 @@ def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Note
     for place, row in enumerate(table.rows()):
         query = read_text(row[columns["query"]], place, columns["query"])
         document = read_text(row[columns["document"]], place, columns["document"])
+        if "title" in columns:
+            document = join_title(read_text(row[columns["title"]], place, columns["title"]), document) or None
         if query is None or document is None:
             notes.count(f"rows without a {'query' if query is None else 'document'} are left out", f"row {place}")
             continue
-        if "title" in columns:
-            document = join_title(row[columns["title"]], document)
         grade = read_scaled(row[columns["grade"]], scale, place, columns["grade"])
         ids = {role: row[columns[role]] for role in ("query_id", "document_id") if role in columns}
         weights = {role: read_weight(row, place, columns.get(role)) for role in ("weight", "query_weight")}

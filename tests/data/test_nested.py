@@ -93,10 +93,11 @@ def test_passages_of_tevatron_are_positive_and_negative():
     rows = {
         "query": TEXTS,
         "positive_passages": [[passage]] * 20,
-        "negative_passages": [[passage | {"text": "y"}]] * 20,
+        "negative_passages": [[passage | {"docid": "8", "text": "y"}]] * 20,
     }
     (part,) = read(rows).values()
     assert (part.dataset["documents"][0], part.dataset["labels"][0]) == (["t x", "t y"], [1.0, 0.0])
+    assert part.dataset["document_ids"][0] == ["7", "8"]
 
 
 def test_documents_of_title_and_text_stay_and_images_too():
@@ -138,3 +139,49 @@ def test_every_value_of_every_object_is_in_a_column(column):
                 own = new.get(f"cell.{name}")
                 found = new["cell"][place].get(name) if own is None else own[place]
                 assert value == found
+
+
+@pytest.mark.parametrize("name", ["docid", "doc_id", "_id", "id", "pid", "passage_id"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_ids_of_passages_are_ids_of_documents(name, streaming, tmp_path):
+    row = {
+        "query_id": "1",
+        "query": "what",
+        "positive_passages": [{name: "7#1", "title": "T", "text": "x"}],
+        "negative_passages": [{name: "8#1", "title": "U", "text": "y"}, {name: "9#1", "title": "", "text": "z"}],
+    }
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    part = read(path, streaming=streaming)["train"]
+    (found,) = part.dataset
+    assert found["documents"] == ["T x", "U y", "z"]
+    assert found["document_ids"] == ["7#1", "8#1", "9#1"]
+    assert f"'positive_passages.{name}'" in str(part.notes)
+
+
+def test_ids_beside_documents_are_read_and_may_be_named():
+    columns = {"query": ["a"], "pos": [["x"]], "neg": [["y", "z"]]}
+    ids = {"pos_id": [["1"]], "neg_id": [["2", "3"]]}
+    assert read(columns | ids)["train"].qrels.popitem()[1] == {"1": 1.0, "2": 0.0, "3": 0.0}
+    named = {"nr": [["1"]], "nrs": [["2", "3"]]}
+    part = read(columns | named, document_id=["nr", "nrs"])["train"]
+    assert part.corpus == {"1": "x", "2": "y", "3": "z"}
+    with pytest.raises(ValueError, match=r"document_id= must name a column for each of 'pos', 'neg', got 'nr'"):
+        read(columns | named, document_id="nr")
+    with pytest.raises(ValueError, match=r"'neg_id' must hold one id for each of the 2 documents of its row, .*row 0"):
+        read(columns | ids | {"neg_id": [["2"]]})
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_ids_of_documents_of_rows_and_lists_are_read(lists):
+    documents = [{"docid": "7", "text": "x"}, {"docid": "8", "text": "y"}]
+    if lists:
+        rows = [{"query": "a", "documents": documents, "grades": [1, 0]}]
+    else:
+        rows = [{"query": "a", "document": each, "grade": grade} for each, grade in zip(documents, (1, 0), strict=True)]
+    assert read(rows)["train"].corpus == {"7": "x", "8": "y"}
+
+
+def test_names_and_descriptions_of_products_are_one_text():
+    rows = {"query": ["sofa"] * 2, "product_title": ["red sofa", "blue rug"], "product_description": ["Red.", None]}
+    assert list(read(rows | {"grade": [1, 0]})["train"].corpus.values()) == ["red sofa Red.", "blue rug"]
