@@ -14,6 +14,7 @@ from st_rankloss.inspection.findings import Finding, check, in_conflict, report,
 from st_rankloss.judgements import few
 
 _SAMPLE = 2_000
+_MOST_GRADES = 20
 _LONGER = 3.0
 """How many times longer than its documents a query must be to look swapped."""
 
@@ -136,6 +137,34 @@ def equal_grades(look: Look) -> Iterator[Finding]:
         yield Finding(
             "equal grades", "warning", message, look.name, grades.column, int(equal.sum()), row, float(most[row])
         )
+
+
+@check("retrieval")
+def nothing_irrelevant(look: Look) -> Iterator[Finding]:
+    """Find whole grades, several of them, of which none is 0."""
+    grades = look.labels
+    if grades is None or not grades.is_number:
+        return
+    values = np.unique(grades.numbers[np.isfinite(grades.numbers)])
+    if not 1 < len(values) <= _MOST_GRADES or values[0] <= 0 or (values % 1).any():
+        return
+    scale = ", ".join(f"{value:g}: {value - values[0]:g}" for value in values)
+    message = (
+        f"The lowest grade in {grades.column!r} is {values[0]:g}, so every judged document counts as relevant. If "
+        f"{values[0]:g} means irrelevant, read the data with scale={{{scale}}}."
+    )
+    first = int((grades.numbers == values[0]).argmax())
+    count = int(np.isfinite(grades.numbers).sum())
+    yield Finding(
+        "no irrelevant grade",
+        "warning",
+        message,
+        look.name,
+        grades.column,
+        count,
+        int(grades.rows[first]),
+        float(values[0]),
+    )
 
 
 @check("retrieval")

@@ -181,6 +181,7 @@ FAULTS = [
         lambda columns: columns | {"labels": [[0.0] * 4] * 20 + columns["labels"][20:]},
     ),
     ("equal grades", "retrieval", lambda columns: columns | {"labels": [[float(i % 3)] * 4 for i in range(ROWS)]}),
+    ("no irrelevant grade", "retrieval", each("labels", lambda grade: grade + 1)),
     ("negatives equal to a positive", "retrieval", best_document(2, (0.0, 3.0))),
     ("conflicting grades", "retrieval", best_document(2, (1.0, 3.0))),
     ("queries inside their documents", "retrieval", quote_queries),
@@ -316,6 +317,16 @@ def test_mistakes_in_judgements_by_id_are_found(name, change):
     findings = found(part("retrieval", columns, **by_id))
     assert findings[name].count == 1
     assert set(findings) <= {name, "no recipe fits"}
+
+
+def test_grades_from_1_on_are_mapped_by_the_scale_that_is_proposed_but_positives_and_scores_are_none():
+    graded = {"query": ["a", "b"], "documents": [["x", "y"], ["z", "u"]], "labels": [[4.0, 1.0], [2.0, 1.0]]}
+    finding = found(part("retrieval", graded))["no irrelevant grade"]
+    assert (finding.severity, finding.count, finding.row) == ("warning", 4, 0)
+    assert "every judged document counts as relevant" in finding.message
+    assert "If 1 means irrelevant, read the data with scale={1: 0, 2: 1, 4: 3}." in finding.message
+    for labels in ([[1.0, 1.0], [1.0, 1.0]], [[0.9, 0.2], [0.8, 0.1]], [[2.0, 0.0], [1.0, 1.0]]):
+        assert "no irrelevant grade" not in found(part("retrieval", graded | {"labels": labels}))
 
 
 @pytest.mark.parametrize(("grades", "name"), [((1.0, 3.0), "conflicting grades"),
