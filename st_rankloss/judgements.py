@@ -152,12 +152,13 @@ def each_query(
         yield query, list(grades), [*map(float, grades.values())]
 
 
-def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]]) -> Judgements:
+def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]], found: Judgements | None = None) -> Judgements:
     """Read judgements from table rows.
 
     Args:
         rows: Number of the row, query id, document id and grade; a missing grade (None, NaN, an empty string) leaves
             the document unjudged.
+        found: Judgements of other rows, to which these are added.
 
     Returns:
         The judgements, in the order of the rows.
@@ -169,7 +170,7 @@ def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]]) -> Judgements:
         >>> collect_qrels([(0, "q1", "d1", 3), (1, "q1", "d2", 0), (2, "q2", "d1", None)])
         {'q1': {'d1': 3.0, 'd2': 0.0}}
     """
-    found: Judgements = {}
+    found = {} if found is None else found
     for row, query, document, value in rows:
         try:
             query, document = read_id(query, "a query id"), read_id(document, "a document id")
@@ -181,7 +182,7 @@ def collect_qrels(rows: Iterable[tuple[int, Any, Any, Any]]) -> Judgements:
         if found.setdefault(query, {}).setdefault(document, grade) != grade:
             raise ValueError(
                 f"row {row}: a document must have one grade per query, got {found[query][document]!r} and {grade!r} "
-                f"for query {query!r}, document {document!r}."
+                f"for query {query!r}, document {document!r}: keep one of them."
             )
     return found
 

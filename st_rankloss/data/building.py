@@ -61,8 +61,9 @@ class Notes:
         self._counts: dict[str, tuple[int, str]] = {}
 
     def add(self, note: str) -> None:
-        """Add a note."""
-        self._notes.append(note)
+        """Add a note, once."""
+        if note not in self._notes:
+            self._notes.append(note)
 
     def count(self, reason: str, where: str = "") -> None:
         """Count one thing that was left out or converted for a reason, and remember where the first was."""

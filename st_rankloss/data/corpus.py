@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.collection import corpus_file
+from st_rankloss.data.folders import corpus_files
 from st_rankloss.data.trec_files import read_texts
 
 
 def read_corpus(
     source: str | Path, *, document: str | None = None, document_id: str | None = None, title: str | None = None
 ) -> dict[str, str]:
-    """Read the documents of a table, or of a folder with a table named corpus.
+    """Read the documents of a table, or of a folder that has tables of documents.
 
     Args:
         source: The file or folder.
@@ -26,5 +26,5 @@ def read_corpus(
     Raises:
         ValueError: If there is no such file, or it is malformed; the error names the row.
     """
-    path = corpus_file(Path(source))
-    return read_texts(path, "document", Notes(), document=document, id=document_id, title=title)
+    paths = corpus_files(Path(source), {"document": document, "document_id": document_id})
+    return read_texts(paths, "document", Notes(), document=document, id=document_id, title=title)

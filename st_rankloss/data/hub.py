@@ -9,10 +9,11 @@ from datasets import Dataset, get_dataset_config_names, load_dataset
 
 from st_rankloss.data.building import Notes
 from st_rankloss.data.collection import join
+from st_rankloss.data.grading import Grading
 from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import Scale
 from st_rankloss.data.splits import part_of
-from st_rankloss.data.tables import naming
-from st_rankloss.data.trec_files import read_qrels_table, read_texts_table
+from st_rankloss.data.trec_files import read_qrels_table, read_texts_tables
 
 _QRELS = ("default", "qrels")
 
@@ -52,6 +53,7 @@ def read_hub_collection(
     document_id: str | None = None,
     title: str | None = None,
     negative: str = "refuse",
+    scale: Scale = None,
 ) -> dict[str, Part]:
     """Download a collection, and read it as `read_collection` reads a folder.
 
@@ -65,6 +67,7 @@ def read_hub_collection(
         document_id: Column of ids of documents, in the corpus and in judgements.
         title: Column of titles of documents, which are joined to the texts by a space.
         negative: What to do about negative grades: "refuse" or "zero".
+        scale: How to map words or numbers to grades of at least 0, see `rescale`.
 
     Returns:
         A retrieval part for each split of the judgements that is named after train, dev or test, or for the only one.
@@ -72,20 +75,16 @@ def read_hub_collection(
     Raises:
         ValueError: If a column is missing, a value is invalid, or splits have unclear names.
     """
+    grading = Grading(negative, scale)
     corpora, queries, judgements = (_splits(name, configuration) for configuration in configurations)
     shared = Notes()
-    documents: dict[str, str] = {}
-    texts: dict[str, str] = {}
-    for where, table in corpora.items():
-        documents |= read_texts_table(table, where, "document", shared, document=document, id=document_id, title=title)
-    for where, table in queries.items():
-        texts |= read_texts_table(table, where, "query", shared, query=query, id=query_id)
+    documents = read_texts_tables(corpora, "document", shared, document=document, id=document_id, title=title)
+    texts = read_texts_tables(queries, "query", shared, query=query, id=query_id)
+    columns = {"grade": grade, "query_id": query_id, "document_id": document_id}
     parts = {}
     for part, where in _by_part(name, judgements):
         notes = Notes(shared.all())
-        with naming(where):
-            columns = {"grade": grade, "query_id": query_id, "document_id": document_id}
-            qrels = read_qrels_table(judgements[where], notes, negative=negative, **columns)
+        qrels = read_qrels_table(judgements[where], where, notes, grading, **columns)
         parts[part] = join(texts, documents, qrels, notes, where)
     return parts
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from st_rankloss._extras import require
 from st_rankloss.data.building import Notes
 from st_rankloss.data.collection import join
+from st_rankloss.data.grading import Grading
 from st_rankloss.data.part import Part
+from st_rankloss.data.scaling import Scale
 from st_rankloss.data.tables import naming
 from st_rankloss.data.texts import join_title
-from st_rankloss.data.trec_files import read_grade
-from st_rankloss.functional.checks import check_choice
-from st_rankloss.judgements import collect_qrels
 
 _TEXTS = ("text", "body", "abstract", "title", "query")
 
 
-def read_ir_datasets(name: str, *, negative: str = "refuse") -> Part:
+def read_ir_datasets(name: str, *, negative: str = "refuse", scale: Scale = None) -> Part:
     """Read a collection of ir_datasets, which downloads what it has not got.
 
     Args:
         name: Its id, such as ``"beir/nfcorpus/train"``.
         negative: What to do about negative grades: "refuse" or "zero".
+        scale: How to map grades to grades of at least 0, see `rescale`.
 
     Returns:
         A retrieval part.
@@ -31,7 +32,7 @@ def read_ir_datasets(name: str, *, negative: str = "refuse") -> Part:
         ValueError: If the collection lacks documents, queries or judgements, or a grade is negative.
         ImportError: If ir_datasets is missing.
     """
-    check_choice(negative, ("refuse", "zero"), "negative")
+    grading = Grading(negative, scale)
     module = require("ir_datasets", "ir_datasets", purpose="collections by id")
     try:
         found = module.load(name)
@@ -46,13 +47,14 @@ def read_ir_datasets(name: str, *, negative: str = "refuse") -> Part:
     notes = Notes()
     corpus = {document.doc_id: _text(document) for document in found.docs_iter()}
     queries = {query.query_id: _text(query) for query in found.queries_iter()}
-    rows = ((place, row.query_id, row.doc_id, row.relevance) for place, row in enumerate(found.qrels_iter()))
     with naming(f"ir_datasets:{name}"):
-        qrels = collect_qrels(
-            (place, query, document, read_grade(grade, place, negative, notes))
-            for place, query, document, grade in rows
-        )
+        qrels = grading.judgements(lambda: _rows(found), notes, column="relevance")
     return join(queries, corpus, qrels, notes, f"ir_datasets:{name}")
+
+
+def _rows(found: Any) -> Iterator[tuple[int, Any, Any, Any]]:
+    for place, row in enumerate(found.qrels_iter()):
+        yield place, row.query_id, row.doc_id, row.relevance
 
 
 def _text(record: Any) -> str:

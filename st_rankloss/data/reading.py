@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
 
 from st_rankloss.data.clicks import read_clicks
-from st_rankloss.data.collection import find_files, lacking, read_collection
+from st_rankloss.data.collection import read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.folders import find_files, lacking
 from st_rankloss.data.forms import (
     Form,
     as_list,
@@ -34,11 +35,10 @@ from st_rankloss.data.positives import OF_SIDES, read_positives
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_column, by_part, part_of
-from st_rankloss.data.tables import Table, read_table
+from st_rankloss.data.tables import TABLES, Table, is_table, read_table
 from st_rankloss.functional.checks import check_choice
 
 _OF_FILES = ("delimiter", "encoding")
-_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 
 
 def _has_lists(table: Table, columns: Mapping[str, str]) -> bool:
@@ -154,7 +154,7 @@ def read(
         raise ValueError("the source must name a file, a folder or a dataset, got an empty name.")
     if (path := Path(source)).is_dir():
         return _read_folder(path, options)
-    if path.is_file() or _is_file_name(path):
+    if path.is_file() or is_table(path):
         return _read_parts(path, **options)
     return _read_remote(str(source), download, options)
 
@@ -284,14 +284,14 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         found = _load_from_disk(folder)
         return _splits(found, options) if isinstance(found, DatasetDict) else _read_parts(found, **options)
-    if find_files(folder) is not None:
+    if find_files(folder, options["columns"]) is not None:
         return _streamed(read_collection(folder, **_collection_options(options, folder)), options)
     if (word := lacking(folder)) is not None:
         raise ValueError(f"{folder}: a folder of queries, corpus and qrels must have all three, got no {word}: add a "
                          f"file named {word}, or pass one file.")  # fmt: skip
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_file_name(path)]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_table(path)]
     if not files:
-        raise ValueError(f"{folder}: the folder must hold tables ({', '.join(_TABLES)}), or corpus, queries and qrels, "
+        raise ValueError(f"{folder}: the folder must hold tables ({', '.join(TABLES)}), or corpus, queries and qrels, "
                          f"got {sorted(path.name for path in folder.iterdir())[:10]}.")  # fmt: skip
     if len(files) > 1:
         files = [path for path in files if part_of(path.name)] or files
@@ -325,16 +325,12 @@ def _as_streaming(part: Part) -> Part:
     return replace(part, dataset=part.dataset.to_iterable_dataset(), notes=(*part.notes, note))
 
 
-def _is_file_name(path: Path) -> bool:
-    return Path(path.name.removesuffix(".gz")).suffix.lower() in _TABLES
-
-
 def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[str, Part]:
     if source.startswith("ir_datasets:"):
         if not download:
             raise ValueError(f"{source}: ir_datasets downloads what it has not got: pass download=True.")
         name = source.removeprefix("ir_datasets:")
-        part = read_ir_datasets(name, **options["columns"])
+        part = read_ir_datasets(name, **_collection_options(options, source, read_ir_datasets))
         return {part_of(name) or "train": _as_streaming(part) if options["streaming"] else part}
     if "/" not in source and not source.startswith("hub:"):
         raise ValueError(f"{source}: there is no such file or folder.")
@@ -349,13 +345,15 @@ def _read_remote(source: str, download: bool, options: dict[str, Any]) -> dict[s
     return _splits(load_dataset(name, streaming=options["streaming"]), options)
 
 
-def _collection_options(options: Mapping[str, Any], source: object) -> dict[str, Any]:
+def _collection_options(
+    options: Mapping[str, Any], source: object, reader: Callable[..., Any] = read_collection
+) -> dict[str, Any]:
     """Return the options of reading a collection, or raise ValueError for others."""
     if options["task"] not in (None, "retrieval"):
         raise ValueError(
             f"{source}: queries, a corpus and judgements are for retrieval, got task={options['task']!r}: leave it out."
         )
-    accepted = [name for name in inspect.signature(read_collection).parameters if name != "source"]
+    accepted = [name for name in inspect.signature(reader).parameters if name not in ("source", "name")]
     for name in options["columns"]:
         _check_option(name, "queries, corpus and judgements", accepted)
     return dict(options["columns"])

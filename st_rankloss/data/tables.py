@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,13 @@ HEAD = 1000
 """Rows that decide on types while streaming."""
 
 BATCH = 10_000
+
+JSON, DELIMITED, PARQUET = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv", ".txt", ".tab"), (".parquet", ".pq")
+TABLES = (*JSON, *DELIMITED, *PARQUET)
+"""What the names of files end in."""
+
+SHARD = re.compile(r"-(\d+)-of-(\d+)(?=\.)")
+"""Which shard of a table a file is, in its name."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +236,16 @@ def suffix_of(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
+def without_shard(path: Path) -> str:
+    """Return the name of the table that a file is a shard of."""
+    return SHARD.sub("", path.name)
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is named like a table."""
+    return suffix_of(path) in TABLES
+
+
 def open_text(path: Path, encoding: str | None = None) -> io.TextIOBase:
     """Open a text file, which may be compressed and may start with a byte order mark."""
     opener: Any = gzip.open if path.name.endswith(".gz") else open
@@ -268,11 +286,11 @@ def _read_file(
         raise ValueError(f"{path}: there is no such file{remedy}.")
     kind = suffix_of(path)
     with reading(path):
-        if kind in (".jsonl", ".ndjson", ".json"):
+        if kind in JSON:
             return json_lines.read(path, streaming, encoding)
-        if kind in (".csv", ".tsv", ".txt", ".tab"):
+        if kind in DELIMITED:
             return delimited.read(path, text, streaming, delimiter, encoding)
-        if kind in (".parquet", ".pq"):
+        if kind in PARQUET:
             return _read_parquet(path, streaming)
     raise ValueError(f"{path}: a table must be a file .jsonl, .json, .csv, .tsv or .parquet, also .gz.")
 

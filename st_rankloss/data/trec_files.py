@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, find, given_names
-from st_rankloss.data.numbers import read_number
-from st_rankloss.data.tables import naming, open_text, read_table, reading, suffix_of
+from st_rankloss.data.grading import Grading
+from st_rankloss.data.tables import (
+    JSON,
+    PARQUET,
+    Table,
+    naming,
+    open_text,
+    read_table,
+    reading,
+    suffix_of,
+    without_shard,
+)
 from st_rankloss.data.texts import join_title, read_text
-from st_rankloss.functional.checks import check_choice
-from st_rankloss.judgements import Judgements, collect_qrels, read_id
+from st_rankloss.judgements import Judgements, read_id
 
 _TOPIC = re.compile(r"<top>(.*?)</top>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<(\w+)[^>]*>([^<]*)")
 _PREFIX = re.compile(r"^\s*(Number|Topic|Description|Narrative):\s*", re.IGNORECASE)
 
 
-def read_qrels_file(path: Path, notes: Notes, *, negative: str = "refuse", **given: str | None) -> Judgements:
-    """Read judgements from a file.
+def read_qrels_files(paths: Iterable[Path], notes: Notes, grading: Grading, **given: str | None) -> Judgements:
+    """Read judgements from files.
 
     Args:
-        path: A text file of query id, document id and grade (BEIR), or query id, iteration, document id and grade
-            (TREC), with or without a header; or a table with a header.
+        paths: Text files of query id, document id and grade (BEIR), or query id, iteration, document id and grade
+            (TREC), with or without a header; or tables with a header.
         notes: Notes of the reader.
-        negative: What to do about negative grades, as some tracks have: "refuse" or "zero".
-        **given: Columns by role, for a table with a header.
+        grading: How grades are read.
+        **given: Columns by role, for tables with a header.
 
     Returns:
         Grades by query id and document id.
@@ -36,44 +46,55 @@ def read_qrels_file(path: Path, notes: Notes, *, negative: str = "refuse", **giv
     Raises:
         ValueError: If a line is malformed; the error names it.
     """
-    check_choice(negative, ("refuse", "zero"), "negative")
-    with naming(str(path)):
-        rows = _table_rows(path, given) if _is_table(path) else _lines(path)
-        return _graded(rows, negative, notes)
+    found: Judgements = {}
+    for path in paths:
+        with naming(str(path)):
+            if _is_table(path, given):
+                _of_table(path, without_shard(path), notes, grading, given, found)
+            else:
+                grading.judgements(partial(_lines, path), notes, found=found)
+    return found
 
 
-def read_qrels_table(source: Any, notes: Notes, *, negative: str = "refuse", **given: str | None) -> Judgements:
-    """Read judgements from any table, see `read_qrels_file`.
+def read_qrels_table(source: Any, name: str, notes: Notes, grading: Grading, **given: str | None) -> Judgements:
+    """Read judgements from any table, see `read_qrels_files`.
 
     Args:
         source: A table, see `read_table`.
+        name: Its name, for notes and errors.
         notes: Notes of the reader.
-        negative: What to do about negative grades: "refuse" or "zero".
+        grading: How grades are read.
         **given: Columns by role.
 
     Returns:
         Grades by query id and document id.
 
     Example:
-        >>> read_qrels_table([{"query-id": "q1", "corpus-id": "d1", "score": 2}], Notes())
+        >>> read_qrels_table([{"query-id": "q1", "corpus-id": "d1", "score": 2}], "qrels", Notes(), Grading())
         {'q1': {'d1': 2.0}}
     """
-    check_choice(negative, ("refuse", "zero"), "negative")
-    return _graded(_table_rows(source, given), negative, notes)
+    with naming(name):
+        return _of_table(source, name, notes, grading, given, {})
 
 
-def _graded(rows: Iterator[tuple[int, Any, Any, Any]], negative: str, notes: Notes) -> Judgements:
-    return collect_qrels(
-        (place, query, document, read_grade(value, place, negative, notes)) for place, query, document, value in rows
-    )
+def _of_table(
+    source: Any, name: str, notes: Notes, grading: Grading, given: dict[str, str | None], found: Judgements
+) -> Judgements:
+    table = read_table(source, text=given_names(given.get("query_id"), given.get("document_id")))
+    names = choose(table.names, required=["query_id", "document_id", "grade"], given=given)
+    for note in table.notes:
+        notes.add(f"{name}: {note}")
+    notes.add(f"{name}: {describe(names, table.names)}")
+    return grading.judgements(partial(_table_rows, table, names), notes, column=names["grade"], found=found)
 
 
-def _is_table(path: Path) -> bool:
+def _is_table(path: Path, given: Mapping[str, str | None]) -> bool:
     """Return whether a file of judgements names its columns."""
-    if suffix_of(path) in (".parquet", ".pq", ".jsonl", ".json"):
+    if suffix_of(path) in (*PARQUET, *JSON):
         return True
     fields = re.split(r"[\t,;\s]+", _first_line(path).strip())
-    return find("grade", fields) is not None or find("document_id", fields) is not None
+    named = any(name in fields for name in given_names(*given.values()))
+    return named or find("grade", fields) is not None or find("document_id", fields) is not None
 
 
 def _first_line(path: Path) -> str:
@@ -81,9 +102,7 @@ def _first_line(path: Path) -> str:
         return next((line for line in file if line.strip()), "")
 
 
-def _table_rows(source: Any, given: dict[str, str | None]) -> Iterator[tuple[int, Any, Any, Any]]:
-    table = read_table(source)
-    names = choose(table.names, required=["query_id", "document_id", "grade"], given=given)
+def _table_rows(table: Table, names: dict[str, str]) -> Iterator[tuple[int, Any, Any, Any]]:
     for place, row in enumerate(table.rows()):
         yield place, row[names["query_id"]], row[names["document_id"]], row[names["grade"]]
 
@@ -103,42 +122,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str, str, str]]:
             yield number, fields[0].strip(), fields[-2].strip(), fields[-1].strip()
 
 
-def read_grade(value: Any, place: int, negative: str, notes: Notes) -> float | None:
-    """Read a grade of a file of judgements.
-
-    Args:
-        value: A number, or a string that holds one.
-        place: Number of its row, for errors.
-        negative: "refuse" or "zero".
-        notes: Where negative grades are counted that are read as 0.
-
-    Returns:
-        The grade; None if it is missing.
-
-    Raises:
-        ValueError: If it is not a number, or negative.
-    """
-    if isinstance(value, str):
-        try:
-            value = read_number(value)
-        except ValueError as error:
-            remedy = "correct it, or drop the row"
-            raise ValueError(f"row {place}: a grade must be a number, got {value!r}: {remedy}.") from error
-    if isinstance(value, int | float) and value < 0:
-        if negative == "refuse":
-            raise ValueError(
-                f"row {place}: a grade must be at least 0, got {value:g}: pass negative='zero' if it means irrelevant."
-            )
-        notes.count("negative grades are read as 0", f"row {place}")
-        return 0.0
-    return None if value is None else float(value)
-
-
-def read_texts(path: Path, what: str, notes: Notes, **given: str | None) -> dict[str, str]:
+def read_texts(paths: Iterable[Path], what: str, notes: Notes, **given: str | None) -> dict[str, str]:
     """Read texts by id: topics, queries or a corpus.
 
     Args:
-        path: A table with columns of ids and texts, and titles, which are joined to texts of a corpus; two columns
+        paths: Tables with columns of ids and texts, and titles, which are joined to texts of a corpus; two columns
             without a header, separated by a tab; or topics in TREC's markup.
         what: "query" or "document".
         notes: Notes of the reader.
@@ -148,25 +136,35 @@ def read_texts(path: Path, what: str, notes: Notes, **given: str | None) -> dict
         Texts by id.
 
     Raises:
-        ValueError: If an id has two texts, or a text is missing or no text; the error names the row.
+        ValueError: If an id has two texts, or a text is missing or no text; the error names the file and the row.
     """
-    with naming(str(path)):
-        if suffix_of(path) not in (".parquet", ".pq", ".jsonl", ".json", ".csv"):
-            first = _first_line(path)
-            if "<top" in first.lower() or suffix_of(path) in (".xml", ".trec"):
-                return _by_id(_topics(path, notes), what, notes)
-            fields = first.rstrip("\r\n").split("\t")
-            if len(fields) == 2 and find("id", fields) is None:
-                return _by_id(_two_fields(path), what, notes)
-        return _by_id(_table_texts(path, path.name, what, given, notes), what, notes)
+    found: dict[str, str] = {}
+    for path in paths:
+        with naming(str(path)):
+            _add(found, _texts_of(path, what, notes, given), what, notes)
+    return found
 
 
-def read_texts_table(source: Any, name: str, what: str, notes: Notes, **given: str | None) -> dict[str, str]:
-    """Read texts by id from any table, see `read_texts`.
+def _texts_of(
+    path: Path, what: str, notes: Notes, given: dict[str, str | None]
+) -> Iterator[tuple[int, Any, str | None]]:
+    if suffix_of(path) not in (*PARQUET, *JSON, ".csv"):
+        first = _first_line(path)
+        if "<top" in first.lower() or suffix_of(path) in (".xml", ".trec"):
+            return _topics(path, notes)
+        fields = first.rstrip("\r\n").split("\t")
+        named = any(name in fields for name in given_names(*given.values()))
+        role = "topic" if what == "query" else "document"
+        if len(fields) == 2 and not named and find("id", fields) is None and find(role, fields) is None:
+            return _two_fields(path)
+    return _table_texts(path, without_shard(path), what, given, notes)
+
+
+def read_texts_tables(tables: Mapping[str, Any], what: str, notes: Notes, **given: str | None) -> dict[str, str]:
+    """Read texts by id from any tables, see `read_texts`.
 
     Args:
-        source: A table, see `read_table`.
-        name: Its name, for notes and errors.
+        tables: Tables by their names, for notes and errors, see `read_table`.
         what: "query" or "document".
         notes: Notes of the reader.
         **given: Columns by role: the text under the name of ``what``, ``id`` and ``title``.
@@ -175,11 +173,14 @@ def read_texts_table(source: Any, name: str, what: str, notes: Notes, **given: s
         Texts by id.
 
     Example:
-        >>> read_texts_table([{"_id": "d1", "title": "Roses", "text": "are red"}], "corpus", "document", Notes())
+        >>> read_texts_tables({"corpus": [{"_id": "d1", "title": "Roses", "text": "are red"}]}, "document", Notes())
         {'d1': 'Roses are red'}
     """
-    with naming(name):
-        return _by_id(_table_texts(source, name, what, given, notes), what, notes)
+    found: dict[str, str] = {}
+    for name, source in tables.items():
+        with naming(name):
+            _add(found, _table_texts(source, name, what, given, notes), what, notes)
+    return found
 
 
 def _table_texts(
@@ -188,10 +189,12 @@ def _table_texts(
     table = read_table(source, text=given_names(*given.values()))
     role = "topic" if what == "query" else "document"
     given = {role if key == what else key: column for key, column in given.items()}
-    names = choose(table.names, required=["id", role], optional=["title"] if what == "document" else (), given=given)
+    called = {"id": f"{what}_id", role: what}
+    optional = ["title"] if what == "document" else ()
+    names = choose(table.names, required=["id", role], optional=optional, given=given, called=called)
     for note in table.notes:
-        notes.add(note)
-    notes.add(f"{name}: {describe(names, table.names)}")
+        notes.add(f"{name}: {note}")
+    notes.add(f"{name}: {describe({called.get(known, known): one for known, one in names.items()}, table.names)}")
     for place, row in enumerate(table.rows()):
         text = read_text(row[names[role]], place, names[role])
         title = read_text(row[names["title"]], place, names["title"]) if "title" in names else None
@@ -222,9 +225,8 @@ def _topics(path: Path, notes: Notes) -> Iterator[tuple[int, str, str]]:
         yield place, fields["num"], " ".join(fields["title"].split())
 
 
-def _by_id(rows: Iterator[tuple[int, Any, str | None]], what: str, notes: Notes) -> dict[str, str]:
-    """Return texts by id; a query without text is left out, a document keeps its place with an empty text."""
-    found: dict[str, str] = {}
+def _add(found: dict[str, str], rows: Iterator[tuple[int, Any, str | None]], what: str, notes: Notes) -> None:
+    """Add texts by id; a query without text is left out, a document keeps its place with an empty text."""
     for place, key, text in rows:
         key = read_id(key, f"row {place}: the id of a {what}")
         if text is None and what == "query":
@@ -232,6 +234,8 @@ def _by_id(rows: Iterator[tuple[int, Any, str | None]], what: str, notes: Notes)
             continue
         if text is None:
             notes.count("documents without a text are kept, empty", f"row {place}")
-        if found.setdefault(key, text or "") != (text or ""):
-            raise ValueError(f"row {place}: an id must belong to one {what}, got two texts for {key!r}.")
-    return found
+        if (known := found.setdefault(key, text or "")) != (text or ""):
+            raise ValueError(
+                f"row {place}: an id must belong to one {what}, got {known!r:.60} and {text or ''!r:.60} for {key!r}: "
+                "correct the id, or drop one of the rows."
+            )
