@@ -26,6 +26,7 @@ from st_rankloss._host import (
     inner_loss,
     is_of_host,
     regularizes_documents,
+    scores_pairs,
 )
 from st_rankloss.collators import (
     CrossEncoderRankingCollator,
@@ -40,6 +41,7 @@ from st_rankloss.data.streams import with_features
 from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses.base import GradedLoss
 from st_rankloss.numbering import TellWeighting, number_rows, weighted
+from st_rankloss.objectives import Objective
 from st_rankloss.views import ViewsCollator
 from st_rankloss.weighting import Weighting
 
@@ -63,25 +65,38 @@ class GradedTrainer(CheckpointingTrainer):
         super().__init__(
             model, *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
         )
-        chosen = [sampler for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)]
-        evaluated = [sampler for _, dataset in self._datasets(self.eval_dataset) for sampler in samplers_of(dataset)]
-        if any(sampler in evaluated for sampler in chosen):
-            raise ValueError(
-                "training and evaluation data must come from calls of data.lists of their own, because evaluation "
-                "keeps its documents in every epoch: split the dataset first, then call data.lists."
-            )
-        epochs = [sampler.epoch for sampler in chosen]
-        if isinstance(self.data_collator, GradedCollator):
-            self._check_collator()
-            self.data_collator = self._told(copy.copy(self.data_collator))
+        self._prepare()
+        epochs = [
+            sampler.epoch for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)
+        ]
         if isinstance(self.data_collator, ViewsCollator):
             self.data_collator.seed = self.args.seed
             self.data_collator.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
             epochs.append(self.data_collator.epoch)
         self.add_callback(_Epochs(epochs))
         self.add_callback(_FreshGradients([loss for loss in self._losses().values() if isinstance(loss, nn.Module)]))
-        self._tellers = self._number_rows()
-        if any(isinstance(dataset, IterableDataset) for _, dataset in self._datasets()):
+        rows = self._numbered()[1].items()
+        self._tellers = [TellWeighting(w, count, f"weighting{n}.safetensors") for n, (w, count) in enumerate(rows)]
+        for teller in self._tellers:
+            self.add_callback(teller)
+
+    def _prepare(self, evaluated: Any = None) -> None:
+        """Check the datasets, and tell the collator and accelerate how to read them.
+
+        Args:
+            evaluated: Data to evaluate that the constructor did not get, if any.
+        """
+        train, others = self._datasets(self.train_dataset), self._datasets(self.eval_dataset, evaluated)
+        chosen = [sampler for _, dataset in train for sampler in samplers_of(dataset)]
+        if any(sampler in chosen for _, dataset in others for sampler in samplers_of(dataset)):
+            raise ValueError(
+                "training and evaluation data must come from calls of data.lists of their own, because evaluation "
+                "keeps its documents in every epoch: split the dataset first, then call data.lists."
+            )
+        if isinstance(self.data_collator, GradedCollator):
+            self._check_collator()
+            self.data_collator = self._told(copy.copy(self.data_collator), train + others)
+        if any(isinstance(dataset, IterableDataset) for _, dataset in train + others):
             if self.accelerator.dataloader_config.dispatch_batches:
                 raise ValueError(
                     "dispatch_batches must not be True for a streaming dataset: accelerate would truncate every column "
@@ -89,25 +104,21 @@ class GradedTrainer(CheckpointingTrainer):
                 )
             self.accelerator.dataloader_config.dispatch_batches = False
 
-    def _number_rows(self) -> list[TellWeighting]:
-        """Number the rows of the training data whose loss has a weighting, and keep it informed."""
+    def _numbered(self) -> tuple[Any, dict[Weighting, int]]:
+        """Return the training data, with numbered rows if its loss has a weighting, and each weighting's rows."""
         datasets = self._datasets(self.train_dataset)
-        if isinstance(self.train_dataset, dict):
-            self.train_dataset = copy.copy(self.train_dataset)  # it may be yours
         weightings = weighted(datasets, {name: inner_loss(loss) for name, loss in self._losses().items()})
         rows: dict[Weighting, int] = {}
+        numbered = copy.copy(self.train_dataset) if isinstance(self.train_dataset, dict) else self.train_dataset
         for name, dataset in datasets:
             if (weighting := weightings.get(name)) is not None:
-                numbered = number_rows(dataset, rows.get(weighting, 0))
-                rows[weighting] = numbered.first_number + len(numbered)
+                own = number_rows(dataset, rows.get(weighting, 0))
+                rows[weighting] = own.first_number + len(own)
                 if name is None:
-                    self.train_dataset = numbered
+                    numbered = own
                 else:
-                    self.train_dataset[name] = numbered
-        tellers = [TellWeighting(w, count, f"weighting{n}.safetensors") for n, (w, count) in enumerate(rows.items())]
-        for teller in tellers:
-            self.add_callback(teller)
-        return tellers
+                    numbered[name] = own
+        return numbered, rows
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train, and resume what a weighting has learned.
@@ -173,11 +184,78 @@ class GradedTrainer(CheckpointingTrainer):
                 "cannot save a sharded model. After training, call trainer.accelerator.get_state_dict(trainer.model) "
                 "in every process: the main one gets the full state, to load into an unsharded model."
             )
-        loader: DataLoader[Any] = super().get_train_dataloader()
+        given = self.train_dataset
+        self.train_dataset = self._numbered()[0]
+        try:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+        finally:
+            self.train_dataset = given  # without numbers, which are for batches alone
         if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
             sampler: Any = loader.batch_sampler
             self._check_processes(len(getattr(sampler, "batch_sampler", sampler)))
         return loader
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate, also a stream that does not declare its features.
+
+        Args:
+            eval_dataset: As for the parent.
+            *args: As for the parent.
+            **kwargs: As for the parent.
+
+        Returns:
+            As the parent.
+        """
+        metrics: dict[str, float] = super().evaluate(_declared(eval_dataset), *args, **kwargs)
+        return metrics
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Build the data loader for evaluation, which reads any dataset as if the constructor had got it.
+
+        Args:
+            eval_dataset: As for the parent.
+
+        Returns:
+            The data loader.
+        """
+        if not (eval_dataset is None or isinstance(eval_dataset, str) or eval_dataset is self.eval_dataset):
+            eval_dataset = _declared(eval_dataset)
+            self._prepare(eval_dataset)
+        loader: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+        return loader
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """Build the data loader for predictions; see `get_eval_dataloader`.
+
+        Args:
+            test_dataset: As for the parent.
+
+        Returns:
+            The data loader.
+        """
+        test_dataset = _declared(test_dataset)
+        self._prepare(test_dataset)
+        loader: DataLoader[Any] = super().get_test_dataloader(test_dataset)
+        return loader
+
+    def prepare_loss(self, loss: Any, model: Any) -> Any:
+        """Return the loss on the device of the model, made by ``loss`` if this is a function of the model.
+
+        Args:
+            loss: As for the parent.
+            model: As for the parent.
+
+        Returns:
+            As the parent.
+
+        Raises:
+            TypeError: If it is an objective, which is not yet a loss.
+        """
+        if isinstance(loss, Objective) or (isinstance(loss, type) and issubclass(loss, Objective)):
+            made = "CrossEncoderRankingLoss" if scores_pairs(model) else "RankingLoss"
+            shown = loss.__name__ if isinstance(loss, type) else repr(loss)
+            raise TypeError(f"loss must be a loss, got the objective {shown}: pass {made}(model, objective=...).")
+        return super().prepare_loss(loss, model)
 
     def _check_processes(self, batches: int) -> None:
         """Raise ValueError if processes could not share ``batches`` batches."""
@@ -197,11 +275,15 @@ class GradedTrainer(CheckpointingTrainer):
             )
 
     def _datasets(self, *some: Any) -> list[tuple[str | None, Any]]:
-        """Return some or all datasets, with their names if any."""
+        """Return datasets with their names, if any."""
         named: list[tuple[str | None, Any]] = []
-        for dataset in some or (self.train_dataset, self.eval_dataset):
-            if dataset is not None:
-                named += dataset.items() if isinstance(dataset, dict) else [(None, dataset)]
+        for dataset in some:
+            if isinstance(dataset, dict):
+                named += dataset.items()
+            elif dataset is not None:
+                # Of a dict of datasets, the host evaluates each alone, with its name in the rows.
+                row: Mapping[str, Any] = next(iter(dataset), {}) if isinstance(self.loss, dict) else {}
+                named.append((row.get("dataset_name"), dataset))
         return named
 
     def _losses(self) -> dict[str | None, Any]:
@@ -260,7 +342,7 @@ class GradedTrainer(CheckpointingTrainer):
             for name, tensor in own.items():
                 tensor.copy_(saved[name])
 
-    def _told(self, collator: GradedCollator) -> GradedCollator:
+    def _told(self, collator: GradedCollator, datasets: list[tuple[str | None, Any]]) -> GradedCollator:
         """Configure a collator with prompts, router mapping, lengths, and the reader of each dataset."""
         for name in ("prompts", "router_mapping", "max_length"):
             given, own = getattr(self.args, name, None), getattr(collator, name)
@@ -270,7 +352,11 @@ class GradedTrainer(CheckpointingTrainer):
                 setattr(collator, name, given)
         collator.__post_init__()  # checks what it was given
         losses = {name: inner_loss(loss) for name, loss in self._losses().items()}
-        collator.readers = {name: self._reader(name, loss, collator) for name, loss in losses.items()}
+        features = {
+            name: [_column_features(dataset) for own, dataset in datasets if name is None or own == name]
+            for name in losses
+        }
+        collator.readers = {name: _reader(loss, features[name], collator) for name, loss in losses.items()}
         return collator
 
     def _check_collator(self) -> None:
@@ -280,30 +366,6 @@ class GradedTrainer(CheckpointingTrainer):
                 f"{type(self).__name__} needs a {self.data_collator_class.__name__}, got a "
                 f"{type(self.data_collator).__name__}: leave data_collator out, and the trainer makes one."
             )
-
-    def _reader(self, name: str | None, loss: nn.Module, collator: GradedCollator) -> Reader:
-        datasets = [dataset for own, dataset in self._datasets() if name is None or own == name]
-        columns = [_column_features(dataset) for dataset in datasets]
-        if not isinstance(loss, GradedLoss):
-            if isinstance(collator, ViewsCollator):
-                raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
-            return _host_reader(loss, columns, collator)
-        reads = None if loss.relevance is None else loss.relevance.reads
-        if reads is not None and collator.label_kind not in ("auto", *reads):
-            raise ValueError(
-                f"label_kind must be 'auto' or one of {list(reads)}, which {loss.relevance!r} reads, got "
-                f"{collator.label_kind!r}."
-            )
-        declared = {
-            holds_class_ids(next((features[name] for name in collator.valid_label_columns if name in features), None))
-            for features in columns
-        }
-        if len(declared) > 1:
-            raise ValueError(
-                "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
-                "in another: cast the column, or give each dataset its own loss."
-            )
-        return Reader(loss.relevance, class_ids=True in declared)
 
 
 class RankingTrainer(GradedTrainer, SentenceTransformerTrainer):
@@ -327,7 +389,8 @@ class RankingTrainer(GradedTrainer, SentenceTransformerTrainer):
         **kwargs: As for SentenceTransformerTrainer.
 
     Raises:
-        TypeError: If the model, or a collator of ours, is for another of these trainers.
+        TypeError: If the model, or a collator of ours, is for another of these trainers; or if the loss is an objective
+            or a recipe, which make one.
         ValueError: If both the collator and the arguments have prompts, or a router mapping, and they differ; if the
             loss does not read ``label_kind``; if a loss of sentence-transformers cannot read lists or views; or if
             ``dispatch_batches=True`` is set for a streaming dataset; or if one call of `data.lists` made both training
@@ -364,9 +427,9 @@ class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
 
     data_collator_class = RankingCollator
 
-    def _told(self, collator: GradedCollator) -> GradedCollator:
+    def _told(self, collator: GradedCollator, datasets: list[tuple[str | None, Any]]) -> GradedCollator:
         losses = self._losses()
-        for name, dataset in self._datasets():
+        for name, dataset in datasets:
             loss = losses.get(name, losses.get(None))
             columns = collator.inputs_among(_column_features(dataset))
             if len(columns) == 1 and regularizes_documents(loss):
@@ -374,7 +437,7 @@ class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
                     f"{type(loss).__name__} takes the first column for queries and regularizes the others, but the "
                     f"only column of inputs is {columns[0]!r}: pass use_document_regularizer_only=True."
                 )
-        return super()._told(collator)
+        return super()._told(collator, datasets)
 
 
 class MultiVectorEncoderRankingTrainer(GradedTrainer, MultiVectorEncoderTrainer):
@@ -481,9 +544,32 @@ def _column_features(dataset: Any) -> Mapping[str, Any]:
     return getattr(dataset, "features", None) or {}
 
 
-def _host_reader(loss: nn.Module, columns: Iterable[Mapping[str, Any]], collator: GradedCollator) -> Reader:
+def _reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: GradedCollator) -> Reader:
+    """Return the reader for the datasets of a loss, by their features."""
+    if not isinstance(loss, GradedLoss):
+        if isinstance(collator, ViewsCollator):
+            raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
+        return _host_reader(loss, columns, collator)
+    reads = None if loss.relevance is None else loss.relevance.reads
+    if reads is not None and collator.label_kind not in ("auto", *reads):
+        raise ValueError(
+            f"label_kind must be 'auto' or one of {list(reads)}, which {loss.relevance!r} reads, got "
+            f"{collator.label_kind!r}."
+        )
+    declared = {
+        holds_class_ids(next((features[name] for name in collator.valid_label_columns if name in features), None))
+        for features in columns
+    }
+    if len(declared) > 1:
+        raise ValueError(
+            "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
+            "in another: cast the column, or give each dataset its own loss."
+        )
+    return Reader(loss.relevance, class_ids=True in declared)
+
+
+def _host_reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: GradedCollator) -> Reader:
     """Return the reader for a loss of sentence-transformers, or of another library; log what it does not read."""
-    columns = list(columns)
     of_pairs = isinstance(collator, CrossEncoderRankingCollator)
     lists = of_pairs and (isinstance(loss, LOSSES_OF_LISTS) or not is_of_host(loss))
     for features in [] if lists else columns:

@@ -161,3 +161,15 @@ def test_numbers_are_in_rows_but_not_in_slices_and_columns():
     assert numbered.__getitems__([2, 0]) == [{"text": "c", "_row_number": 12}, {"text": "a", "_row_number": 10}]
     assert numbered[:2] == {"text": ["a", "b"]}
     assert list(numbered["text"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("again", [None, Recording])
+def test_the_data_of_a_trainer_serve_another(tmp_path, again):
+    first = trainer_of(tmp_path, Recording(), max_steps=4)
+    first.train()
+    half = first.train_dataset.select(range(32, 64))
+    assert half[0] == {"text": TEXTS[32], "label": FLIPPED[32]}
+    weighting = again and again()
+    trainer_of(tmp_path, weighting, half, max_steps=2).train()
+    if weighting is not None:
+        assert sorted(weighting.rows) == [*range(32)]

@@ -6,13 +6,20 @@ import gc
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, List
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, LambdaLoss
 from sentence_transformers.sparse_encoder.losses import CachedSpladeLoss, SpladeLoss
 from torch import nn
 
 import st_rankloss
-from st_rankloss import ANDCGLoss, CachedANDCGLoss, CrossEncoderRankingCollator, RankingCollator, ViewsCollator
+from st_rankloss import (
+    ANDCGLoss,
+    CachedANDCGLoss,
+    CrossEncoderRankingCollator,
+    RankingCollator,
+    ViewsCollator,
+    recipes,
+)
 from st_rankloss.data import lists
 from st_rankloss.relevance import Classes, Lists, MultiLabel, Qrels, encode_ids
 from st_rankloss.trainer import TRAINERS, GradedLoss
@@ -254,3 +261,64 @@ def test_a_missing_label_is_refused_for_a_loss_of_the_host(models, tmp_path, lab
     made = trainer(model=models[trainer], args=args, train_dataset=dataset, loss=make(models[trainer]))
     with pytest.raises(ValueError, match="'label' must hold numbers for a loss of sentence-transformers, got .*None"):
         made.train()
+
+
+SETS = Dataset.from_dict({"text": [f"w{i}" for i in range(8)], "label": [[0, 1], [0, 0], [1, 1], [0, 1]] * 2})
+SETS_OF_IDS = SETS.cast_column("label", List(ClassLabel(names=["x", "y"])))
+
+
+class Seeing(Recording):
+    """A loss that tells each evaluation apart by the labels that it gets."""
+
+    def forward(self, inputs, labels=None, **options):
+        super().forward(inputs, labels, **options)
+        return labels["label"].nan_to_num().mul(torch.arange(1, labels["label"].shape[1] + 1)).sum()
+
+
+def evaluating(trainer, models, folder, relevance, *, named=False, **data):
+    loss = Seeing(models[trainer], relevance)
+    args = arguments(trainer, folder)
+    return trainer(model=models[trainer], args=args, loss={"a": loss} if named else loss, **data)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_dataset_that_is_evaluated_later_is_read_as_if_it_had_been_passed(trainer, models, tmp_path):
+    expected = evaluating(trainer, models, tmp_path, MultiLabel(), eval_dataset=SETS_OF_IDS).evaluate()["eval_loss"]
+    later = evaluating(trainer, models, tmp_path, MultiLabel())
+    assert later.evaluate(SETS)["eval_loss"] != expected
+    assert later.evaluate(SETS_OF_IDS)["eval_loss"] == expected
+    assert later.predict(SETS_OF_IDS).metrics["test_loss"] == expected
+    named = evaluating(trainer, models, tmp_path, MultiLabel(), named=True)
+    assert named.evaluate(DatasetDict(a=SETS_OF_IDS))["eval_a_loss"] == expected
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_dataset_that_declares_its_labels_differently_is_refused_when_it_is_evaluated(trainer, models, tmp_path):
+    later = evaluating(trainer, models, tmp_path, MultiLabel(), train_dataset=SETS)
+    for evaluate in (later.evaluate, later.predict):
+        with pytest.raises(ValueError, match="must declare their labels alike"):
+            evaluate(SETS_OF_IDS)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_stream_of_lists_that_is_evaluated_later_arrives_whole(trainer, models, tmp_path, declared):
+    rows = Dataset.from_dict(COLUMNS)
+    stream = rows.to_iterable_dataset() if declared else IterableDataset.from_generator(lambda: iter(rows))
+    later = evaluating(trainer, models, tmp_path, Lists())
+    expected = later.evaluate(rows)["eval_loss"]
+    assert later.evaluate(stream)["eval_loss"] == expected
+    assert later.predict(stream).metrics["test_loss"] == expected
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_what_is_not_a_loss_is_refused_with_the_remedy(trainer, models, tmp_path):
+    made = "CrossEncoderRankingLoss" if trainer is st_rankloss.CrossEncoderRankingTrainer else "RankingLoss"
+    for wrong, message in (
+        (st_rankloss.ApproxNDCG(), rf"got the objective ApproxNDCG\(.*: pass {made}\(model, objective="),
+        (st_rankloss.ApproxNDCG, rf"got the objective ApproxNDCG: pass {made}\(model, objective="),
+        (recipes.retrieval(), r"a recipe is neither a loss .*: pass recipe.loss\(model\)"),
+    ):
+        for loss in (wrong, {"a": wrong}):
+            with pytest.raises(TypeError, match=message):
+                trainer(model=models[trainer], args=arguments(trainer, tmp_path), loss=loss)
