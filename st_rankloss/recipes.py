@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from datasets import Dataset, IterableDataset
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
@@ -100,6 +100,13 @@ class Recipe:
     def cached_loss(self, model: Any, **options: Any) -> GradedLoss:
         """Build the loss for batches of any size: the cached form of `loss`, with its ``options``."""
         return self._build(CachedCrossEncoderRankingLoss if scores_pairs(model) else CachedRankingLoss, model, options)
+
+    def __call__(self, given: Any, /, **settings: Any) -> NoReturn:
+        """Raise TypeError, because trainers call what they take for a loss or a batch sampler."""
+        raise TypeError(
+            "a recipe is neither a loss nor a batch sampler: pass recipe.loss(model) as the loss, and "
+            "recipe.batch_sampler as batch_sampler of the training arguments."
+        )
 
     def _build(self, kind: Callable[..., GradedLoss], model: Any, options: Mapping[str, Any]) -> GradedLoss:
         if scores_pairs(model) and self.options:
@@ -318,7 +325,8 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
     """Choose the recipe for data, and say why.
 
     Args:
-        data: A part of a task's data, or rows in the columns of one; see `st_rankloss.data.Part`.
+        data: A part of a task's data, or rows in the columns of one; see `st_rankloss.data.Part`. Pairs without labels
+            may also be called as in sentence-transformers: (anchor, positive[, negative]) or (sentence1, sentence2).
         model: The model to train: its kind sets the temperature of `retrieval`, and a transformer adds a remark on
             batches. None if not known yet.
         **settings: Other settings of the recipe than its defaults: ``temperature`` and ``weight``.
@@ -336,7 +344,7 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
         >>> recipe.relevance, recipe.why
         (Hierarchy(weights=(1.0, 1.0)), 'Labels are paths of 2 levels: the more levels two rows share, the more ...')
     """
-    part = as_part(data)
+    part = as_part(data, "retrieval" if isinstance(data, Dataset | IterableDataset) and _are_pairs(data) else None)
     kind = _kind_of(model)
     recipe = _CHOICES[part.task](part, **settings, **({"model": model} if part.task == "retrieval" else {}))
     why = recipe.why
@@ -350,8 +358,21 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
     return replace(recipe, why=why)
 
 
+def _columns(data: Dataset | IterableDataset) -> list[str]:
+    return data.column_names or list(next(iter(data), {}))
+
+
+def _are_pairs(data: Dataset | IterableDataset) -> bool:
+    """Return whether rows are pairs without labels, as sentence-transformers names their columns."""
+    columns = set(_columns(data))
+    return ("positive" in columns or {"sentence1", "sentence2"} <= columns) and label_column(data) is None
+
+
 def _for_retrieval(part: Part, **settings: Any) -> Recipe:
-    columns = part.dataset.column_names or list(next(iter(part.dataset), {}))
+    columns = _columns(part.dataset)
+    if "documents" not in columns and label_column(part.dataset) is None:
+        why = "Each query has one relevant document and no grades. All others in the batch count as irrelevant."
+        return replace(retrieval(**settings), relevance=Pairs(), why=why)
     if "documents" not in columns:
         raise ValueError(
             f"rows must hold a query and a list of its documents, got the columns {list(columns)}: group them with "

@@ -332,6 +332,23 @@ def test_rows_of_single_documents_must_be_grouped_first():
         recipes.for_dataset(rows)
 
 
+@pytest.mark.parametrize("kind", [SentenceTransformer, CrossEncoder])
+@pytest.mark.parametrize(
+    "names", [["query", "document"], ["anchor", "positive", "negative"], ["sentence1", "sentence2"]], ids=" ".join
+)
+def test_pairs_without_labels_train_as_they_are(tmp_path, kind, names):
+    make, trainer = KINDS[kind]
+    model = make(tmp_path / "model", WORDS, dropout=0.0)
+    rows = Dataset.from_dict({name: [*WORDS[place : place + 8]] for place, name in enumerate(names)})
+    recipe = recipes.for_dataset(rows, model)
+    assert type(recipe.relevance) is Pairs
+    assert "Each query has one relevant document" in recipe.why
+    args = trainer.training_args_class(
+        output_dir=str(tmp_path), max_steps=1, batch_sampler=recipe.batch_sampler, report_to="none", use_cpu=True
+    )
+    assert trainer(model=model, args=args, train_dataset=rows, loss=recipe.loss(model)).train().training_loss > 0
+
+
 def test_columns_of_no_task_are_refused_by_name():
     with pytest.raises(ValueError, match=r"got \['body', 'title'\]: rename them"):
         recipes.for_dataset(Dataset.from_dict({"title": ["a"], "body": ["b"]}))

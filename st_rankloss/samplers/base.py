@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec
 
 import numpy as np
 import torch
@@ -18,7 +20,23 @@ Indices = NDArray[np.int64]
 MakeSampler = Callable[..., DefaultBatchSampler]
 """Called by the trainer with (dataset, batch_size, drop_last, valid_label_columns, generator, seed)."""
 
+Settings = ParamSpec("Settings")
+
 logger = logging.getLogger(__name__)
+
+
+def factory(function: Callable[Settings, MakeSampler]) -> Callable[Settings, MakeSampler]:
+    """Let a function of settings raise TypeError if the trainer calls it as if it made the sampler itself."""
+
+    @functools.wraps(function)
+    def checked(*args: Settings.args, **kwargs: Settings.kwargs) -> MakeSampler:
+        if "batch_size" in kwargs:
+            name = f"samplers.{function.__name__}"
+            needed = ", ".join(n for n, p in inspect.signature(function).parameters.items() if p.default is p.empty)
+            raise TypeError(f"batch_sampler must be what {name} returns, got the function: call it: {name}({needed}).")
+        return function(*args, **kwargs)
+
+    return checked
 
 
 class PlannedBatchSampler(DefaultBatchSampler):

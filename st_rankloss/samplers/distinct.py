@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from st_rankloss.labels import is_missing, refusal
-from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, gather, places
+from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, factory, gather, places
 
 
+@factory
 def lists(column: str | None = None) -> MakeSampler:
     """Batches in which no query occurs twice, so that a query's own documents are never its negatives.
 
@@ -39,6 +40,7 @@ def lists(column: str | None = None) -> MakeSampler:
     return partial(build, DistinctSampler, column=column)
 
 
+@factory
 def qrels(column: str | None = None) -> MakeSampler:
     """Batches in which no query id occurs twice; see `lists`.
 

@@ -19,7 +19,7 @@ from st_rankloss.evaluation import Shards
 from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.shards import StoredEmbeddings, as_shards, name_of
 from st_rankloss.functional.checks import check_at_least
-from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build
+from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, factory
 from st_rankloss.samplers.vectors import Vectors, one_vector_each, unit
 
 _ROWS_PER_CLUSTER = 256  # that k-means reads, faiss's own default
@@ -27,6 +27,7 @@ _ROWS_PER_CLUSTER = 256  # that k-means reads, faiss's own default
 logger = logging.getLogger(__name__)
 
 
+@factory
 def neighbours(
     model: Any,
     column: str | None = None,

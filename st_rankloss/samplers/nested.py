@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from st_rankloss.labels import holds_class_ids, read_classes, read_paths, read_sets
-from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, gather, places
+from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, factory, gather, places
 from st_rankloss.samplers.layout import lay_out
 
 Paths = list[tuple[Any, ...]]
 """The classes of each row, coarse to fine; empty if unlabelled."""
 
 
+@factory
 def classes(per_class: int = 4) -> MakeSampler:
     """P × K batches of ``batch_size / per_class`` classes with ``per_class`` rows each.
 
@@ -52,6 +53,7 @@ def classes(per_class: int = 4) -> MakeSampler:
     return partial(build, NestedSampler, per_level=(per_class,), paths_of=_read_classes)
 
 
+@factory
 def hierarchy(per_level: Sequence[int] = (2, 2)) -> MakeSampler:
     """Nested P × K batches: each row meets rows of its finest class, of its coarser classes, and of other classes.
 
@@ -89,6 +91,7 @@ def hierarchy(per_level: Sequence[int] = (2, 2)) -> MakeSampler:
     return partial(build, NestedSampler, per_level=tuple(per_level), paths_of=_read_paths)
 
 
+@factory
 def multi_label(per_label: int = 4) -> MakeSampler:
     """Batches in which every row shares a label with another, rare labels first.
 

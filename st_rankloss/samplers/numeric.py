@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from st_rankloss.labels import read_numbers
-from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, gather
+from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, factory, gather
 
 
+@factory
 def numeric(per_quantile: int = 2) -> MakeSampler:
     """Batches stratified by quantiles: each has close neighbours and the full range, even where rows are rare.
 

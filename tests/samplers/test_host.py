@@ -14,7 +14,7 @@ from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
-from st_rankloss import ANDCGLoss, RankingTrainer, samplers
+from st_rankloss import ANDCGLoss, RankingTrainer, recipes, samplers
 from st_rankloss.relevance import Classes
 from tests.models import word_model
 
@@ -195,3 +195,19 @@ def test_neighbours_of_saved_arguments_ask_for_the_model():
     saved = pickle.loads(pickle.dumps(samplers.neighbours(word_model(WORDS))))
     with pytest.raises(ValueError, match=r"needs the model in training, .* pass samplers.neighbours\(model\) again"):
         saved(TRAIN, 8)
+
+
+@BOTH
+@pytest.mark.parametrize("name", samplers.__all__)
+def test_a_sampler_that_was_not_called_is_refused_with_the_call(tmp_path, trainer_class, name):
+    needed = "model" if name == "neighbours" else ""
+    trainer = trainer_of(trainer_class, tmp_path, batch_sampler=getattr(samplers, name))
+    with pytest.raises(TypeError, match=rf"must be what samplers.{name} .*: call it: samplers.{name}\({needed}\)."):
+        trainer.train()
+
+
+@BOTH
+def test_a_recipe_is_no_batch_sampler(tmp_path, trainer_class):
+    trainer = trainer_of(trainer_class, tmp_path, batch_sampler=recipes.retrieval())
+    with pytest.raises(TypeError, match="a recipe is neither .* recipe.batch_sampler as batch_sampler of the training"):
+        trainer.train()
