@@ -22,6 +22,7 @@ from st_rankloss.labels import (
     read_paths,
     read_sets,
     refusal,
+    row_name,
 )
 from st_rankloss.relevance import encode_ids
 
@@ -92,7 +93,7 @@ def read_list_grades(value: Any, row: int, column: str, documents: int) -> list[
     if len(grades) != documents or not isinstance(value, list):
         raise ValueError(
             f"column {column!r} must hold a list of grades, one per document, got {len(grades)} grades for "
-            f"{documents} documents in row {row}."
+            f"{documents} documents in {row_name(row)}."
         )
     return grades
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from st_rankloss._host import infer_modality, is_message_dict
-from st_rankloss.labels import is_missing, plain
+from st_rankloss.labels import is_missing, plain, row_name
 
 Judgements = dict[str, dict[str, float]]
 """Validated grades by query id and document id."""
@@ -236,9 +236,8 @@ def check_inputs(inputs: Iterable[tuple[Any, Any]], name: str, place: str, *, te
         if isinstance(value, str) or (remedy := _remedy(value, is_row=place == "row", text_only=text_only)) is None:
             continue
         shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
-        raise ValueError(
-            f"each of {name!r} must be a text, got {shown} ({type(value).__name__}) for {place} {where!r}; {remedy}."
-        )
+        shown += f" ({type(value).__name__}) for {row_name(where) if place == 'row' else f'{place} {where!r}'}"
+        raise ValueError(f"each of {name!r} must be a text, got {shown}; {remedy}.")
 
 
 def _remedy(value: Any, *, is_row: bool, text_only: bool) -> str | None:

@@ -18,7 +18,9 @@ label: the empty set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -336,11 +338,29 @@ def read_weights(rows: Sequence[Any], column: str, sizes: Sequence[int]) -> list
     return found
 
 
+_OF = ContextVar("of", default="")
+
+
+@contextmanager
+def rows_of_a_batch() -> Iterator[None]:
+    """Let errors say that the number of a row is that within the batch, which differs from that in the dataset."""
+    before = _OF.set(" of the batch")
+    try:
+        yield
+    finally:
+        _OF.reset(before)
+
+
+def row_name(row: int) -> str:
+    """Return how errors call a row, see `rows_of_a_batch`."""
+    return f"row {row}{_OF.get()}"
+
+
 def refusal(column: str, row: int, value: Any, rule: str, remedy: str) -> ValueError:
     """Return an error for a value that breaks a rule; it names column, row, rule, value and remedy."""
     shown = repr(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return ValueError(f"column {column!r} must hold {rule}, got {shown} in row {row}: {remedy}.")
+    return ValueError(f"column {column!r} must hold {rule}, got {shown} in {row_name(row)}: {remedy}.")
 
 
 def _plain(rows: Sequence[Any]) -> list[tuple[int, Any]]:

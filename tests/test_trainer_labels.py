@@ -73,7 +73,9 @@ def test_strings_are_not_taken_for_numbers(name, tmp_path):
     trainer = trainer_of(
         Dataset.from_dict(columns), lambda m: ANDCGLoss(m, relevance=getattr(relevance, name)()), tmp_path
     )
-    with pytest.raises(ValueError, match=r"column '(label|labels|score)' must hold .* in row 0: cast the column"):
+    with pytest.raises(
+        ValueError, match=r"column '(label|labels|score)' must hold .* in row 0 of the batch: cast the column"
+    ):
         trainer.train()
 
 
@@ -286,3 +288,25 @@ def test_datasets_of_one_loss_that_declare_labels_differently_are_refused(tmp_pa
             train_dataset={"a": declared, "b": plain},
             loss=RankingLoss(model, relevance=relevance.MultiLabel()),
         )
+
+
+@pytest.mark.parametrize("make", [ANDCGLoss, lambda m: RankingLoss(m, relevance=relevance.Pairs())])
+def test_the_row_of_a_wrong_score_is_that_of_the_batch(make, tmp_path):
+    scores = [0.5] * 20 + [-1.0] + [0.5] * 3
+    dataset = Dataset.from_dict({"sentence1": TEXTS, "sentence2": TEXTS[::-1], "score": scores})
+    trainer = trainer_of(dataset, make, tmp_path)
+    rows = [dataset[i] for i in (3, 20)]
+    message = "column 'score' must hold finite grades of at least 0, got -1.0 in row 1 of the batch: use None for"
+    with pytest.raises(ValueError, match=message):
+        trainer.data_collator(rows)
+
+
+def test_ids_that_occur_in_no_judgements_are_named_before_the_first_step(tmp_path):
+    columns = {"query": TEXTS, "query_id": [f"q{i}" for i in range(24)]}
+    columns |= {"documents": [["w1"]] * 24, "document_ids": [["d"]] * 24}
+    judged = relevance.Qrels({"topic-1": {"d": 1}})
+    trainer = trainer_of(Dataset.from_dict(columns), lambda m: ANDCGLoss(m, relevance=judged), tmp_path)
+    with pytest.warns(
+        UserWarning, match="None of the query ids of this batch, such as 'q3', are in .*such as 'topic-1'"
+    ):
+        trainer.data_collator([trainer.train_dataset[3]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from st_rankloss.collators.base import GradedCollator, Reader, check_labels
+from st_rankloss.collators.base import GradedCollator, Reader
 from st_rankloss.collators.beside import ROW_NUMBER, id_names, weight_columns
 from st_rankloss.collators.cross_encoder import CrossEncoderRankingCollator
 from st_rankloss.collators.inputs import Row, holds_lists, list_columns
@@ -15,7 +15,6 @@ __all__ = [
     "RankingCollator",
     "Reader",
     "Row",
-    "check_labels",
     "holds_lists",
     "id_names",
     "list_columns",

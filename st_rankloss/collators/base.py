@@ -10,11 +10,11 @@ import numpy as np
 from sentence_transformers.base.data_collator import BaseDataCollator
 from torch import Tensor, tensor
 
-from st_rankloss.collators.beside import encode_row_ids, encode_weights, pop_ids, pop_numbers, pop_weights
+from st_rankloss.collators.beside import encode_row_ids, encode_weights, id_examples, pop_ids, pop_numbers, pop_weights
 from st_rankloss.collators.inputs import Row, check_columns, input_columns, list_columns, read_list, same_columns
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.labels import LABEL_KINDS, plain, refusal
+from st_rankloss.labels import LABEL_KINDS, plain, refusal, rows_of_a_batch
 from st_rankloss.relevance import Relevance, choose_relevance
 
 
@@ -46,6 +46,7 @@ class GradedCollator(BaseDataCollator):
     def __post_init__(self) -> None:
         check_choice(self.label_kind, ("auto", *LABEL_KINDS), "label_kind")
 
+    @rows_of_a_batch()
     def __call__(self, features: list[Row]) -> dict[str, Any]:
         """Turn dataset rows into a batch.
 
@@ -90,7 +91,10 @@ class GradedCollator(BaseDataCollator):
             sizes = [len(rows)] * len(columns)
             if lists:
                 sizes[-1] = int(described["list_sizes"].sum())
-            check_labels(reader, described, sizes)
+            relevance = choose_relevance(described, sizes) if reader.relevance is None else reader.relevance
+            described = _as_grades(relevance, described, column, labels)
+            # Labels that it cannot read are refused while they are still on the CPU.
+            relevance.pair(described | {"id_examples": id_examples(ids, columns)}, sizes)
         described |= encode_weights(weights, columns, len(rows), described.get("list_sizes")) | numbers
         if described.keys() == {"label"} and described["label"].dim() == 1:
             batch["label"] = described["label"]  # the format of sentence-transformers losses
@@ -180,6 +184,15 @@ class GradedCollator(BaseDataCollator):
         return tensor([len(row) for row in documents])
 
 
+def _as_grades(
+    relevance: Relevance, described: dict[str, Any], column: str, labels: list[Any] | None
+) -> dict[str, Any]:
+    """Read undeclared numbers as grades if the chosen relevance reads these, as if it had been passed to the loss."""
+    if labels is None or "kind" in described or relevance.reads != ("grades",):
+        return described
+    return described | encode_labels(labels, column, "grades")
+
+
 def _keep_best(rows: list[Row], lists: list[str], column: str, labels: list[Any] | None) -> None:
     """Replace each list of documents by its best one, the first if tied."""
     for name in lists:
@@ -201,15 +214,3 @@ def _check_numbers(labels: list[Any], column: str) -> None:
     for place, label in enumerate(labels):
         if label is None or (isinstance(label, list | tuple) and None in label):
             raise refusal(column, place, label, rule, "leave the row out, or use a loss of st_rankloss")
-
-
-def check_labels(reader: Reader, described: Mapping[str, Any], sizes: Sequence[int]) -> None:
-    """Raise ValueError unless the relevance can read a batch's labels, while they are still on the CPU.
-
-    Args:
-        reader: The reader of the batch.
-        described: The labels by name.
-        sizes: Number of rows of each input column.
-    """
-    relevance = choose_relevance(described, sizes) if reader.relevance is None else reader.relevance
-    relevance.pair(described, sizes)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from st_rankloss.collators.inputs import Row
-from st_rankloss.labels import is_missing, plain, read_weights
+from st_rankloss.labels import is_missing, plain, read_weights, row_name
 from st_rankloss.relevance import encode_ids
 
 ROW_NUMBER = "_row_number"
@@ -106,6 +106,12 @@ def encode_row_ids(ids: dict[str, list[Any]], columns: list[str], list_sizes: Te
     return {"query_ids": query, "document_ids": torch.cat(documents) if documents else query}
 
 
+def id_examples(ids: dict[str, list[Any]], columns: list[str]) -> dict[str, Any]:
+    """Return the first id of the queries and of the documents, if they have any, for warnings."""
+    first = [plain(ids[column][0]) for column in columns[:2] if column in ids]
+    return dict(zip(("query", "document"), (x[0] if isinstance(x, list) else x for x in first), strict=False))
+
+
 def _flat_ids(values: list[Any], column: str, sizes: list[int]) -> list[Any]:
     """Return the ids of all inputs of a column, or raise a ValueError that names the row without them."""
     if {*map(type, values)} <= {str, int} and "" not in values and {*sizes} == {1}:
@@ -116,7 +122,7 @@ def _flat_ids(values: list[Any], column: str, sizes: list[int]) -> list[Any]:
         row_ids = row_ids if isinstance(row_ids, list) else [row_ids]
         if len(row_ids) != expected or not all(isinstance(x, str | int) and not is_missing(x) for x in row_ids):
             raise ValueError(
-                f"{column!r} needs an id (a string or an integer) for each of its {expected} inputs in row {i}, "
+                f"{column!r} needs an id (a string or an integer) for each of its {expected} inputs in {row_name(i)}, "
                 f"got {value!r}."
             )
         flat += row_ids

@@ -11,7 +11,7 @@ import numpy as np
 
 from st_rankloss._host import MODALITIES, format_modality, infer_modality, is_message_dict
 from st_rankloss.judgements import check_inputs, is_list_of_inputs
-from st_rankloss.labels import refusal
+from st_rankloss.labels import refusal, row_name
 
 Row = dict[str, Any]
 """A row of the dataset, by column."""
@@ -37,8 +37,8 @@ def same_columns(features: list[Row]) -> list[Row]:
     for place, row in enumerate(features):
         if row.keys() != names:
             raise ValueError(
-                f"every row must have the columns {list(names)}, got {list(row)} in row {place}: fill the column, or "
-                "remove it."
+                f"every row must have the columns {list(names)}, got {list(row)} in {row_name(place)}: fill the "
+                "column, or remove it."
             )
     return [{name: without_gaps(value) for name, value in row.items()} for row in features]
 

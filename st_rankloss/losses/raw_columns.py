@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from st_rankloss.judgements import check_inputs, is_list_of_inputs
-from st_rankloss.labels import refusal
+from st_rankloss.labels import refusal, rows_of_a_batch
 
 RawLabels = Tensor | Mapping[str, Any] | Sequence[Tensor] | None
 """Labels of a batch: one tensor, tensors by name from our collators, one tensor per row from the host's, or None."""
@@ -36,6 +36,7 @@ class RawColumns(NamedTuple):
         return len(self.sizes) == 1
 
 
+@rows_of_a_batch()
 def read_columns(inputs: Sequence[Sequence[Any]]) -> RawColumns:
     """Read the columns of a batch.
 
@@ -85,6 +86,7 @@ def _read_list(value: Any, row: int) -> list[Any]:
     return documents
 
 
+@rows_of_a_batch()
 def read_labels(labels: RawLabels, columns: RawColumns) -> dict[str, Any]:
     """Read the labels of a batch.
 

@@ -15,7 +15,10 @@ Labels = Tensor | dict[str, Any]
 """Labels of queries or documents: one tensor, or several by name, with one row per input."""
 
 Batch = Mapping[str, Any]
-"""A batch without its inputs: label tensors by name, and the ``kind`` of its labels; see the collators."""
+"""A batch without its inputs: label tensors by name, and the ``kind`` of its labels; see the collators.
+
+These also name ``id_examples`` when they check labels, for warnings: the first id of the queries and of the documents.
+"""
 
 UNJUDGED = float("nan")
 """The relevance of an unjudged document, which is removed from the query's list."""
@@ -115,7 +118,7 @@ def label_of(batch: Batch, relevance: Relevance) -> Tensor | None:
     return batch.get("label")
 
 
-_TRAINER = "RankingTrainer (for a CrossEncoder CrossEncoderRankingTrainer, and so on)"
+TRAINER = "RankingTrainer (for a CrossEncoder CrossEncoderRankingTrainer, and so on)"
 
 
 def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
@@ -124,9 +127,9 @@ def require(batch: Batch, name: str, relevance: Relevance) -> Tensor:
     if tensor is None:
         remedy = {
             "label": "the dataset needs a column called label, labels, score or scores",
-            "list_sizes": f"use {_TRAINER}, whose collator takes columns of lists",
-            "query_ids": f"use {_TRAINER}, and a column of ids for the first input column, named after it plus _id",
-            "document_ids": f"use {_TRAINER}, and a column of ids for each input column of documents, named after "
+            "list_sizes": f"use {TRAINER}, whose collator takes columns of lists",
+            "query_ids": f"use {TRAINER}, and a column of ids for the first input column, named after it plus _id",
+            "document_ids": f"use {TRAINER}, and a column of ids for each input column of documents, named after "
             "it plus _id or _ids",
         }[name]
         raise ValueError(f"{relevance!r} needs {name}, which this batch lacks: {remedy}.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from st_rankloss.relevance.base import Batch, Relevance
+from st_rankloss.relevance.base import TRAINER, Batch, Relevance
 from st_rankloss.relevance.labels import Classes, Hierarchy, MultiLabel, Numeric
 from st_rankloss.relevance.lists import Lists, Pairs
 from st_rankloss.relevance.views import Views
@@ -98,8 +98,10 @@ def _without_judgements(batch: Batch) -> str:
 
 def _ambiguous(columns: int, label: Tensor | None, kind: str | None) -> str:
     described = "no labels" if label is None else f"labels of {_describe(label)}" + (f" ({kind})" if kind else "")
+    several = label is not None and label.dim() == 2 and kind is None
+    lists = f"if a column holds lists of documents, train with {TRAINER}; otherwise " if several else ""
     return (
-        f"relevance=None is ambiguous for {columns} input columns and {described}: pass "
+        f"relevance=None is ambiguous for {columns} input columns and {described}: {lists}pass "
         "relevance=Classes() if labels are classes of the rows, Hierarchy() or MultiLabel() if they are "
         "levels or label sets, Numeric() if they are numbers, Vectors() if they are vectors, Pairs() if they score "
         "each row's first document."

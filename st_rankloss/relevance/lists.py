@@ -11,6 +11,7 @@ from torch import Tensor
 
 from st_rankloss.functional.checks import check_relevance
 from st_rankloss.relevance.base import (
+    TRAINER,
     Batch,
     Labels,
     Relevance,
@@ -115,6 +116,11 @@ class Lists(_OwnDocuments):
         rows, grades = sizes[0], label_of(batch, self)
         lengths = batch.get("list_sizes")
         if lengths is None:
+            if grades is None and len(sizes) > 1:
+                raise ValueError(
+                    f"{self!r} needs labels for documents in columns of their own, or a column of lists, got columns "
+                    f"of {list(sizes)} rows: for pairs without labels use Pairs(); for lists train with {TRAINER}."
+                )
             grades = require(batch, "label", self)
             if grades.shape != (rows, len(sizes) - 1) or any(size != rows for size in sizes):
                 raise ValueError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +75,9 @@ class Qrels(Relevance):
         self.unjudged = unjudged
         check_relevance(torch.tensor(unjudged))
         queries, documents, sizes, grades = bytearray(), bytearray(), array("q"), array("f")
+        self._examples: dict[str, str] = {}
         for query, judged, own in each_query(qrels, largest=torch.finfo(torch.float32).max):
+            self._examples = self._examples or {"query": query, "document": next(iter(judged), "")}
             queries += _digest(query)
             documents += b"".join(map(_digest, judged))
             sizes.append(len(judged))
@@ -90,14 +94,15 @@ class Qrels(Relevance):
             "documents": torch.cat([_as_codes(documents), torch.tensor([-1])]),
             "grades": torch.from_numpy(np.array(grades)),
         }
+        self._judged = {"query": known, "document": self._tables["documents"]}  # on the CPU, where batches are checked
 
     def __call__(self, query_labels: Tensor, document_labels: Tensor) -> Tensor:
         """Look up grades: ids ``(Q,)`` and ``(D,)`` from `encode_ids` to ``(Q, D)``."""
         device = query_labels.device
         self._tables = {name: table.to(device, non_blocking=True) for name, table in self._tables.items()}
-        known, start, size = (self._tables[name] for name in ("queries", "start", "size"))
-        place = torch.searchsorted(known, query_labels).clamp_max(len(known) - 1)
-        count = torch.where(known[place] == query_labels, size[place], 0)
+        start, size = (self._tables[name] for name in ("start", "size"))
+        place, known = _find(query_labels, self._tables["queries"])
+        count = torch.where(known, size[place], 0)
         return (self._place if device.type == "cpu" else self._select)(start[place], count, document_labels)
 
     def _place(self, start: Tensor, count: Tensor, document_labels: Tensor) -> Tensor:
@@ -136,17 +141,43 @@ class Qrels(Relevance):
         return table[:, torch.searchsorted(batch_ids, document_labels)]
 
     def pair(self, batch: Batch, sizes: Sequence[int]) -> tuple[Labels, Labels]:
-        """Return the ids of queries and documents."""
+        """Return the ids of queries and documents; warn once if all are strangers, such as ids of another form."""
         query_ids, document_ids = require(batch, "query_ids", self), require(batch, "document_ids", self)
         check_rows(query_ids, sizes[0], "query ids")
+        if query_ids.device.type == "cpu" and "query" in self._judged:
+            self._warn_of_strangers(query_ids, document_ids, batch.get("id_examples", {}))
         if len(sizes) == 1:  # the samples judge one another
             return query_ids, query_ids
         check_list_sizes(batch, sizes)
         check_rows(document_ids, sum(sizes[1:]), "document ids")
         return query_ids, document_ids
 
+    def _warn_of_strangers(self, query_ids: Tensor, document_ids: Tensor, examples: Mapping[str, Any]) -> None:
+        """Warn if no query of a batch is judged, or no document of the first batch of judged queries."""
+        if _find(query_ids, self._judged["query"])[1].any():
+            documents = self._judged.pop("document", None)  # all are searched once, which takes time
+            if documents is None or torch.isin(document_ids, documents).any():
+                return
+            what = "document"
+        else:
+            self._judged.pop("query")
+            what = "query"
+        such = f", such as {examples[what]!r}," if what in examples else ""
+        warnings.warn(
+            f"None of the {what} ids of this batch{such} are in {self!r}, which has {what} ids such as "
+            f"{self._examples[what]!r}: its queries have no relevant documents, and the loss is 0. Judgements and data "
+            "must have the same ids.",
+            stacklevel=2,
+        )
+
     def __repr__(self) -> str:
         return f"Qrels(<{len(self._tables['queries'])} queries>, unjudged={self.unjudged:g})"
+
+
+def _find(ids: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place of each id among known ones, sorted, and whether it is there."""
+    place = torch.searchsorted(known, ids).clamp_max(len(known) - 1)
+    return place, known[place] == ids
 
 
 def _count_up(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

@@ -124,3 +124,8 @@ def test_what_is_no_function_is_refused(what):
 def test_a_subclass_must_say_what_is_relevant():
     with pytest.raises(TypeError, match=r"must define __call__\(query_labels, document_labels\)"):
         Relevance()(torch.zeros(2), torch.zeros(3))
+
+
+def test_lists_of_documents_that_another_trainer_has_read_are_named_first():
+    with pytest.raises(ValueError, match="of shape .8, 2.: if a column holds lists of documents, train with RankingTr"):
+        choose_relevance({"label": torch.ones(8, 2)}, [8, 8])

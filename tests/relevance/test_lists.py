@@ -103,3 +103,8 @@ def test_a_wrong_grade_of_others_is_refused(kind, others):
 @pytest.mark.parametrize("relevance", [Pairs(), Pairs(UNJUDGED), Lists(), Lists(0.5)])
 def test_the_repr_names_the_value_of_others(relevance):
     assert repr(relevance) == f"{type(relevance).__name__}(off_diagonal={relevance.off_diagonal})"
+
+
+def test_pairs_without_labels_are_pointed_to_the_relevance_that_reads_them():
+    with pytest.raises(ValueError, match=r"got columns of \[8, 8\] rows: for pairs without labels use Pairs\(\)"):
+        Lists().pair({}, [8, 8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 
 import hypothesis.strategies as st
 import numpy as np
@@ -161,3 +162,29 @@ def test_wrong_judgements_are_refused(qrels, options, message):
 
 def test_the_repr_tells_the_number_of_queries():
     assert repr(Qrels({"a": {"d": 1}, "b": {}}, unjudged=UNJUDGED)) == "Qrels(<2 queries>, unjudged=nan)"
+
+
+def warned(relevance, queries, documents, **examples):
+    batch = {"query_ids": encode_ids(queries), "document_ids": encode_ids(documents), "id_examples": examples}
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        relevance.pair(batch, [len(queries), len(documents)])
+    return [str(warning.message) for warning in found]
+
+
+def test_a_batch_of_ids_that_occur_nowhere_is_told_once_with_examples():
+    relevance = Qrels({"t1": {"doc1": 1}})
+    (message,) = warned(relevance, ["q1", "q2"], ["d1", "d2"], query="q1", document="d1")
+    assert "None of the query ids of this batch, such as 'q1', are in" in message
+    assert "has query ids such as 't1'" in message
+    assert not warned(relevance, ["q1", "q2"], ["d1", "d2"])
+    (message,) = warned(Qrels({"t1": {"doc1": 1}}), ["t1", "q2"], ["d1", "d2"])
+    assert "None of the document ids of this batch are in" in message
+    assert "has document ids such as 'doc1'" in message
+
+
+def test_batches_with_some_judged_ids_are_usual_and_strangers_among_later_ones_are_told():
+    relevance = Qrels({"t1": {"doc1": 1}})
+    assert not warned(relevance, ["q1", "t1"], ["d1", "doc1"])
+    assert not warned(relevance, ["q1", "t1"], ["d1", "d2"])
+    assert warned(relevance, ["q1", "q2"], ["d1", "d2"])
