@@ -52,7 +52,7 @@ def guess_task(data: Dataset | IterableDataset) -> str:
     forms = "; ".join(f"{task}: {', '.join(names)}" for task, names in COLUMNS.items())
     raise ValueError(
         f"the columns must be those of a task ({forms}), got {sorted(columns)}: rename them with "
-        "dataset.rename_columns, or read the file with st_rankloss.data."
+        "dataset.rename_columns, or pass st_rankloss.data.read(dataset)['train'], which finds them."
     )
 
 
