@@ -68,7 +68,7 @@ KNOW_THE_HOST = {
     "recipes.py",
     "samplers",
     "teachers.py",
-    "trainer.py",
+    "trainer",
 }
 NEED_EXTRAS = (
     "augmentations",

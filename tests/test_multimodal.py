@@ -27,7 +27,8 @@ from st_rankloss import (
     RankingTrainer,
 )
 from st_rankloss.losses import CachedANDCGLoss
-from st_rankloss.trainer import TRAINERS, GradedLoss
+from st_rankloss.losses.base import GradedLoss
+from st_rankloss.trainer import TRAINERS
 from tests import models as tiny
 
 WORDS = [f"w{i}" for i in range(12)]
@@ -306,7 +307,7 @@ def test_an_input_without_any_modality_is_refused(models, column):
     value = {"text": None, "image": None}
     rows = [{"query": "w1", column: [value] if column == "documents" else value}]
     with pytest.raises(
-        ValueError, match=rf"each of '{column}' must be a text, got {{}} \(dict\) for row 0; leave it out"
+        ValueError, match=rf"each of '{column}' must be a text, got {{}} \(dict\) for row 0 of the batch; leave it out"
     ):
         RankingCollator(models["chat"].preprocess)(rows)
 

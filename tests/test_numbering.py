@@ -172,4 +172,4 @@ def test_the_data_of_a_trainer_serve_another(tmp_path, again):
     weighting = again and again()
     trainer_of(tmp_path, weighting, half, max_steps=2).train()
     if weighting is not None:
-        assert sorted(weighting.rows) == [*range(32)]
+        assert {*weighting.rows} == {*range(32)} - {16}  # which is alone in its class

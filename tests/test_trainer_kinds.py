@@ -21,8 +21,9 @@ from st_rankloss import (
     recipes,
 )
 from st_rankloss.data import lists
+from st_rankloss.losses.base import GradedLoss
 from st_rankloss.relevance import Classes, Lists, MultiLabel, Qrels, encode_ids
-from st_rankloss.trainer import TRAINERS, GradedLoss
+from st_rankloss.trainer import TRAINERS
 from tests.models import tiny_bert, tiny_cross_encoder, tiny_multi_vector, tiny_splade
 
 WORDS = [f"w{i}" for i in range(12)]

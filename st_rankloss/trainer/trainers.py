@@ -1,54 +1,39 @@
-"""The trainers of sentence-transformers, with collators that read lists, labels of any kind, ids and weights."""
+"""The trainers, one for each kind of model, and what they share."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from datasets import IterableDataset
-from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoderTrainer, SentenceTransformerTrainer, SparseEncoderTrainer
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
 
 from st_rankloss._host import (
-    LOSSES_OF_LISTS,
-    LOSSES_OF_PAIRS,
     CheckpointingTrainer,
     StreamingCrossEncoderTrainer,
     check_encoder,
     get_losses,
     inner_loss,
-    is_of_host,
     regularizes_documents,
     scores_pairs,
 )
-from st_rankloss.collators import (
-    CrossEncoderRankingCollator,
-    GradedCollator,
-    RankingCollator,
-    Reader,
-    holds_lists,
-    weight_columns,
-)
+from st_rankloss.collators import CrossEncoderRankingCollator, GradedCollator, RankingCollator
 from st_rankloss.data.lists import samplers_of
 from st_rankloss.data.streams import with_features
-from st_rankloss.labels import holds_class_ids
-from st_rankloss.losses.base import GradedLoss
 from st_rankloss.numbering import TellWeighting, number_rows, weighted
 from st_rankloss.objectives import Objective
+from st_rankloss.trainer import loss_parameters
+from st_rankloss.trainer.callbacks import Epochs, FreshGradients
+from st_rankloss.trainer.readers import choose_reader, column_features
 from st_rankloss.views import ViewsCollator
 from st_rankloss.weighting import Weighting
 
 logger = logging.getLogger(__name__)
-
-LOSS_FILE = "loss.safetensors"
-"""The file of a checkpoint with the parameters of the losses."""
 
 
 class GradedTrainer(CheckpointingTrainer):
@@ -73,8 +58,8 @@ class GradedTrainer(CheckpointingTrainer):
             self.data_collator.seed = self.args.seed
             self.data_collator.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
             epochs.append(self.data_collator.epoch)
-        self.add_callback(_Epochs(epochs))
-        self.add_callback(_FreshGradients([loss for loss in self._losses().values() if isinstance(loss, nn.Module)]))
+        self.add_callback(Epochs(epochs))
+        self.add_callback(FreshGradients([loss for loss in self._losses().values() if isinstance(loss, nn.Module)]))
         rows = self._numbered()[1].items()
         self._tellers = [TellWeighting(w, count, f"weighting{n}.safetensors") for n, (w, count) in enumerate(rows)]
         for teller in self._tellers:
@@ -290,29 +275,13 @@ class GradedTrainer(CheckpointingTrainer):
         """Return the loss of each dataset by name, or under None that of all."""
         return self.loss if isinstance(self.loss, dict) else {None: self.loss}
 
-    def _own_parameters(self) -> dict[str, Tensor]:
-        """Return what is saved of our losses, by name: their parameters to train, but the model's, and own buffers."""
-        losses = {name or "loss": inner_loss(loss) for name, loss in self._losses().items()}
-        ours = {name: loss for name, loss in losses.items() if isinstance(loss, GradedLoss)}
-        parameters = ((name, *each) for name, loss in ours.items() for each in loss.named_parameters())
-        trained = {
-            f"{name}.{own}": parameter
-            for name, own, parameter in parameters
-            if parameter.requires_grad and not own.startswith("model.")
-        }
-        buffers = ((name, *each) for name, loss in ours.items() for each in loss.named_buffers(recurse=False))
-        return trained | {f"{name}.{own}": buffer for name, own, buffer in buffers}
-
     def save_beside(self, folder: str) -> None:
         """Save the parameters of the losses, if any.
 
         Args:
             folder: The folder of the checkpoint.
         """
-        if own := self._own_parameters():
-            # as copies, because a file cannot hold a tensor twice, and datasets may share a loss
-            copies = {name: x.detach().clone(memory_format=torch.contiguous_format) for name, x in own.items()}
-            save_file(copies, Path(folder) / LOSS_FILE)
+        loss_parameters.save(loss_parameters.own_parameters(self._losses()), folder)
 
     def load_beside(self, folder: str) -> None:
         """Load the parameters of the losses, if any.
@@ -323,24 +292,7 @@ class GradedTrainer(CheckpointingTrainer):
         Raises:
             ValueError: If the checkpoint does not have them.
         """
-        if not (own := self._own_parameters()):
-            return
-        path = Path(folder) / LOSS_FILE
-        saved = load_file(path) if path.is_file() else {}
-        expected, found = ({name: tuple(x.shape) for name, x in part.items()} for part in (own, saved))
-        if expected != found:
-            raise ValueError(
-                f"{path} must have the parameters of the loss, {expected}, got {found or 'no such file'}: "
-                "resume with the loss that was trained, from a checkpoint of a trainer of this package."
-            )
-        for name, tensor in own.items():
-            if not isinstance(tensor, nn.Parameter) and not torch.equal(tensor.cpu(), saved[name]):
-                raise ValueError(
-                    f"{path} must have the {name} of the loss, in its order: resume with the loss that was trained."
-                )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(saved[name])
+        loss_parameters.load(loss_parameters.own_parameters(self._losses()), folder)
 
     def _told(self, collator: GradedCollator, datasets: list[tuple[str | None, Any]]) -> GradedCollator:
         """Configure a collator with prompts, router mapping, lengths, and the reader of each dataset."""
@@ -353,10 +305,10 @@ class GradedTrainer(CheckpointingTrainer):
         collator.__post_init__()  # checks what it was given
         losses = {name: inner_loss(loss) for name, loss in self._losses().items()}
         features = {
-            name: [_column_features(dataset) for own, dataset in datasets if name is None or own == name]
+            name: [column_features(dataset) for own, dataset in datasets if name is None or own == name]
             for name in losses
         }
-        collator.readers = {name: _reader(loss, features[name], collator) for name, loss in losses.items()}
+        collator.readers = {name: choose_reader(loss, features[name], collator) for name, loss in losses.items()}
         return collator
 
     def _check_collator(self) -> None:
@@ -431,7 +383,7 @@ class SparseEncoderRankingTrainer(GradedTrainer, SparseEncoderTrainer):
         losses = self._losses()
         for name, dataset in datasets:
             loss = losses.get(name, losses.get(None))
-            columns = collator.inputs_among(_column_features(dataset))
+            columns = collator.inputs_among(column_features(dataset))
             if len(columns) == 1 and regularizes_documents(loss):
                 raise ValueError(
                     f"{type(loss).__name__} takes the first column for queries and regularizes the others, but the "
@@ -496,104 +448,5 @@ TRAINERS = (
 """The trainers, one for each kind of model."""
 
 
-class _FreshGradients(TrainerCallback):
-    """Forgets old gradients before each step: transformers 5.0 forgets those of the model, not those of the loss."""
-
-    def __init__(self, losses: list[nn.Module]) -> None:
-        self.losses = losses
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget the gradients of the losses' own parameters."""
-        for loss in self.losses:
-            loss.zero_grad()
-
-
-class _Epochs(TrainerCallback):
-    """Sets the epoch of the batch sampler, of `data.lists` and of views before any batches are read or skipped.
-
-    When training resumes mid-epoch on several processes, the host looks for ``set_epoch`` on the wrappers that skip and
-    shard batches, and the wrapped sampler stays in epoch 0. The state's epoch does not count the passes over a stream,
-    whose length is unknown, so they are counted here.
-    """
-
-    def __init__(self, epochs: list[Tensor]) -> None:
-        self.epochs, self.begun = epochs, 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start counting epochs."""
-        self.begun = 0
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
-        """Pass the epoch to the innermost batch sampler."""
-        epoch = max(int(state.epoch or 0), self.begun)
-        self.begun = epoch + 1
-        for each in self.epochs:
-            each.fill_(epoch)
-        sampler: Any = train_dataloader
-        while hasattr(sampler, "batch_sampler"):
-            sampler = sampler.batch_sampler
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)
-
-
 def _declared(argument: Any) -> Any:
     return with_features(argument) if isinstance(argument, IterableDataset) else argument
-
-
-def _column_features(dataset: Any) -> Mapping[str, Any]:
-    return getattr(dataset, "features", None) or {}
-
-
-def _reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: GradedCollator) -> Reader:
-    """Return the reader for the datasets of a loss, by their features."""
-    if not isinstance(loss, GradedLoss):
-        if isinstance(collator, ViewsCollator):
-            raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
-        return _host_reader(loss, columns, collator)
-    reads = None if loss.relevance is None else loss.relevance.reads
-    if reads is not None and collator.label_kind not in ("auto", *reads):
-        raise ValueError(
-            f"label_kind must be 'auto' or one of {list(reads)}, which {loss.relevance!r} reads, got "
-            f"{collator.label_kind!r}."
-        )
-    declared = {
-        holds_class_ids(next((features[name] for name in collator.valid_label_columns if name in features), None))
-        for features in columns
-    }
-    if len(declared) > 1:
-        raise ValueError(
-            "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
-            "in another: cast the column, or give each dataset its own loss."
-        )
-    return Reader(loss.relevance, class_ids=True in declared)
-
-
-def _host_reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: GradedCollator) -> Reader:
-    """Return the reader for a loss of sentence-transformers, or of another library; log what it does not read."""
-    of_pairs = isinstance(collator, CrossEncoderRankingCollator)
-    lists = of_pairs and (isinstance(loss, LOSSES_OF_LISTS) or not is_of_host(loss))
-    for features in [] if lists else columns:
-        remedy = "CrossEncoderRankingLoss" if of_pairs else "RankingLoss"
-        _check_host_loss(loss, features, collator.valid_label_columns, remedy)
-    weights = {w for features in columns for w in weight_columns(features, collator.valid_label_columns)}
-    if weights:
-        logger.warning("%s does not read weights: it ignores %s.", type(loss).__name__, sorted(weights))
-    return Reader(None, host=True, lists=lists)
-
-
-def _check_host_loss(loss: nn.Module, features: Mapping[str, Any], label_columns: Iterable[str], remedy: str) -> None:
-    """Raise ValueError, or log the conversion to pairs, if a loss of sentence-transformers gets document lists."""
-    lists = [name for name, feature in features.items() if name not in label_columns and holds_lists(feature)]
-    if not lists:
-        return
-    name = type(loss).__name__
-    if not isinstance(loss, LOSSES_OF_PAIRS):
-        raise ValueError(
-            f"{name} does not read lists of documents, got the column {lists[0]!r}: use a {remedy}, or make columns "
-            "of single documents."
-        )
-    logger.warning(
-        "%s reads pairs: it gets the best document of each list in %r (the first if tied), without labels or ids.",
-        name,
-        lists[0],
-    )
