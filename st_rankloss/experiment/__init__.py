@@ -1,5 +1,19 @@
 """From a user's data to a trained, evaluated, saved model and a report: what ``st-rankloss train`` runs.
 
+It compares the recipe for the data with the task's usual loss, at its usual settings:
+
+=================  ============================================================================
+task               usual loss
+=================  ============================================================================
+retrieval          MultipleNegativesRankingLoss, on each query's best document
+sts                CoSENTLoss
+classification     BatchHardSoftMarginTripletLoss; of a hierarchy, on the finest classes
+multi_label        SupCon, for which texts are relevant that share a label
+regression         squared error of a linear layer, which is discarded after training
+image_text         MultipleNegativesRankingLoss in both directions, as in CLIP
+self_supervised    a softmax over copies, as in SimCSE
+=================  ============================================================================
+
 Example:
     ::
 

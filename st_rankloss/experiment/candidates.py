@@ -57,18 +57,6 @@ class Candidate:
 def candidates(part: Part, model: Any = None, recipe: str = "auto") -> tuple[Candidate, Candidate]:
     """Choose a task's usual loss, at its usual settings, and the recipe for the data.
 
-    =================  ============================================================================
-    task               usual loss
-    =================  ============================================================================
-    retrieval          MultipleNegativesRankingLoss, on each query's best document
-    sts                CoSENTLoss
-    classification     BatchHardSoftMarginTripletLoss; of a hierarchy, on the finest classes
-    multi_label        SupCon, for which texts are relevant that share a label
-    regression         squared error of a linear layer, which is discarded after training
-    image_text         MultipleNegativesRankingLoss in both directions, as in CLIP
-    self_supervised    a softmax over copies, as in SimCSE
-    =================  ============================================================================
-
     Args:
         part: The training part.
         model: The model to train, for the recipe.
