@@ -36,6 +36,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 
 from st_rankloss import samplers
 from st_rankloss._host import EMBEDDERS, check_encoder, kind_of, scores_pairs, trains_a_transformer
+from st_rankloss.data.columns import numbered_negatives
 from st_rankloss.data.guessing import as_part, first_labels, label_column
 from st_rankloss.data.part import Part
 from st_rankloss.losses import (
@@ -358,19 +359,24 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
     return replace(recipe, why=why)
 
 
+_PAIRS = ({"anchor", "positive"}, {"query", "positive"}, {"sentence1", "sentence2"}, {"query", "document"})
+"""Columns of pairs without labels, which may have negatives beside them."""
+
+
 def _columns(data: Dataset | IterableDataset) -> list[str]:
     return data.column_names or list(next(iter(data), {}))
 
 
 def _are_pairs(data: Dataset | IterableDataset) -> bool:
     """Return whether rows are pairs without labels, as sentence-transformers names their columns."""
-    columns = set(_columns(data))
-    return ("positive" in columns or {"sentence1", "sentence2"} <= columns) and label_column(data) is None
+    columns = [*_columns(data)]
+    texts = all(isinstance(value, str) for value in next(iter(data), {}).values())
+    return texts and {*columns} - {"negative", *numbered_negatives(columns)} in _PAIRS
 
 
 def _for_retrieval(part: Part, **settings: Any) -> Recipe:
     columns = _columns(part.dataset)
-    if "documents" not in columns and label_column(part.dataset) is None:
+    if "documents" not in columns and _are_pairs(part.dataset):
         why = "Each query has one relevant document and no grades. All others in the batch count as irrelevant."
         return replace(retrieval(**settings), relevance=Pairs(), why=why)
     if "documents" not in columns:

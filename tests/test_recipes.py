@@ -412,3 +412,13 @@ def test_a_recipe_refuses_models_of_other_kinds_by_name():
     kinds = "a SentenceTransformer, a SparseEncoder, a MultiVectorEncoder or a CrossEncoder"
     with pytest.raises(TypeError, match=f"A recipe needs {kinds}, got 'minilm'"):
         recipes.retrieval(model="minilm")
+
+
+@pytest.mark.parametrize("column", ["similarity", "grade", "relevance"])
+def test_pairs_with_a_score_of_any_name_are_not_taken_for_positives(column):
+    scored = Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["x", "y"], column: [0.1, 0.9]})
+    assert recipes.for_dataset(scored).relevance != Pairs() or "SoftKendall" in repr(recipes.for_dataset(scored))
+    with pytest.raises(ValueError, match="group them"):
+        recipes.for_dataset(Dataset.from_dict({"query": ["a", "b"], "document": ["x", "y"], column: [1, 0]}))
+    with pytest.raises(ValueError, match="the columns must be those of a task"):
+        recipes.for_dataset(Dataset.from_dict({"anchor": ["a", "b"], "positive": [["x"], ["y", "z"]]}))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 ROLES: Mapping[str, tuple[str, ...]] = {
     "query": (
         "query", "queries", "question", "anchor", "q", "search", "search_query", "search_term", "query_text", "topic",
-        "keyword", "prompt",
+        "keyword",
     ),
     "document": (
         "document", "documents", "passage", "passages", "doc", "docs", "text", "doc_text", "document_text",
@@ -36,8 +36,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "weight": ("document_weight", "document_weights", "weight", "weights", "sample_weight", "importance"),
     "query_weight": ("query_weight", "query_weights"),
     "positive": (
-        "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages", "doc",
-        "response", "context", "positive_passages", "chosen",
+        "chosen", "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages",
+        "doc", "response", "context", "positive_passages",
     ),
     "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages",
                  "rejected"),
@@ -214,8 +214,9 @@ def id_column(column: str, names: Sequence[str]) -> str | None:
         ('pos_id', 'passages.docid')
     """
     fields = {name.removeprefix(f"{column}."): name for name in names if name.startswith(f"{column}.")}
-    found = find("document_id", [*fields]) or find("id", [*fields])
-    beside = (name for name in (f"{column}_id", f"{column}_ids") if name in names)
+    own = [field for field in fields if normal(field) not in ROLES["query_id"]]
+    found = find("document_id", own) or find("id", own)
+    beside = (name for name in (f"{column}_id", f"{column}_ids") if name in names and column in ("pos", "neg"))
     return fields[found] if found else next(beside, None)
 
 

@@ -119,18 +119,19 @@ def _named(folder: Path) -> dict[str, list[Path]]:
 
 def _of_kind(folder: Path, kind: str) -> list[Path]:
     named = [path for path in _visible(folder) if set(normal(path.name).split("_")) & set(_KINDS[kind])]
+    named = [path for path in named if normal(path.name.partition(".")[0]) in _KINDS[kind]] or named
     files = [path for path in named if path.is_file()]
     if kind == "corpus":
         files = [path for path in files if is_table(path)] or files
     if files and kind != "qrels":
         return files
     folders = {path: inner for path in named if path.is_dir() and (inner := _files_in(path, kind))}
-    if len(folders) > 1:
+    if len(folders) > 1 and not any(path.is_file() and is_table(path) for path in _visible(folder)):
         raise ValueError(
             f"{folder}: the folder must have one folder {kind}, got {few(path.name for path in folders)}: move the "
             "others elsewhere."
         )
-    return next(iter(folders.values()), files)
+    return next(iter(folders.values()), files) if len(folders) < 2 else files
 
 
 def _files_in(folder: Path, kind: str) -> list[Path]:

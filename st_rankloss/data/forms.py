@@ -197,8 +197,10 @@ def looks_labelled(table: Table, text: str) -> bool:
 
 
 def looks_like_document(table: Table, name: str) -> bool:
-    """Return whether a column holds texts of several words that do not repeat, and no metadata."""
-    return not is_metadata(name) and all(_likeness(table, "document", name)[1:])
+    """Return whether a column holds texts of three words or more that do not repeat, and no metadata."""
+    words = [len(str(value).split()) for value in first_values(table, name)]
+    several = sum(words) >= 3 * len(words)
+    return several and not is_metadata(name) and all(_likeness(table, "document", name)[1:])
 
 
 def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:

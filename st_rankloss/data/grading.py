@@ -69,7 +69,9 @@ class Grading:
     def _read(self, value: Any, place: int, column: str, notes: Notes, rows: Rows) -> float | None:
         """Return a grade; None if it is missing."""
         in_words = isinstance(self.scale, Mapping)
-        if isinstance(value, str) and not (isinstance(self.scale, Mapping) and value in self.scale):
+        if isinstance(value, str) and value.strip().lower() in ("true", "false") and self.scale is None:
+            value = rescale(value, None, place, column)
+        elif isinstance(value, str) and not (isinstance(self.scale, Mapping) and value in self.scale):
             try:
                 value = read_number(value)
             except ValueError as error:

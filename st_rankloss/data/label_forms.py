@@ -193,8 +193,9 @@ def _is_number(text: str) -> bool:
 
 
 def _are_written_numbers(texts: Sequence[str]) -> bool:
-    """Return whether most texts begin with a digit, but for signs and a currency."""
-    return sum(bool(re.match(r"^\W*([A-Z]{3}\s*)?\d", text)) for text in texts) > len(texts) / 2
+    """Return whether nearly all texts are amounts, perhaps with a currency; plain digits are names of classes."""
+    money = re.compile(r"[^\w|/;>]*([A-Z]{3})?\s*\d[\d.,']*\s*([A-Z]{3})?[^\w|/;>]*")
+    return sum(bool(money.fullmatch(text)) for text in texts) >= 0.9 * len(texts) and not all(map(str.isdigit, texts))
 
 
 def as_flag(value: Any) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -121,6 +122,8 @@ def _rows(
                 notes.count("rows without a text are left out", f"row {place}")
                 continue
             found = label_of(row, place, levels, form)
+            if form.size and isinstance(found, list) and any(map(math.isnan, found)):
+                notes.count("rows that lack one of their numbers are kept, unlabelled", f"row {place}")
             if found is None:
                 notes.count(_without_label(row, levels), f"row {place}")
             weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}

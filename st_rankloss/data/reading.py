@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, lo
 
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import read_collection
-from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, numbered_negatives, stays_text
+from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, normal, numbered_negatives, stays_text
 from st_rankloss.data.folders import find_files, lacking
 from st_rankloss.data.forms import (
     Form,
@@ -38,6 +38,7 @@ from st_rankloss.data.splits import by_column, by_part, part_of
 from st_rankloss.data.tables import TABLES, Table, is_table, read_table
 from st_rankloss.functional.checks import check_choice
 
+_OF_EITHER = {"label", "labels", "score", "rating", "stars", "value"}  # of a text, or of a query and a document
 _OF_FILES = ("delimiter", "encoding")
 
 
@@ -51,7 +52,10 @@ def _has_images(table: Table, columns: Mapping[str, str]) -> bool:
 
 def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
     """Return whether documents are relevant by their column: it has negatives beside it, and no grades or numbers."""
-    if find("negative", table.names, taken=columns.values()) or numbered_negatives(table.names):
+    negative = find("negative", table.names, taken=columns.values())
+    if numbered_negatives(table.names) or (
+        negative and (normal(negative) != "rejected" or "chosen" in columns.values())
+    ):
         return True
     others = [name for name in table.names if name not in columns.values() and not stays_text(name)]
     others = [name for name in others if not is_metadata(name)]
@@ -63,10 +67,10 @@ def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
 
 def _is_about_one_text(table: Table, columns: Mapping[str, str]) -> bool:
     """Return whether a label is that of the text, rather than of a query and a document whose column is unknown."""
-    taken = columns.values()
-    return find("query", [columns["text"]]) is None or not any(
-        looks_like_document(table, name) for name in table.names if name not in taken
-    )
+    if find("query", [columns["text"]]) is None or normal(columns["label"]) not in _OF_EITHER:
+        return True
+    others = [name for name in table.names if name not in columns.values()]
+    return not any(looks_like_document(table, name) for name in others)
 
 
 def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:

@@ -75,16 +75,21 @@ def read_rows(
         if weight is None:
             _check_weights(columns, table.names)
         notes = Notes((*table.notes, describe(columns, table.names)))
-        return collect(table, partial(_judgements, table, columns, scale), notes, weighted=weighted_by(columns))
+        return collect(
+            table, partial(_judgements, table, columns, scale, title is not None), notes, weighted=weighted_by(columns)
+        )
 
 
-def _judgements(table: Table, columns: dict[str, str], scale: Scale, notes: Notes) -> Iterator[Judgement]:
-    """Yield the judgement of each row that has a query and a document."""
+def _judgements(table: Table, columns: dict[str, str], scale: Scale, titled: bool, notes: Notes) -> Iterator[Judgement]:
+    """Yield the judgement of each row that has a query and a document; ``titled`` tells if the caller named titles."""
     for place, row in enumerate(table.rows()):
         query = read_text(row[columns["query"]], place, columns["query"])
         document = read_text(row[columns["document"]], place, columns["document"])
         if "title" in columns:
-            document = join_title(read_text(row[columns["title"]], place, columns["title"]), document) or None
+            heading = row[columns["title"]]
+            if titled or isinstance(heading, str):  # a column that is only called so may hold anything
+                heading = read_text(heading, place, columns["title"])
+            document = join_title(heading, document) or None
         if query is None or document is None:
             notes.count(f"rows without a {'query' if query is None else 'document'} are left out", f"row {place}")
             continue

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from st_rankloss.data.columns import check_column, normal
+from st_rankloss.data.columns import ROLES, check_column, normal
 from st_rankloss.data.tables import HEAD, Row, Table
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, refusal
@@ -21,6 +21,7 @@ _WORDS = {
     "test": ("test", "testing", "tst", "heldout"),
 }
 _COLUMNS = ("split", "part", "partition", "subset", "set", "fold")
+_NAMED = {name for names in ROLES.values() for name in names}
 _PARTS = {word: part for part, words in _WORDS.items() for word in words}
 
 
@@ -92,15 +93,19 @@ def by_column(table: Table, taken: Collection[str] = (), given: str | None = Non
     if given is not None:
         check_column(given, table.names, "split")
         called = free = [given]
-    for name in [*called, *(name for name in free if name not in called and _names_parts(table, name))]:
+    others = [name for name in free if normal(name) not in _NAMED and name not in called]
+    for name in [*called, *_of_words(table, others)]:
         cells = table.column(name) if table.folder is None else (row[name] for row in table.rows())
         parts = {value: part_of(value) if value else None for value in dict.fromkeys(map(_cell, cells))}
         known = {part for part in parts.values() if part}
         unknown = [value for value, part in parts.items() if part is None]
         if given is None and (len(known) < 2 or (unknown and name not in called)):
             continue
-        if unknown or len(known) < 2:
-            unknown = unknown or [*parts]
+        if len(known) < 2:
+            raise ValueError(
+                f"column {name!r} must name two of {few(_WORDS)}, got {few(map(str, parts))}: leave split= out."
+            )
+        if unknown:
             raise ValueError(
                 f"column {name!r} must name a part, {few(_WORDS)}, in each row, got {unknown[0]!r}: fill the cell, or "
                 "rename the column."
@@ -121,10 +126,13 @@ def by_column(table: Table, taken: Collection[str] = (), given: str | None = Non
     return {"train": table}
 
 
-def _names_parts(table: Table, name: str) -> bool:
-    """Return whether the first cells of a column are all words for parts."""
-    cells = [row[name] for row in islice(table.rows(), HEAD)]
-    return all(isinstance(cell, str) and cell.strip().lower() in _PARTS for cell in cells)
+def _of_words(table: Table, names: list[str]) -> list[str]:
+    """Return the columns whose first cells are all words for parts."""
+    for row in islice(table.rows(), HEAD):
+        names = [name for name in names if isinstance(row[name], str) and row[name].strip().lower() in _PARTS]
+        if not names:
+            break
+    return names
 
 
 def _cell(value: Any) -> str | None:

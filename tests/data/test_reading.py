@@ -506,7 +506,9 @@ def test_a_scale_without_grades_is_refused():
 
 def test_preferred_answers_are_positives_and_are_never_taken_for_queries():
     answers = {"chosen": [f"yes, it is {i}" for i in range(20)], "rejected": [f"no, it is not {i}" for i in range(20)]}
-    part = read({"prompt": [f"is it {i}" for i in range(20)]} | answers)["train"]
+    part = read({"prompt": [f"is it {i}" for i in range(20)]} | answers, query="prompt")["train"]
+    with pytest.raises(ValueError, match="the column for query, such as query='prompt'"):
+        read({"prompt": [f"is it {i}" for i in range(20)]} | answers)
     assert part.dataset[0]["documents"] == ["yes, it is 0", "no, it is not 0"]
     assert part.dataset[0]["labels"] == [1, 0]
     with pytest.raises(ValueError, match="the column for query, such as query='NAME'"):
@@ -537,7 +539,7 @@ def test_other_words_do_not_divide_a_table_and_a_given_column_must(cells):
     assert read(rows)["train"].dataset["label"][:] == cells
     rows = {"text": list("abcd"), "label": [1, 2, 1, 2], "kind": cells}
     assert list(read(rows)) == ["train"]
-    with pytest.raises(ValueError, match="column 'kind' must name a part"):
+    with pytest.raises(ValueError, match="column 'kind' must name "):
         read(rows, split="kind")
     with pytest.raises(ValueError, match="split='kin' must be a column"):
         read(rows, split="kin")
@@ -588,3 +590,32 @@ def test_a_text_may_be_in_several_columns():
         read(rows, text=["title", "abstract"], task="self_supervised")["train"].dataset["text"][0]
         == "On ranks We rank."
     )
+
+
+def test_words_that_are_labels_or_grades_stay_what_they_are():
+    texts = [f"this is text {i}" for i in range(12)]
+    stages = read({"text": texts, "label": ["development", "testing"] * 6})["train"]
+    assert stages.dataset["label"][:2] == ["development", "testing"]
+    essays = read({"prompt": ["Write on A", "Write on B"] * 6, "text": texts, "score": [1.5, 2.5, 3.0] * 4})["train"]
+    assert (essays.task, essays.dataset["text"][0]) == ("regression", "this is text 0")
+    judged = {"query": ["a b"] * 12, "document": texts, "grade": [0, 1, 2] * 4, "rejected": ["yes", "no"] * 6}
+    assert read(judged)["train"].dataset[0]["labels"][:3] == [0, 1, 2]
+    chat = {"query": texts, "intent": ["x", "y"] * 6, "response": [f"we answer this with {i}" for i in range(12)]}
+    assert read(chat)["train"].task == "classification"
+    dated = {"question": texts, "label": ["x", "y"] * 6, "created": [f"2020-01-01 10:00:{i:02}" for i in range(12)]}
+    assert read(dated)["train"].task == "classification"
+    for values in (["1", "2", "3"], ["4 stars", "5 stars", "1 star"], ["3|4", "1", "2"]):
+        assert read(Dataset.from_dict({"text": texts[:3], "rating": values}))["train"].task in (
+            "classification",
+            "multi_label",
+        )
+
+
+def test_rows_that_lack_one_of_their_numbers_are_noted():
+    notes = read({"text": ["a", "b"], "v": [1.5, None], "a": [0.5, 0.25]}, label=["v", "a"])["train"].notes
+    assert "rows that lack one of their numbers are kept, unlabelled: 1, the first in row 1" in notes
+
+
+def test_a_column_that_is_only_called_like_titles_may_hold_anything():
+    rows = {"query": ["a", "a"], "document": ["x", "y"], "grade": [1, 0], "name": [3, 4]}
+    assert read(rows)["train"].dataset[0]["documents"] == ["x", "y"]

@@ -718,7 +718,7 @@ BAD_BATCHES = {
     "no_label_for_one_column": (None, [4], None, "needs labels for a single input column.*label, labels, score"),
     "no_label_for_classes": (Classes(), [4], None, r"Classes\(\) needs label, .* lacks.*column called label"),
     "no_label_for_numbers": (Numeric(), [4, 4], None, "Numeric.* needs label, "),
-    "no_label_for_lists": (Lists(), [4, 4, 4], None, "Lists.* needs label, "),
+    "no_label_for_lists": (Lists(), [4, 4, 4], None, "Lists.* needs labels for documents in columns"),
     "too_few_labels": (Classes(), [4], torch.arange(3), r"labels must have a row for each of the 4 .*\(3,\)"),
     "scalar_label": (Classes(), [4], torch.tensor(1), r"labels must have a row for each of the 4 .*\(\)"),
     "float_classes": (Classes(), [4], torch.rand(4), r"Classes\(\) reads one integer class .*float32 of shape \(4,\)"),
