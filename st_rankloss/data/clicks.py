@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import choose, describe, given_names
+from st_rankloss.data.columns import choose, describe, given_names, without_description
 from st_rankloss.data.judged import WEIGHTS, Judgement, collect
 from st_rankloss.data.part import Part
 from st_rankloss.data.propensities import estimate_propensities
@@ -120,6 +120,7 @@ def read_clicks(
     table = read_table(source, text=text, streaming=streaming)
     with table.named():
         optional = ["impressions", "position", "query_id", "document_id"]
+        given["document"] = document or without_description(table.names)
         columns = choose(table.names, required=["query", "document", "clicks"], optional=optional, given=given)
         for role in columns.keys() & {"clicks", "impressions", "position"}:
             check_numbers(table, columns[role])

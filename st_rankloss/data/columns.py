@@ -220,6 +220,11 @@ def id_column(column: str, names: Sequence[str]) -> str | None:
     return fields[found] if found else next(beside, None)
 
 
+def without_description(names: Sequence[str]) -> str | None:
+    """Return the column of documents for readers that join no titles: that of a product before its description."""
+    return find("document", [name for name in names if normal(name) != "product_description"])
+
+
 def add_ids(columns: dict[str, str], names: Sequence[str]) -> None:
     """Add the column of the ids of documents, if it is a field of theirs, to columns by role."""
     if "document_id" not in columns and (found := id_column(columns["document"], names)) is not None:

@@ -619,3 +619,13 @@ def test_rows_that_lack_one_of_their_numbers_are_noted():
 def test_a_column_that_is_only_called_like_titles_may_hold_anything():
     rows = {"query": ["a", "a"], "document": ["x", "y"], "grade": [1, 0], "name": [3, 4]}
     assert read(rows)["train"].dataset[0]["documents"] == ["x", "y"]
+
+
+def test_titles_of_products_go_before_descriptions_where_they_are_not_joined():
+    titles, descriptions = ["red", "blue"], ["c", None]
+    lists = {"query": ["a"], "product_title": [titles], "product_description": [descriptions], "grades": [[1, 0]]}
+    assert read(lists)["train"].dataset[0]["documents"] == titles
+    products = {"query": ["a", "a"], "product_title": titles, "product_description": descriptions}
+    clicks = products | {"clicks": [3, 1], "impressions": [9, 9]}
+    assert read(clicks)["train"].dataset[0]["documents"] == titles
+    assert read(products | {"grade": [1, 0]})["train"].dataset[0]["documents"] == ["red c", "blue"]
