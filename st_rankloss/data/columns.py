@@ -180,6 +180,11 @@ def given_names(*columns: str | None) -> list[str]:
     return [name for name in columns if name is not None]
 
 
+def as_names(given: str | Sequence[str] | None) -> list[str]:
+    """Return the names in an option that takes one column, several or none."""
+    return [given] if isinstance(given, str) else list(given or ())
+
+
 def describe(chosen: Mapping[str, str], names: Sequence[str]) -> str:
     """Describe which columns are what, and which are not read.
 

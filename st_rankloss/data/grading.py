@@ -8,7 +8,7 @@ from typing import Any
 
 from st_rankloss.data.building import Notes
 from st_rankloss.data.numbers import read_number
-from st_rankloss.data.scaling import Scale, rescale, suggest_scale
+from st_rankloss.data.scaling import Scale, read_flag, rescale, suggest_scale
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import Judgements, collect_qrels
 from st_rankloss.labels import is_missing
@@ -69,8 +69,8 @@ class Grading:
     def _read(self, value: Any, place: int, column: str, notes: Notes, rows: Rows) -> float | None:
         """Return a grade; None if it is missing."""
         in_words = isinstance(self.scale, Mapping)
-        if isinstance(value, str) and value.strip().lower() in ("true", "false") and self.scale is None:
-            value = rescale(value, None, place, column)
+        if self.scale is None and (flag := read_flag(value)) is not None:
+            value = flag
         elif isinstance(value, str) and not (isinstance(self.scale, Mapping) and value in self.scale):
             try:
                 value = read_number(value)

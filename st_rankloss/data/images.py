@@ -12,7 +12,7 @@ from datasets import Features, Image, Value
 
 from st_rankloss._extras import require
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import check_column, choose, describe, given_names
+from st_rankloss.data.columns import as_names, check_column, choose, describe, given_names
 from st_rankloss.data.label_forms import LabelForm
 from st_rankloss.data.labelled import form_of, label_of
 from st_rankloss.data.part import Part
@@ -74,7 +74,7 @@ def read_images(
         ImportError: If pillow is missing.
     """
     require("PIL.Image", "image", purpose="images")
-    levels = [label] if isinstance(label, str) else list(label or ())
+    levels = as_names(label)
     table = read_table(source, text=given_names(image, caption), streaming=streaming)
     with table.named():
         for name in levels:

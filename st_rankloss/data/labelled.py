@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import check_column, choose, describe
+from st_rankloss.data.columns import as_names, check_column, choose, describe
 from st_rankloss.data.label_forms import LabelForm, as_flag, code_type, find_form
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
@@ -56,9 +56,9 @@ def read_labelled(
         >>> part.task, part.dataset["label"][:]
         ('hierarchy', [['Food', 'Fruit'], ['Food']])
     """
-    texts = [text] if isinstance(text, str) else list(text or [])
+    texts = as_names(text)
     table = read_table(source, text=texts, streaming=streaming)
-    levels = [label] if isinstance(label, str) else list(label or [])
+    levels = as_names(label)
     with table.named():
         for role, columns in (("text", texts), ("label", levels)):
             for name in columns:
@@ -165,7 +165,7 @@ def read_texts_alone(source: Any, *, text: str | Sequence[str] | None = None, st
         >>> read_texts_alone({"sentence": ["a", "b"]}).dataset["text"][:]
         ['a', 'b']
     """
-    texts = [text] if isinstance(text, str) else list(text or [])
+    texts = as_names(text)
     table = read_table(source, text=texts, streaming=streaming)
     with table.named():
         for name in texts:

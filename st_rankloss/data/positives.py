@@ -8,7 +8,15 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import check_column, choose, describe, given_names, id_column, numbered_negatives
+from st_rankloss.data.columns import (
+    as_names,
+    check_column,
+    choose,
+    describe,
+    given_names,
+    id_column,
+    numbered_negatives,
+)
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.nested import unnest
 from st_rankloss.data.part import Part
@@ -82,8 +90,8 @@ def read_positives(
         >>> part.dataset["documents"][0], part.dataset["labels"][0]
         (['x', 'y', 'z'], [1.0, 0.0, 0.0])
     """
-    negatives = [negative] if isinstance(negative, str) else list(negative or ())
-    ids = [document_id] if isinstance(document_id, str) else list(document_id or ())
+    negatives = as_names(negative)
+    ids = as_names(document_id)
     text = given_names(query, positive, query_id, *negatives, *ids)
     table = unnest(read_table(source, text=text, streaming=streaming))
     with table.named():

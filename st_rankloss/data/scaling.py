@@ -62,7 +62,7 @@ def rescale(value: Any, scale: Scale, row: int, column: str) -> Any:
         return None
     if isinstance(scale, Mapping):
         return _look_up(value, scale, row, column)
-    if scale is None and (flag := _flag(value)) is not None:
+    if scale is None and (flag := read_flag(value)) is not None:
         return flag
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise refusal(column, row, value, "numbers", _remedy(str(value)))
@@ -131,7 +131,7 @@ def check_numbers(table: Table, column: str, scale: Scale = None) -> None:
     if first is None or not isinstance(first[1], str):
         return
     values = [*chain([first], known)]
-    if all(_flag(value) is not None for _, value in values):
+    if all(read_flag(value) is not None for _, value in values):
         return
     for row, value in values:
         try:
@@ -216,7 +216,7 @@ def _bounds(scale: tuple[float, float] | str) -> tuple[float, float]:
     raise ValueError(f"scale must be (low, high), 'sigmoid', a dict or None, got {scale!r}.")
 
 
-def _flag(value: Any) -> int | None:
+def read_flag(value: Any) -> int | None:
     """Return 1 for true and 0 for false, also as words; None for anything else."""
     return _FLAGS.get(str(value).strip().lower()) if isinstance(value, bool | str) else None
 
