@@ -204,36 +204,9 @@ def describe(chosen: Mapping[str, str], names: Sequence[str]) -> str:
     return found + (f"; not read: {', '.join(map(repr, unread))}" if unread else "")
 
 
-def id_column(column: str, names: Sequence[str]) -> str | None:
-    """Find the column of the ids of a column of documents.
-
-    Args:
-        column: The column of documents.
-        names: The columns there are.
-
-    Returns:
-        The field of its objects that is an id, or the column named after it; None if there is none.
-
-    Example:
-        >>> id_column("pos", ["pos", "pos_id"]), id_column("passages", ["passages", "passages.docid"])
-        ('pos_id', 'passages.docid')
-    """
-    fields = {name.removeprefix(f"{column}."): name for name in names if name.startswith(f"{column}.")}
-    own = [field for field in fields if normal(field) not in ROLES["query_id"]]
-    found = find("document_id", own) or find("id", own)
-    beside = (name for name in (f"{column}_id", f"{column}_ids") if name in names and column in ("pos", "neg"))
-    return fields[found] if found else next(beside, None)
-
-
 def without_description(names: Sequence[str]) -> str | None:
     """Return the column of documents for readers that join no titles: that of a product before its description."""
     return find("document", [name for name in names if normal(name) != "product_description"])
-
-
-def add_ids(columns: dict[str, str], names: Sequence[str]) -> None:
-    """Add the column of the ids of documents, if it is a field of theirs, to columns by role."""
-    if "document_id" not in columns and (found := id_column(columns["document"], names)) is not None:
-        columns["document_id"] = found
 
 
 def check_column(name: str, names: Sequence[str], role: str) -> None:

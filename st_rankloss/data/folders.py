@@ -60,9 +60,9 @@ def find_files(folder: Path, columns: Mapping[str, Any]) -> Files | None:
         return None
     shown = [f"{path.name} is read as {kind}" for kind, paths in by_columns.items() for path in paths]
     notes = (f"by their columns, {', '.join(sorted(shown))}",) if shown else ()
-    firsts = {paths[0]: paths for paths in _shards(found["qrels"])}
+    firsts = {paths[0]: paths for paths in group_shards(found["qrels"])}
     qrels = {part: firsts[path] for part, path in by_part([*firsts]).items()}
-    corpus, queries = (list(chain(*_shards(found[kind]))) for kind in ("corpus", "queries"))
+    corpus, queries = (list(chain(*group_shards(found[kind]))) for kind in ("corpus", "queries"))
     return Files(corpus, queries, qrels, notes)
 
 
@@ -98,7 +98,7 @@ def corpus_files(path: Path, columns: Mapping[str, Any] | None = None) -> list[P
     found = named["corpus"] or _by_columns(path, named, columns or {}).get("corpus")
     if not found:
         raise ValueError(f"{path}: the folder must hold a file named corpus, such as corpus.jsonl.")
-    return list(chain(*_shards(found)))
+    return list(chain(*group_shards(found)))
 
 
 def existing(path: Path) -> Path:
@@ -106,6 +106,19 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file.")
     return path
+
+
+def group_shards(paths: Sequence[Path]) -> list[list[Path]]:
+    """Return files, the shards of a table together; raise ValueError if some are missing."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(without_shard(path), []).append(path)
+    for shards in found.values():
+        if (match := SHARD.search(shards[0].name)) and len(shards) != int(match[2]):
+            raise ValueError(
+                f"{shards[0]}: a table must have all its {int(match[2])} shards, got {len(shards)}: complete them."
+            )
+    return list(found.values())
 
 
 def _named(folder: Path) -> dict[str, list[Path]]:
@@ -166,16 +179,3 @@ def _kind_of(path: Path, columns: Mapping[str, Any]) -> str:
     if query_id and document_id:
         return "qrels"
     return "queries" if query_id and query else "corpus" if document_id and document else ""
-
-
-def _shards(paths: Sequence[Path]) -> list[list[Path]]:
-    """Return files with the shards of one table together; raise ValueError if some are missing."""
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        found.setdefault(without_shard(path), []).append(path)
-    for shards in found.values():
-        if (match := SHARD.search(shards[0].name)) and len(shards) != int(match[2]):
-            raise ValueError(
-                f"{shards[0]}: a table must have all its {int(match[2])} shards, got {len(shards)}: complete them."
-            )
-    return list(found.values())

@@ -86,6 +86,8 @@ def explain(table: Table, found: Mapping[Form, Mapping[str, str]]) -> str:
         return other
     table = _head(table)
     start = f"the table must have the columns of a known form, got {few(table.names)}"
+    if inside := _graded_inside(table):
+        return f"{start}: to read lists of documents and grades, name their columns: {_options(table, inside, {})}."
     filled = {form: _fill(table, form.missing(found[form]), found[form].values()) for form in reversed(list(found))}
     enough = table.names and len(first_values(table, table.names[0])) == _ENOUGH
     fit = {f for f in filled if enough and len(f.roles) > 1 and all(guess.fits for guess in filled[f].values())}
@@ -151,8 +153,8 @@ def _options(table: Table, guesses: Mapping[str, _Guess], found: Mapping[str, st
     named = {role: guess.name for role, guess in guesses.items()} | dict(found)
     graded = [name for role, name in named.items() if role in ("grade", "score") and name in table.names]
     for name in graded:
-        words = dict.fromkeys(value for value in first_values(table, name, HEAD) if not isinstance(value, list))
-        options += given_names(suggest_scale([*words]))
+        items = chain.from_iterable(map(as_list, first_values(table, name, HEAD)))
+        options += given_names(suggest_scale([*dict.fromkeys(i for i in items if not isinstance(i, list | dict))]))
     return ", ".join(options)
 
 
@@ -219,6 +221,19 @@ def _likeness(table: Table, role: str, name: str) -> tuple[bool, bool, bool]:
         spaces and not is_id,
         (repeats == (role == "query")) and not is_id,
     )
+
+
+def _graded_inside(table: Table) -> dict[str, _Guess]:
+    """Return the columns of documents and grades that were fields of the same objects, beside a query; {} if none."""
+    if find("query", table.names) is None:
+        return {}
+    for base in dict.fromkeys(name.partition(".")[0] for name in table.names if not is_metadata(name)):
+        fields = {name.removeprefix(f"{base}."): name for name in table.names if name.startswith(f"{base}.")}
+        document, grade = (find(role, list(fields)) for role in ("document", "grade"))
+        column = fields[document] if document else base if base in table.names else None
+        if grade is not None and column is not None:
+            return {"document": _Guess(column, True), "grade": _Guess(fields[grade], True)}
+    return {}
 
 
 def _texts_elsewhere(table: Table) -> str | None:

@@ -1,4 +1,4 @@
-"""Tables of JSON: an object per line, a list of objects, or an object of columns."""
+"""Tables of JSON: an object per line, a list of objects, an object of columns, or what pandas writes."""
 
 from __future__ import annotations
 
@@ -86,12 +86,26 @@ def _whole(path: Path, encoding: str | None) -> Any:
         raise ValueError(f"line {error.lineno}: the file is not valid JSON: {error.msg}.") from error
 
 
+def _of_frame(found: Any) -> Any:
+    """Return the columns of what pandas writes with ``to_json()`` or ``orient="split"``; anything else as it is."""
+    if not isinstance(found, dict):
+        return found
+    if found.keys() == {"columns", "index", "data"}:
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    if _is_keyed(found):
+        numbers = [*next(iter(found.values()))]
+        if numbers and all([*cells] == numbers for cells in found.values()) and all(map(str.isdecimal, numbers)):
+            return {name: [*cells.values()] for name, cells in found.items()}
+    return found
+
+
 def _rows_of(found: Any) -> Any:
     """Return the rows of a list of objects, of columns, or of one of these under a single name."""
     if isinstance(found, dict) and len(found) == 1:
         (inner,) = found.values()
         is_wrapped = isinstance(inner, dict) or (isinstance(inner, list) and bool(inner) and isinstance(inner[0], dict))
         found = inner if is_wrapped else found
+    found = _of_frame(found)
     if isinstance(found, list):
         return found
     if isinstance(found, dict) and all(isinstance(column, list) for column in found.values()):

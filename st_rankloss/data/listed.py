@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import add_ids, choose, describe, find, given_names, without_description
+from st_rankloss.data.columns import choose, describe, find, given_names, without_description
+from st_rankloss.data.document_ids import add_ids
 from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, read_weight, rescale
@@ -71,7 +72,7 @@ def read_lists(
         optional = ["query_id", "document_id", "weight", "query_weight"]
         given["document"] = document or without_description(table.names)
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
-        add_ids(columns, table.names)
+        add_ids(columns, table)
         if weight is None and query_weight is None:
             _find_weight_of_row(table, columns)
         notes = Notes((*table.notes, describe(columns, table.names)))

@@ -14,9 +14,9 @@ from st_rankloss.data.columns import (
     choose,
     describe,
     given_names,
-    id_column,
     numbered_negatives,
 )
+from st_rankloss.data.document_ids import id_column
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.nested import unnest
 from st_rankloss.data.part import Part
@@ -112,7 +112,7 @@ def read_positives(
             names["positive"],
             tuple(negatives),
             **_scores(scores, table.names),
-            ids=tuple(ids or [id_column(name, table.names) for name in documents]),
+            ids=tuple(ids or [id_column(name, table) for name in documents]),
         )
         notes = Notes((*table.notes, describe(_described(columns), table.names)))
         judgements = partial(_judgements, table, columns, scale)

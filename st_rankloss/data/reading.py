@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, lo
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, normal, numbered_negatives, stays_text
-from st_rankloss.data.folders import find_files, lacking
+from st_rankloss.data.folders import find_files, group_shards, lacking
 from st_rankloss.data.forms import (
     Form,
     as_list,
@@ -35,7 +35,7 @@ from st_rankloss.data.positives import OF_SIDES, read_positives
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_column, by_part, part_of
-from st_rankloss.data.tables import TABLES, Table, is_table, read_table
+from st_rankloss.data.tables import TABLES, Table, is_table, join_tables, read_table
 from st_rankloss.functional.checks import check_choice
 
 _OF_EITHER = {"label", "labels", "score", "rating", "stars", "value"}  # of a text, or of a query and a document
@@ -124,7 +124,7 @@ def read(
     """Read data of any form.
 
     Args:
-        source: A file; a folder of BEIR, of TREC, of files named after train, dev and test, or of
+        source: A file; a folder of BEIR, of TREC, of files or shards named after train, dev and test, or of
             ``Dataset.save_to_disk``; a `Dataset`, `DatasetDict` or `IterableDataset`; a data frame, a list of dicts or
             a dict of lists; ``"ir_datasets:ID"``; with ``download``, the id of a dataset of the hub, or ``"hub:ID"``: a
             table, or a collection in MTEB's configurations corpus, queries and default or qrels.
@@ -186,8 +186,10 @@ def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> tuple[Ta
     """Return the table of a source, and the options of its reader."""
     text = [name for role in TEXT_ROLES for name in as_list(columns.get(role))]
     files = {name: columns[name] for name in _OF_FILES if name in columns}
-    table = unnest(read_table(source, text=text, streaming=streaming, **files))
-    return table, {name: value for name, value in columns.items() if name not in _OF_FILES and value is not None}
+    shards = source if isinstance(source, tuple) else (source,)
+    table = join_tables([read_table(shard, text=text, streaming=streaming, **files) for shard in shards])
+    others = {name: value for name, value in columns.items() if name not in files and value is not None}
+    return unnest(table), others
 
 
 def _form_of(table: Table, task: str | None, given: dict[str, Any]) -> Form:
@@ -293,18 +295,24 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     if (word := lacking(folder)) is not None:
         raise ValueError(f"{folder}: a folder of queries, corpus and qrels must have all three, got no {word}: add a "
                          f"file named {word}, or pass one file.")  # fmt: skip
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_table(path)]
+    files = _tables_in(folder) or _tables_in(folder / "data")
     if not files:
         raise ValueError(f"{folder}: the folder must hold tables ({', '.join(TABLES)}), or corpus, queries and qrels, "
                          f"got {sorted(path.name for path in folder.iterdir())[:10]}.")  # fmt: skip
     if len(files) > 1:
         files = [path for path in files if part_of(path.name)] or files
+    shards = {paths[0]: tuple(paths) for paths in group_shards(files)}
     try:
-        named = by_part(files)
+        named = {part: shards[path] for part, path in by_part([*shards]).items()}
     except ValueError as error:
         collection = "Name the files of a collection queries, corpus and qrels."
         raise ValueError(f"{folder}: {error} {collection}") from error
     return _read_each(named, options)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if path.is_file() and is_table(path)]
 
 
 def _read_each(sources: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Part]:

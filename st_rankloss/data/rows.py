@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import add_ids, choose, describe, find, given_names
+from st_rankloss.data.columns import choose, describe, find, given_names
+from st_rankloss.data.document_ids import add_ids
 from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, check_numbers, read_scaled, read_weight
@@ -70,7 +71,7 @@ def read_rows(
     with table.named():
         optional = ["query_id", "document_id", "weight", "query_weight", "title"]
         columns = choose(table.names, required=["query", "document", "grade"], optional=optional, given=given)
-        add_ids(columns, table.names)
+        add_ids(columns, table)
         check_numbers(table, columns["grade"], scale)
         if weight is None:
             _check_weights(columns, table.names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -273,6 +273,34 @@ def reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: encoding= must be one that Python knows, such as 'cp1252', got {error}.") from error
     except (OSError, EOFError) as error:
         raise ValueError(f"{path}: the file cannot be read: {error}.") from error
+
+
+def join_tables(tables: Sequence[Table]) -> Table:
+    """Return the rows of the shards of a table.
+
+    Args:
+        tables: The shards, at least one.
+
+    Returns:
+        The table; its rows are numbered over all shards.
+
+    Raises:
+        ValueError: If they have different columns.
+    """
+    first, *others = tables
+    for other in others:
+        if set(other.names) != set(first.names):
+            raise ValueError(f"{other.source}: a shard must have the columns of the first, {first.names}, got "
+                             f"{other.names}: write the table again.")  # fmt: skip
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    rows = partial(_rows_of_all, tables)
+    source = SHARD.sub(r"-*-of-\2", first.source)
+    return replace(first, source=source, rows=rows, notes=tuple(notes)) if others else first
+
+
+def _rows_of_all(tables: Sequence[Table]) -> Iterator[Row]:
+    for table in tables:
+        yield from table.rows()
 
 
 def _read_file(

@@ -182,6 +182,41 @@ def test_ids_of_documents_of_rows_and_lists_are_read(lists):
     assert read(rows)["train"].corpus == {"7": "x", "8": "y"}
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("texts", [False, True])
+def test_ids_that_number_the_documents_of_each_row_are_no_ids(first, texts):
+    def documents(*names):
+        return [{"id": str(n) if texts else n, "text": name} for n, name in enumerate(names, first)]
+
+    rows = [{"query": "a", "documents": documents("x", "y")}, {"query": "b", "documents": documents("z", "x")}]
+    part = read([row | {"labels": [1, 0]} for row in rows])["train"]
+    assert [row["documents"] for row in part.dataset] == [["x", "y"], ["z", "x"]]
+    assert len(part.corpus) == 3
+    assert "not read: 'documents.id'" in str(part.notes)
+    pairs = [{"query": q, "pos": documents("x"), "neg": documents("y", f"z {q}")} for q in "ab"]
+    assert len(read(pairs)["train"].corpus) == 4
+
+
 def test_names_and_descriptions_of_products_are_one_text():
     rows = {"query": ["sofa"] * 2, "product_title": ["red sofa", "blue rug"], "product_description": ["Red.", None]}
     assert list(read(rows | {"grade": [1, 0]})["train"].corpus.values()) == ["red sofa Red.", "blue rug"]
+
+
+def test_documents_and_grades_in_the_same_objects_are_proposed_together():
+    rows = [
+        {
+            "query": f"what is {n}",
+            "answers": [f"the answer {n}"],
+            "passages": {"is_selected": [1, 0], "passage_text": [f"some long text {n}", f"another text {n}"]},
+            "query_type": "ab"[n % 2],
+        }
+        for n in range(20)
+    ]
+    proposed = {"document": "passages.passage_text", "grade": "passages.is_selected"}
+    with pytest.raises(ValueError, match="document='passages.passage_text', grade='passages.is_selected'.$"):
+        read(rows)
+    assert read(rows, **proposed)["train"].dataset["labels"][0] == [1.0, 0.0]
+    words = [{"query": f"q {n}", "hits": [{"text": f"x {n}", "label": "good"}, {"text": "y", "label": "bad"}]}
+             for n in range(20)]  # fmt: skip
+    with pytest.raises(ValueError, match=r"document='hits', grade='hits.label', scale={'bad': 0, 'good': 1}"):
+        read(words)

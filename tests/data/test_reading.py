@@ -629,3 +629,32 @@ def test_titles_of_products_go_before_descriptions_where_they_are_not_joined():
     clicks = products | {"clicks": [3, 1], "impressions": [9, 9]}
     assert read(clicks)["train"].dataset[0]["documents"] == titles
     assert read(products | {"grade": [1, 0]})["train"].dataset[0]["documents"] == ["red c", "blue"]
+
+
+@pytest.mark.parametrize("inner", ["", "data"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_shards_of_a_table_are_one_table(inner, kind, streaming, tmp_path):
+    folder = tmp_path / inner
+    folder.mkdir(exist_ok=True)
+
+    def write(name, first, last):
+        rows = Dataset.from_dict({"text": [f"text {n}" for n in range(first, last)], "label": [*"abcde"[first:last]]})
+        rows.to_parquet(folder / name) if kind == "parquet" else rows.to_json(folder / name)
+
+    (tmp_path / "README.md").write_text("# Data")
+    write(f"train-00000-of-00002.{kind}", 0, 2)
+    write(f"test.{kind}", 0, 2)
+    with pytest.raises(ValueError, match="train-00000-of-00002.*: a table must have all its 2 shards, got 1: complete"):
+        read(tmp_path, streaming=streaming)
+    write(f"train-00001-of-00002.{kind}", 2, 5)
+    parts = read(tmp_path, streaming=streaming)
+    assert [*parts] == ["train", "test"]
+    assert [row["label"] for row in parts["train"].dataset] == [*"abcde"]
+    Dataset.from_dict({"text": [7], "label": ["a"]}).to_parquet(folder / "train-00001-of-00002.parquet")
+    if kind == "parquet":
+        with pytest.raises(ValueError, match=r"train-\*-of-00002.parquet: .* row 2"):
+            [*read(tmp_path, streaming=streaming)["train"].dataset]
+        Dataset.from_dict({"words": ["x"]}).to_parquet(folder / "train-00001-of-00002.parquet")
+        with pytest.raises(ValueError, match=r"train-00001-of-00002.parquet: a shard must have the columns of the fi"):
+            read(tmp_path, streaming=streaming)

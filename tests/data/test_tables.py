@@ -8,6 +8,7 @@ import io
 import json
 import random
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -181,6 +182,15 @@ def test_a_json_object_keyed_by_id_is_refused(indent, wrapped, tmp_path):
     message = r"questions.json: the file must hold a list of objects.* got an object keyed by '11', '12': "
     with pytest.raises(ValueError, match=message + "make it a list of rows with the key as a field, such as id"):
         read(path)
+
+
+@pytest.mark.parametrize("orient", ["columns", "split", "records"])
+@pytest.mark.parametrize("indent", [0, 1])
+def test_what_pandas_writes_as_json_is_read(orient, indent, tmp_path):
+    rows = {"text": [f"text {n}" for n in range(12)], "label": [*"abcabcabcabc"]}
+    frame = pd.DataFrame(rows)[lambda own: own["label"] != "b"]  # its index has gaps
+    frame.to_json(tmp_path / "rows.json", orient=orient, indent=indent)
+    assert [*read_table(tmp_path / "rows.json").rows()] == frame.to_dict("records")
 
 
 def test_a_row_of_objects_is_still_a_row(tmp_path):
