@@ -128,7 +128,7 @@ def _rows(table: Table, plan: _Plan, notes: Notes) -> Iterator[Row]:
                     notes.count("images without a caption are left out", f"row {place}")
                     continue
             if plan.form is not None:
-                found["label"] = label_of(row, place, plan.labels, plan.form)
+                found["label"] = label_of(row, place, plan.labels, plan.form, notes)
             yield found
 
 

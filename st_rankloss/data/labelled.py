@@ -121,33 +121,27 @@ def _rows(
             if text is None:
                 notes.count("rows without a text are left out", f"row {place}")
                 continue
-            found = label_of(row, place, levels, form)
-            if form.size and isinstance(found, list) and any(map(math.isnan, found)):
-                notes.count("rows that lack one of their numbers are kept, unlabelled", f"row {place}")
-            if found is None:
-                notes.count(_without_label(row, levels), f"row {place}")
+            found = label_of(row, place, levels, form, notes)
             weight = {"weight": read_weight(row, place, names["weight"])} if "weight" in names else {}
             yield {"text": text, "label": found} | weight
 
 
-def _without_label(row: Row, levels: Sequence[str]) -> str:
-    if any(plain(row[name]) == -1 for name in levels):
-        return (
-            "rows whose class is -1, which stands for no label, are kept, unlabelled (task='regression' reads numbers)"
-        )
-    return "rows without a label are kept, unlabelled"
-
-
-def label_of(row: Row, place: int, levels: Sequence[str], form: LabelForm) -> Any:
-    """Return the label of a row, of one column or of several, coarse to fine."""
-    if len(levels) == 1:
-        return form.read(row[levels[0]], place, levels[0])
+def label_of(row: Row, place: int, levels: Sequence[str], form: LabelForm, notes: Notes) -> Any:
+    """Return the label of a row, of one column or of several, coarse to fine; count those without one in the notes."""
     values = [plain(row[name]) for name in levels]
-    if all(is_missing(value) for value in values):
-        return None
-    if form.columns:
-        return form.read_flags(values, place)
-    return form.read(values, place, " > ".join(levels))
+    if len(levels) == 1:
+        found = form.read(values[0], place, levels[0])
+    elif all(is_missing(value) for value in values):
+        found = None
+    else:
+        found = form.read_flags(values, place) if form.columns else form.read(values, place, " > ".join(levels))
+    if form.size and isinstance(found, list) and any(map(math.isnan, found)):
+        notes.count("rows that lack one of their numbers are kept, unlabelled", f"row {place}")
+    if found is None:
+        no_label = " whose class is -1, which stands for no label," if -1 in values else " without a label"
+        remedy = " (task='regression' reads numbers)" if -1 in values else ""
+        notes.count(f"rows{no_label} are kept, unlabelled{remedy}", f"row {place}")
+    return found
 
 
 def read_texts_alone(source: Any, *, text: str | Sequence[str] | None = None, streaming: bool = False) -> Part:

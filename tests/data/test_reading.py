@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import random
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset, IterableDataset
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from st_rankloss.data import read
@@ -561,10 +563,15 @@ def test_several_numbers_per_text_are_a_list_of_numbers():
         read(FEELINGS)
 
 
-def test_a_class_of_minus_one_is_no_label_and_the_notes_say_so():
-    part = read({"text": list("abcd"), "label": [-1, 0, 1, 1]}, task="classification")["train"]
-    assert part.dataset["label"][:] == [None, 0, 1, 1]
+@pytest.mark.parametrize("images", [False, True])
+def test_a_class_of_minus_one_is_no_label_and_the_notes_say_so(images):
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "PNG")
+    inputs = {"image": [buffer.getvalue()] * 4} if images else {"text": list("abcd")}
+    part = read(inputs | {"label": [-1, 0, None, 1]}, task="classification")["train"]
+    assert part.dataset["label"][:] == [None, 0, None, 1]
     assert any("class is -1, which stands for no label" in note for note in part.notes)
+    assert any("rows without a label are kept, unlabelled: 1, the first in row 2" in note for note in part.notes)
 
 
 @pytest.mark.parametrize(
