@@ -399,6 +399,18 @@ class CheckpointingTrainer(BaseTrainer):
         self.load_beside(checkpoint_path)
 
 
+def trained_dimension(model: Any) -> int | None:
+    """Return the size of a model's embeddings in training, which ``truncate_dim`` does not cut; None if unknown."""
+    declared = getattr(model, "get_embedding_dimension", lambda: None)
+    given = getattr(model, "truncate_dim", None)
+    if given is not None:
+        model.truncate_dim = None
+    dimension: int | None = declared()
+    if given is not None:
+        model.truncate_dim = given
+    return dimension
+
+
 def layers_are_replayed(model: Any) -> bool:
     """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling, so that the model returns one layer per call."""
     model = unwrapped(model)

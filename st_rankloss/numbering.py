@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
@@ -14,6 +15,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from st_rankloss.collators import ROW_NUMBER
 from st_rankloss.weighting import Weighting
+
+_ENDED = "epochs_ended"
+"""How many epochs had ended when a checkpoint was saved."""
 
 
 class NumberedRows(Dataset):
@@ -68,26 +72,38 @@ class TellWeighting(TrainerCallback):
         weighting: The weighting.
         rows: Number of rows of its training data.
         name: Name of its file in a checkpoint.
+        folder: Returns the folder of the checkpoints, which a search over hyper-parameters changes.
     """
 
-    def __init__(self, weighting: Weighting, rows: int, name: str) -> None:
-        self.weighting, self.rows, self.name = weighting, rows, name
+    def __init__(self, weighting: Weighting, rows: int, name: str, folder: Callable[[], str]) -> None:
+        self.weighting, self.rows, self.name, self.folder = weighting, rows, name, folder
         self.resumed: str | None = None
+        self.ended = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start, or resume from a checkpoint."""
         self.weighting.prepare(self.rows)
+        self.ended = 0
         if state.global_step:
-            self.weighting.restore(load_file(self._found(args, state)))
+            learned = load_file(self._found(state))
+            epochs = int(state.epoch + 1e-6)
+            self.ended = int(learned.pop(_ENDED, torch.tensor(epochs)))
+            self.weighting.restore(learned)
+            if self.ended < epochs:  # saved after the last step of an epoch, before its end
+                self.weighting.at((state.global_step - 1) / max(state.max_steps, 1))
+                self.on_epoch_end(args, state, control)
 
-    def _found(self, args: Any, state: Any) -> Path:
-        folder = Path(self.resumed or Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+    def _found(self, state: Any) -> Path:
+        folder = Path(self.resumed or self._checkpoint(state))
         if not (folder / self.name).exists():
             raise ValueError(
                 f"a checkpoint to resume from must hold what the weighting has learned, {self.name}, got {folder} "
                 "without it: it was saved by a training without a weighting."
             )
         return folder / self.name
+
+    def _checkpoint(self, state: Any) -> Path:
+        return Path(self.folder()) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Pass on how far training is."""
@@ -96,13 +112,14 @@ class TellWeighting(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Pass on that an epoch has ended."""
         self.weighting.end_epoch()
+        self.ended += 1
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save what the weighting has learned."""
-        learned = self.weighting.state()
+        learned = {**self.weighting.state(), _ENDED: torch.tensor(self.ended)}
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            save_file({name: tensor.contiguous() for name, tensor in learned.items()}, folder / self.name)
+            contiguous = {name: tensor.contiguous() for name, tensor in learned.items()}
+            save_file(contiguous, self._checkpoint(state) / self.name)
 
 
 def weighted(datasets: list[tuple[str | None, Any]], losses: Mapping[str | None, Any]) -> dict[str | None, Weighting]:

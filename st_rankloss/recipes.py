@@ -37,7 +37,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from st_rankloss import samplers
 from st_rankloss._host import EMBEDDERS, check_encoder, kind_of, scores_pairs, trains_a_transformer
 from st_rankloss.data.columns import numbered_negatives
-from st_rankloss.data.guessing import as_part, first_labels, label_column
+from st_rankloss.data.guessing import as_part, first_labels, label_column, task_of_labels
 from st_rankloss.data.part import Part
 from st_rankloss.losses import (
     CachedCrossEncoderRankingLoss,
@@ -347,10 +347,13 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
     """
     part = as_part(data, "retrieval" if isinstance(data, Dataset | IterableDataset) and _are_pairs(data) else None)
     kind = _kind_of(model)
+    guessed_sets = part.task == "multi_label" and not isinstance(data, Part)
     recipe = _CHOICES[part.task](part, **settings, **({"model": model} if part.task == "retrieval" else {}))
     why = recipe.why
     if part.task != "retrieval" and kind in (SparseEncoder, CrossEncoder) and "temperature" not in settings:
         why += f" Its temperature suits cosines: set another for the scores of a {kind.__name__}."
+    if guessed_sets and any(isinstance(label, list) and len(label) > 1 for label in _labels(part)):
+        why += " If the lists are paths, coarse to fine, use recipes.hierarchy instead."
     if isinstance(part.dataset, IterableDataset) and recipe.batch_sampler != "batch_sampler":
         recipe = replace(recipe, batch_sampler="batch_sampler")
         why += " Streaming data comes in batches of any rows: load it without streaming to group rows by label."
@@ -442,16 +445,20 @@ def _for_self_supervised(part: Part, **settings: Any) -> Recipe:
 
 
 def _for_image_text(part: Part, **settings: Any) -> Recipe:
-    labels = _labels(part)
-    if not labels or any(isinstance(label, float) for label in labels):
-        why = "Each image belongs to its caption, and is ranked against the others in the batch, in both directions."
-        return replace(image_text(**settings), why=why)
-    if isinstance(labels[0], list):
+    task = part.labels or task_of_labels(part.dataset)
+    if task == "classification":
+        why = "Rows have classes: images are relevant to all captions of their class."
+        return replace(image_text(Classes(), **settings), why=why)
+    if task == "hierarchy":
+        why = "Rows have paths: images are relevant to captions by the share of levels in common."
+        return replace(image_text(Hierarchy(), **settings), why=why)
+    if task == "multi_label":
         why = "Rows have sets of labels: images are relevant to captions by the share of labels in common."
         return replace(image_text(MultiLabel("jaccard"), **settings), why=why)
-    return replace(
-        image_text(Classes(), **settings), why="Rows have classes: images are relevant to all captions of their class."
-    )
+    why = "Each image belongs to its caption, and is ranked against the others in the batch, in both directions."
+    if task == "regression":
+        why += " The numbers are left out: to rank by them, pass relevance=Numeric() to the loss."
+    return replace(image_text(**settings), why=why)
 
 
 def _labels(part: Part) -> list[Any]:

@@ -36,11 +36,11 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "weight": ("document_weight", "document_weights", "weight", "weights", "sample_weight", "importance"),
     "query_weight": ("query_weight", "query_weights"),
     "positive": (
-        "chosen", "positive", "positives", "pos", "answer", "answers", "document", "documents", "passage", "passages",
-        "doc", "response", "context", "positive_passages",
+        "chosen", "positive", "positives", "pos", "positive_passages", "positive_ctxs", "answer", "answers", "document",
+        "documents", "passage", "passages", "doc", "response", "context",
     ),
     "negative": ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages",
-                 "rejected"),
+                 "hard_negative_ctxs", "negative_ctxs", "rejected"),
     "sentence1": (
         "sentence1", "sentence_1", "sentence_a", "sent1", "sent_1", "text1", "text_1", "text_a", "s1", "premise",
         "question1", "question_1", "q1",
@@ -234,7 +234,9 @@ def numbered_negatives(names: Sequence[str]) -> list[str]:
 
 
 def _missing(role: str, option: str, free: Sequence[str], names: Sequence[str]) -> str:
+    if role in ("id", "query_id", "document_id"):  # texts and grades are none
+        free = [name for name in free if {"id", "ids", "no", "nr", "number", "key"} & {*normal(name).split("_")}]
     words = {near: name for name in free for near in difflib.get_close_matches(normal(name), ROLES[role], 1, 0.75)}
     near = next(iter(words.values()), free[0] if len(free) == 1 else None)
-    remedy = f"pass {option}={near!r}" if near else f"pass {option}= with the name of its column"
+    remedy = f"pass {option}={near!r}" if near else f"pass {option}= with the name of its column, or add it"
     return f"the table must have a column for the {option}, got the columns {list(names)}: {remedy}."

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from st_rankloss.data.columns import stays_text
+from st_rankloss.data.columns import normal, stays_text
 from st_rankloss.data.numbers import as_numbers, read_number
 from st_rankloss.data.tables import HEAD, Row, Table, encoding_of, of_arrow, open_text, reading
 
@@ -54,11 +54,11 @@ def read(
     """Read a file of delimited fields; see `read_table`."""
     csv.field_size_limit(_LONGEST)
     layout = _layout(path, delimiter, encoding or encoding_of(path))
-    kept = {name for name in layout.names if name in text or stays_text(name)}
+    kept = {name for name in layout.names if {name, normal(name)} & {*text} or stays_text(name)}
     if streaming:
         return _stream(layout, kept)
-    columns, converted = _typed(_read_strings(layout), kept, layout.delimiter)
-    return of_arrow(columns, str(path), folder=path.parent, notes=layout.notes + converted)
+    columns, converted, unclear = _typed(_read_strings(layout), kept, layout.delimiter)
+    return of_arrow(columns, str(path), folder=path.parent, notes=layout.notes + converted, unclear=unclear)
 
 
 def _layout(path: Path, delimiter: str | None, encoding: str) -> _Layout:
@@ -156,9 +156,9 @@ def _wrong_length(layout: _Layout, fields: list[str], before: int, last: int) ->
     )
 
 
-def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.Table, tuple[str, ...]]:
-    """Convert columns of numbers; return the table, and notes on gaps and decimal commas."""
-    notes = []
+def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.Table, tuple[str, ...], frozenset[str]]:
+    """Convert columns of numbers; return the table, notes on gaps and commas, and columns whose commas are unclear."""
+    notes, unclear = [], set()
     for place, name in enumerate(table.column_names):
         if name in kept or (found := as_numbers(table[name], commas=delimiter != ",")) is None:
             continue
@@ -169,17 +169,21 @@ def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.T
             notes.append(f"column {name!r}: decimal commas are read as points")
         if found.grouped:
             notes.append(f"column {name!r}: commas between thousands are left out")
-    return table, tuple(notes)
+        if found.unclear:
+            unclear.add(name)
+    return table, tuple(notes), frozenset(unclear)
 
 
 def _stream(layout: _Layout, kept: set[str]) -> Table:
     strings = partial(_rows, layout)
     schema = pa.schema([(name, pa.string()) for name in layout.names])
-    typed, converted = _typed(pa.Table.from_pylist(list(islice(strings(), HEAD)), schema), kept, layout.delimiter)
+    head = pa.Table.from_pylist(list(islice(strings(), HEAD)), schema)
+    typed, converted, unclear = _typed(head, kept, layout.delimiter)
     numbers = [name for name in layout.names if not pa.types.is_string(typed[name].type)]
     rows = partial(_converted, strings, numbers, layout.delimiter != ",", str(layout.path))
     notes = layout.notes + converted
-    return Table(str(layout.path), list(layout.names), rows, streaming=True, folder=layout.path.parent, notes=notes)
+    folder = layout.path.parent
+    return Table(str(layout.path), list(layout.names), rows, True, folder, notes, unclear=unclear)
 
 
 def _converted(strings: Any, numbers: list[str], commas: bool, source: str) -> Iterator[Row]:

@@ -176,12 +176,19 @@ def is_metadata(name: str) -> bool:
     return bool(field) and normal(base) in _METADATA
 
 
-def looks_labelled(table: Table, text: str) -> bool:
+def is_numbered_document(name: str) -> bool:
+    """Return whether a column is named like one of several documents, such as ``passage_1``."""
+    base, digits = re.fullmatch(r"(.*?)_?(\d*)", normal(name)).groups()  # type: ignore[union-attr]
+    return bool(digits) and base in {*ROLES["document"], *ROLES["positive"], *ROLES["negative"]}
+
+
+def looks_labelled(table: Table, text: str, query: bool = False) -> bool:
     """Return whether a table has something to say of its texts: numbers, values that repeat, or other texts.
 
     Args:
         table: The table.
         text: The column of the texts.
+        query: Whether they are queries, about which columns of lists, and documents by their names, say something too.
 
     Returns:
         Whether there is such a column beside it, which is not named like titles or ids.
@@ -193,6 +200,8 @@ def looks_labelled(table: Table, text: str) -> bool:
             continue
         values = first_values(table, name)
         numbers = values and isinstance(values[0], int | float)
+        if query and (is_numbered_document(name) or (values and isinstance(values[0], list))):
+            return True
         if numbers or _likeness(table, "label", name)[1] or _likeness(table, "document", name)[1]:
             return True
     return False

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, IterableDataset
 
 from st_rankloss.data.part import COLUMNS, Part
+from st_rankloss.judgements import few
 from st_rankloss.labels import LABEL_COLUMNS, holds_class_ids, is_missing, is_multi_hot, plain
 
 _LOOKED_AT = 1_000
@@ -46,9 +47,10 @@ def guess_task(data: Dataset | IterableDataset) -> str:
     if "query" in columns and columns & {"document", "documents"}:
         return "retrieval"
     if {"sentence1", "sentence2"} <= columns:
+        _check_scores(data)
         return "sts"
     if columns & {"text", "image"}:
-        return _task_of_labels(data)
+        return task_of_labels(data)
     forms = "; ".join(f"{task}: {', '.join(names)}" for task, names in COLUMNS.items())
     raise ValueError(
         f"the columns must be those of a task ({forms}), got {sorted(columns)}: rename them with "
@@ -68,7 +70,18 @@ def first_labels(data: Dataset | IterableDataset, column: str) -> list[Any]:
     return [value for value in (plain(row[column]) for row in rows) if not is_missing(value)]
 
 
-def _task_of_labels(data: Dataset | IterableDataset) -> str:
+def _check_scores(data: Dataset | IterableDataset) -> None:
+    """Raise ValueError for classes in the place of scores of pairs: their numbers say nothing of similarity."""
+    column = label_column(data)
+    if isinstance(feature := (data.features or {}).get(column), ClassLabel):
+        raise ValueError(
+            f"column {column!r} must hold scores, got the classes {few(feature.names)}: pass "
+            "st_rankloss.data.read(dataset, scale={...})['train'], with a score for each class."
+        )
+
+
+def task_of_labels(data: Dataset | IterableDataset) -> str:
+    """Return the task that the labels of texts or images fit; "self_supervised" without labels."""
     column = label_column(data)
     labels = first_labels(data, column) if column else []
     if not labels:

@@ -115,7 +115,7 @@ def _part(table: Table, plan: _Plan, task: str | None, notes: Notes) -> Part:
             f"the table must have a column for {task} of images, got {table.names}: pass caption= or label=."
         )
     dataset = build(partial(_rows, table, plan, notes), Features(features), streaming=table.streaming)
-    return Part(found, dataset, notes=notes.all(), source=table.source)
+    return Part(found, dataset, notes=notes.all(), source=table.source, labels=plan.form.task if plan.form else None)
 
 
 def _rows(table: Table, plan: _Plan, notes: Notes) -> Iterator[Row]:

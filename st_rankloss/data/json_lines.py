@@ -46,7 +46,7 @@ def _starts_with_line(path: Path, encoding: str | None) -> bool:
     try:
         found = json.loads(first)
     except json.JSONDecodeError:
-        return path.name.removesuffix(".gz").endswith("l") or ".ndjson" in path.name
+        return path.name.lower().removesuffix(".gz").endswith("l") or ".ndjson" in path.name
     if second is None and suffix_of(path) == ".json" and _is_keyed(found):
         return False
     return isinstance(found, dict) and not all(isinstance(value, list) and value for value in found.values())

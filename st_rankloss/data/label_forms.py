@@ -11,7 +11,7 @@ from typing import Any
 from datasets import List, Value
 
 from st_rankloss.data.columns import normal
-from st_rankloss.data.numbers import read_number
+from st_rankloss.data.numbers import is_number
 from st_rankloss.labels import (
     is_missing,
     is_multi_hot,
@@ -24,13 +24,13 @@ from st_rankloss.labels import (
 )
 
 _SEPARATORS = {
-    "hierarchy": {" > ": 0.1, ">": 0.1, " :: ": 0.1, " / ": 0.5},
+    "hierarchy": {"->": 0.1, ">": 0.1, " :: ": 0.1, " / ": 0.5},
     "multi_label": {"|": 0.1, ";": 0.5},
 }
 """Separators by task, and the share of labels that must have them: names of classes may hold a few, as in "R / D"."""
 
 _MOST_CLASSES = 50
-_ORDERED = {"price", "rating", "ratings", "score", "scores", "stars", "value"}
+ORDERED = {"price", "rating", "ratings", "score", "scores", "stars", "value"}
 _FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _TASKS = ("classification", "hierarchy", "multi_label", "regression")
 
@@ -81,6 +81,8 @@ class LabelForm:
             if not isinstance(value, str):
                 raise refusal(column, row, value, f"texts separated by {self.separator!r}", "correct the value")
             value = [part.strip() for part in value.split(self.separator)]
+            if self.task == "hierarchy" and len(value) > 1 and not value[0]:
+                value = value[1:]  # "/food/fruit"
             if self.task == "multi_label":
                 value = list(dict.fromkeys(part for part in value if part))
         return _CHECKS[self.task](self, value, row, column)
@@ -153,8 +155,8 @@ def find_form(
         values: The labels.
         column: Name of the column, for errors.
         task: What they are for, if the caller knows; None finds out.
-        separator: What separates levels or labels; None finds out: " > " between levels and "|" between labels of at
-            least a tenth of the rows, or " / " and ";" of half of them.
+        separator: What separates levels or labels; None finds out: ">", "->" or " :: " between levels and "|" between
+            labels of at least a tenth of the rows, or " / " and ";" of half of them.
 
     Returns:
         The form.
@@ -165,7 +167,7 @@ def find_form(
     Example:
         >>> form = find_form(["A > B", "A"], "label")
         >>> form.task, form.separator, find_form([3, 17.5, None], "price").task
-        ('hierarchy', ' > ', 'regression')
+        ('hierarchy', '>', 'regression')
     """
     known = [value for value in map(plain, values) if not is_missing(value)]
     if not known:
@@ -180,22 +182,21 @@ def find_form(
         return LabelForm(task or "multi_label", None, code_type(item for value in known for item in value))
     whole = all(float(value).is_integer() for value in known if isinstance(value, int | float))
     few = whole and len(set(map(str, known))) <= min(_MOST_CLASSES, max(2, len(known) // 2))
-    few = few and (normal(column) not in _ORDERED or all(as_flag(value) is not None for value in known))
+    few = few and (normal(column) not in ORDERED or all(as_flag(value) is not None for value in known))
     return LabelForm(task or ("classification" if few else "regression"), None, "int64")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        read_number(text, commas=True)
-    except ValueError:
-        return False
-    return True
 
 
 def _are_written_numbers(texts: Sequence[str]) -> bool:
     """Return whether nearly all texts are amounts, perhaps with a currency; plain digits are names of classes."""
     money = re.compile(r"[^\w|/;>]*([A-Z]{3})?\s*\d[\d.,']*\s*([A-Z]{3})?[^\w|/;>]*")
     return sum(bool(money.fullmatch(text)) for text in texts) >= 0.9 * len(texts) and not all(map(str.isdigit, texts))
+
+
+def _are_nearly_numbers(texts: Sequence[str]) -> bool:
+    """Return whether nearly all texts, but not all, are numbers, some of them with fractions, as classes have none."""
+    numbers = [text for text in texts if is_number(text)]
+    fractions = any("." in text or "," in text for text in numbers)
+    return fractions and 0.9 * len(texts) <= len(numbers) < len(texts)
 
 
 def as_flag(value: Any) -> bool | None:
@@ -236,8 +237,9 @@ def code_type(codes: Iterable[Any]) -> str:
 def _of_texts(
     values: Sequence[Any], known: Sequence[str], column: str, task: str | None, separator: str | None
 ) -> LabelForm:
-    if task == "regression" or (task is None and normal(column) in _ORDERED and _are_written_numbers(known)):
-        wrong = next((value for value in known if not _is_number(value)), known[0])
+    ordered = normal(column) in ORDERED and _are_written_numbers(known)
+    if task == "regression" or (task is None and (ordered or _are_nearly_numbers(known))):
+        wrong = next((value for value in known if not is_number(value)), known[0])
         remedy = (
             "write plain numbers, such as 1250.50, without a currency or other signs, or pass task='classification'"
         )
@@ -245,7 +247,8 @@ def _of_texts(
     if task == "classification":
         return LabelForm(task)
     if separator is not None:
-        return LabelForm(task or ("hierarchy" if separator.strip() in (">", "/", "::") else "multi_label"), separator)
+        paths = separator.strip() in (">", "->", "/", "::")
+        return LabelForm(task or ("hierarchy" if paths else "multi_label"), separator)
     for name, separators in _SEPARATORS.items():
         for mark, share in separators.items():
             count = sum(mark in value for value in known)

@@ -14,16 +14,18 @@ GAPS = ("", "NA", "N/A", "n/a", "nan", "NaN", "null", "NULL", "None")
 _NUMBER = r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?"
 _GROUPED = r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?"  # 1,569.81, where a comma is never a decimal point
 _COMMA = r"[-+]?(0|[1-9][0-9]*),[0-9]+"
+_ID = "(0|[1-9][0-9]*)"
 _SOME_DIGIT = r"^[-+.]*[0-9]"  # RE2 and re agree on it; rules out "", "." and "e5"
 
 
 class Numbers(NamedTuple):
-    """A column as numbers, and what was converted."""
+    """A column as numbers, and what was converted; unclear if some have commas, and all could be lists of ids."""
 
     column: pa.ChunkedArray
     gaps: int
     commas: bool
     grouped: bool = False
+    unclear: bool = False
 
 
 def read_number(text: str, *, commas: bool = False) -> float | int | None:
@@ -57,6 +59,15 @@ def read_number(text: str, *, commas: bool = False) -> float | int | None:
     return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else float(text)
 
 
+def is_number(text: str) -> bool:
+    """Return whether a string holds a number, or one of `GAPS`."""
+    try:
+        read_number(text, commas=True)
+    except ValueError:
+        return False
+    return True
+
+
 def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
     """Convert a column of strings, if every one of them is a number or a gap.
 
@@ -66,7 +77,7 @@ def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
 
     Returns:
         The column as int64 or float64, with None for gaps; None if it holds other texts, numbers with leading zeros
-        (ids), or nothing at all.
+        or of more than 19 digits (ids), or nothing at all.
 
     Example:
         >>> as_numbers(pa.chunked_array([["1", "", "2.5"]])).column.to_pylist()
@@ -81,6 +92,7 @@ def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
         return None
     with_comma = pc.match_substring_regex(texts, f"^{_COMMA}$") if commas else None
     any_comma = bool(commas and pc.any(with_comma).as_py())
+    unclear = _may_be_lists(texts)
     if any_comma:
         texts = pc.if_else(with_comma, pc.replace_substring(texts, ",", "."), texts)
     grouped = None if commas else pc.match_substring_regex(texts, f"^{_GROUPED}$")
@@ -90,11 +102,21 @@ def as_numbers(column: Any, *, commas: bool = False) -> Numbers | None:
     numeric = pc.and_(pc.match_substring_regex(texts, f"^{_NUMBER}$"), pc.match_substring_regex(texts, _SOME_DIGIT))
     if not pc.all(numeric).as_py():
         return None
-    whole = pc.all(pc.match_substring_regex(texts, "^[-+]?[0-9]{1,18}$")).as_py()
+    whole = pc.all(pc.match_substring_regex(texts, "^[-+]?[0-9]+$")).as_py()
     texts = pc.replace_substring_regex(texts, r"^\+", "")
-    numbers = texts.cast(pa.int64() if whole else pa.float64())
+    try:
+        numbers = texts.cast(pa.int64() if whole else pa.float64())
+    except pa.ArrowInvalid:  # too long for an integer: an id
+        return None
     gaps = pc.sum(gap).as_py()
-    return Numbers(_spread(numbers, gap) if gaps else numbers, gaps, any_comma, any_grouped)
+    return Numbers(_spread(numbers, gap) if gaps else numbers, gaps, any_comma, any_grouped, unclear)
+
+
+def _may_be_lists(texts: pa.ChunkedArray) -> bool:
+    """Return whether some texts are whole numbers, and all others whole numbers with commas between them."""
+    lists = pc.match_substring_regex(texts, f"^{_ID}(,{_ID})*$")
+    several = pc.match_substring(texts, ",")
+    return bool(pc.all(lists).as_py() and pc.any(several).as_py() and not pc.all(several).as_py())
 
 
 def _spread(numbers: pa.ChunkedArray, gap: pa.ChunkedArray) -> pa.ChunkedArray:

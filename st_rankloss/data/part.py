@@ -43,6 +43,7 @@ class Part:
         qrels: Grades by query id and document id, for retrieval.
         notes: What the reader left out, converted or assumed, in plain words.
         source: Where the rows come from, for messages.
+        labels: The task of the labels of ``image_text``, such as "hierarchy"; None finds out.
 
     Raises:
         ValueError: If the task is unknown.
@@ -60,6 +61,7 @@ class Part:
     qrels: Judgements = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     source: str = ""
+    labels: str | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.task, tuple(COLUMNS), "task")

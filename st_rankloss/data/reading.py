@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset, load_from_disk
 
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import read_collection
@@ -21,6 +21,7 @@ from st_rankloss.data.forms import (
     explain,
     first_values,
     is_metadata,
+    is_numbered_document,
     looks_labelled,
     looks_like_document,
 )
@@ -36,7 +37,9 @@ from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_column, by_part, part_of
 from st_rankloss.data.tables import TABLES, Table, is_table, join_tables, read_table
+from st_rankloss.data.written import read_written_lists
 from st_rankloss.functional.checks import check_choice
+from st_rankloss.judgements import few
 
 _OF_EITHER = {"label", "labels", "score", "rating", "stars", "value"}  # of a text, or of a query and a document
 _OF_FILES = ("delimiter", "encoding")
@@ -70,13 +73,13 @@ def _is_about_one_text(table: Table, columns: Mapping[str, str]) -> bool:
     if find("query", [columns["text"]]) is None or normal(columns["label"]) not in _OF_EITHER:
         return True
     others = [name for name in table.names if name not in columns.values()]
-    return not any(looks_like_document(table, name) for name in others)
+    return not any(is_numbered_document(name) or looks_like_document(table, name) for name in others)
 
 
 def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:
     """Return whether a table has texts alone, rather than labels or grades that are named otherwise."""
     query, document = (find(role, table.names) for role in ("query", "document"))
-    return (query is None or document is None) and not looks_labelled(table, columns["text"])
+    return (query is None or document is None) and not looks_labelled(table, columns["text"], query is not None)
 
 
 FORMS: list[Form] = [
@@ -150,7 +153,9 @@ def read(
     if task is not None:
         check_choice(task, tuple(COLUMNS), "task")
     options: dict[str, Any] = {"task": task, "streaming": streaming, "columns": columns}
-    if isinstance(source, DatasetDict | IterableDatasetDict):
+    if isinstance(source, DatasetDict | IterableDatasetDict) or (
+        isinstance(source, dict) and source and all(isinstance(s, Dataset | IterableDataset) for s in source.values())
+    ):
         return _splits(source, options)
     if not isinstance(source, str | Path):
         return _read_parts(source, **options)
@@ -185,11 +190,13 @@ def _read_parts(source: Any, *, task: str | None, streaming: bool, columns: Mapp
 def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> tuple[Table, dict[str, Any]]:
     """Return the table of a source, and the options of its reader."""
     text = [name for role in TEXT_ROLES for name in as_list(columns.get(role))]
+    if columns.get("separator"):
+        text += as_list(columns.get("label") or list(ROLES["label"]))
     files = {name: columns[name] for name in _OF_FILES if name in columns}
     shards = source if isinstance(source, tuple) else (source,)
     table = join_tables([read_table(shard, text=text, streaming=streaming, **files) for shard in shards])
     others = {name: value for name, value in columns.items() if name not in files and value is not None}
-    return unnest(table), others
+    return unnest(read_written_lists(table)), others
 
 
 def _form_of(table: Table, task: str | None, given: dict[str, Any]) -> Form:
@@ -281,8 +288,22 @@ def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Par
         if len(source) > 1:
             raise ValueError(f"splits must be named after train, dev or test, got {list(source)}: pass one of them.")
         named, unknown = dict.fromkeys(source, "train"), []
-    parts = _read_each({part: source[name] for name, part in named.items() if part is not None}, options)
-    note = (f"splits that are left out: {', '.join(unknown)}",) if unknown else ()
+    known = {name: part for name, part in named.items() if part is not None}
+    for part in known.values():
+        if len(same := [name for name in known if known[name] == part]) > 1:
+            raise ValueError(
+                f"each split must be another part, got {few(same)}, which are all {part}: join them with "
+                "datasets.concatenate_datasets, or leave all but one out."
+            )
+    if empty := next((name for name in known if next(iter(source[name]), None) is None), None):
+        raise ValueError(f"every split must have rows, got none in {empty!r}: leave it out.")
+    parts = _read_each({part: source[name] for name, part in known.items()}, options)
+    return _without(parts, "splits", unknown)
+
+
+def _without(parts: dict[str, Part], what: str, names: Iterable[str]) -> dict[str, Part]:
+    """Return parts whose notes say what was left out."""
+    note = (f"{what} that are left out: {', '.join(names)}",) if names else ()
     return {name: replace(part, notes=part.notes + note) for name, part in parts.items()}
 
 
@@ -299,6 +320,7 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     if not files:
         raise ValueError(f"{folder}: the folder must hold tables ({', '.join(TABLES)}), or corpus, queries and qrels, "
                          f"got {sorted(path.name for path in folder.iterdir())[:10]}.")  # fmt: skip
+    found = files
     if len(files) > 1:
         files = [path for path in files if part_of(path.name)] or files
     shards = {paths[0]: tuple(paths) for paths in group_shards(files)}
@@ -307,7 +329,7 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     except ValueError as error:
         collection = "Name the files of a collection queries, corpus and qrels."
         raise ValueError(f"{folder}: {error} {collection}") from error
-    return _read_each(named, options)
+    return _without(_read_each(named, options), "files", [path.name for path in found if path not in files])
 
 
 def _tables_in(folder: Path) -> list[Path]:

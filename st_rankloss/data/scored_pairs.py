@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
-from st_rankloss.data.columns import choose, describe, given_names
+from st_rankloss.data.columns import choose, describe, given_names, normal
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, check_numbers, read_weight, rescale
 from st_rankloss.data.tables import Row, Table, read_table
 from st_rankloss.data.texts import read_text
-from st_rankloss.labels import is_missing
+from st_rankloss.labels import is_missing, refusal
 
 _FEATURES = Features({"sentence1": Value("string"), "sentence2": Value("string"), "label": Value("float64")})
 
@@ -55,10 +56,26 @@ def read_scored_pairs(
     with table.named():
         names = choose(table.names, required=["sentence1", "sentence2", "score"], optional=["weight"], given=given)
         check_numbers(table, names["score"], scale)
+        if scale is None:
+            _check_entailment(table, names)
         notes = Notes((*table.notes, describe(names, table.names)))
         features = Features(_FEATURES | {"weight": Value("float64")}) if "weight" in names else _FEATURES
         dataset = build(partial(_rows, table, names, scale, notes), features, streaming=table.streaming)
         return Part("sts", dataset, notes=notes.all(), source=table.source)
+
+
+def _check_entailment(table: Table, names: dict[str, str]) -> None:
+    """Raise ValueError for codes of entailment, whose usual order would make contradictions the most similar."""
+    if normal(names["sentence1"]) != "premise":
+        return
+    scores = [score for score in table.column(names["score"]) if not is_missing(score)]
+    if all(isinstance(score, int | float) and score in (-1, 0, 1, 2) for score in scores) and len({*scores}) > 1:
+        known = {0: 1, 1: 0.5, 2: 0} | ({-1: None} if -1 in scores else {})
+        same = {code: code for code in known if code >= 0}
+        raise ValueError(
+            f"column {names['score']!r} must hold scores, got codes like those of entailment and contradiction: "
+            f"pass scale={known} if 0 is entailment, or scale={same} if they are scores."
+        )
 
 
 def _rows(table: Table, names: dict[str, str], scale: Scale, notes: Notes) -> Iterator[Row]:
@@ -66,6 +83,9 @@ def _rows(table: Table, names: dict[str, str], scale: Scale, notes: Notes) -> It
         for place, row in enumerate(table.rows()):
             pair = {role: read_text(row[names[role]], place, names[role]) for role in ("sentence1", "sentence2")}
             score = rescale(row[names["score"]], scale, place, names["score"])
+            if isinstance(score, list) or (score is not None and not score < math.inf):
+                remedy = "average the scores of several people first, or correct the value"
+                raise refusal(names["score"], place, row[names["score"]], "one finite score per row", remedy)
             if is_missing(score) or None in pair.values():
                 notes.count("pairs without a score or a sentence are left out", f"row {place}")
                 continue

@@ -17,7 +17,7 @@ from st_rankloss.labels import is_missing, refusal
 
 _WORDS = {
     "train": ("train", "training", "trn"),
-    "dev": ("dev", "development", "val", "valid", "validation", "trial"),
+    "dev": ("dev", "development", "val", "valid", "validation", "trial", "eval", "evaluation"),
     "test": ("test", "testing", "tst", "heldout"),
 }
 _COLUMNS = ("split", "part", "partition", "subset", "set", "fold")

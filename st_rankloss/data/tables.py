@@ -15,7 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, IterableDataset, List
+from datasets import ClassLabel, Dataset, Image, IterableDataset, List
+
+from st_rankloss.labels import plain
 
 Row = dict[str, Any]
 
@@ -44,6 +46,7 @@ class Table:
         folder: The folder of the file, to which paths in it are relative.
         notes: What was converted or assumed.
         whole: The table that this one is a part of, which decides what labels are.
+        unclear: Columns of numbers whose commas could also separate ids.
     """
 
     source: str
@@ -53,6 +56,7 @@ class Table:
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     whole: Table | None = None
+    unclear: frozenset[str] = frozenset()
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column; of its first `HEAD` rows if streaming."""
@@ -124,8 +128,8 @@ def read_table(
     if isinstance(source, list):
         return of_arrow(rows_to_arrow(source, "row"), "the list")
     if isinstance(source, dict):
-        return of_arrow(pa.table(source), "the dict")
-    if hasattr(source, "__dataframe__"):  # of pandas or polars, neither of which has to be installed
+        return of_arrow(_of_columns(source), "the dict")
+    if hasattr(source, "__dataframe__") or hasattr(source, "__arrow_c_stream__"):  # of pandas, polars and others
         return _of_frame(source)
     raise ValueError(f"a table must be a file, a dataset, a data frame or rows, got {type(source).__name__}.")
 
@@ -168,10 +172,29 @@ def rows_to_arrow(rows: Any, place: str, first: int = 0) -> pa.Table:
         raise ValueError(f"a column must hold values of one type: {error}.") from error
 
 
+def _of_columns(columns: Mapping[str, Any]) -> pa.Table:
+    """Return the columns of a dict as a pyarrow table; raise ValueError for values that are not of one type."""
+    cells = {name: plain(values) for name, values in columns.items()}
+    lists = [name for name, values in cells.items() if isinstance(values, Sequence) and not isinstance(values, str)]
+    if wrong := next((name for name in cells if name not in lists), None):
+        raise ValueError(
+            f"the dict: column {wrong!r} must be a list of values, got {type(columns[wrong]).__name__}: pass one value "
+            "per row."
+        )
+    if len({*map(len, cells.values())}) > 1:
+        lengths = {name: len(values) for name, values in cells.items()}
+        raise ValueError(f"the dict: columns must have the same length, got {lengths}.")
+    with naming("the dict"):
+        return pa.table({name: _array([*values], name, "row", 0) for name, values in cells.items()})
+
+
 def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        try:
+            return pa.array(values)
+        except pa.ArrowException:
+            return pa.array([_cell(value) for value in values])
+    except (pa.ArrowException, OverflowError) as error:
         kinds: dict[type, int] = {}
         for number, value in enumerate(values, start):
             if value is not None:
@@ -182,16 +205,30 @@ def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
         ) from error
 
 
+def _cell(value: Any) -> Any:
+    """Return a value as pyarrow stores it: images by their bytes, paths as texts, arrays and tensors as lists."""
+    if isinstance(value, Path):
+        return str(value)
+    if type(value).__module__.startswith("PIL."):
+        return Image().encode_example(value)
+    return plain(value)
+
+
 def _of_frame(frame: Any) -> Table:
     try:
         table = pa.table(frame)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ValueError(f"the data frame: a column must hold values of one type: {error}.") from error
+    except ValueError as error:
+        raise ValueError(f"the data frame: columns must have different names: {error}.") from error
     unnamed = [name for name in table.column_names if name.startswith("__index_level_")]
     return of_arrow(table.drop_columns(unnamed), "the data frame")
 
 
 def _of_dataset(dataset: Dataset) -> Table:
+    if dataset.format["type"] == "custom":  # a transform, such as that of data.lists, changes the rows
+        names = list(next(iter(dataset), dict.fromkeys(dataset.column_names)))
+        return Table("the dataset", names, partial(iter, dataset))
     return _by_name(of_arrow(dataset.with_format("arrow")[:], "the dataset"), dataset.features)
 
 
@@ -233,7 +270,7 @@ def _class_name(value: Any, label: ClassLabel) -> Any:
 
 def suffix_of(path: Path) -> str:
     """Return what the name of a file ends in, without ``.gz``."""
-    return Path(path.name.removesuffix(".gz")).suffix.lower()
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def without_shard(path: Path) -> str:
@@ -248,13 +285,13 @@ def is_table(path: Path) -> bool:
 
 def open_text(path: Path, encoding: str | None = None) -> io.TextIOBase:
     """Open a text file, which may be compressed and may start with a byte order mark."""
-    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
     return io.TextIOWrapper(opener(path, "rb"), encoding or encoding_of(path), newline="")
 
 
 def encoding_of(path: Path) -> str:
     """Return UTF-16 if a file starts with its mark, or UTF-8."""
-    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as file:
         return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
@@ -320,7 +357,10 @@ def _read_file(
             return delimited.read(path, text, streaming, delimiter, encoding)
         if kind in PARQUET:
             return _read_parquet(path, streaming)
-    raise ValueError(f"{path}: a table must be a file .jsonl, .json, .csv, .tsv or .parquet, also .gz.")
+    raise ValueError(
+        f"{path}: a table must be a file .jsonl, .json, .csv, .tsv or .parquet, also .gz: convert it, or read it with "
+        "pandas and pass the data frame."
+    )
 
 
 def _read_parquet(path: Path, streaming: bool) -> Table:

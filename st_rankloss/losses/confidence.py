@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
-from st_rankloss._host import SentenceTransformer, check_encoder, count_rows, embed, similarity_fct_name, unwrapped
+from st_rankloss._host import (
+    SentenceTransformer,
+    check_encoder,
+    count_rows,
+    embed,
+    similarity_fct_name,
+    trained_dimension,
+    unwrapped,
+)
 from st_rankloss.losses.comparisons import SimilarityFn
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss, RankingOptions
@@ -63,7 +71,7 @@ class ConfidenceRankingLoss(RankingLoss):
         _check_reference(unwrapped(model), reference)
         objective = RankNet() if objective is None else objective
         super().__init__(model, objective=objective, relevance=relevance, **options)
-        self.similarity_fct = gain_in(self.similarity_fct, reference.get_embedding_dimension())
+        self.similarity_fct = gain_in(self.similarity_fct, cast(int, trained_dimension(reference)))
         for mixing in self.mixup:
             mixing.check_similarity(self.similarity_fct)
         self.reference = reference.requires_grad_(False).eval()
@@ -121,7 +129,7 @@ def gain_in(similarity_fct: SimilarityFn, dimensions: int) -> SimilarityFn:
 def _check_reference(model: Any, reference: nn.Module) -> None:
     if reference is model:
         raise ValueError("reference must not be the model itself, which it freezes: pass copy.deepcopy(model).")
-    if reference.get_embedding_dimension() is None:  # type: ignore[operator]
+    if trained_dimension(reference) is None:
         raise ValueError("reference must declare the size of its embeddings, got get_embedding_dimension() = None.")
     vocabularies: list[Any] = [
         getattr(getattr(each, "tokenizer", None), "get_vocab", dict)() for each in (model, reference)

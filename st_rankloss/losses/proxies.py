@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from st_rankloss._host import SentenceTransformer, cos_sim, count_rows, embed, unwrapped
+from st_rankloss._host import SentenceTransformer, cos_sim, count_rows, embed, trained_dimension, unwrapped
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count
@@ -113,8 +113,7 @@ class ProxyLoss(GradedLoss):
         check_choice(lists, LISTS, "lists")
         check_at_least(block_size, 1, "block_size")
         self.objective.check_columns([2, 3])  # a column of samples, and one of centres
-        declared = getattr(unwrapped(model), "get_embedding_dimension", lambda: None)
-        dimensions = declared() if dimensions is None else dimensions
+        dimensions = trained_dimension(unwrapped(model)) if dimensions is None else dimensions
         if dimensions is None:
             raise ValueError(
                 "dimensions must be passed, because the model does not declare the size of its embeddings."
@@ -142,6 +141,11 @@ class ProxyLoss(GradedLoss):
         features = list(sentence_features)
         pairing = self._paired([count_rows(column) for column in features], labels)
         ((samples, _),) = embed(self.model, features)
+        if samples.shape[1] > self.centres.shape[1]:
+            raise ValueError(
+                f"centres must have at least the dimensions of the embeddings, {samples.shape[1]}, got "
+                f"{self.centres.shape[1]}: pass a larger dimensions=."
+            )
         return self._compute(samples, pairing.to(samples.device))
 
     @uncompiled

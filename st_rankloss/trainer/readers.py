@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from datasets import ClassLabel
 from torch import nn
 
 from st_rankloss._host import LOSSES_OF_LISTS, LOSSES_OF_PAIRS, is_of_host
@@ -16,8 +17,11 @@ from st_rankloss.collators import (
     holds_lists,
     weight_columns,
 )
+from st_rankloss.data.numbers import is_number
+from st_rankloss.judgements import few
 from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses.base import GradedLoss
+from st_rankloss.trainer.class_ids import holds_ids
 from st_rankloss.views import ViewsCollator
 
 logger = logging.getLogger(__name__)
@@ -28,8 +32,9 @@ def column_features(dataset: Any) -> Mapping[str, Any]:
     return getattr(dataset, "features", None) or {}
 
 
-def choose_reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: GradedCollator) -> Reader:
-    """Return the reader for the datasets of a loss, by their features."""
+def choose_reader(loss: nn.Module, datasets: list[Any], collator: GradedCollator) -> Reader:
+    """Return the reader for the datasets of a loss, by their features and the form of their label sets."""
+    columns = [column_features(dataset) for dataset in datasets]
     if not isinstance(loss, GradedLoss):
         if isinstance(collator, ViewsCollator):
             raise ValueError(f"ViewsCollator makes views for a RankingLoss, got {type(loss).__name__}.")
@@ -40,16 +45,29 @@ def choose_reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: G
             f"label_kind must be 'auto' or one of {list(reads)}, which {loss.relevance!r} reads, got "
             f"{collator.label_kind!r}."
         )
-    declared = {
-        holds_class_ids(next((features[name] for name in collator.valid_label_columns if name in features), None))
-        for features in columns
-    }
+    labels = [next((name for name in collator.valid_label_columns if name in own), None) for own in columns]
+    features = [None if name is None else own[name] for own, name in zip(columns, labels, strict=True)]
+    declared = {holds_class_ids(feature) for feature in features}
     if len(declared) > 1:
         raise ValueError(
             "datasets of one loss must declare their labels alike, got lists of ClassLabel in one and of integers "
             "in another: cast the column, or give each dataset its own loss."
         )
-    return Reader(loss.relevance, class_ids=True in declared)
+    _check_grades(reads, features, labels)
+    undeclared = zip(datasets, labels, strict=True) if reads == ("multi_label",) and True not in declared else ()
+    ids = any(name is not None and holds_ids(dataset, name) for dataset, name in undeclared)
+    return Reader(loss.relevance, class_ids=ids or True in declared)
+
+
+def _check_grades(reads: tuple[str, ...] | None, features: list[Any], labels: list[str | None]) -> None:
+    """Raise ValueError for classes with names in the place of grades: their numbers say nothing of relevance."""
+    for feature, name in zip(features, labels, strict=True):
+        inner = getattr(feature, "feature", feature)
+        if reads == ("grades",) and isinstance(inner, ClassLabel) and not all(map(is_number, inner.names)):
+            raise ValueError(
+                f"column {name!r} must hold grades, got classes, {few(inner.names)}: give each its grade, with "
+                "st_rankloss.data.read(dataset, scale={...}), or pass a relevance that reads classes."
+            )
 
 
 def _host_reader(loss: nn.Module, columns: list[Mapping[str, Any]], collator: GradedCollator) -> Reader:

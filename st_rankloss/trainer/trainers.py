@@ -24,14 +24,18 @@ from st_rankloss._host import (
 )
 from st_rankloss.collators import CrossEncoderRankingCollator, GradedCollator, RankingCollator
 from st_rankloss.data.lists import samplers_of
+from st_rankloss.data.part import Part
 from st_rankloss.data.streams import with_features
 from st_rankloss.numbering import TellWeighting, number_rows, weighted
 from st_rankloss.objectives import Objective
+from st_rankloss.samplers.base import PlannedBatchSampler
 from st_rankloss.trainer import loss_parameters
 from st_rankloss.trainer.callbacks import Epochs, FreshGradients
 from st_rankloss.trainer.readers import choose_reader, column_features
+from st_rankloss.trainer.terms import with_terms_of_all
 from st_rankloss.views import ViewsCollator
 from st_rankloss.weighting import Weighting
+from st_rankloss.weighting.rows import several_processes
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,9 @@ class GradedTrainer(CheckpointingTrainer):
             model, *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
         )
         self._prepare()
+        if self.model_init is not None:
+            own = loss_parameters.own_parameters(self._losses())
+            self._untrained = {name: tensor.detach().clone() for name, tensor in own.items()}
         epochs = [
             sampler.epoch for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)
         ]
@@ -61,7 +68,10 @@ class GradedTrainer(CheckpointingTrainer):
         self.add_callback(Epochs(epochs))
         self.add_callback(FreshGradients([loss for loss in self._losses().values() if isinstance(loss, nn.Module)]))
         rows = self._numbered()[1].items()
-        self._tellers = [TellWeighting(w, count, f"weighting{n}.safetensors") for n, (w, count) in enumerate(rows)]
+        self._tellers = [
+            TellWeighting(w, count, f"weighting{n}.safetensors", self._checkpoint_folder)
+            for n, (w, count) in enumerate(rows)
+        ]
         for teller in self._tellers:
             self.add_callback(teller)
 
@@ -81,12 +91,12 @@ class GradedTrainer(CheckpointingTrainer):
         if isinstance(self.data_collator, GradedCollator):
             self._check_collator()
             self.data_collator = self._told(copy.copy(self.data_collator), train + others)
+        if self.accelerator.dataloader_config.dispatch_batches:
+            raise ValueError(
+                "dispatch_batches must not be True: accelerate would truncate every column of a batch to the length of "
+                "the first; leave it out of accelerator_config."
+            )
         if any(isinstance(dataset, IterableDataset) for _, dataset in train + others):
-            if self.accelerator.dataloader_config.dispatch_batches:
-                raise ValueError(
-                    "dispatch_batches must not be True for a streaming dataset: accelerate would truncate every column "
-                    "to the length of the first; leave it out of accelerator_config."
-                )
             self.accelerator.dataloader_config.dispatch_batches = False
 
     def _numbered(self) -> tuple[Any, dict[Weighting, int]]:
@@ -139,7 +149,27 @@ class GradedTrainer(CheckpointingTrainer):
         """
         model = super().call_model_init(trial=trial)
         self._check_kind(model)
+        for name, untrained in getattr(self, "_untrained", {}).items():
+            with torch.no_grad():
+                loss_parameters.own_parameters(self._losses())[name].copy_(untrained)
         return model
+
+    def _checkpoint_folder(self) -> str:
+        folder: str = self._get_output_dir(getattr(self, "_trial", None))
+        return folder
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, also the terms of losses that this process has not computed yet.
+
+        Args:
+            logs: As for the parent.
+            *args: As for the parent.
+            **kwargs: As for the parent.
+        """
+        kind = "train" if "loss" in logs else "eval" if "eval_loss" in logs else None
+        if kind is not None and several_processes():
+            self.accum_loss_components[kind] = with_terms_of_all(self.accum_loss_components[kind], self.args.device)
+        super().log(logs, *args, **kwargs)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add the model card callback, even if it cannot describe a dataset.
@@ -177,7 +207,7 @@ class GradedTrainer(CheckpointingTrainer):
             self.train_dataset = given  # without numbers, which are for batches alone
         if self.args.world_size > 1 and not isinstance(self.train_dataset, IterableDataset):
             sampler: Any = loader.batch_sampler
-            self._check_processes(len(getattr(sampler, "batch_sampler", sampler)))
+            self._check_processes(getattr(sampler, "batch_sampler", sampler))
         return loader
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -242,8 +272,9 @@ class GradedTrainer(CheckpointingTrainer):
             raise TypeError(f"loss must be a loss, got the objective {shown}: pass {made}(model, objective=...).")
         return super().prepare_loss(loss, model)
 
-    def _check_processes(self, batches: int) -> None:
-        """Raise ValueError if processes could not share ``batches`` batches."""
+    def _check_processes(self, sampler: Any) -> None:
+        """Raise ValueError if processes could not share the batches of a sampler."""
+        batches = len(sampler)
         split = self.accelerator.dataloader_config.split_batches
         losses = map(inner_loss, self._losses().values())
         gathers = any(getattr(loss, "gather_across_devices", False) for loss in losses)
@@ -252,6 +283,12 @@ class GradedTrainer(CheckpointingTrainer):
                 "gather_across_devices=True with several datasets needs accelerator_config={'split_batches': True} "
                 "and the size of the whole batch as per_device_train_batch_size: otherwise processes may draw "
                 "from different datasets, whose rows would be ranked against each other."
+            )
+        planned = [s for s in (sampler, *getattr(sampler, "batch_samplers", ())) if isinstance(s, PlannedBatchSampler)]
+        if split and planned and not gathers:
+            raise ValueError(
+                f"split_batches must not be True without gather_across_devices=True: it would cut the batches of "
+                f"{type(planned[0]).__name__}, so that rows lose those that it put beside them."
             )
         if not self.args.dataloader_drop_last and (split or batches % self.args.world_size):
             raise ValueError(
@@ -304,11 +341,8 @@ class GradedTrainer(CheckpointingTrainer):
                 setattr(collator, name, given)
         collator.__post_init__()  # checks what it was given
         losses = {name: inner_loss(loss) for name, loss in self._losses().items()}
-        features = {
-            name: [column_features(dataset) for own, dataset in datasets if name is None or own == name]
-            for name in losses
-        }
-        collator.readers = {name: choose_reader(loss, features[name], collator) for name, loss in losses.items()}
+        read = {name: [dataset for own, dataset in datasets if name is None or own == name] for name in losses}
+        collator.readers = {name: choose_reader(loss, read[name], collator) for name, loss in losses.items()}
         return collator
 
     def _check_collator(self) -> None:
@@ -449,4 +483,7 @@ TRAINERS = (
 
 
 def _declared(argument: Any) -> Any:
+    """Return an argument of a trainer: a stream with its features, and anything but a part as it is."""
+    if any(isinstance(each, Part) for each in (argument.values() if isinstance(argument, dict) else [argument])):
+        raise TypeError("the trainer needs datasets, got what data.read returns: pass its parts' .dataset.")
     return with_features(argument) if isinstance(argument, IterableDataset) else argument

@@ -76,27 +76,41 @@ class NeighbourAgreement(Weighting):
             )
 
     def see(self, batch: Seen) -> None:
-        """Keep the vectors and classes of a batch."""
+        """Keep the classes of a batch and its vectors, of which MatryoshkaLoss passes several widths: the widest."""
         assert batch.vectors is not None  # losses check the model
-        if self.vectors is None:
-            self.vectors = RowMeans(len(self.weights), shape=tuple(batch.vectors.shape[1:]), device=batch.rows.device)
+        self._widen(batch.vectors.shape[1])
         self.labels[batch.rows] = batch.labels
+        if self.vectors is None or batch.vectors.shape[1] < self._width:
+            return
         self.vectors.add(batch.rows, F.normalize(batch.vectors.float(), dim=-1))
 
     def end_epoch(self) -> None:
         """Compare each row with its neighbours."""
-        self._share_labels()
+        self._share()
         if self.vectors is not None:
             agreement = agreement_of(self.vectors.close().average, self.labels, self.k)
             self.weights = torch.where(agreement < self.least, 0.0, 1.0)
 
-    def _share_labels(self) -> None:
+    @property
+    def _width(self) -> int:
+        return 0 if self.vectors is None else self.vectors.sums.shape[1]
+
+    def _widen(self, width: int) -> None:
+        """Make room for wider vectors, forgetting narrower ones."""
+        if width > self._width:
+            self.vectors = RowMeans(len(self.weights), shape=(width,), device=self.labels.device)
+
+    def _share(self) -> None:
+        """Share the classes, and the width of vectors: a process may have seen no rows."""
         if several_processes():
             dist.all_reduce(self.labels, dist.ReduceOp.MAX)
+            width = torch.tensor(self._width, device=self.labels.device)
+            dist.all_reduce(width, dist.ReduceOp.MAX)
+            self._widen(int(width))
 
     def state(self) -> dict[str, Tensor]:
         """Return weights, classes and vectors."""
-        self._share_labels()
+        self._share()
         if self.vectors is None:
             return super().state()
         self.vectors.share()

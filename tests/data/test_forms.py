@@ -379,7 +379,7 @@ def test_whole_numbers_that_rarely_repeat_are_numbers_and_classes_may_be_numbers
         ([1.5, 2.0], "classification", r"a class \(a string or an integer\), got 1.5 in row 0"),
         (["A", "B"], "multi_label", r"labels of multi_label, with a separator, got 'A' in row 0: pass separator="),
         ([[1.0, 2.0], [2.0, 3.0, 4.0]], "regression", r"2 numbers per row, .* got \[2.0, 3.0, 4.0\] in row 1"),
-        ([1.5, [2.0, 3.0]], "regression", "2.0, 3.0"),
+        ([1.5, [2.0, 3.0]], "regression", "one type, got float in row 0 and list in row 1"),
     ],
 )
 def test_labels_that_do_not_suit_the_task_are_refused(labels, task, message):
