@@ -384,6 +384,10 @@ class StreamingCrossEncoderTrainer(CrossEncoderTrainer):
 class CheckpointingTrainer(BaseTrainer):
     """Calls a method when it saves and loads checkpoints, for what is trained beside the model."""
 
+    def checkpoint_folder(self) -> str:
+        """Return the folder of the checkpoints, which each trial of a search over hyper-parameters has its own of."""
+        return self._get_output_dir(getattr(self, "_trial", None))
+
     def save_beside(self, folder: str) -> None:
         """Save to a folder of a checkpoint."""
 

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from datasets import Dataset
+from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
 from st_rankloss import ANDCGLoss, RankingTrainer, ViewsCollator, data, relevance, samplers
 from st_rankloss.augmentations import Identity
@@ -173,3 +174,54 @@ def test_the_data_of_a_trainer_serve_another(tmp_path, again):
     trainer_of(tmp_path, weighting, half, max_steps=2).train()
     if weighting is not None:
         assert {*weighting.rows} == {*range(32)} - {16}  # which is alone in its class
+
+
+@pytest.mark.parametrize(
+    "make", [LossMixture, lambda: NeighbourAgreement(k=5), lambda: SelfPaced(last=0.6), Curriculum]
+)
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+def test_training_resumed_at_the_end_of_an_epoch_ends_as_if_it_had_not_stopped(tmp_path, make, strategy):
+    options = {"save_strategy": strategy, "save_steps": 4}  # four batches are an epoch
+    straight = trainer_of(tmp_path, make(), **options)
+    straight.train()
+    for step in (4, 8):
+        resumed = trainer_of(tmp_path, make(), **options)
+        resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+        assert torch.equal(straight.loss.weighting.weights, resumed.loss.weighting.weights)
+        for one, other in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_trials_of_a_search_save_what_their_weightings_learn(tmp_path):
+    dataset = Dataset.from_dict({"text": TEXTS, "label": FLIPPED})
+    trainer = RankingTrainer(
+        model_init=lambda trial=None: word_model([*COLOURS, *THINGS]),
+        args=arguments(tmp_path, max_steps=4, per_device_train_batch_size=16, save_strategy="epoch"),
+        train_dataset=dataset,
+        eval_dataset=dataset,
+        loss=lambda model: ANDCGLoss(model, relevance=relevance.Classes(), weighting=SelfPaced()),
+    )
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1)}, n_trials=2
+    )
+    assert (tmp_path / "run-1" / "checkpoint-4" / "weighting0.safetensors").is_file()
+
+
+def test_a_weighting_keeps_the_widest_vectors_of_a_matryoshka_loss(tmp_path):
+    def train(wrap):
+        torch.manual_seed(0)
+        model = word_model([*COLOURS, *THINGS])
+        loss = ANDCGLoss(model, relevance=relevance.Classes(), weighting=NeighbourAgreement(k=5))
+        width = model.get_embedding_dimension()
+        RankingTrainer(
+            model=model,
+            args=arguments(tmp_path, max_steps=4, per_device_train_batch_size=16, learning_rate=1e-9),
+            train_dataset=Dataset.from_dict({"text": TEXTS, "label": FLIPPED}),
+            loss=MatryoshkaLoss(model, loss, [width, width // 2]) if wrap else loss,
+        ).train()
+        return loss.weighting
+
+    wrapped, plain = train(wrap=True), train(wrap=False)
+    assert torch.equal(wrapped.weights, plain.weights)
+    assert (plain.weights == 0).any()
+    assert torch.allclose(wrapped.vectors.average, plain.vectors.average, atol=1e-5)

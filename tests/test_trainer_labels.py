@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 
-from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, RankingTrainer, ViewsCollator, relevance
+from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, RankingTrainer, ViewsCollator, data, relevance
 from tests.models import tiny_bert, word_model
 from tests.test_trainer import arguments
 
@@ -190,9 +190,11 @@ def test_lists_that_a_dispatcher_has_cut_are_refused(reads, tmp_path):
         trainer.train()
 
 
-def test_dispatched_batches_of_a_stream_are_refused(tmp_path):
+@pytest.mark.parametrize("streaming", [True, False])
+def test_dispatched_batches_are_refused(streaming, tmp_path):
     dataset, qrels = streamed()
-    with pytest.raises(ValueError, match="dispatch_batches must not be True for a streaming dataset"):
+    dataset = dataset if streaming else Dataset.from_list([*dataset])
+    with pytest.raises(ValueError, match="dispatch_batches must not be True: accelerate would truncate every column"):
         trainer_of(
             dataset, lambda m: ANDCGLoss(m, relevance=qrels), tmp_path, accelerator_config={"dispatch_batches": True}
         )
@@ -310,3 +312,36 @@ def test_ids_that_occur_in_no_judgements_are_named_before_the_first_step(tmp_pat
         UserWarning, match="None of the query ids of this batch, such as 'q3', are in .*such as 'topic-1'"
     ):
         trainer.data_collator([trainer.train_dataset[3]])
+
+
+@pytest.mark.parametrize("form", ["dataset", "stream", "transform"])
+def test_lists_of_class_ids_are_told_from_multi_hots_once_for_a_dataset(form, tmp_path):
+    ids = [[0], [1], [0], [1], [2], [3], [2], [3], [0], [1], [2], [5]]
+    rows = Dataset.from_dict({"text": [f"w{n}" for n in range(12)], "label": ids})
+    shown = {
+        "dataset": rows,
+        "stream": rows.to_iterable_dataset(),
+        "transform": rows.with_transform(lambda batch: batch),
+    }
+    trainer = trainer_of(shown[form], lambda m: ANDCGLoss(m, relevance=relevance.MultiLabel()), tmp_path, max_steps=1)
+    hot = trainer.data_collator([rows[n] for n in range(4)])["label"]["label"]
+    assert torch.equal(hot @ hot.T, torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 1]] * 2))
+    hots = Dataset.from_dict({"text": ["w1", "w2"], "label": [[0, 1], [1, 1]]})
+    trainer = trainer_of(hots, lambda m: ANDCGLoss(m, relevance=relevance.MultiLabel()), tmp_path, max_steps=1)
+    assert trainer.data_collator([hots[0], hots[1]])["label"]["label"].tolist() == [[0, 1], [1, 1]]
+
+
+def test_classes_with_names_are_no_grades(tmp_path):
+    names = ClassLabel(names=["entailment", "neutral", "contradiction"])
+    rows = Dataset.from_dict({"sentence1": ["w1", "w2"], "sentence2": ["w3", "w4"], "label": [0, 2]})
+    with pytest.raises(ValueError, match="column 'label' must hold grades, got classes, 'entailment', 'neutral'"):
+        trainer_of(rows.cast_column("label", names), lambda m: ANDCGLoss(m, relevance=relevance.Pairs()), tmp_path)
+    grades = rows.cast_column("label", ClassLabel(names=["0", "1", "2"]))
+    trainer_of(grades, lambda m: ANDCGLoss(m, relevance=relevance.Pairs()), tmp_path)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_parts_in_the_place_of_datasets_are_refused(several, tmp_path):
+    parts = data.read({"text": ["w1", "w2"], "label": [0, 1]})
+    with pytest.raises(TypeError, match=r"the trainer needs datasets, got what data.read returns: pass its parts'"):
+        trainer_of(parts if several else parts["train"], lambda m: ANDCGLoss(m), tmp_path)

@@ -18,7 +18,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss._extras import require
-from st_rankloss.cli.options import PARTS_HELP, add_embeddings, add_reading, pick, reading
+from st_rankloss.cli.options import PARTS_HELP, add_embeddings, add_reading, pick, reading, show_notes
 from st_rankloss.data import read
 from st_rankloss.encoders import encoding_batch, make_encoder
 from st_rankloss.experiment.intervals import estimate_mean
@@ -57,6 +57,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         parts = read(data, task=options.task, **reading(options))
         part, train = pick(parts, data, options.part), parts.get("train")
         known = None if train is part else train
+        show_notes([part], console)
         scores = score(model, part, known, batch_size=size, corpus_embeddings=options.embeddings)
         table = Table(title=f"{data}: {len(scores.items)} items, 95 % intervals")
         table.add_column("metric")

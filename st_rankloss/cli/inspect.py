@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from st_rankloss.cli.options import add_data, reading
+from st_rankloss.cli.options import add_data, reading, show_notes
 from st_rankloss.data import read
 from st_rankloss.encoders import make_encoder
 from st_rankloss.inspection import inspect
@@ -33,8 +33,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     model = None
     if options.model is not None:
         model = make_encoder(options.model, (text for part in parts.values() for text in part.texts()))
-    for note in dict.fromkeys(note for part in parts.values() for note in part.notes):
-        console.print(f"· {note}", style="dim", markup=False, highlight=False)
+    show_notes(parts.values(), console)
     found = inspect(parts, model=model)
     console.print(found)
     if options.html:

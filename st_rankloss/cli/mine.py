@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset
 from rich.console import Console
 
-from st_rankloss.cli.options import PARTS_HELP, add_data, add_embeddings, pick, reading
+from st_rankloss.cli.options import PARTS_HELP, add_data, add_embeddings, pick, reading, show_notes
 from st_rankloss.data import read
 from st_rankloss.encoders import make_encoder
 from st_rankloss.mining import mine_graded_negatives
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         raise ValueError(f"--output must not be among the data, got {options.output}: choose a file outside {data}.")
     parts = read(options.data, task=options.task, **reading(options))
     part = pick(parts, options.data, options.part)
+    show_notes([part], console)
     if part.task != "retrieval":
         raise ValueError(f"{options.data}: mining needs queries, documents and grades, got data for {part.task}.")
     mined = mine_graded_negatives(

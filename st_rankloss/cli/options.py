@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from st_rankloss.data import COLUMNS, Part
 
@@ -93,6 +94,12 @@ def _key(text: str) -> Any:
     """Read a number; anything else is a text, also yes and no, which YAML takes for true and false."""
     value = _value(text)
     return text if isinstance(value, bool) else value
+
+
+def show_notes(parts: Iterable[Part], console: Console) -> None:
+    """Print what the readers of parts have left out, converted or assumed."""
+    for note in dict.fromkeys(note for part in parts for note in part.notes):
+        console.print(f"· {note}", style="dim", markup=False, highlight=False)
 
 
 def pick(parts: Mapping[str, Part], data: str, wanted: str) -> Part:

@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from st_rankloss.cli.options import add_data, reading
+from st_rankloss.cli.options import add_data, reading, show_notes
 from st_rankloss.experiment import Prepared, Settings, make_table, prepare, train, write_report
 from st_rankloss.experiment.run import training_rows
 from st_rankloss.experiment.settings import read_budget
@@ -99,6 +99,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
 def _show_plan(prepared: Prepared, console: Console) -> None:
     """Show parts, losses and arguments, and estimate the time from three steps of each loss."""
     console.print(prepared.inspection)
+    show_notes(prepared.parts.values(), console)
     parts = ", ".join(f"{len(part)} {name}" for name, part in prepared.parts.items())
     table = Table(title=f"{parts} rows; {prepared.plan.steps} steps of {prepared.plan.batch_size} rows per training")
     for heading in ("loss", "learning rate", "settings", "seconds per training", "why"):

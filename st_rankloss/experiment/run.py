@@ -210,6 +210,8 @@ def train(
     folder = Path(output)
     prepared = prepare(settings, seconds_between_checkpoints=seconds_between_checkpoints)
     _claim(folder, prepared, overwrite)
+    for note in dict.fromkeys(note for part in prepared.parts.values() for note in part.notes):
+        report(note)
     for finding, names in merged(prepared.inspection.findings):
         if finding.severity == "warning":
             report(f"warning ({names}): {finding.message}")

@@ -69,7 +69,7 @@ class GradedTrainer(CheckpointingTrainer):
         self.add_callback(FreshGradients([loss for loss in self._losses().values() if isinstance(loss, nn.Module)]))
         rows = self._numbered()[1].items()
         self._tellers = [
-            TellWeighting(w, count, f"weighting{n}.safetensors", self._checkpoint_folder)
+            TellWeighting(w, count, f"weighting{n}.safetensors", self.checkpoint_folder)
             for n, (w, count) in enumerate(rows)
         ]
         for teller in self._tellers:
@@ -153,10 +153,6 @@ class GradedTrainer(CheckpointingTrainer):
             with torch.no_grad():
                 loss_parameters.own_parameters(self._losses())[name].copy_(untrained)
         return model
-
-    def _checkpoint_folder(self) -> str:
-        folder: str = self._get_output_dir(getattr(self, "_trial", None))
-        return folder
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, also the terms of losses that this process has not computed yet.

@@ -103,6 +103,14 @@ def test_what_would_mix_datasets_or_wait_for_ever_is_refused(in_processes):
         assert "gather_across_devices=True with several datasets needs accelerator_config" in found["datasets"]
         assert "dataloader_drop_last must be True on several processes, got False and 11 batches" in found["batches"]
         assert "dataloader_drop_last must be True on several processes, got False and 6 batches" in found["split"]
+        assert "it would cut the batches of NestedSampler, so that rows lose those that it put" in found["planned"]
+
+
+def test_processes_that_draw_from_other_datasets_log_the_same_terms_and_agree_on_weights(in_processes):
+    first, second = in_processes("unlike_losses")
+    assert first["logged"] == second["logged"]
+    assert all({"ApproxNDCG", "SoftmaxCrossEntropy"} <= {*entry} for entry in first["logged"])
+    assert torch.equal(first["weights"], second["weights"])
 
 
 @pytest.mark.parametrize("name", STREAMED)

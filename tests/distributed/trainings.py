@@ -381,6 +381,19 @@ def several_datasets(folder: Path, **more: Any) -> torch.Tensor:
     return train(replace(lists, several=names, arguments={"max_steps": 4} | SPLIT | more), folder, steps=4)
 
 
+def unlike_losses(folder: Path) -> dict[str, Any]:
+    """Train on datasets of which each process draws other ones, with losses that log and learn other things."""
+    found, weighting = of_every_relevance(), NeighbourAgreement(k=5, least=0.9)
+    apart = {"gather_across_devices": False}
+    classes = replace(found["classes_named"], loss=mixture, options=apart | {"weighting": weighting})
+    several = {"classes": classes, "lists": replace(found["lists"], options=apart)}
+    arguments = {"num_train_epochs": 2, "logging_steps": 1, "multi_dataset_batch_sampler": "round_robin"}
+    trainer = trainer_of(replace(classes, several=several, arguments=arguments), folder)
+    trainer.train()
+    losses = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return {"logged": [sorted(entry) for entry in losses], "weights": weighting.weights}
+
+
 def refusals(folder: Path) -> dict[str, str]:
     """Return what several processes are told where they would mix datasets, or wait for each other."""
     lists = of_every_relevance()["lists"]
@@ -389,6 +402,14 @@ def refusals(folder: Path) -> dict[str, str]:
         "datasets": functools.partial(several_datasets, accelerator_config=None),
         "batches": functools.partial(unequal, dataloader_drop_last=False),
         "split": functools.partial(unequal, dataloader_drop_last=False, **SPLIT),
+        "planned": functools.partial(
+            train,
+            replace(
+                of_every_relevance()["classes_named"],
+                options={"gather_across_devices": False},
+                arguments={"batch_sampler": samplers.classes(2)} | SPLIT,
+            ),
+        ),
     }
     return {name: message_of(run, folder) for name, run in wrong.items()}
 
@@ -494,6 +515,7 @@ def _runs_of_weightings(trainings: Mapping[str, Training]) -> Runs:
                 arguments={"num_train_epochs": 2, "batch_sampler": in_order},
             )
             runs[f"weighted/{name}/{'gathered' if gather else 'apart'}"] = functools.partial(train_weighted, training)
+    runs["unlike_losses"] = unlike_losses
     return runs
 
 

@@ -107,3 +107,17 @@ def test_mixtures_that_need_the_cosine_are_refused_and_the_reference_stays_as_it
     assert reference[0].embedding.weight.requires_grad
     loss = ConfidenceRankingLoss(model, reference=reference, relevance=Classes(), mixup=EmbeddingMixup())
     assert loss([model.preprocess(WORDS)], torch.tensor(LABELS)).item() > 0
+
+
+def test_a_reference_that_truncates_what_it_encodes_is_compared_as_it_trains():
+    model = word_model(WORDS)
+    reference = older(model)
+    features = [model.preprocess(WORDS[:4]), model.preprocess(WORDS[4:8])]
+
+    def loss_of(reference):
+        return ConfidenceRankingLoss(model, reference=reference)([dict(column) for column in features]).item()
+
+    expected = loss_of(copy.deepcopy(reference))
+    reference.truncate_dim = reference.get_embedding_dimension() // 2
+    assert loss_of(reference) == expected
+    assert reference.truncate_dim == reference.get_embedding_dimension()

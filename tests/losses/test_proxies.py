@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 from sentence_transformers.util import cos_sim
+from transformers import TrainerCallback
 
 from st_rankloss import ApproxNDCG, RankingLoss, RankingTrainer, SoftmaxCrossEntropy
 from st_rankloss.functional import approx_ndcg
@@ -34,6 +35,7 @@ from st_rankloss.objectives import (
 )
 from st_rankloss.relevance import Classes, Hierarchy, Numeric, Vectors, encode_ids
 from tests.models import Passing, columns_of, word_model
+from tests.test_trainer import arguments
 
 CLASSES, DIM = 5, 8
 WORDS = [f"w{i}" for i in range(20)]
@@ -306,3 +308,39 @@ def test_a_copy_has_centres_of_its_own():
     twin.centres.data.zero_()
     assert loss.centres.norm() > 1
     assert loss.get_config_dict()["classes"] == 4
+
+
+def test_centres_are_as_wide_as_embeddings_in_training():
+    model = word_model(WORDS, DIM)
+    features, labels = model.preprocess(WORDS[:4]), torch.arange(4) % CLASSES
+    torch.manual_seed(0)
+    expected = ProxyLoss(model, classes=CLASSES)([dict(features)], labels).item()
+    model.truncate_dim = DIM // 2
+    torch.manual_seed(0)
+    assert ProxyLoss(model, classes=CLASSES)([dict(features)], labels).item() == expected
+    with pytest.raises(ValueError, match=f"centres must have at least the dimensions of the embeddings, {DIM}, got 2"):
+        ProxyLoss(model, classes=CLASSES, dimensions=2)([dict(features)], labels)
+
+
+def test_every_trial_of_a_search_starts_from_the_same_centres(tmp_path):
+    starts = []
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, *args, **kwargs):
+            starts.append(trainer.loss.centres.detach().clone())
+
+    rows = Dataset.from_dict({"text": WORDS[:8], "label": [n % 2 for n in range(8)]})
+    trainer = RankingTrainer(
+        model_init=lambda trial=None: word_model(WORDS, DIM),
+        args=arguments(tmp_path, max_steps=4, per_device_train_batch_size=4),
+        train_dataset=rows,
+        eval_dataset=rows,
+        loss=lambda model: ProxyLoss(model, classes=2),
+        callbacks=[Look()],
+    )
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 0.1, 0.2)}, n_trials=2
+    )
+    assert len(starts) == 2
+    assert torch.equal(*starts)
+    assert not torch.equal(trainer.loss.centres, starts[0])
