@@ -386,7 +386,8 @@ class CheckpointingTrainer(BaseTrainer):
 
     def checkpoint_folder(self) -> str:
         """Return the folder of the checkpoints, which each trial of a search over hyper-parameters has its own of."""
-        return self._get_output_dir(getattr(self, "_trial", None))
+        folder: str = self._get_output_dir(getattr(self, "_trial", None))
+        return folder
 
     def save_beside(self, folder: str) -> None:
         """Save to a folder of a checkpoint."""
