@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from st_rankloss._host import check_encoder, device_of, dot_score, scores_pairs, similarity_of
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.losses.blocks import BlockwiseSums
+from st_rankloss.losses.citations import citation_of
 from st_rankloss.losses.fit import ROWS, check_views, warn_of_distributions, warn_of_few_irrelevant
 from st_rankloss.losses.gathering import Shares, gather_batch, several_processes
 from st_rankloss.losses.mixing import Mixing
@@ -299,21 +300,5 @@ class GradedLoss(nn.Module):
 
     @property
     def citation(self) -> str:
-        """BibTeX for the model card."""
-        return """
-@article{gu2021representation,
-    title={Representation Learning by Ranking across multiple tasks},
-    author={Gu, Lifeng},
-    journal={arXiv preprint arXiv:2103.15093},
-    year={2021}
-}
-@article{qin2010general,
-    title={A general approximation framework for direct optimization of information retrieval measures},
-    author={Qin, Tao and Liu, Tie-Yan and Li, Hang},
-    journal={Information Retrieval},
-    volume={13},
-    number={4},
-    pages={375--397},
-    year={2010}
-}
-"""
+        """BibTeX for the model card: of ranking whole batches, and of soft ranks if the objective has those of NDCG."""
+        return citation_of(self.objective)

@@ -16,6 +16,7 @@ from st_rankloss.functional.settings import check_count
 from st_rankloss.labels import NO_CODE
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing, uncompiled
 from st_rankloss.losses.blocks import sum_over_blocks
+from st_rankloss.losses.citations import PROXIES
 from st_rankloss.losses.comparisons import compare_by
 from st_rankloss.losses.gathering import Shares, several_processes
 from st_rankloss.losses.parts import LossParts
@@ -147,6 +148,11 @@ class ProxyLoss(GradedLoss):
                 f"{self.centres.shape[1]}: pass a larger dimensions=."
             )
         return self._compute(samples, pairing.to(samples.device))
+
+    @property
+    def citation(self) -> str:
+        """BibTeX for the model card."""
+        return PROXIES
 
     @uncompiled
     def _paired(self, sizes: list[int], labels: Tensor | Mapping[str, Any] | None) -> Pairing:
