@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from st_rankloss import ANDCGLoss, RankingCollator, RankingLoss, RankingTrainer, ViewsCollator, data, relevance
+from st_rankloss.trainer.class_ids import form_of_sets
 from tests.models import tiny_bert, word_model
 from tests.test_trainer import arguments
 
@@ -327,6 +328,8 @@ def test_lists_of_class_ids_are_told_from_multi_hots_once_for_a_dataset(form, tm
     hot = trainer.data_collator([rows[n] for n in range(4)])["label"]["label"]
     assert torch.equal(hot @ hot.T, torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 1]] * 2))
     hots = Dataset.from_dict({"text": ["w1", "w2"], "label": [[0, 1], [1, 1]]})
+    with pytest.raises(ValueError, match="label sets of one form, got class ids in one and multi-hot lists in another"):
+        trainer.evaluate(hots)
     trainer = trainer_of(hots, lambda m: ANDCGLoss(m, relevance=relevance.MultiLabel()), tmp_path, max_steps=1)
     assert trainer.data_collator([hots[0], hots[1]])["label"]["label"].tolist() == [[0, 1], [1, 1]]
 
@@ -345,3 +348,29 @@ def test_parts_in_the_place_of_datasets_are_refused(several, tmp_path):
     parts = data.read({"text": ["w1", "w2"], "label": [0, 1]})
     with pytest.raises(TypeError, match=r"the trainer needs datasets, got what data.read returns: pass its parts'"):
         trainer_of(parts if several else parts["train"], lambda m: ANDCGLoss(m), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "form"),
+    [
+        ([[0], [1], [5]], "ids"),
+        ([[0], [1, 0], []], "ids"),
+        ([[0, 1, 1], [0, 0, 0]], "multi-hot"),
+        ([[1, 1], None, [0, 1]], "multi-hot"),
+        ([[0], [1]], None),
+        ([[0, 1], [1, 0]], None),
+        ([[0.5, 1.0], [0.0, 1.0]], None),
+        ([["a"], ["b", "c"]], None),
+        ([3, 4], None),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_form_of_label_sets(labels, form, streaming):
+    rows = Dataset.from_dict({"label": labels})
+    assert form_of_sets(rows.to_iterable_dataset() if streaming else rows, "label") == form
+    assert form_of_sets(rows.to_iterable_dataset() if streaming else rows, "other") is None
+
+
+def test_multi_hots_of_several_lengths_are_refused():
+    with pytest.raises(ValueError, match="multi-hot lists of one length, .* got lists of 0 and 1 of 0 and of 3 places"):
+        form_of_sets(Dataset.from_dict({"label": [[0, 1, 1], [], [1, 0, 0]]}), "label")

@@ -78,12 +78,16 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+_NOTHING = ("None", "null", "~")
+
+
 def _value(text: str) -> Any:
     """Read numbers, true, false, [a, b], (a, b) and {a: 1}; anything else is a text."""
     text = f"[{text[1:-1]}]" if text.startswith("(") and text.endswith(")") and "," in text else text
     try:
         if text.startswith("{"):
-            return {_key(key): _value(value) for key, value in yaml.load(text, yaml.BaseLoader).items()}
+            given = yaml.load(text, yaml.BaseLoader).items()
+            return {_key(key): None if value in _NOTHING else _value(value) for key, value in given}
         value = yaml.safe_load(text)
     except (yaml.YAMLError, AttributeError, TypeError):
         return text

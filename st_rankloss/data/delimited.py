@@ -169,7 +169,7 @@ def _typed(table: pa.Table, kept: Collection[str], delimiter: str) -> tuple[pa.T
             notes.append(f"column {name!r}: decimal commas are read as points")
         if found.grouped:
             notes.append(f"column {name!r}: commas between thousands are left out")
-        if found.unclear:
+        if found.unclear and delimiter != ";":  # where commas are decimal
             unclear.add(name)
     return table, tuple(notes), frozenset(unclear)
 

@@ -110,9 +110,9 @@ def existing(path: Path) -> Path:
 
 def group_shards(paths: Sequence[Path]) -> list[list[Path]]:
     """Return files, the shards of a table together; raise ValueError if some are missing."""
-    found: dict[str, list[Path]] = {}
+    found: dict[tuple[str, bool], list[Path]] = {}
     for path in paths:
-        found.setdefault(without_shard(path), []).append(path)
+        found.setdefault((without_shard(path), bool(SHARD.search(path.name))), []).append(path)
     for shards in found.values():
         if (match := SHARD.search(shards[0].name)) and len(shards) != int(match[2]):
             raise ValueError(

@@ -179,7 +179,8 @@ def is_metadata(name: str) -> bool:
 def is_numbered_document(name: str) -> bool:
     """Return whether a column is named like one of several documents, such as ``passage_1``."""
     base, digits = re.fullmatch(r"(.*?)_?(\d*)", normal(name)).groups()  # type: ignore[union-attr]
-    return bool(digits) and base in {*ROLES["document"], *ROLES["positive"], *ROLES["negative"]}
+    names = {*ROLES["document"], *ROLES["positive"], *ROLES["negative"]} - {*ROLES["title"]}
+    return bool(digits) and base in names
 
 
 def looks_labelled(table: Table, text: str, query: bool = False) -> bool:
@@ -200,7 +201,10 @@ def looks_labelled(table: Table, text: str, query: bool = False) -> bool:
             continue
         values = first_values(table, name)
         numbers = values and isinstance(values[0], int | float)
-        if query and (is_numbered_document(name) or (values and isinstance(values[0], list))):
+        texts = [item for value in values for item in as_list(value) if isinstance(item, str)]
+        lists = bool(values) and isinstance(values[0], list) and any(" " in text.strip() for text in texts)
+        named = find("document", [name.rpartition(".")[2]]) is not None or is_numbered_document(name)
+        if query and texts and (lists or named):
             return True
         if numbers or _likeness(table, "label", name)[1] or _likeness(table, "document", name)[1]:
             return True

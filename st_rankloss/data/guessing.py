@@ -8,6 +8,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, IterableDataset
 
 from st_rankloss.data.part import COLUMNS, Part
+from st_rankloss.data.tables import are_numbers
 from st_rankloss.judgements import few
 from st_rankloss.labels import LABEL_COLUMNS, holds_class_ids, is_missing, is_multi_hot, plain
 
@@ -73,7 +74,7 @@ def first_labels(data: Dataset | IterableDataset, column: str) -> list[Any]:
 def _check_scores(data: Dataset | IterableDataset) -> None:
     """Raise ValueError for classes in the place of scores of pairs: their numbers say nothing of similarity."""
     column = label_column(data)
-    if isinstance(feature := (data.features or {}).get(column), ClassLabel):
+    if isinstance(feature := (data.features or {}).get(column), ClassLabel) and not are_numbers(feature):
         raise ValueError(
             f"column {column!r} must hold scores, got the classes {few(feature.names)}: pass "
             "st_rankloss.data.read(dataset, scale={...})['train'], with a score for each class."

@@ -91,21 +91,25 @@ def _of_frame(found: Any) -> Any:
     if not isinstance(found, dict):
         return found
     if found.keys() == {"columns", "index", "data"}:
-        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+        names, rows = found["columns"], found["data"]
+        lists = isinstance(names, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+        if lists and all(isinstance(name, str) for name in names) and all(len(row) == len(names) for row in rows):
+            return [dict(zip(names, row, strict=True)) for row in rows]
     if _is_keyed(found):
         numbers = [*next(iter(found.values()))]
-        if numbers and all([*cells] == numbers for cells in found.values()) and all(map(str.isdecimal, numbers)):
+        alike = numbers and all([*cells] == numbers for cells in found.values()) and all(map(str.isdecimal, numbers))
+        if alike and not any(isinstance(cell, dict) for cells in found.values() for cell in cells.values()):
             return {name: [*cells.values()] for name, cells in found.items()}
     return found
 
 
 def _rows_of(found: Any) -> Any:
     """Return the rows of a list of objects, of columns, or of one of these under a single name."""
+    found = _of_frame(found)
     if isinstance(found, dict) and len(found) == 1:
         (inner,) = found.values()
         is_wrapped = isinstance(inner, dict) or (isinstance(inner, list) and bool(inner) and isinstance(inner[0], dict))
         found = inner if is_wrapped else found
-    found = _of_frame(found)
     if isinstance(found, list):
         return found
     if isinstance(found, dict) and all(isinstance(column, list) for column in found.values()):

@@ -24,13 +24,19 @@ from st_rankloss.labels import (
 )
 
 _SEPARATORS = {
-    "hierarchy": {"->": 0.1, ">": 0.1, " :: ": 0.1, " / ": 0.5},
+    "hierarchy": {" :: ": 0.1, " / ": 0.5},
     "multi_label": {"|": 0.1, ";": 0.5},
 }
-"""Separators by task, and the share of labels that must have them: names of classes may hold a few, as in "R / D"."""
+"""Separators by task beside ">" and "->", and the share of labels that must have them: classes may hold a few."""
 
 _MOST_CLASSES = 50
 ORDERED = {"price", "rating", "ratings", "score", "scores", "stars", "value"}
+_VERSION = re.compile(r"v?\d+(\.\d+){2,}.*")
+_IDS = re.compile(r"\d+(,\s?\d+)*")
+UNCLEAR = (
+    "must hold numbers or lists of ids, got commas that may be of either: pass separator=',' for ids, or "
+    "task='regression' for numbers."
+)
 _FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _TASKS = ("classification", "hierarchy", "multi_label", "regression")
 
@@ -80,8 +86,10 @@ class LabelForm:
         if self.separator is not None:
             if not isinstance(value, str):
                 raise refusal(column, row, value, f"texts separated by {self.separator!r}", "correct the value")
-            value = [part.strip() for part in value.split(self.separator)]
-            if self.task == "hierarchy" and len(value) > 1 and not value[0]:
+            doubled = self.separator + self.separator.lstrip()  # "food > > fruit" lacks a level
+            parts = value.replace(doubled, 2 * self.separator).split(self.separator)
+            value = [part.strip() for part in parts]
+            if self.separator.strip() == "/" and len(value) > 1 and not value[0]:
                 value = value[1:]  # "/food/fruit"
             if self.task == "multi_label":
                 value = list(dict.fromkeys(part for part in value if part))
@@ -155,8 +163,8 @@ def find_form(
         values: The labels.
         column: Name of the column, for errors.
         task: What they are for, if the caller knows; None finds out.
-        separator: What separates levels or labels; None finds out: ">", "->" or " :: " between levels and "|" between
-            labels of at least a tenth of the rows, or " / " and ";" of half of them.
+        separator: What separates levels or labels; None finds out: " > ", ">", "->" or " :: " between levels and "|"
+            between labels of at least a tenth of the rows, or " / " and ";" of half of them.
 
     Returns:
         The form.
@@ -167,7 +175,7 @@ def find_form(
     Example:
         >>> form = find_form(["A > B", "A"], "label")
         >>> form.task, form.separator, find_form([3, 17.5, None], "price").task
-        ('hierarchy', '>', 'regression')
+        ('hierarchy', ' > ', 'regression')
     """
     known = [value for value in map(plain, values) if not is_missing(value)]
     if not known:
@@ -195,8 +203,25 @@ def _are_written_numbers(texts: Sequence[str]) -> bool:
 def _are_nearly_numbers(texts: Sequence[str]) -> bool:
     """Return whether nearly all texts, but not all, are numbers, some of them with fractions, as classes have none."""
     numbers = [text for text in texts if is_number(text)]
-    fractions = any("." in text or "," in text for text in numbers)
+    fractions = any("." in text for text in numbers) and not any(map(_VERSION.fullmatch, texts))
     return fractions and 0.9 * len(texts) <= len(numbers) < len(texts)
+
+
+def _may_be_lists(texts: Sequence[str]) -> bool:
+    """Return whether all texts are whole numbers, some of them several with commas between."""
+    return all(map(_IDS.fullmatch, texts)) and any("," in text for text in texts)
+
+
+def _find_arrow(texts: Sequence[str], column: str, share: float) -> str | None:
+    """Return which sign with ">" separates levels, on which all texts that hold one agree; None if few do."""
+    arrows = [text for text in texts if ">" in text]
+    if not arrows or len(arrows) < share * len(texts):
+        return None
+    if all("->" in text for text in arrows):
+        return "->"
+    if mixed := next((text for text in arrows if "->" in text), None):
+        raise refusal(column, texts.index(mixed), mixed, "one separator of levels, '>' or '->'", "write one of them")
+    return " > " if all(" > " in text for text in arrows) else ">"
 
 
 def as_flag(value: Any) -> bool | None:
@@ -238,7 +263,9 @@ def _of_texts(
     values: Sequence[Any], known: Sequence[str], column: str, task: str | None, separator: str | None
 ) -> LabelForm:
     ordered = normal(column) in ORDERED and _are_written_numbers(known)
-    if task == "regression" or (task is None and (ordered or _are_nearly_numbers(known))):
+    if task is None and separator is None and _may_be_lists(known):
+        raise ValueError(f"column {column!r} {UNCLEAR}")
+    if task == "regression" or (task is None and separator is None and (ordered or _are_nearly_numbers(known))):
         wrong = next((value for value in known if not is_number(value)), known[0])
         remedy = (
             "write plain numbers, such as 1250.50, without a currency or other signs, or pass task='classification'"
@@ -249,6 +276,8 @@ def _of_texts(
     if separator is not None:
         paths = separator.strip() in (">", "->", "/", "::")
         return LabelForm(task or ("hierarchy" if paths else "multi_label"), separator)
+    if task in (None, "hierarchy") and (arrow := _find_arrow(known, column, 0.1 if task is None else 0.0)):
+        return LabelForm("hierarchy", arrow)
     for name, separators in _SEPARATORS.items():
         for mark, share in separators.items():
             count = sum(mark in value for value in known)

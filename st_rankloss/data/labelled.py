@@ -11,7 +11,7 @@ from datasets import Features, Value
 
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import as_names, check_column, choose, describe, normal
-from st_rankloss.data.label_forms import ORDERED, LabelForm, as_flag, code_type, find_form
+from st_rankloss.data.label_forms import ORDERED, UNCLEAR, LabelForm, as_flag, code_type, find_form
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
 from st_rankloss.data.tables import Row, Table, read_table
@@ -92,11 +92,9 @@ def form_of(table: Table, levels: Sequence[str], task: str | None, separator: st
         The form.
     """
     table = table.whole or table
-    if task is None and len(levels) == 1 and levels[0] in table.unclear and normal(levels[0]) not in ORDERED:
-        raise ValueError(
-            f"column {levels[0]!r} must hold numbers or lists of ids, got commas that may be of either: pass "
-            "separator=',' for ids, or task='regression' for numbers."
-        )
+    unclear = [name for name in levels if name in table.unclear and normal(name) not in ORDERED]
+    if unclear and task != "regression":
+        raise ValueError(f"column {unclear[0]!r} {UNCLEAR}")
     if len(levels) == 1:
         return find_form(table.column(levels[0]), levels[0], task=task, separator=separator)
     codes = [plain(code) for name in levels for code in table.column(name)]

@@ -36,12 +36,13 @@ from st_rankloss.data.positives import OF_SIDES, read_positives
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_column, by_part, part_of
-from st_rankloss.data.tables import TABLES, Table, is_table, join_tables, read_table
-from st_rankloss.data.written import read_written_lists
+from st_rankloss.data.tables import DELIMITED, TABLES, Shards, Table, is_table, join_tables, read_table, suffix_of
+from st_rankloss.data.written import is_written, read_written_lists
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import few
 
 _OF_EITHER = {"label", "labels", "score", "rating", "stars", "value"}  # of a text, or of a query and a document
+_OF_LISTS = ("label", "grade", "scores", "positive", "negative")
 _OF_FILES = ("delimiter", "encoding")
 
 
@@ -73,7 +74,9 @@ def _is_about_one_text(table: Table, columns: Mapping[str, str]) -> bool:
     if find("query", [columns["text"]]) is None or normal(columns["label"]) not in _OF_EITHER:
         return True
     others = [name for name in table.names if name not in columns.values()]
-    return not any(is_numbered_document(name) or looks_like_document(table, name) for name in others)
+    numbered = [name for name in others if is_numbered_document(name)]
+    texts = any(isinstance(value, str) for name in numbered for value in first_values(table, name))
+    return not texts and not any(looks_like_document(table, name) for name in others)
 
 
 def _is_alone(table: Table, columns: Mapping[str, str]) -> bool:
@@ -191,12 +194,18 @@ def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> tuple[Ta
     """Return the table of a source, and the options of its reader."""
     text = [name for role in TEXT_ROLES for name in as_list(columns.get(role))]
     if columns.get("separator"):
-        text += as_list(columns.get("label") or list(ROLES["label"]))
+        taken = [normal(str(name)) for role, given in columns.items() if role != "label" for name in as_list(given)]
+        text += as_list(columns.get("label") or [name for name in ROLES["label"] if name not in taken])
     files = {name: columns[name] for name in _OF_FILES if name in columns}
-    shards = source if isinstance(source, tuple) else (source,)
+    shards = source if isinstance(source, Shards) else (source,)
+    if len(shards) > 1 and suffix_of(shards[0]) in DELIMITED:
+        raise ValueError(f"{shards[0]}: shards must be parquet or jsonl, whose columns have one type: join the files.")
     table = join_tables([read_table(shard, text=text, streaming=streaming, **files) for shard in shards])
     others = {name: value for name, value in columns.items() if name not in files and value is not None}
-    return unnest(read_written_lists(table)), others
+    if is_written(shards[0]):
+        lists = [name for role in _OF_LISTS for name in as_list(columns.get(role))]
+        table = read_written_lists(table, lists)
+    return unnest(table), others
 
 
 def _form_of(table: Table, task: str | None, given: dict[str, Any]) -> Form:
@@ -295,7 +304,7 @@ def _splits(source: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Par
                 f"each split must be another part, got {few(same)}, which are all {part}: join them with "
                 "datasets.concatenate_datasets, or leave all but one out."
             )
-    if empty := next((name for name in known if next(iter(source[name]), None) is None), None):
+    if empty := next((name for name in known if isinstance(source[name], Dataset) and not len(source[name])), None):
         raise ValueError(f"every split must have rows, got none in {empty!r}: leave it out.")
     parts = _read_each({part: source[name] for name, part in known.items()}, options)
     return _without(parts, "splits", unknown)
@@ -323,7 +332,7 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
     found = files
     if len(files) > 1:
         files = [path for path in files if part_of(path.name)] or files
-    shards = {paths[0]: tuple(paths) for paths in group_shards(files)}
+    shards = {paths[0]: Shards(paths) for paths in group_shards(files)}
     try:
         named = {part: shards[path] for part, path in by_part([*shards]).items()}
     except ValueError as error:

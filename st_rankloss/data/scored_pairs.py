@@ -69,9 +69,10 @@ def _check_entailment(table: Table, names: dict[str, str]) -> None:
     if normal(names["sentence1"]) != "premise":
         return
     scores = [score for score in table.column(names["score"]) if not is_missing(score)]
-    if all(isinstance(score, int | float) and score in (-1, 0, 1, 2) for score in scores) and len({*scores}) > 1:
+    codes = all(isinstance(score, int | float) and score in (-1, 0, 1, 2) for score in scores) and len({*scores}) > 1
+    if codes and (2 in scores or "label" in normal(names["score"])):
         known = {0: 1, 1: 0.5, 2: 0} | ({-1: None} if -1 in scores else {})
-        same = {code: code for code in known if code >= 0}
+        same = {code: code if code >= 0 else None for code in known}
         raise ValueError(
             f"column {names['score']!r} must hold scores, got codes like those of entailment and contradiction: "
             f"pass scale={known} if 0 is entailment, or scale={same} if they are scores."

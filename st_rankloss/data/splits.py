@@ -17,7 +17,7 @@ from st_rankloss.labels import is_missing, refusal
 
 _WORDS = {
     "train": ("train", "training", "trn"),
-    "dev": ("dev", "development", "val", "valid", "validation", "trial", "eval", "evaluation"),
+    "dev": ("dev", "development", "val", "valid", "validation", "trial"),
     "test": ("test", "testing", "tst", "heldout"),
 }
 _COLUMNS = ("split", "part", "partition", "subset", "set", "fold")
@@ -38,7 +38,10 @@ def part_of(name: str) -> str | None:
         >>> part_of("qrels_validation.tsv"), part_of("corpus.jsonl")
         ('dev', None)
     """
-    found = {_PARTS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _PARTS}
+    words = re.split(r"[^a-z]+", name.lower())
+    found = {_PARTS[word] for word in words if word in _PARTS}
+    if not found and {"eval", "evaluation"} & {*words}:
+        return "dev"
     return found.pop() if len(found) == 1 else None
 
 

@@ -129,7 +129,8 @@ def read_table(
         return of_arrow(rows_to_arrow(source, "row"), "the list")
     if isinstance(source, dict):
         return of_arrow(_of_columns(source), "the dict")
-    if hasattr(source, "__dataframe__") or hasattr(source, "__arrow_c_stream__"):  # of pandas, polars and others
+    is_frame = hasattr(source, "__dataframe__") or hasattr(source, "__arrow_c_stream__")  # of pandas, polars and others
+    if is_frame and not isinstance(source, pa.ChunkedArray):
         return _of_frame(source)
     raise ValueError(f"a table must be a file, a dataset, a data frame or rows, got {type(source).__name__}.")
 
@@ -174,18 +175,24 @@ def rows_to_arrow(rows: Any, place: str, first: int = 0) -> pa.Table:
 
 def _of_columns(columns: Mapping[str, Any]) -> pa.Table:
     """Return the columns of a dict as a pyarrow table; raise ValueError for values that are not of one type."""
-    cells = {name: plain(values) for name, values in columns.items()}
-    lists = [name for name, values in cells.items() if isinstance(values, Sequence) and not isinstance(values, str)]
-    if wrong := next((name for name in cells if name not in lists), None):
-        raise ValueError(
-            f"the dict: column {wrong!r} must be a list of values, got {type(columns[wrong]).__name__}: pass one value "
-            "per row."
-        )
-    if len({*map(len, cells.values())}) > 1:
-        lengths = {name: len(values) for name, values in cells.items()}
-        raise ValueError(f"the dict: columns must have the same length, got {lengths}.")
+    for name, values in columns.items():
+        if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+            raise ValueError(
+                f"the dict: column {name!r} must be a list of values, got {type(values).__name__}: pass one per row."
+            )
     with naming("the dict"):
-        return pa.table({name: _array([*values], name, "row", 0) for name, values in cells.items()})
+        arrays = {name: _of_column(values, name) for name, values in columns.items()}
+    if len({*map(len, arrays.values())}) > 1:
+        lengths = {name: len(array) for name, array in arrays.items()}
+        raise ValueError(f"the dict: columns must have the same length, got {lengths}.")
+    return pa.table(arrays)
+
+
+def _of_column(values: Any, name: str) -> Any:
+    try:
+        return pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return _array([*values], name, "row", 0)
 
 
 def _array(values: list[Any], name: str, place: str, start: int) -> pa.Array:
@@ -211,6 +218,8 @@ def _cell(value: Any) -> Any:
         return str(value)
     if type(value).__module__.startswith("PIL."):
         return Image().encode_example(value)
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas
+        return None
     return plain(value)
 
 
@@ -226,9 +235,10 @@ def _of_frame(frame: Any) -> Table:
 
 
 def _of_dataset(dataset: Dataset) -> Table:
-    if dataset.format["type"] == "custom":  # a transform, such as that of data.lists, changes the rows
-        names = list(next(iter(dataset), dict.fromkeys(dataset.column_names)))
-        return Table("the dataset", names, partial(iter, dataset))
+    if dataset.format["type"] == "custom":  # a transform, such as that of data.lists, which may draw at random
+        rows: list[Row] = [*dataset]
+        names = list(rows[0] if rows else dataset.column_names)
+        return _by_name(Table("the dataset", names, partial(iter, rows)), dataset.features)
     return _by_name(of_arrow(dataset.with_format("arrow")[:], "the dataset"), dataset.features)
 
 
@@ -247,7 +257,8 @@ def filled(rows: Callable[[], Iterator[Row]], names: list[str]) -> Iterator[Row]
 
 def _by_name(table: Table, features: Mapping[str, Any]) -> Table:
     """Return a table of a dataset with the names of its classes instead of their numbers."""
-    named = {name: inner for name, feature in features.items() if (inner := _class_label(feature))}
+    labels = {name: inner for name, feature in features.items() if (inner := _class_label(feature))}
+    named = {name: label for name, label in labels.items() if name in table.names and not are_numbers(label)}
     notes = tuple(f"column {name!r}: classes are read by name" for name in named)
     return replace(table, rows=partial(_with_names, table.rows, named), notes=notes) if named else table
 
@@ -255,6 +266,11 @@ def _by_name(table: Table, features: Mapping[str, Any]) -> Table:
 def _class_label(feature: Any) -> ClassLabel | None:
     inner = feature.feature if isinstance(feature, List) else feature
     return inner if isinstance(inner, ClassLabel) else None
+
+
+def are_numbers(label: ClassLabel) -> bool:
+    """Return whether the names of classes are their numbers, which may be grades."""
+    return list(label.names or ()) == [str(number) for number in range(label.num_classes or 0)]
 
 
 def _with_names(rows: Callable[[], Iterator[Row]], named: dict[str, ClassLabel]) -> Iterator[Row]:
@@ -265,7 +281,9 @@ def _with_names(rows: Callable[[], Iterator[Row]], named: dict[str, ClassLabel])
 def _class_name(value: Any, label: ClassLabel) -> Any:
     if isinstance(value, list):
         return [_class_name(item, label) for item in value]
-    return None if value is None or value < 0 else label.int2str(value)
+    if not isinstance(value, int):  # a transform has named it, or it is missing
+        return value
+    return None if value < 0 else label.int2str(value)
 
 
 def suffix_of(path: Path) -> str:
@@ -312,11 +330,15 @@ def reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: the file cannot be read: {error}.") from error
 
 
+class Shards(tuple[Path, ...]):
+    """The files that are shards of one table."""
+
+
 def join_tables(tables: Sequence[Table]) -> Table:
     """Return the rows of the shards of a table.
 
     Args:
-        tables: The shards, at least one.
+        tables: The tables of the shards, at least one.
 
     Returns:
         The table; its rows are numbered over all shards.
@@ -332,7 +354,8 @@ def join_tables(tables: Sequence[Table]) -> Table:
     notes = dict.fromkeys(note for table in tables for note in table.notes)
     rows = partial(_rows_of_all, tables)
     source = SHARD.sub(r"-*-of-\2", first.source)
-    return replace(first, source=source, rows=rows, notes=tuple(notes)) if others else first
+    unclear = frozenset().union(*(table.unclear for table in tables))
+    return replace(first, source=source, rows=rows, notes=tuple(notes), unclear=unclear) if others else first
 
 
 def _rows_of_all(tables: Sequence[Table]) -> Iterator[Row]:

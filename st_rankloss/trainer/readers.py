@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from datasets import ClassLabel
@@ -17,11 +17,11 @@ from st_rankloss.collators import (
     holds_lists,
     weight_columns,
 )
-from st_rankloss.data.numbers import is_number
+from st_rankloss.data.tables import are_numbers
 from st_rankloss.judgements import few
 from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses.base import GradedLoss
-from st_rankloss.trainer.class_ids import holds_ids
+from st_rankloss.trainer.class_ids import form_of_sets
 from st_rankloss.views import ViewsCollator
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,12 @@ def column_features(dataset: Any) -> Mapping[str, Any]:
     return getattr(dataset, "features", None) or {}
 
 
-def choose_reader(loss: nn.Module, datasets: list[Any], collator: GradedCollator) -> Reader:
+def choose_reader(
+    loss: nn.Module,
+    datasets: list[Any],
+    collator: GradedCollator,
+    form_of: Callable[[Any, str], str | None] = form_of_sets,
+) -> Reader:
     """Return the reader for the datasets of a loss, by their features and the form of their label sets."""
     columns = [column_features(dataset) for dataset in datasets]
     if not isinstance(loss, GradedLoss):
@@ -55,15 +60,20 @@ def choose_reader(loss: nn.Module, datasets: list[Any], collator: GradedCollator
         )
     _check_grades(reads, features, labels)
     undeclared = zip(datasets, labels, strict=True) if reads == ("multi_label",) and True not in declared else ()
-    ids = any(name is not None and holds_ids(dataset, name) for dataset, name in undeclared)
-    return Reader(loss.relevance, class_ids=ids or True in declared)
+    forms = {form_of(dataset, name) for dataset, name in undeclared if name is not None} - {None}
+    if len(forms) > 1:
+        raise ValueError(
+            "datasets of one loss must have label sets of one form, got class ids in one and multi-hot lists in "
+            "another: cast the ids to lists of ClassLabel, or give each dataset its own loss."
+        )
+    return Reader(loss.relevance, class_ids="ids" in forms or True in declared)
 
 
 def _check_grades(reads: tuple[str, ...] | None, features: list[Any], labels: list[str | None]) -> None:
     """Raise ValueError for classes with names in the place of grades: their numbers say nothing of relevance."""
     for feature, name in zip(features, labels, strict=True):
         inner = getattr(feature, "feature", feature)
-        if reads == ("grades",) and isinstance(inner, ClassLabel) and not all(map(is_number, inner.names)):
+        if reads == ("grades",) and isinstance(inner, ClassLabel) and not are_numbers(inner):
             raise ValueError(
                 f"column {name!r} must hold grades, got classes, {few(inner.names)}: give each its grade, with "
                 "st_rankloss.data.read(dataset, scale={...}), or pass a relevance that reads classes."

@@ -31,6 +31,7 @@ from st_rankloss.objectives import Objective
 from st_rankloss.samplers.base import PlannedBatchSampler
 from st_rankloss.trainer import loss_parameters
 from st_rankloss.trainer.callbacks import Epochs, FreshGradients
+from st_rankloss.trainer.class_ids import form_of_sets
 from st_rankloss.trainer.readers import choose_reader, column_features
 from st_rankloss.trainer.terms import with_terms_of_all
 from st_rankloss.views import ViewsCollator
@@ -51,6 +52,7 @@ class GradedTrainer(CheckpointingTrainer):
 
     def __init__(self, model: Any = None, *args: Any, **kwargs: Any) -> None:
         self._check_kind(model)
+        self._forms: dict[tuple[int, str], str | None] = {}
         super().__init__(
             model, *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
         )
@@ -338,8 +340,20 @@ class GradedTrainer(CheckpointingTrainer):
         collator.__post_init__()  # checks what it was given
         losses = {name: inner_loss(loss) for name, loss in self._losses().items()}
         read = {name: [dataset for own, dataset in datasets if name is None or own == name] for name in losses}
-        collator.readers = {name: choose_reader(loss, read[name], collator) for name, loss in losses.items()}
+        collator.readers = {
+            name: choose_reader(loss, read[name], collator, self._form_of_sets) for name, loss in losses.items()
+        }
         return collator
+
+    def _form_of_sets(self, dataset: Any, column: str) -> str | None:
+        """Return `form_of_sets`, which is found once for each dataset of the constructor."""
+        kept = [own for _, own in self._datasets(self.train_dataset, self.eval_dataset)]
+        if not any(own is dataset for own in kept):
+            return form_of_sets(dataset, column)
+        key = id(dataset), column
+        if key not in self._forms:
+            self._forms[key] = form_of_sets(dataset, column)
+        return self._forms[key]
 
     def _check_collator(self) -> None:
         """Raise TypeError for a collator of ours for another kind of model."""

@@ -191,6 +191,15 @@ def test_what_pandas_writes_as_json_is_read(orient, indent, tmp_path):
     frame = pd.DataFrame(rows)[lambda own: own["label"] != "b"]  # its index has gaps
     frame.to_json(tmp_path / "rows.json", orient=orient, indent=indent)
     assert [*read_table(tmp_path / "rows.json").rows()] == frame.to_dict("records")
+    frame[["text"]].to_json(tmp_path / "texts.json", orient=orient, indent=indent)
+    assert [*read_table(tmp_path / "texts.json").rows()] == frame[["text"]].to_dict("records")
+
+
+@pytest.mark.parametrize("rows", [[5], [["a"]], ["ab"]])
+def test_a_broken_frame_of_pandas_is_refused(rows, tmp_path):
+    (tmp_path / "rows.json").write_text(json.dumps({"columns": ["text", "label"], "index": [0], "data": rows}))
+    with pytest.raises(ValueError, match=r"rows.json: columns must have the same length, got"):
+        read_table(tmp_path / "rows.json")
 
 
 def test_a_row_of_objects_is_still_a_row(tmp_path):
