@@ -124,6 +124,9 @@ RETRIEVAL_TEMPERATURES: Mapping[type, float | str] = {
 }
 """Temperatures of `retrieval` by kind of model, in units of its similarity: cosine, dot product, mean MaxSim, score."""
 
+TRANSFORMER_TEMPERATURE = 0.03
+"""The temperature of `retrieval` for a SentenceTransformer that is a transformer, whose cosines lie closer together."""
+
 
 def retrieval(
     qrels: Mapping[str, Mapping[str, float]] | None = None,
@@ -136,10 +139,11 @@ def retrieval(
 
     Args:
         qrels: Judgements by id, for rows with ``query_id`` and ``document_ids``; None for rows with lists of grades.
-        model: The model to train, whose kind sets the default temperature; None means a SentenceTransformer.
+        model: The model to train, whose kind sets the default temperature; None means a SentenceTransformer of static
+            embeddings.
         temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses twice this value.
             ``"auto"`` lets both follow the spread of each query's similarities. None means that of
-            `RETRIEVAL_TEMPERATURES`.
+            `RETRIEVAL_TEMPERATURES`, or `TRANSFORMER_TEMPERATURE`, for the model.
         weight: Weight of `ListNet`, above 0.
 
     Returns:
@@ -161,8 +165,11 @@ def retrieval(
 
 
 def retrieval_temperature(model: Any = None) -> float | str:
-    """Return the default temperature of `retrieval` for a model, see `RETRIEVAL_TEMPERATURES`."""
-    return RETRIEVAL_TEMPERATURES[_kind_of(model)]
+    """Return the default temperature of `retrieval` for a model; see there."""
+    kind = _kind_of(model)
+    if kind is SentenceTransformer and model is not None and trains_a_transformer(model):
+        return TRANSFORMER_TEMPERATURE
+    return RETRIEVAL_TEMPERATURES[kind]
 
 
 def _times(factor: float, temperature: float | str) -> float | str:

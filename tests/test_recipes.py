@@ -395,11 +395,17 @@ def test_a_recipe_trains_every_kind_of_model_that_it_looks_at(tmp_path, kind, na
     trainer(model=model, args=args, train_dataset=Dataset.from_dict(columns), loss=loss).train()
     assert any(not torch.equal(before[key], value) for key, value in model.state_dict().items())
     if name.startswith("retrieval"):
-        assert recipe.objective.terms[0][1].temperature == recipes.RETRIEVAL_TEMPERATURES[kind]
+        expected = recipes.RETRIEVAL_TEMPERATURES | {SentenceTransformer: recipes.TRANSFORMER_TEMPERATURE}
+        assert recipe.objective.terms[0][1].temperature == expected[kind]
     elif kind in (SparseEncoder, CrossEncoder):
         assert f"set another for the scores of a {kind.__name__}" in recipe.why
     else:
         assert "suits cosines" not in recipe.why
+
+
+def test_static_embeddings_keep_the_temperature_that_was_tuned_on_them():
+    for model in (None, word_model(WORDS)):
+        assert recipes.retrieval_temperature(model) == recipes.RETRIEVAL_TEMPERATURES[SentenceTransformer]
 
 
 def test_a_recipe_in_both_directions_refuses_a_cross_encoder(tmp_path):
