@@ -40,7 +40,9 @@ def test_votes_of_answers_are_not_lost(tmp_path):
         assert part.dataset["labels"][:] == [[3.0 * k for k in range(i % 3 + 1)] for i in range(7)]
         assert part.dataset["documents"][2] == ["t2 answer 2 0", "t2 answer 2 1", "t2 answer 2 2"]
         made = ("'answers.votes', 'answers.author'", "'answers.author', 'answers.votes'")  # pyarrow 21 sorts fields
-        assert {f"the objects in 'answers' are read as the columns 'answers', {names}" for names in made} & {*part.notes}
+        assert {f"the objects in 'answers' are read as the columns 'answers', {names}" for names in made} & {
+            *part.notes
+        }
 
 
 def test_fields_are_read_where_they_are_named():
