@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from st_rankloss.data import COLUMNS, Part
+from st_rankloss.data.part import notes_of
 
 PARTS_HELP = "which part of the data to use (default: %(default)s, or the only one there is)"
 
@@ -102,7 +103,7 @@ def _key(text: str) -> Any:
 
 def show_notes(parts: Iterable[Part], console: Console) -> None:
     """Print what the readers of parts have left out, converted or assumed."""
-    for note in dict.fromkeys(note for part in parts for note in part.notes):
+    for note in notes_of(parts):
         console.print(f"· {note}", style="dim", markup=False, highlight=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,11 @@ class Part:
             for value in row.values():
                 yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
         yield from (document for document in self.corpus.values() if isinstance(document, str))
+
+
+def notes_of(parts: Iterable[Part]) -> tuple[str, ...]:
+    """Return what the readers of parts have left out, converted or assumed, each note once."""
+    return tuple(dict.fromkeys(note for part in parts for note in part.notes))
 
 
 _INPUTS = ("query", "documents", "sentence1", "sentence2", "text", "image", "caption")

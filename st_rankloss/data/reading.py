@@ -42,7 +42,7 @@ from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import few
 
 _OF_EITHER = {"label", "labels", "score", "rating", "stars", "value"}  # of a text, or of a query and a document
-_OF_LISTS = ("label", "grade", "scores", "positive", "negative")
+_ROLES_OF_LISTS = ("label", "grade", "scores", "positive", "negative")
 _OF_FILES = ("delimiter", "encoding")
 
 
@@ -203,7 +203,7 @@ def _table(source: Any, streaming: bool, columns: Mapping[str, Any]) -> tuple[Ta
     table = join_tables([read_table(shard, text=text, streaming=streaming, **files) for shard in shards])
     others = {name: value for name, value in columns.items() if name not in files and value is not None}
     if is_written(shards[0]):
-        lists = [name for role in _OF_LISTS for name in as_list(columns.get(role))]
+        lists = [name for role in _ROLES_OF_LISTS for name in as_list(columns.get(role))]
         table = read_written_lists(table, lists)
     return unnest(table), others
 

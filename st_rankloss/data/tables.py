@@ -301,16 +301,18 @@ def is_table(path: Path) -> bool:
     return suffix_of(path) in TABLES
 
 
+def _open_bytes(path: Path) -> Any:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+
+
 def open_text(path: Path, encoding: str | None = None) -> io.TextIOBase:
     """Open a text file, which may be compressed and may start with a byte order mark."""
-    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
-    return io.TextIOWrapper(opener(path, "rb"), encoding or encoding_of(path), newline="")
+    return io.TextIOWrapper(_open_bytes(path), encoding or encoding_of(path), newline="")
 
 
 def encoding_of(path: Path) -> str:
     """Return UTF-16 if a file starts with its mark, or UTF-8."""
-    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
+    with _open_bytes(path) as file:
         return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 

@@ -24,6 +24,7 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 from transformers import set_seed
 
 from st_rankloss.data import PARTS, Part, lists, read, split
+from st_rankloss.data.part import notes_of
 from st_rankloss.encoders import RATES, encoding_batch, kind_of, make_encoder
 from st_rankloss.experiment import tuning
 from st_rankloss.experiment.candidates import Candidate, Setting, candidates
@@ -210,7 +211,7 @@ def train(
     folder = Path(output)
     prepared = prepare(settings, seconds_between_checkpoints=seconds_between_checkpoints)
     _claim(folder, prepared, overwrite)
-    for note in dict.fromkeys(note for part in prepared.parts.values() for note in part.notes):
+    for note in notes_of(prepared.parts.values()):
         report(note)
     for finding, names in merged(prepared.inspection.findings):
         if finding.severity == "warning":
@@ -229,7 +230,7 @@ def train(
         before,
         losses,
         best.name,
-        tuple(dict.fromkeys(note for part in parts.values() for note in part.notes)),
+        notes_of(parts.values()),
     )
     write_json(folder / "results.json", _summary(result))
     return result

@@ -31,12 +31,22 @@ def own_parameters(losses: Mapping[str | None, Any]) -> dict[str, Tensor]:
     return trained | {f"{name}.{own}": buffer for name, own, buffer in buffers}
 
 
+def copies_of(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of parameters, which training leaves alone."""
+    return {name: x.detach().clone(memory_format=torch.contiguous_format) for name, x in own.items()}
+
+
+def restore(own: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+    """Give parameters the values of others with the same names."""
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(kept[name])
+
+
 def save(own: Mapping[str, Tensor], folder: str) -> None:
     """Save parameters to a folder, if any."""
-    if own:
-        # as copies, because a file cannot hold a tensor twice, and datasets may share a loss
-        copies = {name: x.detach().clone(memory_format=torch.contiguous_format) for name, x in own.items()}
-        save_file(copies, Path(folder) / LOSS_FILE)
+    if own:  # as copies, because a file cannot hold a tensor twice, and datasets may share a loss
+        save_file(copies_of(own), Path(folder) / LOSS_FILE)
 
 
 def load(own: Mapping[str, Tensor], folder: str) -> None:
@@ -56,6 +66,4 @@ def load(own: Mapping[str, Tensor], folder: str) -> None:
             raise ValueError(
                 f"{path} must have the {name} of the loss, in its order: resume with the loss that was trained."
             )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(saved[name])
+    restore(own, saved)

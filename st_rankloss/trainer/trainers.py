@@ -53,13 +53,13 @@ class GradedTrainer(CheckpointingTrainer):
     def __init__(self, model: Any = None, *args: Any, **kwargs: Any) -> None:
         self._check_kind(model)
         self._forms: dict[tuple[int, str], str | None] = {}
+        self._untrained: dict[str, torch.Tensor] | None = None
         super().__init__(
             model, *(_declared(value) for value in args), **{name: _declared(value) for name, value in kwargs.items()}
         )
         self._prepare()
         if self.model_init is not None:
-            own = loss_parameters.own_parameters(self._losses())
-            self._untrained = {name: tensor.detach().clone() for name, tensor in own.items()}
+            self._untrained = loss_parameters.copies_of(loss_parameters.own_parameters(self._losses()))
         epochs = [
             sampler.epoch for _, dataset in self._datasets(self.train_dataset) for sampler in samplers_of(dataset)
         ]
@@ -151,9 +151,8 @@ class GradedTrainer(CheckpointingTrainer):
         """
         model = super().call_model_init(trial=trial)
         self._check_kind(model)
-        for name, untrained in getattr(self, "_untrained", {}).items():
-            with torch.no_grad():
-                loss_parameters.own_parameters(self._losses())[name].copy_(untrained)
+        if self._untrained is not None:
+            loss_parameters.restore(loss_parameters.own_parameters(self._losses()), self._untrained)
         return model
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
