@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,13 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed.nn  # used by sentence-transformers for gathering, but not imported by every version of torch
-from sentence_transformers import (
-    CrossEncoder,
-    CrossEncoderTrainer,
-    MultiVectorEncoder,
-    SentenceTransformer,
-    SparseEncoder,
-)
+from sentence_transformers import CrossEncoderTrainer, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.data_collator import BaseDataCollator
 from sentence_transformers.base.losses import CachedLossMixin, gradcache, has_static_embedding_input
 from sentence_transformers.base.losses.gradcache import (
@@ -56,36 +48,30 @@ from sentence_transformers.sentence_transformer.losses.matryoshka import CachedL
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, dot_score, similarity_fct_name
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+
+from st_rankloss._models import device_of, embeds_tokens, kind_of, unwrapped
 
 __all__ = [
     "CachedLossMixin",
     "CheckpointingTrainer",
-    "CrossEncoder",
-    "EMBEDDERS",
     "LOSSES_OF_LISTS",
     "LOSSES_OF_PAIRS",
     "MODALITIES",
     "RandContext",
-    "SentenceTransformer",
     "StreamingCrossEncoderTrainer",
     "TasksOfModel",
     "all_gather",
     "all_gather_with_grad",
     "backward_hook",
     "builds_evaluation",
-    "check_encoder",
-    "check_one_output",
     "colbert_scores",
     "cos_sim",
     "count_minibatches",
     "count_rows",
-    "device_of",
     "dot_score",
     "embed",
     "embed_minibatch",
     "embeds_in_step",
-    "embeds_tokens",
     "format_modality",
     "expects_one_vector",
     "get_losses",
@@ -94,7 +80,6 @@ __all__ = [
     "inner_loss",
     "is_message_dict",
     "is_of_host",
-    "kind_of",
     "layers_are_replayed",
     "mean_colbert_scores",
     "preprocess_column",
@@ -102,17 +87,12 @@ __all__ = [
     "regularizes_documents",
     "saved_kind",
     "scores_of",
-    "scores_pairs",
     "similarity_fct_name",
     "similarity_of",
     "steps_of",
-    "trains_a_transformer",
-    "unwrapped",
     "with_tasks",
 ]
 
-EMBEDDERS = (SentenceTransformer, SparseEncoder, MultiVectorEncoder)
-"""The kinds of models that embed inputs one by one: as one vector, or as one per token."""
 
 backward_hook = _backward_hook
 
@@ -140,34 +120,6 @@ LOSSES_OF_LISTS = (
 """Losses of sentence-transformers for (query, [documents]) + [grades], and those that inherit from them."""
 
 
-def check_encoder(model: Any, kinds: tuple[type, ...], purpose: str, remedy: str = "") -> None:
-    """Raise TypeError for a model of an unsupported kind, before it fails with an obscure error.
-
-    Other objects that have the methods of a model pass, such as a stand-in with ``preprocess``; not any other module.
-
-    Args:
-        model: The user's model; wrappers of compiled or distributed models are removed.
-        kinds: The supported kinds, such as `EMBEDDERS`.
-        purpose: The start of the message, such as "RankingLoss".
-        remedy: The end of the message, with an alternative.
-    """
-    model = unwrapped(model)
-    stands_in = hasattr(model, "preprocess") and not isinstance(model, BaseModel)
-    unsupported = isinstance(model, nn.Module) and not isinstance(model, kinds) and not stands_in
-    if isinstance(model, str | type) or unsupported:
-        got = repr(model) if isinstance(model, str | type) else f"a {type(model).__name__}"
-        *others, last = (f"a {kind.__name__}" for kind in kinds)
-        names = f"{', '.join(others)} or {last}" if others else last
-        remedy = f"; {remedy}" if remedy else ""
-        raise TypeError(f"{purpose} needs {names}, got {got}{remedy}.")
-
-
-def kind_of(model: Any) -> type:
-    """Return the kind of a model, one of `EMBEDDERS`; a stand-in from elsewhere counts as a SentenceTransformer."""
-    kinds: list[type] = [kind for kind in EMBEDDERS if isinstance(unwrapped(model), kind)]
-    return kinds[0] if kinds else SentenceTransformer
-
-
 def saved_kind(name: str, **options: Any) -> str:
     """Return the name of the class of a saved model; a folder or id that does not declare it counts as the usual one.
 
@@ -182,16 +134,6 @@ def saved_kind(name: str, **options: Any) -> str:
     local = bool(options.get("local_files_only", False))
     kind = SentenceTransformer._get_model_type(SentenceTransformer, name, **where, local_files_only=local)
     return str(kind)
-
-
-def check_one_output(model: Any, purpose: str) -> None:
-    """Raise ValueError for a cross-encoder that gives a pair several scores, such as one of classes."""
-    count = getattr(unwrapped(model), "num_labels", 1)
-    if count != 1:
-        raise ValueError(
-            f"{purpose} needs a CrossEncoder with one output, got num_labels={count}: load it with "
-            "CrossEncoder(..., num_labels=1)."
-        )
 
 
 def inner_loss(loss: nn.Module) -> nn.Module:
@@ -230,16 +172,6 @@ def count_rows(features: Mapping[str, Any]) -> int:
     if "offsets" in features:  # StaticEmbedding: one flat list of tokens
         return len(features["offsets"])
     return int(_get_batch_size(dict(features)))
-
-
-def scores_pairs(model: Any) -> bool:
-    """Return whether a model scores pairs of inputs."""
-    return isinstance(unwrapped(model), CrossEncoder)
-
-
-def embeds_tokens(model: Any) -> bool:
-    """Return whether a model embeds each token of an input, rather than the input as a whole."""
-    return kind_of(model) is MultiVectorEncoder
 
 
 def similarity_of(model: Any) -> Callable[..., Tensor]:
@@ -404,18 +336,6 @@ class CheckpointingTrainer(BaseTrainer):
         self.load_beside(checkpoint_path)
 
 
-def trained_dimension(model: Any) -> int | None:
-    """Return the size of a model's embeddings in training, which ``truncate_dim`` does not cut; None if unknown."""
-    declared = getattr(model, "get_embedding_dimension", lambda: None)
-    given = getattr(model, "truncate_dim", None)
-    if given is not None:
-        model.truncate_dim = None
-    dimension: int | None = declared()
-    if given is not None:
-        model.truncate_dim = given
-    return dimension
-
-
 def layers_are_replayed(model: Any) -> bool:
     """Return whether AdaptiveLayerLoss or Matryoshka2dLoss is calling, so that the model returns one layer per call."""
     model = unwrapped(model)
@@ -463,56 +383,6 @@ def count_minibatches(features: Mapping[str, Any], size: int, tokens: int | None
     return len(_minibatch_ranges(dict(features), size, tokens))
 
 
-def unwrapped(model: Any) -> Any:
-    """Return a model without the wrappers of compilation and distributed training."""
-    for wrapper in ("module", "_orig_mod"):
-        if not isinstance(model, BaseModel):
-            model = getattr(model, wrapper, model)
-    return model
-
-
 def steps_of(stream: Any) -> Any:
     """Return the last step of a streaming dataset, which leads to the others; None for other datasets."""
     return getattr(stream, "_ex_iterable", None)
-
-
-def trains_a_transformer(model: Any) -> bool:
-    """Return whether any trainable parameters of a model belong to a transformer."""
-    if not isinstance(model, nn.Module):
-        return False
-    transformers = (module for module in model.modules() if isinstance(module, PreTrainedModel))
-    return any(parameter.requires_grad for module in transformers for parameter in module.parameters())
-
-
-def device_of(model: Any) -> torch.device:
-    """Return the device of a model, even behind the wrapper of a distributed engine."""
-    parameter = next(model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
-def model_fingerprint(model: Any) -> str:
-    """Return a digest of what the embeddings of a model depend on: weights, modules, prompts and tokenizers.
-
-    Args:
-        model: A model of sentence-transformers.
-
-    Returns:
-        A hexadecimal number, the same for a copy of the model, on any device.
-    """
-    model = unwrapped(model)
-    digest = hashlib.blake2b(digest_size=16)
-    limit = getattr(model, "max_seq_length", None)
-    digest.update(repr((model, model.prompts, model.default_prompt_name, limit, model.truncate_dim)).encode())
-    for module in model:
-        tokenizer = getattr(module, "tokenizer", None)
-        side = getattr(tokenizer, "truncation_side", None)
-        tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        if tokenizer is not None and hasattr(tokenizer, "to_str"):
-            # Encoding sets truncation and padding, according to the batch.
-            parts = {**json.loads(tokenizer.to_str()), "truncation": side, "padding": None}
-            digest.update(json.dumps(parts).encode())
-    for name, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

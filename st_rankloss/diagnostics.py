@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import TrainerCallback
 
-from st_rankloss._host import trains_a_transformer
+from st_rankloss._models import trains_a_transformer
 from st_rankloss.functional.diagnostics import effective_rank, random_ndcg, vanishing_share
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.losses.base import Batch, GradedLoss

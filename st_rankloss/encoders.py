@@ -22,7 +22,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import set_seed
 
 from st_rankloss._extras import require
-from st_rankloss._host import saved_kind, trains_a_transformer
+from st_rankloss._host import saved_kind
+from st_rankloss._models import trains_a_transformer
 
 BUILT_IN = ("static", "static-minilm", "minilm")
 

@@ -22,7 +22,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
-from st_rankloss._host import EMBEDDERS, check_encoder
+from st_rankloss._models import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder, count, take
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search
 from st_rankloss.evaluation.shards import Shards, as_shards, storage_order

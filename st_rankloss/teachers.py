@@ -23,7 +23,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from sentence_transformers.util import mean_maxsim_pairwise, pairwise_cos_sim
 from torch import Tensor
 
-from st_rankloss._host import EMBEDDERS, check_encoder, kind_of
+from st_rankloss._models import EMBEDDERS, check_encoder, kind_of
 from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
 from st_rankloss.judgements import check_inputs
 from st_rankloss.judges.base import Judge, JudgeTeacher, is_judge

@@ -26,7 +26,8 @@ from st_rankloss import (
     RankingTrainer,
     SoftmaxCrossEntropy,
 )
-from st_rankloss._host import EMBEDDERS, check_encoder, inner_loss
+from st_rankloss._host import inner_loss
+from st_rankloss._models import EMBEDDERS, check_encoder
 from st_rankloss.losses import CachedANDCGLoss, CachedRankingLoss
 from tests.distributed.trainings import cases
 from tests.models import Passing, older, tiny_bert, tiny_splade, watched, without_one_vector, word_model

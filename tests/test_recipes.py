@@ -32,6 +32,7 @@ from st_rankloss.data import Part
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
 from st_rankloss.objectives import ListNet
 from st_rankloss.recipes import Recipe
+from st_rankloss.recipes.by_task import retrieval_temperature
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Views
 from tests.models import tiny_bert, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
 
@@ -405,7 +406,7 @@ def test_a_recipe_trains_every_kind_of_model_that_it_looks_at(tmp_path, kind, na
 
 def test_static_embeddings_keep_the_temperature_that_was_tuned_on_them():
     for model in (None, word_model(WORDS)):
-        assert recipes.retrieval_temperature(model) == recipes.RETRIEVAL_TEMPERATURES[SentenceTransformer]
+        assert retrieval_temperature(model) == recipes.RETRIEVAL_TEMPERATURES[SentenceTransformer]
 
 
 def test_a_recipe_in_both_directions_refuses_a_cross_encoder(tmp_path):

@@ -43,7 +43,8 @@ from st_rankloss.data.reading import read
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splitting import split
-from st_rankloss.data.tables import Table, read_table
+from st_rankloss.data.table import Table
+from st_rankloss.data.tables import read_table
 
 __all__ = [
     "COLUMNS",

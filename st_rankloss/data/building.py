@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset
 
-from st_rankloss.data.tables import BATCH, Row
+from st_rankloss.data.table import BATCH, Row
 
 
 def build(rows: Callable[[], Iterator[Row]], features: Features, *, streaming: bool) -> Dataset | IterableDataset:

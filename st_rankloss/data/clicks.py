@@ -16,7 +16,8 @@ from st_rankloss.data.judged import WEIGHTS, Judgement, collect
 from st_rankloss.data.part import Part
 from st_rankloss.data.propensities import estimate_propensities
 from st_rankloss.data.scaling import check_numbers
-from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.table import Row, Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text, text_id
 from st_rankloss.labels import is_missing, plain, refusal
 

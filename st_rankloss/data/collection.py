@@ -11,7 +11,7 @@ from st_rankloss.data.grading import Grading
 from st_rankloss.data.judged import Judged
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale
-from st_rankloss.data.tables import naming
+from st_rankloss.data.table import naming
 from st_rankloss.data.trec_files import read_qrels_files, read_texts
 from st_rankloss.judgements import Judgements, few
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from st_rankloss.data.columns import normal, stays_text
+from st_rankloss.data.files import encoding_of, open_text, reading
 from st_rankloss.data.numbers import as_numbers, read_number
-from st_rankloss.data.tables import HEAD, Row, Table, encoding_of, of_arrow, open_text, reading
+from st_rankloss.data.table import HEAD, Row, Table, of_arrow
 
 DELIMITERS = (",", "\t", ";", "|")
 _NONE = "\x1f"  # what separates fields where there is only one

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from st_rankloss.data.columns import ROLES, find, normal
-from st_rankloss.data.tables import HEAD, Table
+from st_rankloss.data.table import HEAD, Table
 
 
 def id_column(column: str, table: Table) -> str | None:

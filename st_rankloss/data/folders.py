@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from st_rankloss.data.columns import find, normal
+from st_rankloss.data.files import SHARD, is_table, without_shard
 from st_rankloss.data.splits import by_part
-from st_rankloss.data.tables import SHARD, is_table, read_table, without_shard
+from st_rankloss.data.tables import read_table
 from st_rankloss.judgements import few
 
 _KINDS = {

@@ -12,7 +12,7 @@ from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, given_names, norma
 from st_rankloss.data.label_forms import as_flag
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import suggest_scale
-from st_rankloss.data.tables import HEAD, Table
+from st_rankloss.data.table import HEAD, Table
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing
 

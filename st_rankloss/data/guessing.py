@@ -7,8 +7,8 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, IterableDataset
 
+from st_rankloss.data.in_memory import are_numbers
 from st_rankloss.data.part import COLUMNS, Part
-from st_rankloss.data.tables import are_numbers
 from st_rankloss.judgements import few
 from st_rankloss.labels import LABEL_COLUMNS, holds_class_ids, is_missing, is_multi_hot, plain
 

@@ -16,7 +16,8 @@ from st_rankloss.data.columns import as_names, check_column, choose, describe, g
 from st_rankloss.data.label_forms import LabelForm
 from st_rankloss.data.labelled import form_of, label_of
 from st_rankloss.data.part import Part
-from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.table import Row, Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import refusal
 

@@ -11,7 +11,7 @@ from st_rankloss.data.collection import join
 from st_rankloss.data.grading import Grading
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale
-from st_rankloss.data.tables import naming
+from st_rankloss.data.table import naming
 from st_rankloss.data.texts import join_title
 
 _TEXTS = ("text", "body", "abstract", "title", "query")

@@ -9,18 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from st_rankloss.data.tables import (
-    HEAD,
-    Row,
-    Table,
-    filled,
-    naming,
-    of_arrow,
-    open_text,
-    reading,
-    rows_to_arrow,
-    suffix_of,
-)
+from st_rankloss.data.files import open_text, reading, suffix_of
+from st_rankloss.data.in_memory import rows_to_arrow
+from st_rankloss.data.table import HEAD, Row, Table, filled, naming, of_arrow
 from st_rankloss.judgements import few
 
 

@@ -12,7 +12,7 @@ from datasets import Features, List, Value
 
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.part import Part
-from st_rankloss.data.tables import Row, Table
+from st_rankloss.data.table import Row, Table
 from st_rankloss.data.texts import text_id
 from st_rankloss.judgements import Judgements, read_id
 from st_rankloss.labels import is_missing

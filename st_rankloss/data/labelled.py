@@ -14,7 +14,8 @@ from st_rankloss.data.columns import as_names, check_column, choose, describe, n
 from st_rankloss.data.label_forms import ORDERED, UNCLEAR, LabelForm, as_flag, code_type, find_form
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import read_weight
-from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.table import Row, Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_texts
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain

@@ -12,7 +12,8 @@ from st_rankloss.data.document_ids import add_ids
 from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, read_weight, rescale
-from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.table import Row, Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from st_rankloss.data.tables import HEAD, Row, Table
+from st_rankloss.data.table import HEAD, Row, Table
 from st_rankloss.data.texts import FIELDS
 
 _DEEPEST = 4

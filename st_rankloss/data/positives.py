@@ -8,20 +8,14 @@ from functools import partial
 from typing import Any
 
 from st_rankloss.data.building import Notes
-from st_rankloss.data.columns import (
-    as_names,
-    check_column,
-    choose,
-    describe,
-    given_names,
-    numbered_negatives,
-)
+from st_rankloss.data.columns import as_names, check_column, choose, describe, given_names, numbered_negatives
 from st_rankloss.data.document_ids import id_column
 from st_rankloss.data.judged import Judgement, collect
 from st_rankloss.data.nested import unnest
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, rescale
-from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.table import Row, Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 

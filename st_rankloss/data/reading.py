@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict,
 from st_rankloss.data.clicks import read_clicks
 from st_rankloss.data.collection import read_collection
 from st_rankloss.data.columns import ROLES, TEXT_ROLES, find, normal, numbered_negatives, stays_text
+from st_rankloss.data.files import DELIMITED, TABLES, Shards, is_table, suffix_of
 from st_rankloss.data.folders import find_files, group_shards, lacking
 from st_rankloss.data.forms import (
     Form,
@@ -36,7 +37,8 @@ from st_rankloss.data.positives import OF_SIDES, read_positives
 from st_rankloss.data.rows import read_rows
 from st_rankloss.data.scored_pairs import read_scored_pairs
 from st_rankloss.data.splits import by_column, by_part, part_of
-from st_rankloss.data.tables import DELIMITED, TABLES, Shards, Table, is_table, join_tables, read_table, suffix_of
+from st_rankloss.data.table import Table
+from st_rankloss.data.tables import join_tables, read_table
 from st_rankloss.data.written import is_written, read_written_lists
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.judgements import few

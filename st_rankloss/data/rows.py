@@ -12,7 +12,8 @@ from st_rankloss.data.document_ids import add_ids
 from st_rankloss.data.judged import Judgement, collect, weighted_by
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, check_numbers, read_scaled, read_weight
-from st_rankloss.data.tables import Table, read_table
+from st_rankloss.data.table import Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import join_title, read_text
 
 

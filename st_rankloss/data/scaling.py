@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from st_rankloss.data.numbers import read_number
-from st_rankloss.data.tables import Table
+from st_rankloss.data.table import Table
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, plain, read_grades, refusal
 

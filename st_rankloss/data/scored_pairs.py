@@ -13,7 +13,8 @@ from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import choose, describe, given_names, normal
 from st_rankloss.data.part import Part
 from st_rankloss.data.scaling import Scale, check_numbers, read_weight, rescale
-from st_rankloss.data.tables import Row, Table, read_table
+from st_rankloss.data.table import Row, Table
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text
 from st_rankloss.labels import is_missing, refusal
 

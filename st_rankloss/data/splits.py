@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from st_rankloss.data.columns import ROLES, check_column, normal
-from st_rankloss.data.tables import HEAD, Row, Table
+from st_rankloss.data.table import HEAD, Row, Table
 from st_rankloss.judgements import few
 from st_rankloss.labels import is_missing, refusal
 

@@ -10,18 +10,10 @@ from typing import Any
 
 from st_rankloss.data.building import Notes
 from st_rankloss.data.columns import choose, describe, find, given_names
+from st_rankloss.data.files import JSON, PARQUET, open_text, reading, suffix_of, without_shard
 from st_rankloss.data.grading import Grading
-from st_rankloss.data.tables import (
-    JSON,
-    PARQUET,
-    Table,
-    naming,
-    open_text,
-    read_table,
-    reading,
-    suffix_of,
-    without_shard,
-)
+from st_rankloss.data.table import Table, naming
+from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import join_title, read_text
 from st_rankloss.judgements import Judgements, read_id
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from st_rankloss.data.columns import ROLES, normal
-from st_rankloss.data.tables import DELIMITED, HEAD, Row, Table, suffix_of
+from st_rankloss.data.files import DELIMITED, suffix_of
+from st_rankloss.data.table import HEAD, Row, Table
 from st_rankloss.labels import is_missing, refusal
 
 _OF_LISTS = {

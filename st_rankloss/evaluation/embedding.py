@@ -13,7 +13,8 @@ from scipy.sparse import vstack
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from torch import Tensor
 
-from st_rankloss._host import infer_modality, kind_of
+from st_rankloss._host import infer_modality
+from st_rankloss._models import kind_of
 from st_rankloss.evaluation import dense, sparse, tokens
 from st_rankloss.evaluation.search import Embeddings, check_index
 from st_rankloss.judgements import check_inputs, few

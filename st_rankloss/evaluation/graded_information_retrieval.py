@@ -18,7 +18,7 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer, Spars
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from tqdm.auto import trange
 
-from st_rankloss._host import EMBEDDERS, check_encoder
+from st_rankloss._models import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.metrics import mean_metrics, order_documents, require_pytrec_eval, score_rankings
 from st_rankloss.evaluation.records import CSV_NAMES, append_csv, describe_step, write_predictions

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sentence_transformers import CrossEncoder
 
-from st_rankloss._host import EMBEDDERS, unwrapped
+from st_rankloss._models import EMBEDDERS, unwrapped
 from st_rankloss.evaluation.embedding import Embedder, take
 from st_rankloss.evaluation.reranking_samples import Sample, content
 from st_rankloss.evaluation.search import exact_search

@@ -24,7 +24,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from st_rankloss._host import model_fingerprint
+from st_rankloss._models import model_fingerprint
 from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.settings import check_count
 

@@ -18,6 +18,7 @@ from st_rankloss.functional.checks import check_choice
 from st_rankloss.labels import is_missing, read_classes
 from st_rankloss.losses import RankingLoss
 from st_rankloss.objectives import OverPairs, SoftmaxCrossEntropy, SupCon
+from st_rankloss.recipes.by_task import retrieval_temperature
 from st_rankloss.relevance import MultiLabel, Views
 from st_rankloss.views import ViewsCollator
 
@@ -103,7 +104,7 @@ def _recipe(part: Part, model: Any) -> Candidate:
     parameters = inspect.signature(getattr(recipes, part.task)).parameters
     defaults = {name: parameters[name].default for name in ("temperature", "weight")}
     if part.task == "retrieval":
-        defaults["temperature"] = recipes.retrieval_temperature(model)
+        defaults["temperature"] = retrieval_temperature(model)
     return Candidate(
         "recipe",
         f"recipe: {part.task}",

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from st_rankloss._host import check_encoder, device_of, dot_score, scores_pairs, similarity_of
+from st_rankloss._host import dot_score, similarity_of
+from st_rankloss._models import check_encoder, device_of, scores_pairs
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.losses.blocks import BlockwiseSums
 from st_rankloss.losses.citations import citation_of

@@ -12,14 +12,13 @@ from st_rankloss._host import (
     CachedLossMixin,
     count_minibatches,
     count_rows,
-    device_of,
     embed_minibatch,
     embeds_in_step,
-    embeds_tokens,
     has_static_embedding_input,
     layers_are_replayed,
     with_tasks,
 )
+from st_rankloss._models import device_of, embeds_tokens
 from st_rankloss.functional.checks import check_at_least
 from st_rankloss.functional.gains import Gain
 from st_rankloss.functional.settings import check_count

@@ -8,15 +8,8 @@ from typing import Any, Unpack, cast
 import torch
 from torch import Tensor, nn
 
-from st_rankloss._host import (
-    SentenceTransformer,
-    check_encoder,
-    count_rows,
-    embed,
-    similarity_fct_name,
-    trained_dimension,
-    unwrapped,
-)
+from st_rankloss._host import count_rows, embed, similarity_fct_name
+from st_rankloss._models import SentenceTransformer, check_encoder, trained_dimension, unwrapped
 from st_rankloss.losses.comparisons import SimilarityFn
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.ranking import RankingLoss, RankingOptions

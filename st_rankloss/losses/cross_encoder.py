@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from st_rankloss._host import CrossEncoder, check_one_output, device_of, embeds_in_step, preprocess_pairs, scores_of
+from st_rankloss._host import embeds_in_step, preprocess_pairs, scores_of
+from st_rankloss._models import CrossEncoder, check_one_output, device_of
 from st_rankloss.functional.checks import check_finite
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count

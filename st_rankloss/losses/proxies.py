@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from st_rankloss._host import SentenceTransformer, cos_sim, count_rows, embed, trained_dimension, unwrapped
+from st_rankloss._host import cos_sim, count_rows, embed
+from st_rankloss._models import SentenceTransformer, trained_dimension, unwrapped
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import check_count

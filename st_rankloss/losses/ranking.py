@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from st_rankloss._host import (
-    EMBEDDERS,
     cos_sim,
     count_rows,
     dot_score,
     embed,
-    embeds_tokens,
     expects_one_vector,
-    scores_pairs,
     similarity_fct_name,
     similarity_of,
 )
+from st_rankloss._models import EMBEDDERS, embeds_tokens, scores_pairs
 from st_rankloss.functional.checks import check_at_least, check_finite
 from st_rankloss.losses.base import Batch, GradedLoss, Pairing, uncompiled
 from st_rankloss.losses.blocks import BlockwiseSums, sum_over_blocks

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from st_rankloss._host import embeds_tokens, scores_pairs
+from st_rankloss._models import embeds_tokens, scores_pairs
 from st_rankloss.objectives import Objective
 from st_rankloss.objectives.wrappers import OneList
 from st_rankloss.weighting import Weighting

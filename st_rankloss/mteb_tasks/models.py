@@ -7,7 +7,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer, SparseEncoder
 
 from st_rankloss._extras import require
-from st_rankloss._host import check_encoder
+from st_rankloss._models import check_encoder
 
 
 def named(model: Any, name: str, revision: str) -> Any:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from st_rankloss._extras import require
-from st_rankloss._host import EMBEDDERS, check_encoder
+from st_rankloss._models import EMBEDDERS, check_encoder
 from st_rankloss.evaluation import Shards
 from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.shards import StoredEmbeddings, as_shards, name_of

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
-from st_rankloss._host import kind_of
+from st_rankloss._models import kind_of
 from st_rankloss.evaluation.sparse import SparseVectors, read_sparse
 
 Vectors = NDArray[np.float32]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from st_rankloss.trainer.graded import GradedTrainer
 from st_rankloss.trainer.trainers import (
     TRAINERS,
     CrossEncoderRankingTrainer,
-    GradedTrainer,
     MultiVectorEncoderRankingTrainer,
     RankingTrainer,
     SparseEncoderRankingTrainer,

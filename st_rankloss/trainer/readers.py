@@ -10,14 +10,8 @@ from datasets import ClassLabel
 from torch import nn
 
 from st_rankloss._host import LOSSES_OF_LISTS, LOSSES_OF_PAIRS, is_of_host
-from st_rankloss.collators import (
-    CrossEncoderRankingCollator,
-    GradedCollator,
-    Reader,
-    holds_lists,
-    weight_columns,
-)
-from st_rankloss.data.tables import are_numbers
+from st_rankloss.collators import CrossEncoderRankingCollator, GradedCollator, Reader, holds_lists, weight_columns
+from st_rankloss.data.in_memory import are_numbers
 from st_rankloss.judgements import few
 from st_rankloss.labels import holds_class_ids
 from st_rankloss.losses.base import GradedLoss
