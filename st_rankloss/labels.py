@@ -262,7 +262,7 @@ def _finite(
     numbers: np.ndarray[Any, np.dtype[np.float64]], values: list[Any], column: str
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the numbers of ``values``, all NaN in rows with a missing one; raise ValueError if one is infinite."""
-    flat = numbers.reshape(len(values), -1)
+    flat = numbers.reshape(len(values), math.prod(numbers.shape[1:]))
     infinite = np.isinf(flat).any(axis=1)
     if infinite.any():
         row = int(infinite.argmax())

@@ -10,7 +10,15 @@ import numpy as np
 from sentence_transformers.base.data_collator import BaseDataCollator
 from torch import Tensor, tensor
 
-from st_rankloss.collators.beside import encode_row_ids, encode_weights, id_examples, pop_ids, pop_numbers, pop_weights
+from st_rankloss.collators.beside import (
+    encode_row_ids,
+    encode_weights,
+    id_examples,
+    inputs_among,
+    pop_ids,
+    pop_numbers,
+    pop_weights,
+)
 from st_rankloss.collators.inputs import Row, check_columns, input_columns, list_columns, read_list, same_columns
 from st_rankloss.encoding import encode_labels, read_list_grades
 from st_rankloss.functional.checks import check_choice
@@ -115,10 +123,7 @@ class GradedCollator(BaseDataCollator):
             >>> GradedCollator(preprocess_fn=None).inputs_among(["query", "query_id", "documents", "labels", "weight"])
             ['query', 'documents']
         """
-        row: Row = {name: [0] for name in names if name not in self.valid_label_columns}
-        pop_weights([row], self.valid_label_columns)
-        pop_ids([row], self.valid_label_columns)
-        return input_columns(row)
+        return inputs_among(names, self.valid_label_columns)
 
     def preprocess_columns(self, rows: list[Row]) -> dict[str, Any]:
         """Return the batch that the collator of sentence-transformers makes of columns of single inputs.

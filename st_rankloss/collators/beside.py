@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from st_rankloss.collators.inputs import Row
+from st_rankloss.collators.inputs import Row, input_columns
 from st_rankloss.labels import is_missing, plain, read_weights, row_name
 from st_rankloss.relevance import encode_ids
 
@@ -37,6 +37,26 @@ def pop_ids(rows: list[Row], label_columns: Sequence[str]) -> dict[str, list[Any
                 found[column] = [row.pop(name) for row in rows]
                 break
     return found
+
+
+def inputs_among(names: Iterable[str], label_columns: Sequence[str]) -> list[str]:
+    """Return the names of columns of inputs.
+
+    Args:
+        names: The columns of a dataset.
+        label_columns: Candidate names of the label column.
+
+    Returns:
+        Those that are not labels, ids, weights or the name of the dataset.
+
+    Example:
+        >>> inputs_among(["query", "query_id", "documents", "labels", "weight"], ["labels"])
+        ['query', 'documents']
+    """
+    row: Row = {name: [0] for name in names if name not in label_columns}
+    pop_weights([row], label_columns)
+    pop_ids([row], label_columns)
+    return input_columns(row)
 
 
 def weight_columns(names: Iterable[str], label_columns: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
 from st_rankloss._host import builds_evaluation
+from st_rankloss.collators.beside import inputs_among
+from st_rankloss.collators.inputs import holds_lists
 
 Indices = NDArray[np.int64]
 MakeSampler = Callable[..., DefaultBatchSampler]
@@ -99,10 +101,11 @@ class PlannedBatchSampler(DefaultBatchSampler):
         )
 
     def input_column(self, name: str | None) -> str:
-        """Return the name of a column, by default the first that is not a label, or raise ValueError."""
-        others = [n for n in self.dataset.column_names if n not in [*(self.valid_label_columns or []), "dataset_name"]]
-        if name is None and others:
-            return str(others[0])
+        """Return the name of a column, by default the first of single inputs, or raise ValueError."""
+        inputs = inputs_among(self.dataset.column_names, self.valid_label_columns or [])
+        single = [column for column in inputs if not holds_lists(self.dataset.features[column])]
+        if name is None and inputs:
+            return (single or inputs)[0]
         if name is not None and not isinstance(name, str):
             raise TypeError(f"column must be the name of a column, got a {type(name).__name__}.")
         if name not in self.dataset.column_names:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from st_rankloss.collators.beside import id_names
 from st_rankloss.labels import is_missing, refusal
 from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, factory, gather, places
 
@@ -22,7 +23,7 @@ def lists(column: str | None = None) -> MakeSampler:
     Time: below 0.3 s per epoch for 100,000 rows.
 
     Args:
-        column: The column that identifies queries; None means the first that is not a label.
+        column: The column that identifies queries; None means the first of single inputs, as losses read it.
 
     Returns:
         A value for ``batch_sampler=``.
@@ -45,7 +46,8 @@ def qrels(column: str | None = None) -> MakeSampler:
     """Batches in which no query id occurs twice; see `lists`.
 
     Args:
-        column: The column of query ids; None means the first whose name ends in ``_id``.
+        column: The column of query ids; None means that of the column of queries, or the first whose name ends in
+            ``_id``.
 
     Returns:
         A value for ``batch_sampler=``.
@@ -74,7 +76,9 @@ class DistinctSampler(PlannedBatchSampler):
     ) -> None:
         super().__init__(dataset, batch_size, *args, **kwargs)
         if by_id and column is None:
-            column = next((name for name in dataset.column_names if name.endswith("_id")), None)
+            own = id_names(self.input_column(None)) if dataset.column_names else ()
+            ids = [name for name in dataset.column_names if name.endswith("_id")]
+            column = next((name for name in own if name in dataset.column_names), None) or next(iter(ids), None)
             if column is None:
                 raise ValueError(
                     "batch_sampler needs a column of query ids, whose name ends in _id, got the columns "
@@ -82,7 +86,9 @@ class DistinctSampler(PlannedBatchSampler):
                 )
         column = self.input_column(column)
         numbers: dict[str, int] = {}
-        self.query = np.array([numbers.setdefault(str(x), len(numbers)) for x in self._read_queries(column)])
+        self.query = np.array(
+            [numbers.setdefault(str(x), len(numbers)) for x in self._read_queries(column)], dtype=np.int64
+        )
         self.sizes = np.bincount(self.query, minlength=1)
         if len(numbers) < batch_size:
             raise ValueError(

@@ -57,7 +57,7 @@ def neighbours(
 
     Args:
         model: The model in training: a SentenceTransformer, a SparseEncoder or a MultiVectorEncoder.
-        column: The column to encode; None means the first that is not a label.
+        column: The column to encode; None means the first of single inputs.
         clusters_per_batch: Mean number of clusters per batch, at least 1: the fewer, the harder.
         encode_batch_size: Rows encoded at once, at least 1.
         embeddings: Where the vectors are kept, `Shards` or the path of a folder: for texts, which a SentenceTransformer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 import random
@@ -489,3 +490,41 @@ def test_a_query_with_more_rows_than_batches_is_logged(drop_last, caplog):
         assert {len(batch) for batch in batches[:-1]} == {8}
         seen.update(i for batch in batches for i in batch)
     assert set(seen) == set(range(123))
+
+
+COLUMNS = {
+    "query": [f"q{row // 4}" for row in range(32)],
+    "documents": [[f"d{row}", f"e{row}"] for row in range(32)],
+    "labels": [[1, 0]] * 32,
+    "weight": [1.0] * 32,
+    "query_id": [row // 4 for row in range(32)],
+    "document_ids": [[f"d{row}", f"e{row}"] for row in range(32)],
+}
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_queries_are_found_in_any_order_of_columns(by_id):
+    for order in itertools.permutations(COLUMNS):
+        dataset = Dataset.from_dict({name: COLUMNS[name] for name in order})
+        sampler = (samplers.qrels if by_id else samplers.lists)()(dataset, 8, valid_label_columns=LABELS)
+        assert [len(set(dataset[batch]["query"])) for batch in sampler] == [8, 8, 8, 8], order
+
+
+def test_the_ids_of_queries_are_those_of_the_first_input():
+    rows = [f"q{row // 4}" for row in range(32)]
+    dataset = Dataset.from_dict({"document_id": range(32), "query": rows, "query_id": rows, "document": ["d"] * 32})
+    assert [len(set(dataset[batch]["query_id"])) for batch in samplers.qrels()(dataset, 8)] == [8, 8, 8, 8]
+
+
+def test_neighbours_are_those_of_the_first_input(monkeypatch):
+    read = []
+    monkeypatch.setattr(MODEL, "encode", lambda inputs, **_: read.append(inputs) or np.eye(len(inputs), 8))
+    columns = {"query_id": ["i"] * 32, "weight": [1.0] * 32, "documents": [["a"]] * 32, "query": ["w1"] * 32}
+    list(samplers.neighbours(MODEL)(Dataset.from_dict(columns), 8, valid_label_columns=LABELS))
+    assert {text for inputs in read for text in inputs} == {"w1"}
+
+
+@pytest.mark.parametrize("factory", [samplers.lists(), samplers.numeric(), samplers.classes(), samplers.multi_label()])
+def test_an_empty_dataset_is_refused(factory):
+    with pytest.raises(ValueError, match="different queries in 'text', 0, got 8|got 0 rows without one"):
+        factory(Dataset.from_dict({"text": [], "label": []}), 8, valid_label_columns=LABELS)
