@@ -26,7 +26,7 @@ def wasserstein(
 ) -> Tensor:
     r"""Compute SyCL loss: the squared 2-Wasserstein distance of two Gaussians over the lists of a batch.
 
-    One is fitted to the rows softmax(s/τ), the other to softmax(y/τ_y):
+    One is fitted to the rows softmax(s/τ), the other to softmax(y/τ_y), of queries with a judged document:
 
     .. math:: \|\mu - \nu\|^2 + \operatorname{tr} \big( \Sigma + T - 2 (\Sigma^{1/2} T \Sigma^{1/2})^{1/2} \big)
 
@@ -56,8 +56,13 @@ def wasserstein(
         _shares(log_weighted(values.to(wide) / width, weights), judged)
         for values, width in ((similarity, temperature), (relevance, label_temperature))
     ]
-    means = [share.mean(0) for share in rows]
-    centred = [(share - mean) / max(len(share) - 1, 1) ** 0.5 for share, mean in zip(rows, means, strict=True)]
+    listed = judged.any(1, keepdim=True)
+    count = listed.sum().clamp_min(1).to(wide)
+    means = [share.sum(0) / count for share in rows]
+    centred = [
+        torch.where(listed, share - mean, 0) / (count - 1).clamp_min(1).sqrt()
+        for share, mean in zip(rows, means, strict=True)
+    ]
     spread = centred[0].square().sum() + centred[1].square().sum()
     shared = torch.linalg.svdvals(centred[0] @ centred[1].T).sum()
     distance = (means[0] - means[1]).square().sum() + spread - 2 * shared

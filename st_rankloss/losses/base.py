@@ -193,7 +193,7 @@ class GradedLoss(nn.Module):
             batch,
             shares.sizes,
             symmetric=symmetric,
-            one_list=not self.objective.separable,
+            weighs_queries=self.objective.weighs_queries,
             weighs=self.objective.weighs,
         )
         relevance = choose_relevance(batch, shares.sizes) if self.relevance is None else self.relevance

@@ -27,7 +27,8 @@ from st_rankloss.losses.mixing import Mixing, Sides, as_mixings
 from st_rankloss.losses.parts import LossParts
 from st_rankloss.losses.tokens import concatenate, pack_tokens
 from st_rankloss.losses.weights import RowsOfWeights, Weights
-from st_rankloss.objectives import Objective
+from st_rankloss.objectives import CWCL, Objective
+from st_rankloss.objectives.base import nested
 from st_rankloss.relevance import Relevance
 from st_rankloss.relevance.matrix import RelevanceMatrix
 from st_rankloss.weighting import Weighting
@@ -93,11 +94,11 @@ class RankingLoss(GradedLoss):
 
     Raises:
         TypeError: If ``model`` is not supported, or ``objective`` or ``relevance`` is not callable.
-        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup``,
-            ``weighting`` cannot learn from the model or objective, or ``similarity_fct`` cannot compare the model's
-            embeddings or the mixtures. In `forward`, before the model
-            runs, if labels are missing or do not fit the relevance, or ``relevance=None`` is ambiguous; after it, if
-            embeddings of queries and documents differ in size, unless ``similarity_fct`` is your own.
+        ValueError: If ``block_size`` is below 1, ``no_relevant`` is unknown, ``objective`` cannot use ``mixup`` or
+            ``symmetric``, ``weighting`` cannot learn from the model or objective, or ``similarity_fct`` cannot compare
+            the model's embeddings or the mixtures. In `forward`, before the model runs, if labels are missing or do not
+            fit the relevance, or ``relevance=None`` is ambiguous; after it, if embeddings of queries and documents
+            differ in size, unless ``similarity_fct`` is your own.
 
     Inputs:
         +-------------------------------+-----------------------------------+---------------------------+
@@ -167,13 +168,15 @@ class RankingLoss(GradedLoss):
         check_at_least(block_size, 1, "block_size")
         mixings = as_mixings(mixup)
         if mixings:
-            _check_mixed(self.objective)
+            _check_mixed(self.objective, mixings)
             if embeds_tokens(model):
                 raise ValueError("mixup mixes one vector per document, got a model that embeds tokens: leave it out.")
         self.similarity_fct = similarity_of(model) if similarity_fct is None else similarity_fct
         _check_similarity(self.similarity_fct, tokens=embeds_tokens(model))
         for mixing in mixings:
             mixing.check_similarity(self.similarity_fct)
+        if symmetric and any(isinstance(each, CWCL) for each in nested(self.objective)):
+            raise ValueError("CWCL compares in both directions itself, got symmetric=True: leave it out.")
         self.symmetric = symmetric
         self.block_size = block_size
         self.check_embeddings = check_embeddings
@@ -350,8 +353,10 @@ def _check_similarity(similarity_fct: SimilarityFn, *, tokens: bool) -> None:
         )
 
 
-def _check_mixed(objective: Objective) -> None:
-    """Raise ValueError if an objective accepts one or two columns, but not with mixed documents."""
+def _check_mixed(objective: Objective, mixings: Sequence[Mixing]) -> None:
+    """Raise ValueError if an objective accepts one or two columns, but not with mixed documents or queries."""
+    if any(mixing.of_queries for mixing in mixings) and any(isinstance(each, CWCL) for each in nested(objective)):
+        raise ValueError("CWCL gives every query a document of its own, which a mixed query has not: leave mixup out.")
     for sizes in ([1], [1, 1]):
         try:
             objective.check_columns(sizes)

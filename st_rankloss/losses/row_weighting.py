@@ -8,7 +8,6 @@ from torch import Tensor
 
 from st_rankloss._models import embeds_tokens, scores_pairs
 from st_rankloss.objectives import Objective
-from st_rankloss.objectives.wrappers import OneList
 from st_rankloss.weighting import Weighting
 
 ROW_NUMBERS = "row_numbers"
@@ -24,10 +23,10 @@ def check_weighting(weighting: Any, model: Any, objective: Objective) -> None:
     name = type(weighting).__name__
     if weighting.needs_vectors and (embeds_tokens(model) or scores_pairs(model)):
         raise ValueError(f"{name} needs a model of one vector per input, got a {type(model).__name__}.")
-    if weighting.learns_from_losses and isinstance(objective, OneList):
+    if weighting.learns_from_losses and objective.one_loss:
         raise ValueError(
-            f"{name} needs an objective with a loss for each query, got {objective!r}, whose loss is that of one list "
-            "for the whole batch."
+            f"{name} needs an objective with a loss for each query, got {objective!r}, whose loss is that of the whole "
+            "batch."
         )
 
 

@@ -87,7 +87,7 @@ class WeightMatrix:
 
 
 def pop_weights(
-    batch: dict[str, Any], sizes: Sequence[int], *, symmetric: bool, one_list: bool = False, weighs: bool = True
+    batch: dict[str, Any], sizes: Sequence[int], *, symmetric: bool, weighs_queries: bool = True, weighs: bool = True
 ) -> Weights:
     """Remove the weights from a batch, and combine them.
 
@@ -97,7 +97,7 @@ def pop_weights(
         batch: Labels by name; changed in place.
         sizes: Number of rows of each input column.
         symmetric: Whether documents also rank the queries.
-        one_list: Whether the objective, or a term of it, reads the whole batch as one list.
+        weighs_queries: Whether the weights of queries change every term of the objective.
         weighs: Whether the objective takes weights of documents.
 
     Returns:
@@ -127,10 +127,10 @@ def pop_weights(
             "compares whole samples out, or remove the weights of documents."
         )
     queries = _product(rows, queries)
-    if one_list and queries is not None and not weighs:
+    if queries is not None and not weighs_queries:
         warnings.warn(
-            "Weights have no effect on terms of an objective that read the whole batch as one list, whose loss is the "
-            "same for all queries.",
+            "Weights have no effect on terms of an objective whose loss is that of the whole batch, and so the same "
+            "for all queries.",
             stacklevel=3,
         )
     rankers = _product(_spread(rows, batch, sizes), documents) if symmetric else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,10 @@ class Objective:
     """
 
     separable: ClassVar[bool] = True
+    one_loss: ClassVar[bool] = False
+    """Whether all queries have the same loss, that of the whole batch."""
+    weighs_queries: ClassVar[bool] = True
+    """Whether the weights of queries change the loss."""
 
     @property
     def labels(self) -> frozenset[str]:
@@ -259,6 +263,16 @@ class Mixture(Objective):
         return all(objective.separable for _, objective in self.terms)
 
     @property
+    def one_loss(self) -> bool:  # type: ignore[override]
+        """Whether all queries have the same loss."""
+        return all(objective.one_loss for _, objective in self.terms)
+
+    @property
+    def weighs_queries(self) -> bool:  # type: ignore[override]
+        """Whether the weights of queries change all terms; lists of the whole batch read those of their documents."""
+        return all(o.weighs_queries and (self.weighs or not o.one_loss) for _, o in self.terms)
+
+    @property
     def labels(self) -> frozenset[str]:
         """How the terms read relevance."""
         return frozenset().union(*(objective.labels for _, objective in self.terms))
@@ -315,6 +329,17 @@ def as_objective(objective: Objective | Callable[[Tensor, Tensor], Tensor]) -> O
     if isinstance(objective, type):
         raise TypeError(f"objective must be an objective or a function, got the class {objective.__name__}: call it.")
     return objective if isinstance(objective, Objective) else CustomObjective(objective)
+
+
+def nested(objective: Objective) -> Iterator[Objective]:
+    """Yield an objective, and those that it mixes or wraps, at any depth."""
+    yield objective
+    inside = (
+        [each for _, each in objective.terms] if isinstance(objective, Mixture) else [vars(objective).get("objective")]
+    )
+    for each in inside:
+        if isinstance(each, Objective):
+            yield from nested(each)
 
 
 def _weights_of(function: Callable[..., Any]) -> inspect.Parameter | None:

@@ -16,6 +16,9 @@ from st_rankloss.objectives.base import Configured
 class Wasserstein(Configured):
     """`wasserstein`, from SyCL: the batch's lists as Gaussians."""
 
+    one_loss = True
+    weighs_queries = False
+
     @wasserstein.settings
     def __init__(self) -> None: ...
 
@@ -30,6 +33,9 @@ class SharedNegatives(Configured):
 class ContextualSimilarity(Configured):
     """`contextual_similarity`, for one column of samples: samples of one class share neighbours."""
 
+    one_loss = True
+    weighs_queries = False
+
     @contextual_similarity.settings
     def __init__(self) -> None: ...
 
@@ -39,6 +45,16 @@ class SetInformation(Configured):
 
     @set_information.settings
     def __init__(self) -> None: ...
+
+    @property
+    def one_loss(self) -> bool:  # type: ignore[override]
+        """Whether all samples have the same loss."""
+        return bool(self.set_function == "log_det")
+
+    @property
+    def weighs_queries(self) -> bool:  # type: ignore[override]
+        """Whether the weights of samples change the loss."""
+        return not self.one_loss
 
 
 class MVInfoNCE(Configured):

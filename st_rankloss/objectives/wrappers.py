@@ -12,7 +12,8 @@ from torch import Tensor
 from st_rankloss.functional.lists import clean_relevance
 from st_rankloss.functional.ranks import upcast
 from st_rankloss.functional.settings import AtLeast0, Count, Finite, Positive, check_fields
-from st_rankloss.objectives.base import Mixture, Objective, given
+from st_rankloss.objectives.base import Configured, Mixture, Objective, given, nested
+from st_rankloss.objectives.cross_entropy import CWCL
 
 
 class _Wrapper(Objective):
@@ -31,6 +32,16 @@ class _Wrapper(Objective):
     def separable(self) -> bool:  # type: ignore[override]
         """Whether the wrapped objective is separable."""
         return self.objective.separable
+
+    @property
+    def one_loss(self) -> bool:  # type: ignore[override]
+        """Whether all queries have the same loss."""
+        return self.objective.one_loss
+
+    @property
+    def weighs_queries(self) -> bool:  # type: ignore[override]
+        """Whether the weights of queries change the loss."""
+        return self.objective.weighs_queries
 
     @property
     def labels(self) -> frozenset[str]:
@@ -68,6 +79,22 @@ class OneList(_Wrapper):
     """An objective over one list made from the whole batch; every query reports the loss of that list."""
 
     separable = False
+    one_loss = True
+
+    def __post_init__(self) -> None:
+        """Check the settings, and that the objective reads any list."""
+        super().__post_init__()
+        for each in nested(self.objective):
+            if isinstance(each, CWCL) or (isinstance(each, Configured) and each.declaration.square):
+                raise ValueError(
+                    f"{type(self).__name__} needs an objective of lists, got {each!r}, which compares the queries of a "
+                    "batch with their own documents: pass it to the loss as it is."
+                )
+
+    @property
+    def weighs_queries(self) -> bool:  # type: ignore[override]
+        """Whether the objective takes weights of documents, which are then those of queries too."""
+        return self.objective.weighs
 
     def one_list(self, values: Tensor) -> Tensor:
         """Turn a ``(Q, D)`` matrix into one list ``(1, n)``."""
@@ -96,7 +123,7 @@ class OverPairs(OneList):
 
     Raises:
         TypeError: If ``objective`` is not an `Objective`.
-        ValueError: When called, if there are fewer documents than queries.
+        ValueError: If ``objective`` compares whole samples; when called, if there are fewer documents than queries.
 
     Example:
         >>> from st_rankloss.objectives import SoftSpearman
@@ -136,6 +163,7 @@ class AcrossQueries(OneList):
 
     Raises:
         TypeError: If ``objective`` is not an `Objective`.
+        ValueError: If ``objective`` compares whole samples.
 
     Example:
         >>> from st_rankloss.objectives import MannWhitney

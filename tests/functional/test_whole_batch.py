@@ -221,6 +221,19 @@ def test_wasserstein_is_0_for_the_labels_own_softmax_and_ignores_the_unjudged():
     assert kept > 1e-3
 
 
+def test_wasserstein_leaves_out_queries_without_a_judged_document_or_of_weight_0():
+    generator = torch.Generator().manual_seed(0)
+    similarity = torch.rand(6, 6, generator=generator, dtype=torch.float64)
+    relevance = torch.randint(0, 4, (6, 6), generator=generator).double()
+    kept = F.wasserstein(similarity[:4], relevance[:4], temperature=0.3)
+    weights = torch.ones(6, 6, dtype=torch.float64)
+    weights[4:] = 0
+    assert F.wasserstein(similarity, relevance, temperature=0.3, weights=weights).item() == pytest.approx(kept.item())
+    relevance[4:] = NAN
+    assert F.wasserstein(similarity, relevance, temperature=0.3).item() == pytest.approx(kept.item())
+    assert F.wasserstein(similarity, relevance.fill_(NAN)) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

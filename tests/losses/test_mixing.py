@@ -25,7 +25,7 @@ from st_rankloss.losses import (
 )
 from st_rankloss.losses.mixing import Mixing, OwnMixing, Ranked, Sides
 from st_rankloss.losses.mixing.parents import hardest_of, pick, pick_two
-from st_rankloss.objectives import CoSENT, Focal, InfoNCE, MVInfoNCE, OverPairs, SoftSpearman, SupCon
+from st_rankloss.objectives import CWCL, CoSENT, Focal, InfoNCE, ListNet, MVInfoNCE, OverPairs, SoftSpearman, SupCon
 from st_rankloss.relevance import Classes, Lists, Numeric, Pairs
 from st_rankloss.relevance.matrix import RelevanceMatrix
 from tests.models import SHAPES, Passing, cached_tolerance, columns_of, random_columns
@@ -765,3 +765,10 @@ def test_mixed_queries_refuse_weights_of_documents():
     labels = {"label": torch.arange(6) // 2, "document_weights": torch.ones(6)}
     with pytest.raises(ValueError, match="QueryMixup takes no weights of documents: leave one of them out"):
         loss(columns_of(random_columns([6, 6])), labels)
+
+
+def test_mixed_queries_have_no_document_of_their_own():
+    for objective in (CWCL(), ListNet() + CWCL(), Focal(CWCL())):
+        with pytest.raises(ValueError, match="CWCL gives every query a document of its own, which a mixed query has"):
+            RankingLoss(Passing(), objective=objective, mixup=QueryMixup())
+    RankingLoss(Passing(), objective=CWCL(), mixup=EmbeddingMixup())

@@ -7,7 +7,18 @@ import torch
 
 from st_rankloss import ANDCGLoss, ApproxNDCG, CrossEncoderRankingLoss, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.losses import CachedRankingLoss
-from st_rankloss.objectives import AcrossQueries, InfoNCE, RankNet, SoftKendall, SoftSpearman, SupCon
+from st_rankloss.objectives import (
+    AcrossQueries,
+    CoSENT,
+    Focal,
+    InfoNCE,
+    OverPairs,
+    RankNet,
+    SoftKendall,
+    SoftSpearman,
+    SupCon,
+    Wasserstein,
+)
 from st_rankloss.relevance import Classes, Pairs
 from st_rankloss.weighting import Curriculum, LossMixture, NeighbourAgreement, SelfPaced, Weighting
 from tests.models import PairTable, Passing, PassingTokens, columns_of, random_columns
@@ -204,6 +215,14 @@ def test_neighbours_are_refused_for_labels_that_are_no_classes_before_the_model_
             ValueError,
             "LossMixture needs an objective with a loss for each query, got AcrossQueries",
         ),
+        *[
+            (
+                lambda objective=objective: RankingLoss(Passing(), objective=objective, weighting=SelfPaced()),
+                ValueError,
+                "SelfPaced needs an objective with a loss for each query",
+            )
+            for objective in (1.0 * OverPairs(CoSENT()), Focal(OverPairs(CoSENT())), Wasserstein())
+        ],
         (
             lambda: ANDCGLoss(PassingTokens(), weighting=NeighbourAgreement()),
             ValueError,

@@ -8,7 +8,17 @@ import torch
 from st_rankloss import ANDCGLoss, ApproxNDCG, RankingLoss, SoftmaxCrossEntropy
 from st_rankloss.functional import approx_ndcg, cosent
 from st_rankloss.losses import CachedANDCGLoss
-from st_rankloss.objectives import AcrossQueries, ContextualSimilarity, CoSENT, MannWhitney, OverPairs, SharedNegatives
+from st_rankloss.objectives import (
+    AcrossQueries,
+    ContextualSimilarity,
+    CoSENT,
+    ListNet,
+    MannWhitney,
+    OverPairs,
+    SetInformation,
+    SharedNegatives,
+    Wasserstein,
+)
 from st_rankloss.relevance import Classes, Lists, Pairs
 from tests.models import SHAPES, Passing, cached_tolerance, columns_of, random_columns, watched
 
@@ -293,9 +303,28 @@ def test_weights_that_an_objective_does_not_take_are_refused():
 def test_weights_of_whole_samples_are_reported():
     loss = RankingLoss(Passing(), objective=ContextualSimilarity(), relevance=Classes())
     batch = {"label": torch.arange(4) % 2}
-    with pytest.warns(UserWarning, match="Weights have no effect on terms of an objective that read the whole batch"):
+    with pytest.warns(
+        UserWarning, match="Weights have no effect on terms of an objective whose loss is that of the whole batch"
+    ):
         found = loss(columns_of(random_columns([4])), batch | {"row_weights": torch.tensor([1.0, 2, 3, 4])})
     assert found.item() == pytest.approx(loss(columns_of(random_columns([4])), batch).item())
+
+
+@pytest.mark.parametrize(
+    ("objective", "weighs"),
+    [
+        (Wasserstein(0.5, 0.5), False),
+        (Wasserstein(0.5, 0.5) + ListNet(), False),
+        (SetInformation("log_det"), False),
+        (SetInformation(), True),
+        (AcrossQueries(MannWhitney()), True),
+    ],
+)
+def test_weights_of_queries_change_the_loss_or_are_reported(objective, weighs, recwarn):
+    loss = RankingLoss(Passing(), objective=objective, relevance=Classes())
+    batch = {"label": torch.arange(6) % 3}
+    run(loss, random_columns([6]), batch | {"row_weights": torch.tensor([5.0, 1, 1, 1, 1, 1])})
+    assert any("Weights have no effect" in str(warning.message) for warning in recwarn) is not weighs
 
 
 @pytest.mark.parametrize(("name", "count"), [("row_weights", 3), ("query_weights", 5), ("document_weights", 4)])

@@ -277,6 +277,14 @@ def test_permuting_documents_permutes_nothing(case):
 
 
 @cases(certain)
+def test_one_loss_is_declared(case):
+    similarity, relevance = batch(case)
+    losses = case.objective(similarity, relevance)[case.objective.defined(relevance)]
+    assert len(losses) > 1
+    assert bool((losses - losses[0]).abs().max() < 1e-12) is case.objective.one_loss
+
+
+@cases(certain)
 def test_a_constant_changes_nothing_unless_there_are_thresholds(case):
     similarity, relevance = batch(case)
     value, gradient = value_and_gradient(case.objective, similarity, relevance)

@@ -64,3 +64,9 @@ def test_every_query_needs_a_document_of_its_own(sizes, lists, message):
     with pytest.raises(ValueError, match=message):
         CWCL().check_columns(sizes, lists=lists)
     CWCL().check_columns([8, 8, 8])
+
+
+def test_the_second_direction_of_symmetric_losses_is_refused():
+    for objective in (CWCL(), SoftmaxCrossEntropy() + CWCL()):
+        with pytest.raises(ValueError, match="CWCL compares in both directions itself, got symmetric=True: leave it"):
+            RankingLoss(Passing(), objective=objective, symmetric=True)

@@ -281,3 +281,10 @@ def test_a_false_negative_far_above_is_as_good_as_left_out():
 def test_false_negatives_need_an_objective_that_takes_weights():
     with pytest.raises(ValueError, match="objective must take weights of documents, got CustomObjective"):
         o.FalseNegatives(o.as_objective(lambda similarity, relevance: similarity.sum(-1)))
+
+
+@pytest.mark.parametrize("inner", [o.CWCL(), o.SetInformation(), 0.5 * o.ListNet() + o.MVDHEL(), o.Focal(o.CWCL())])
+@pytest.mark.parametrize("wrapper", [o.OverPairs, o.AcrossQueries])
+def test_one_list_has_no_own_documents_to_compare_with(wrapper, inner):
+    with pytest.raises(ValueError, match=f"^{wrapper.__name__} needs an objective of lists, got "):
+        wrapper(inner)

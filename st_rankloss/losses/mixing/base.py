@@ -48,6 +48,8 @@ class Mixing:
     """The similarity functions that can compare the mixtures; none means all."""
     of_irrelevant: ClassVar[bool] = False
     """Whether it makes mixtures of documents of relevance 0 only."""
+    of_queries: ClassVar[bool] = False
+    """Whether it replaces queries by mixtures."""
 
     def __call__(self, sides: Sides) -> Sides:
         """Add mixtures to documents, replace queries by mixtures, or add mixtures for each query."""

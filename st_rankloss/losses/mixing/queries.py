@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -35,6 +36,8 @@ class QueryMixup(Mixing):
     Source: Lee et al. (2021), "i-Mix: A Domain-Agnostic Strategy for Contrastive Representation Learning", arXiv
     2010.08887, which mixes inputs and labels of the instances; mixing embeddings and graded relevance is ours.
     """
+
+    of_queries: ClassVar[bool] = True
 
     share: Share = 0.5
     alpha: Positive = 1.0
