@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from st_rankloss.augmentations import Identity
 from st_rankloss.collators import ROW_NUMBER, RankingCollator, Row, weight_columns
+from st_rankloss.judgements import is_list_of_inputs
 
 
 @dataclass
@@ -86,7 +87,7 @@ class ViewsCollator(RankingCollator):
             ROW_NUMBER,
         }
         columns = [name for name in features[0] if name not in others]
-        if len(columns) != 1 or isinstance(features[0][columns[0]], list | tuple):
+        if len(columns) != 1 or is_list_of_inputs(features[0][columns[0]]):
             raise ValueError(f"ViewsCollator needs one input column of single values, got the columns {columns}.")
         (column,) = columns
         with self._drawing(features[0][column]):
@@ -99,8 +100,7 @@ class ViewsCollator(RankingCollator):
         if self.epoch is None:
             yield
             return
-        content = value.encode() if isinstance(value, str) else value.tobytes() if hasattr(value, "tobytes") else b""
-        key = hashlib.blake2b(f"{self.seed}/{int(self.epoch)}/".encode() + content, digest_size=8)
+        key = hashlib.blake2b(f"{self.seed}/{int(self.epoch)}/".encode() + _content(value), digest_size=8)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int.from_bytes(key.digest()) >> 1)
             yield
@@ -110,3 +110,16 @@ class ViewsCollator(RankingCollator):
         samples = count // len(self.views)
         keep = torch.tensor(self.keep, dtype=torch.float32)
         return {"sample": torch.arange(samples).repeat(len(self.views)), "keep": keep.repeat_interleave(samples)}
+
+
+def _content(value: Any) -> bytes:
+    """Return what tells an input from others: of text, images, sounds and tensors, alone or in dicts and lists."""
+    if isinstance(value, Mapping):
+        return b"".join(str(name).encode() + _content(each) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return b"".join(map(_content, value))
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if hasattr(value, "tobytes"):
+        return bytes(value.tobytes())
+    return str(value).encode() if isinstance(value, str | int | float) else b""

@@ -321,6 +321,14 @@ def test_streaming_rows_get_random_batches_and_are_told_so():
     assert type(recipes.for_dataset(unnamed).relevance) is Classes
 
 
+def test_paths_that_get_deeper_later_are_read():
+    paths = [["a", "b"], ["c", "d"]] * 550 + [["a", "b", "c"], ["c", "d", "e"]] * 4
+    rows = Dataset.from_dict({"text": ["t"] * len(paths), "label": paths})
+    assert recipes.for_dataset(rows).relevance == Hierarchy()
+    assert "ListNet(temperature=0.2, label_temperature=0.75" in repr(recipes.for_dataset(rows).objective)
+    assert recipes.for_dataset(rows.to_iterable_dataset()).relevance == Hierarchy()
+
+
 def test_a_transformer_is_pointed_to_the_cached_loss(tmp_path):
     rows = Dataset.from_dict(ROWS["classification"][1])
     assert "cached_loss" in recipes.for_dataset(rows, tiny_bert(tmp_path, WORDS)).why

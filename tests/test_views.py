@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from datasets import Dataset, Features, Image, Value
+from PIL import Image as Pictures
 from sentence_transformers import SentenceTransformerTrainingArguments
 
 from st_rankloss import ANDCGLoss, CachedANDCGLoss, RankingCollator, RankingLoss, RankingTrainer, ViewsCollator
@@ -208,3 +210,24 @@ def test_views_depend_on_the_epoch_and_the_batch_and_leave_the_generator_alone()
     assert torch.equal(before, torch.random.get_rng_state())
     collator.seed = 1
     assert collator(rows)["text_input_ids"].tolist() != seen[2]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": text} for text in ("a", "b")],
+        [torch.tensor([1.0]), torch.tensor([2.0])],
+        [{"array": np.ones(4), "sampling_rate": 8000}, {"array": np.zeros(4), "sampling_rate": 8000}],
+        [[{"role": "user", "content": text}] for text in ("a", "b")],
+        [Pictures.new("RGB", (4, 4), color) for color in ("red", "blue")],
+    ],
+    ids=["dict", "tensor", "sound", "chat", "image"],
+)
+def test_every_batch_draws_for_itself_whatever_its_inputs(rows, monkeypatch):
+    drawn = []
+    views = [Identity(), lambda value: drawn.append(torch.rand(()).item()) or value]
+    monkeypatch.setattr(RankingCollator, "__call__", lambda self, rows: {})
+    collator = ViewsCollator(note, views=views, epoch=torch.tensor(0))
+    for row in (*rows, rows[0]):
+        collator([{"input": row}])
+    assert drawn[0] == drawn[2] != drawn[1]

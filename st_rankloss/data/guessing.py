@@ -65,10 +65,10 @@ def label_column(data: Dataset | IterableDataset) -> str | None:
     return next((name for name in LABEL_COLUMNS if name in columns), None)
 
 
-def first_labels(data: Dataset | IterableDataset, column: str) -> list[Any]:
-    """Return the first 1,000 labels as plain values, without missing ones."""
-    rows = islice(data.select_columns([column]).with_format(None), _LOOKED_AT)
-    return [value for value in (plain(row[column]) for row in rows) if not is_missing(value)]
+def first_labels(data: Dataset | IterableDataset, column: str, rows: int | None = _LOOKED_AT) -> list[Any]:
+    """Return the labels of the first rows, or of all, as plain values, without missing ones."""
+    first = islice(data.select_columns([column]).with_format(None), rows)
+    return [value for value in (plain(row[column]) for row in first) if not is_missing(value)]
 
 
 def _check_scores(data: Dataset | IterableDataset) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from st_rankloss.losses.gathering import Shares
 from st_rankloss.losses.raw_columns import RawColumns
+from st_rankloss.objectives import Objective
+from st_rankloss.objectives.wrappers import reads_pairs_only
 
 AS_THE_HOST = 4
 """In-batch negatives per query of the losses of sentence-transformers."""
@@ -31,15 +33,17 @@ class Candidates(NamedTuple):
     """Whether a place has a score, ``(Q, L)``, bool."""
 
 
-def count_negatives(batch: Mapping[str, Any], columns: RawColumns) -> int | None:
+def count_negatives(batch: Mapping[str, Any], columns: RawColumns, objective: Objective | None = None) -> int | None:
     """Return the number of other documents that suits a batch; None is all of them.
 
     Args:
         batch: Its labels by name.
         columns: Its inputs.
+        objective: What the loss optimises.
 
     Returns:
-        0 if each query has several graded documents of its own, all for a single column, else 4 as the host.
+        0 if each query has several graded documents of its own, or the objective reads nothing but pairs, all for a
+        single column, else 4 as the host.
 
     Example:
         >>> from st_rankloss.losses.raw_columns import read_columns
@@ -51,6 +55,8 @@ def count_negatives(batch: Mapping[str, Any], columns: RawColumns) -> int | None
     label = batch.get("label")
     graded = label is not None and label.dim() == 2 and batch.get("kind") in (None, "grades")
     several = columns.lists is not None or len(columns.sizes) > 2
+    if objective is not None and reads_pairs_only(objective):
+        return 0
     return 0 if several and (graded or "query_ids" in batch) else AS_THE_HOST
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Unpack, cast
+from dataclasses import dataclass
+from typing import Any, NoReturn, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class ConfidenceRankingLoss(RankingLoss):
         _check_reference(unwrapped(model), reference)
         objective = RankNet() if objective is None else objective
         super().__init__(model, objective=objective, relevance=relevance, **options)
-        self.similarity_fct = gain_in(self.similarity_fct, cast(int, trained_dimension(reference)))
+        self.similarity_fct = Gain(self.similarity_fct, cast(int, trained_dimension(reference)))
         for mixing in self.mixup:
             mixing.check_similarity(self.similarity_fct)
         self.reference = reference.requires_grad_(False).eval()
@@ -91,32 +92,46 @@ class ConfidenceRankingLoss(RankingLoss):
         columns = zip(after, before, strict=True)
         return self._compute([torch.cat([new, old.to(new.dtype)], dim=1) for (new, _), (old, _) in columns], pairing)
 
+    def compute_loss_from_embeddings(
+        self, embeddings: list[Tensor], labels: Tensor | Mapping[str, Any] | None = None
+    ) -> NoReturn:
+        """Raise TypeError, because the reference embeds the inputs itself."""
+        raise TypeError(f"{type(self).__name__} compares embeddings of two models: call it with inputs.")
 
-def gain_in(similarity_fct: SimilarityFn, dimensions: int) -> SimilarityFn:
-    """Return a function of two models' embeddings, side by side: the similarity by the first, less that by the second.
+    def _vectors(self, queries: Tensor) -> Tensor:
+        """Return the model's own part of the embeddings."""
+        return queries[:, : -cast(Gain, self.similarity_fct).dimensions]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A similarity of two models' embeddings, side by side: that of the first, less that of the second.
 
     Args:
         similarity_fct: Compares embeddings of one model.
         dimensions: Size of the second model's embeddings, which come last.
 
-    Returns:
-        The function.
-
     Example:
         >>> from sentence_transformers.util import dot_score
         >>> query, documents = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
-        >>> gain_in(dot_score, 1)(query, documents)
+        >>> Gain(dot_score, 1)(query, documents)
         tensor([[ 1., -2.]])
     """
 
-    def gain(queries: Tensor, documents: Tensor) -> Tensor:
-        new, old = (
-            [x[:, part] for x in (queries, documents)] for part in (slice(-dimensions), slice(-dimensions, None))
-        )
-        return similarity_fct(*new) - similarity_fct(*old)
+    similarity_fct: SimilarityFn
+    dimensions: int
 
-    gain.__name__ = f"gain_in_{similarity_fct_name(similarity_fct)}"
-    return gain
+    def __call__(self, queries: Tensor, documents: Tensor) -> Tensor:
+        """Compare queries with documents."""
+        old = slice(-self.dimensions, None)
+        new = slice(-self.dimensions)
+        gained = self.similarity_fct(queries[:, new], documents[:, new])
+        return gained - self.similarity_fct(queries[:, old], documents[:, old])
+
+    @property
+    def __name__(self) -> str:
+        """Its name in the model card."""
+        return f"gain_in_{similarity_fct_name(self.similarity_fct)}"
 
 
 def _check_reference(model: Any, reference: nn.Module) -> None:

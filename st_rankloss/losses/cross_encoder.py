@@ -69,10 +69,10 @@ class CrossEncoderRankingLoss(GradedLoss):
         relevance: How to read the labels, see `RankingLoss`; None chooses by columns and labels. It also grades the
             drawn documents, so that `Qrels` and `Classes` may call them relevant.
         num_negatives: Documents of other rows that each query is scored with, at least 0, drawn at random in every
-            batch; None takes all: Q · D pairs. ``"auto"`` takes 0 if each row has several graded documents, all for a
-            single column of texts, and 4 otherwise, as sentence-transformers. Pass 0 for `OverPairs`, which reads no
-            others. Copies of a query's own documents are not drawn; to also keep apart the rows of a repeated query,
-            train with ``BatchSamplers.NO_DUPLICATES``.
+            batch; None takes all: Q · D pairs. ``"auto"`` takes 0 if each row has several graded documents or the
+            objective is `OverPairs`, which reads no others, all for a single column of texts, and 4 otherwise, as
+            sentence-transformers. Copies of a query's own documents are not drawn; to also keep apart the rows of a
+            repeated query, train with ``BatchSamplers.NO_DUPLICATES``.
         mini_batch_size: Pairs scored at once, at least 1, sorted by length to save padding; None scores all at once. It
             changes values by rounding only. For less memory use `CachedCrossEncoderRankingLoss`.
         activation_fn: Applied to the scores before the objective; None leaves them as they are.
@@ -183,7 +183,7 @@ class CrossEncoderRankingLoss(GradedLoss):
         pairing = self._pair(columns.sizes, batch)
         negatives = self.num_negatives
         if isinstance(negatives, str):  # "auto"
-            negatives = count_negatives(batch, columns)
+            negatives = count_negatives(batch, columns, self.objective)
         if columns.alone and negatives == 0:
             raise ValueError(
                 "num_negatives must be at least 1, or None for all, for a single column of texts, which are scored "

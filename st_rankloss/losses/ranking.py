@@ -268,7 +268,7 @@ class RankingLoss(GradedLoss):
             own, all_documents = comparison.prepare(queries[rows]), comparison.prepare(documents)
             return comparison.block(own, all_documents, backwards=False, with_grad=False).similarity
 
-        vectors = queries if queries.dim() == 2 else None
+        vectors = self._vectors(queries) if queries.dim() == 2 else None
         return self._mean(
             directions,
             pairing,
@@ -277,6 +277,10 @@ class RankingLoss(GradedLoss):
                 compare, matrix, len(queries), vectors, total, learnable, directions[0].losses
             ),
         )
+
+    def _vectors(self, queries: Tensor) -> Tensor:
+        """Return what a weighting and diagnostics see of the embeddings of queries."""
+        return queries
 
     def _check_dimensions(self, embeddings: list[Tensor]) -> None:
         """Raise ValueError if embeddings that are compared or concatenated differ in size."""

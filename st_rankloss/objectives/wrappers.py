@@ -152,6 +152,14 @@ class OverPairs(OneList):
         return values.diagonal()[None]
 
 
+def reads_pairs_only(objective: Objective) -> bool:
+    """Return whether all terms of an objective are `OverPairs`, wrapped or not."""
+    if isinstance(objective, Mixture):
+        return all(reads_pairs_only(term) for _, term in objective.terms)
+    inside = isinstance(objective, _Wrapper) and reads_pairs_only(objective.objective)
+    return isinstance(objective, OverPairs) or inside
+
+
 @dataclass(frozen=True)
 class AcrossQueries(OneList):
     """An objective over the documents of all queries as one list, so that similarities are comparable across queries.

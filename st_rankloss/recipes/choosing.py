@@ -115,17 +115,20 @@ def _for_classification(part: Part, **settings: Any) -> Recipe:
 
 
 def _for_hierarchy(part: Part, **settings: Any) -> Recipe:
-    lengths = {len(path) for path in _labels(part) if isinstance(path, list) and path}
+    paths = [path for path in _labels(part) if isinstance(path, list) and path]
+    lengths = {*map(len, paths)}
     levels = max(lengths, default=2)
     recipe = hierarchy(levels, **settings)
     if levels == 1:
         recipe = replace(recipe, batch_sampler=samplers.hierarchy(per_level=(4,)))
     why = f"Labels are paths of {levels} level{'s' if levels > 1 else ''}: the more levels two rows share, the more "
     why += "relevant they are."
-    if len(lengths) > 1 or any(None in path or -1 in path for path in _labels(part) if isinstance(path, list)):
-        recipe = replace(recipe, relevance=Hierarchy())  # a batch may have only short paths
+    uneven = len(lengths) > 1 or any(None in path or -1 in path for path in paths)
+    if uneven or isinstance(part.dataset, IterableDataset):
+        recipe = replace(recipe, relevance=Hierarchy())  # a batch may have only short paths, or deeper ones to come
+    if uneven:
         why += " Some paths end early, and share only the levels that they have."
-    if len({path[0] for path in _labels(part) if isinstance(path, list) and path}) == 1:
+    if len({path[0] for path in paths}) == 1:
         recipe = replace(recipe, batch_sampler="batch_sampler")  # the sampler deals several coarsest classes
         why += " All paths start alike, so batches hold random rows."
     return replace(recipe, why=why)
@@ -169,8 +172,10 @@ def _for_image_text(part: Part, **settings: Any) -> Recipe:
 
 
 def _labels(part: Part) -> list[Any]:
+    """Return the labels that there are, of a stream those of its first rows."""
+    all_rows = () if isinstance(part.dataset, IterableDataset) else (None,)
     column = label_column(part.dataset)
-    return first_labels(part.dataset, column) if column else []
+    return first_labels(part.dataset, column, *all_rows) if column else []
 
 
 _CHOICES: Mapping[str, Callable[..., Recipe]] = {

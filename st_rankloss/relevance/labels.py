@@ -130,8 +130,9 @@ class MultiLabel(Relevance):
     With A and B the sets and |·| their total weight: ``"jaccard"`` |A∩B| / |A∪B|, ``"cosine"``
     |A∩B| / √(|A||B|), ``"overlap"`` |A∩B| / min(|A|, |B|), ``"dice"`` 2|A∩B| / (|A| + |B|).
 
-    Labels: multi-hot, shape ``(B, labels)``, 0 or 1 (or degrees of membership in between), all NaN for an unlabelled
-    row, which is unjudged; lists of strings or class ids through `RankingCollator`.
+    Labels: multi-hot, shape ``(B, labels)``, 0 or 1, all NaN for an unlabelled row, which is unjudged; lists of strings
+    or class ids through `RankingCollator`. Numbers in between are probabilities of membership, and agree by the
+    expected sizes of the sets, so that doubtful labels agree less than sure ones, even with themselves.
 
     Args:
         agreement: One of the names above.

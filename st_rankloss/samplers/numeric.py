@@ -58,6 +58,8 @@ class QuantileSampler(PlannedBatchSampler):
         self.per_quantile = per_quantile
         column = self.label_column()
         numbers = read_numbers(self.read(column), column)
+        if numbers.ndim == 2 and numbers.shape[1] == 1:
+            numbers = numbers[:, 0]
         if numbers.ndim > 1:
             raise ValueError(f"batch_sampler needs one number per row in {column!r}, got {numbers[0].tolist()}.")
         self.note_unlabelled(int(np.isnan(numbers).sum()), column)

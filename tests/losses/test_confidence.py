@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from sentence_transformers.util import cos_sim
 from st_rankloss import ApproxNDCG
 from st_rankloss.losses import ConfidenceRankingLoss, EmbeddingMixup, HardNegativeMixup
 from st_rankloss.relevance import Classes
-from tests.models import word_model
+from tests.models import watched, word_model
 
 WORDS = [f"w{i}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
@@ -121,3 +122,27 @@ def test_a_reference_that_truncates_what_it_encodes_is_compared_as_it_trains():
     reference.truncate_dim = reference.get_embedding_dimension() // 2
     assert loss_of(reference) == expected
     assert reference.truncate_dim == reference.get_embedding_dimension()
+
+
+def test_others_see_the_model_alone():
+    model = word_model(WORDS, 8)
+    loss = ConfidenceRankingLoss(model, reference=older(model), relevance=Classes())
+    seen = watched(loss)
+    features = model.preprocess(WORDS)
+    loss([features], torch.tensor(LABELS))
+    torch.testing.assert_close(seen[0].vectors, model(model.preprocess(WORDS))["sentence_embedding"])
+
+
+def test_embeddings_of_one_model_are_refused():
+    model = word_model(WORDS, 8)
+    loss = ConfidenceRankingLoss(model, reference=older(model), relevance=Classes())
+    with pytest.raises(TypeError, match="ConfidenceRankingLoss compares embeddings of two models: call it with inputs"):
+        loss.compute_loss_from_embeddings([torch.randn(12, 8)], torch.tensor(LABELS))
+
+
+def test_a_pickled_copy_computes_the_same():
+    model = word_model(WORDS, 8)
+    loss = ConfidenceRankingLoss(model, reference=older(model), relevance=Classes())
+    copied = pickle.loads(pickle.dumps(loss))
+    values = [each([model.preprocess(WORDS)], torch.tensor(LABELS)).item() for each in (loss, copied)]
+    assert values[0] == values[1] > 0

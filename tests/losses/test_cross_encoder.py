@@ -13,7 +13,7 @@ from torch import nn
 from st_rankloss import ApproxNDCG, CachedCrossEncoderRankingLoss, CrossEncoderRankingLoss, SoftmaxCrossEntropy
 from st_rankloss.functional import rank_net
 from st_rankloss.losses import LossParts
-from st_rankloss.objectives import AcrossQueries, ListNet, OverPairs, RankNet, SoftSpearman
+from st_rankloss.objectives import AcrossQueries, CoSENT, Focal, ListNet, OverPairs, Pearson, RankNet, SoftSpearman
 from st_rankloss.relevance import UNJUDGED, Classes, Lists, Pairs, Qrels, encode_ids
 from tests import oracle, oracle_family
 from tests.models import (
@@ -201,6 +201,15 @@ def test_the_number_of_negatives_follows_from_columns_and_labels(columns, labels
         CrossEncoderRankingLoss(model, num_negatives=given)(columns, labels)
         values.append(model.seen)
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    "objective", [OverPairs(CoSENT()), 0.5 * OverPairs(CoSENT()) + OverPairs(Pearson()), Focal(OverPairs(CoSENT()))]
+)
+def test_objectives_of_pairs_score_no_others(objective):
+    model = PairTable()
+    CrossEncoderRankingLoss(model, objective=objective)([["0", "1", "2"], ["3", "4", "5"]], torch.rand(3))
+    assert model.seen == [[(0, 3), (1, 4), (2, 5)]]
 
 
 def test_judgements_grade_drawn_documents_too():

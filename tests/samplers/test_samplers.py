@@ -104,6 +104,7 @@ CASES = {
     "multi_label": (samplers.multi_label(2), table(SETS), 16, shared_labels),
     "multi_hot": (samplers.multi_label(4), table(HOT), 16, shared_labels),
     "numeric": (samplers.numeric(), table(NUMBERS), 32, the_whole_range),
+    "numbers_in_lists": (samplers.numeric(), table([[x] for x in NUMBERS]), 32, lambda d, b: None),
     "integers": (samplers.numeric(), table([i % 60 for i in range(ROWS)]), 32, the_whole_range),
     "lists": (samplers.lists(), table(None, text=QUERIES, query=QUERIES), 16, no_query_twice),
     "qrels": (samplers.qrels(), table(None, query_id=QUERIES, document_id=QUERIES), 16, no_query_twice),
