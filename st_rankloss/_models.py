@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import islice
 from typing import Any
 
 import torch
@@ -115,7 +116,10 @@ def device_of(model: Any) -> torch.device:
 
 
 def model_fingerprint(model: Any) -> str:
-    """Return a digest of what the embeddings of a model depend on: weights, modules, prompts and tokenizers.
+    """Return a digest of what the embeddings of a model depend on.
+
+    These are its weights, modules, their configurations, limits and tokenizers, also those of routes, its prompts, and
+    the adapters that are in use.
 
     Args:
         model: A model of sentence-transformers.
@@ -125,18 +129,39 @@ def model_fingerprint(model: Any) -> str:
     """
     model = unwrapped(model)
     digest = hashlib.blake2b(digest_size=16)
-    limit = getattr(model, "max_seq_length", None)
-    digest.update(repr((model, model.prompts, model.default_prompt_name, limit, model.truncate_dim)).encode())
-    for module in model:
-        tokenizer = getattr(module, "tokenizer", None)
-        side = getattr(tokenizer, "truncation_side", None)
-        tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        if tokenizer is not None and hasattr(tokenizer, "to_str"):
-            # Encoding sets truncation and padding, according to the batch.
-            parts = {**json.loads(tokenizer.to_str()), "truncation": side, "padding": None}
-            digest.update(json.dumps(parts).encode())
+    digest.update(repr((model, model.prompts, model.default_prompt_name, model.truncate_dim)).encode())
+    for module in islice(model.modules(), 1, None):  # the model itself passes on the tokenizer of its first module
+        digest.update(json.dumps(_settings(module), default=str).encode())
     for name, value in model.state_dict().items():
         if isinstance(value, torch.Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """Return what neither the weights nor the name of a module say about its output."""
+    names = ("max_seq_length", "active_adapters", "disable_adapters", "merged_adapters", "scaling")
+    found = {name: getattr(module, name, None) for name in names}
+    found = {name: value for name, value in found.items() if value is not None and not callable(value)}
+    tokenizer = getattr(module, "tokenizer", None)
+    side = getattr(tokenizer, "truncation_side", None)
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if tokenizer is not None and hasattr(tokenizer, "to_str"):
+        # Encoding sets truncation and padding, according to the batch.
+        found["tokenizer"] = {**json.loads(tokenizer.to_str()), "truncation": side, "padding": None}
+    if isinstance(module, PreTrainedModel):
+        found["config"] = _without_origin(module.config.to_dict())
+    return found
+
+
+def _without_origin(config: Any) -> Any:
+    """Return a configuration without what differs between copies of a model: its origin, dtype and attention kernel."""
+    if not isinstance(config, dict):
+        return config
+    origin = ("architectures", "dtype", "torch_dtype", "transformers_version")
+    return {
+        name: _without_origin(value)
+        for name, value in config.items()
+        if name not in origin and not str(name).startswith("_")
+    }

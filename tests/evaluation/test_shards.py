@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, Shards
 from st_rankloss.evaluation.embedding import Embedder
@@ -245,6 +247,67 @@ def test_encoding_does_not_make_another_model_but_what_it_cuts_off_does(tmp_path
     model.tokenizer.truncation_side = "left"
     with pytest.raises(ValueError, match="same model.*while a model trains, leave Shards out"):
         embed(tmp_path / "shards", model=model)
+
+
+def routed(folder):
+    """A model whose queries and documents have a BERT each."""
+    query, document = tiny_bert(folder / "query", WORDS), tiny_bert(folder / "document", WORDS)
+    router = Router.for_query_document(query_modules=list(query), document_modules=list(document))
+    return SentenceTransformer(modules=[router], device="cpu")
+
+
+CHANGES = {
+    "length": lambda route: setattr(route, "max_seq_length", 2),
+    "truncation side": lambda route: setattr(route.tokenizer, "truncation_side", "left"),
+    "activation": lambda route: setattr(route.auto_model.config, "hidden_act", "relu"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_route_makes_another_model(change, tmp_path):
+    model = routed(tmp_path)
+    embed(tmp_path / "shards", model=model)
+    change(model[0].sub_modules["document"][0])
+    with pytest.raises(ValueError, match="same model"):
+        embed(tmp_path / "shards", model=model)
+
+
+@pytest.mark.parametrize("make", [routed, lambda folder: tiny_bert(folder, WORDS)], ids=["routes", "BERT"])
+def test_a_saved_model_is_the_same_one(make, tmp_path):
+    model = make(tmp_path)
+    embed(tmp_path / "shards", model=model)
+    model.save_pretrained(str(tmp_path / "saved"))
+    copy = SentenceTransformer(str(tmp_path / "saved"), device="cpu", model_kwargs={"attn_implementation": "eager"})
+    assert len(embed(tmp_path / "shards", model=copy)) == len(CORPUS)
+
+
+class Adapter(torch.nn.Module):
+    """A layer with two adapters, of which the public attributes are those of PEFT's layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.adapters = torch.nn.ModuleDict({name: torch.nn.Linear(16, 16) for name in ("one", "two")})
+        self.scaling = {"one": 1.0, "two": 1.0}
+        self.active_adapters, self.disable_adapters, self.merged_adapters = ["one"], False, []
+
+    def forward(self, features):
+        for name in () if self.disable_adapters else self.active_adapters:
+            features["sentence_embedding"] = self.scaling[name] * self.adapters[name](features["sentence_embedding"])
+        return features
+
+
+@pytest.mark.parametrize(
+    "change", [{"active_adapters": ["two"]}, {"disable_adapters": True}, {"scaling": {"one": 0.5, "two": 1.0}}], ids=str
+)
+def test_other_adapters_make_another_model(change, tmp_path):
+    model = SentenceTransformer(modules=[*word_model(WORDS), Adapter()], device="cpu")
+    embed(tmp_path, model=model)
+    before = dict(vars(model[1]))
+    vars(model[1]).update(change)
+    with pytest.raises(ValueError, match="same model"):
+        embed(tmp_path, model=model)
+    vars(model[1]).update(before)
+    assert len(embed(tmp_path, model=model)) == len(CORPUS)
 
 
 def test_a_complete_folder_may_be_of_any_model_but_not_of_any_corpus(tmp_path, monkeypatch):
