@@ -26,8 +26,9 @@ class GradedRerankingEvaluator(SentenceEvaluator):
     """Rank the given documents of each query with a model of any kind, and score the rankings by their grades.
 
     The model is a CrossEncoder with one output, whose ``predict`` scores pairs, or a SentenceTransformer, SparseEncoder
-    or MultiVectorEncoder, whose ``similarity`` compares a query with its own documents only. Each distinct input (or
-    pair) is encoded once; the embeddings of all documents are in memory at the same time.
+    or MultiVectorEncoder, whose ``similarity`` compares a query with its own documents only. A CrossEncoder with a
+    sigmoid ranks by its logits: in float32, the sigmoid of 17 and more is 1. Each distinct input (or pair) is
+    encoded once; the embeddings of all documents are in memory at the same time.
 
     nDCG@k uses the grades with linear gain, grade / log2(1 + rank). MAP, over the whole list, and MRR@k are binary: a
     document is relevant if its grade is at least ``relevance_level``. Documents without a grade are ranked, but never
@@ -70,7 +71,8 @@ class GradedRerankingEvaluator(SentenceEvaluator):
 
     Attributes:
         per_query: After a call, query id (row number without ids) to metric ("ndcg@10") to value.
-        rankings: After a call, query id to document id (position in the list without ids) to score, best first.
+        rankings: After a call, query id to document id (position in the list without ids) to score, best first; the
+            logit, if a CrossEncoder has a sigmoid.
         queries_without_relevant: Ids of the queries that ``no_relevant`` applies to.
 
     Raises:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import CrossEncoder
 
 from st_rankloss._models import EMBEDDERS, unwrapped
@@ -30,7 +31,7 @@ def rank_documents(
         **options: Prompts and dimensions; None does not set one.
 
     Returns:
-        Query id to document id to score in float32, best first.
+        Query id to document id to score in float32, best first; of a CrossEncoder with a sigmoid, the logits.
 
     Raises:
         TypeError: If the model is of another kind.
@@ -64,6 +65,8 @@ def _rank_by_pairs(model: CrossEncoder, samples: Mapping[str, Sample], options: 
             )
     pairs = _Distinct()
     rows = [[pairs.add((sample.query, value)) for value in sample.documents.values()] for sample in samples.values()]
+    if isinstance(model.activation_fn, torch.nn.Sigmoid):  # it keeps the order, but rounds large logits to ties
+        options = {**options, "activation_fn": torch.nn.Identity()}
     scores = np.asarray(model.predict([list(pair) for pair in pairs.inputs], **options), dtype=np.float32)
     for (query_id, sample), places in zip(samples.items(), rows, strict=True):
         ids, found = list(sample.documents), scores[places]

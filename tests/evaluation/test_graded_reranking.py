@@ -125,9 +125,9 @@ def test_metrics_equal_pytrec_eval_on_the_same_rankings(encoders, kind):
 
 
 def score_alone(model, kind, query, document):
-    """The score of a document, without any other in the batch."""
+    """The score of a document, without any other in the batch, and before the sigmoid."""
     if kind == "cross":
-        return float(model.predict([[query, document]])[0])
+        return float(model.predict([[query, document]], activation_fn=torch.nn.Identity())[0])
     return float(model.similarity(model.encode_query([query]), model.encode_document([document])))
 
 
@@ -499,6 +499,33 @@ def test_other_models_are_refused_with_the_kinds_that_work(model):
         GradedRerankingEvaluator([GOOD])(model)
 
 
+def test_a_cross_encoder_ranks_by_logits_where_the_sigmoid_is_1(encoders):
+    model = copy.deepcopy(encoders["cross"])
+    rows = graded_rows(8)
+    expected = GradedRerankingEvaluator(rows)
+    metrics = expected(model)
+    with torch.no_grad():
+        model[0].auto_model.classifier.bias += 40
+    assert (model.predict([["w1", "w2"], ["w3", "w4"]]) == 1).all()
+    evaluator = GradedRerankingEvaluator(rows)
+    assert evaluator(model) == metrics
+    assert {q: list(found) for q, found in evaluator.rankings.items()} == {
+        q: list(found) for q, found in expected.rankings.items()
+    }
+    (score, *_) = evaluator.rankings["q0"].values()
+    assert score == pytest.approx(40 + next(iter(expected.rankings["q0"].values())))
+
+
+def test_another_activation_of_a_cross_encoder_stays(encoders):
+    model = copy.deepcopy(encoders["cross"])
+    model.activation_fn = torch.neg
+    evaluator = GradedRerankingEvaluator(graded_rows(8))
+    evaluator(model)
+    usual = GradedRerankingEvaluator(graded_rows(8))
+    usual(encoders["cross"])
+    assert list(evaluator.rankings["q0"]) == list(usual.rankings["q0"])[::-1]
+
+
 def test_a_cross_encoder_with_several_outputs_is_refused(encoders, monkeypatch):
     monkeypatch.setattr(encoders["cross"][0].model.config, "id2label", {0: "a", 1: "b", 2: "c"})
     with pytest.raises(ValueError, match="a CrossEncoder must have one output to rank by, got num_labels=3"):
@@ -542,8 +569,8 @@ def test_prompts_and_dimensions_reach_the_model(encoders, monkeypatch):
     assert scores("dense", truncate_dim=4) == similar("dense", ["w0"], plain, truncate_dim=4)
     assert scores("sparse", max_active_dims=3) == similar("sparse", ["w0"], plain, max_active_dims=3)
     monkeypatch.setattr(encoders["cross"], "prompts", {"named": "w7 "})
-    expected = encoders["cross"].predict([["w0", "w1"], ["w0", "w2"]], prompt_name="named")
-    assert scores("cross", prompt_name="named") == pytest.approx(expected.tolist(), rel=1e-5)
+    expected = [score_alone(encoders["cross"], "cross", "w7 w0", text) for text in plain]
+    assert scores("cross", prompt_name="named") == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
