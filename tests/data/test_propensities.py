@@ -144,6 +144,20 @@ def test_a_document_at_one_position_or_without_impressions_has_no_influence():
     assert estimate_propensities(*zip(*more, strict=True)) == pytest.approx(wanted)
 
 
+def test_clicks_on_documents_at_one_position_do_not_slow_the_estimate(caplog):
+    rows = [("a", 1, 4, 9), ("a", 2, 1, 9), ("b", 1, 3, 5), ("b", 2, 2, 7), ("b", 3, 1, 8)]
+    theta = {1: 1.0, 2: 1.0, 3: 1.0}
+    for _ in range(500):
+        theta = plain_step(rows, theta)
+    more = [*rows, ("c", 2, 10**6, 10**6), ("c", 2, 1, 1), ("d", 3, 10**5, 10**6), ("e", 1, 0, 100), ("e", 2, 0, 1)]
+    assert estimate_propensities(*zip(*more, strict=True)) == pytest.approx(theta, rel=1e-5)
+    assert "not settled" not in caplog.text
+
+
+def test_a_single_position_has_the_propensity_1():
+    assert estimate_propensities(["a", "b"], [3, 3], [1, 0]) == {3.0: 1.0}
+
+
 def determined(rows):
     """By trying every set of positions: one could be scaled up unless a document shown in it was clicked outside."""
     places = sorted({row[1] for row in rows})
