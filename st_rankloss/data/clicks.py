@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from st_rankloss.data.columns import choose, describe, given_names, without_desc
 from st_rankloss.data.judged import WEIGHTS, Judgement, collect
 from st_rankloss.data.part import Part
 from st_rankloss.data.propensities import estimate_propensities
-from st_rankloss.data.scaling import check_numbers
+from st_rankloss.data.scaling import check_numbers, read_flag
 from st_rankloss.data.table import Row, Table
 from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text, text_id
@@ -106,7 +107,7 @@ def read_clicks(
     Source: Joachims, Swaminathan, Schnabel (2017), "Unbiased learning-to-rank with biased feedback"; Agarwal et al.
     (2019), "A general framework for counterfactual learning-to-rank". Smoothing and weights are ours.
     """
-    if not smoothing > 0 or not eta >= 0:
+    if not isinstance(smoothing, Real) or not isinstance(eta, Real) or not smoothing > 0 or not eta >= 0:
         raise ValueError(f"smoothing must be above 0 and eta at least 0, got {smoothing!r} and {eta!r}.")
     given = {
         "query": query,
@@ -167,8 +168,11 @@ def _id(row: Row, column: str | None, text: str) -> Any:
 
 def _count(row: Row, place: int, column: str, least: float = 0.0) -> float:
     value = plain(row[column])
+    flag = read_flag(value)
+    value = value if flag is None else flag
     if not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise refusal(column, place, value, f"numbers of at least {least:g}", "fill the row, or remove it")
+        remedy = "positions count from 1: add 1 to each" if least == 1 and value == 0 else "fill the row, or remove it"
+        raise refusal(column, place, value, f"numbers of at least {least:g}", remedy)
     return float(value)
 
 
@@ -185,14 +189,16 @@ def _examination(
         return {position: position**-eta for position in positions}
     if not isinstance(propensities, Mapping):
         raise ValueError(f"propensities must be a mapping, 'estimate' or None, got {propensities!r:.80}.")
+    if unlike := [key for key in propensities if not isinstance(key, Real)]:
+        raise ValueError(f"propensities must have numbers as keys, got {unlike[0]!r:.80}: write {{1: 1.0, 2: 0.5}}.")
     for position in positions:
         value = propensities.get(position)
-        if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(
                 f"propensities must have a number above 0 for every position of the log, got {value!r} for position "
                 f"{position:g}: add it, or leave the rows of this position out."
             )
-    return propensities
+    return {position: float(propensities[position]) for position in positions}
 
 
 def _judgements(

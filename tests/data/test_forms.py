@@ -477,6 +477,32 @@ def test_a_click_log_is_found_and_bad_counts_and_lonely_documents_are_named(tmp_
         read(path)
 
 
+@pytest.mark.parametrize("flags", ["True,False", "true,false", "1,0"])
+def test_clicks_may_be_flags_in_a_text_file(flags, tmp_path):
+    first, second = flags.split(",")
+    path = write(tmp_path / "log.csv", f"query,doc,clicked\na,x,{first}\na,y,{second}\n")
+    part = read_clicks(str(path), clicks="clicked", smoothing=1.0)
+    assert lists(part) == {"a": {"x": 0.75, "y": 0.25}}  # (1 + 1/2) / (1 + 1), (0 + 1/2) / (1 + 1)
+
+
+@pytest.mark.parametrize(
+    ("position", "remedy"),
+    [(0, "positions count from 1: add 1 to each"), (-1, "fill the row, or remove it"), (None, "fill the row")],
+)
+def test_positions_below_1_are_refused_with_a_remedy_that_keeps_the_data(position, remedy):
+    log = {"query": ["a", "a"], "doc": ["x", "y"], "clicks": [1, 0], "position": [position, 1]}
+    with pytest.raises(
+        ValueError, match=rf"'position' must hold numbers of at least 1, got {position} in row 0: {remedy}"
+    ):
+        read_clicks(log)
+
+
+@pytest.mark.parametrize("settings", [{"smoothing": None}, {"smoothing": 0}, {"eta": None}, {"eta": "1"}], ids=str)
+def test_smoothing_and_attention_must_be_numbers(settings):
+    with pytest.raises(ValueError, match="smoothing must be above 0 and eta at least 0, got"):
+        read_clicks({"query": ["a", "a"], "doc": ["x", "y"], "clicks": [1, 0]}, **settings)
+
+
 # Folders, splits, sources
 
 

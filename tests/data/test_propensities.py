@@ -243,6 +243,12 @@ def test_given_propensities_equal_those_of_eta():
     assert given.dataset[:] == wanted.dataset[:]
 
 
+def test_propensities_may_be_numbers_of_numpy():
+    log = {"query": ["q", "q"], "doc": ["a", "b"], "clicks": [1, 1], "position": [1, 4]}
+    given = read_clicks(log, propensities={np.int64(1): np.float32(1), np.int64(4): np.float32(0.25)})
+    assert given.dataset[:] == read_clicks(log, propensities={1: 1.0, 4: 0.25}).dataset[:]
+
+
 def test_a_click_of_one_impression_counts_inversely_to_its_propensity():
     log = {"query": ["q", "q"], "doc": ["a", "b"], "clicks": [1, 1], "position": [1, 4]}
     found = rates(read_clicks(log, propensities={1: 1.0, 4: 0.25}, smoothing=1e-9))
@@ -255,6 +261,7 @@ def test_a_click_of_one_impression_counts_inversely_to_its_propensity():
         ({}, {1: 1.0}, r"number above 0 for every position of the log, got None for position 2: add it"),
         ({}, {1: 1.0, 2: 0.0}, r"got 0.0 for position 2: add it"),
         ({}, {1: 1.0, 2: "x"}, r"got 'x' for position 2: add it"),
+        ({}, {"1": 1.0, "2": 0.5}, r"propensities must have numbers as keys, got '1': write {1: 1.0, 2: 0.5}"),
         ({}, "auto", r"propensities must be a mapping, 'estimate' or None, got 'auto'"),
         ({}, "estimate", r"the dict: positions must be connected by documents .* between position 1 and 2"),
         ({"position": None}, "estimate", r"propensities need a column of positions, got none: name it as position="),
