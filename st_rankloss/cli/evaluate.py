@@ -24,6 +24,7 @@ from st_rankloss.encoders import encoding_batch, make_encoder
 from st_rankloss.experiment.intervals import estimate_mean
 from st_rankloss.experiment.scores import lowest_grade, score
 from st_rankloss.mteb_tasks import mteb_task, named
+from st_rankloss.mteb_tasks.task import LEARNING
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
         for metric, values in scores.values.items():
             table.add_row(metric, str(estimate_mean(values)))
         console.print(table)
-        if options.output:
+        if options.output and known is None and part.task in LEARNING:
+            remedy = "mteb learns from a training part: pass a folder with files train and test"
+            console.print(f"{data}: no results file; {remedy}.", highlight=False)
+        elif options.output:
             level = lowest_grade(part) if part.task == "retrieval" else 1
             tasks.append(mteb_task(part, Path(data).name.split(".")[0], train=known, relevance_level=level))
     if tasks:

@@ -150,6 +150,9 @@ _KINDS_OF = {
     "image_text": ("image_text", "t2i", "i2t"),
 }
 
+LEARNING = ("classification", "multi_label", "regression")
+"""Tasks of parts whose first kind learns from a training part."""
+
 _PREPARE: dict[str, Callable[[Given], dict[str, Any]]] = {
     "retrieval": prepare_search,
     "reranking": prepare_search,

@@ -131,6 +131,22 @@ def test_evaluate_prints_the_scores_of_the_test_part(run, folder, model, tmp_pat
     assert content["scores"]["test"][0]["ndcg_at_10"] == pytest.approx(means["ndcg@10"], abs=1e-5)
 
 
+LEARNED = {"classes": ("cat", "dog"), "numbers": (0.5, 1.5), "label sets": ("a|b", "b")}
+
+
+@pytest.mark.parametrize("labels", LEARNED.values(), ids=LEARNED)
+def test_labels_without_a_training_part_leave_the_other_results_alone(run, folder, model, tmp_path, labels):
+    path = tmp_path / "labelled.csv"
+    path.write_text("text,label\n" + "".join(f"red rose {i},{labels[i % 2]}\n" for i in range(12)), encoding="utf-8")
+    code, out, _ = run("evaluate", model, path, folder, "--output", tmp_path / "results")
+    assert code == 0
+    assert "12 items, 95 % intervals" in " ".join(out.split())
+    assert "labelled.csv: no results file; mteb learns from a training part: pass a folder with files train and" in out
+    assert [file.name for file in (tmp_path / "results").rglob("*.json") if file.name != "model_meta.json"] == [
+        "beir.json"
+    ]
+
+
 def test_search_answers_queries_from_the_command_line_and_the_input(run, folder, model, monkeypatch):
     code, out, _ = run("search", model, folder, "red rose", "--top", 2)
     assert code == 0
