@@ -19,6 +19,7 @@ from st_rankloss.evaluation import Shards
 from st_rankloss.evaluation.embedding import Embedder
 from st_rankloss.evaluation.shards import StoredEmbeddings, as_shards, name_of
 from st_rankloss.functional.checks import check_at_least
+from st_rankloss.judgements import check_inputs
 from st_rankloss.samplers.base import Indices, MakeSampler, PlannedBatchSampler, build, factory
 from st_rankloss.samplers.vectors import Vectors, one_vector_each, unit
 
@@ -69,8 +70,8 @@ def neighbours(
 
     Raises:
         TypeError: If the model is another kind of sentence-transformers model, such as a CrossEncoder.
-        ValueError: If a number is below 1. When training starts, if there is no such column, there are too few rows, or
-            the folder holds vectors of something else, see `Shards`.
+        ValueError: If a number is below 1. When training starts, if there is no such column, a row holds something else
+            than one input, there are too few rows, or the folder holds vectors of something else, see `Shards`.
         ImportError: When training starts, if faiss is not installed.
 
     Example:
@@ -151,6 +152,7 @@ class NeighboursSampler(PlannedBatchSampler):
         """Encode the column with the current model; return a function that yields the vectors in blocks."""
         inputs = self.read(self.column, decode=True)
         with _evaluating(self.settings.model) as model:
+            check_inputs(enumerate(inputs), self.column, "row", text_only=list(model.modalities) == ["text"])
             vectors = one_vector_each(model, inputs, self.settings.encode_batch_size, seed)
         return lambda: iter([vectors])
 

@@ -53,6 +53,25 @@ def test_near_texts_share_a_batch(kind, tmp_path):
     assert model.training
 
 
+@every_kind
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [["w1", "w2"]] * 9,
+            r"each of 'text' must be a text, got \['w1', 'w2'\] \(list\) for row 0; give one input each",
+        ),
+        (["w1", None] * 9, r"each of 'text' must be a text, got None \(NoneType\) for row 1"),
+        ([3] * 9, r"each of 'text' must be a text, got 3 \(int\) for row 0; convert it to a string"),
+    ],
+    ids=["lists", "missing", "numbers"],
+)
+def test_a_column_of_anything_but_inputs_is_refused(kind, rows, message, tmp_path):
+    sampler = samplers.neighbours(MAKE[kind](tmp_path, WORDS), "text")(Dataset.from_dict({"text": rows}), 4)
+    with pytest.raises(ValueError, match=message):
+        list(sampler)
+
+
 def sparse_loss(model):
     return SpladeLoss(model, SparseMultipleNegativesRankingLoss(model), document_regularizer_weight=1e-4)
 
