@@ -167,10 +167,10 @@ def mine_graded_negatives(
         corpus_prompt=corpus_prompt,
         corpus_prompt_name=corpus_prompt_name,
     )
-    if index is not None:
-        embedder.check_index(index)
-
     ids, place = _distinct(corpus)
+    if index is not None:
+        embedder.check_index(index, len(ids))
+
     query_embeddings = embedder.embed_queries(queries)
     documents = _embed(corpus, ids, embedder, shards)
     judged = [{place[d] for d in qrels.get(q, {})} for q in queries]

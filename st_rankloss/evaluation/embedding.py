@@ -102,11 +102,11 @@ class Embedder:
         """Return whether faiss can search the embeddings."""
         return self.kind is SentenceTransformer and self.similarity != "manhattan"
 
-    def check_index(self, index: Any) -> None:
+    def check_index(self, index: Any, documents: int) -> None:
         """Raise ValueError for an index that cannot rank the embeddings, before anything is embedded."""
         if self.kind is not SentenceTransformer:
             raise ValueError(f"index must be None for a {self.kind.__name__} (searched exactly), got {index!r}.")
-        check_index(index, self.compared_by)
+        check_index(index, self.compared_by, documents)
 
     def embed_queries(self, queries: Mapping[str, Any]) -> Embeddings:
         """Encode queries by id, or raise ValueError with the ids of embeddings that are not finite."""

@@ -331,7 +331,7 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
         use_faiss = self.index is not None or (self._is_large() and embedder.takes_index())
         index = "Flat" if self.index is None else self.index
         if use_faiss:
-            embedder.check_index(index)
+            embedder.check_index(index, len(self.corpus_ids))
         queries: Any = embedder.embed_queries(self.queries)
         depth = max(k for _, k in self.columns) + self.exclude_identical_ids
         depth = min(depth, len(self.corpus_ids))

@@ -6,6 +6,7 @@ choose the tie rule through the order of the documents or their numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -135,15 +136,17 @@ def faiss_search(
     return np.take_along_axis(scores, order, -1), np.take_along_axis(chosen, order, -1)
 
 
-def check_index(index: Any, similarity_fn_name: str) -> None:
-    """Raise ValueError for an index that cannot rank by the similarity, before anything is embedded.
+def check_index(index: Any, similarity_fn_name: str, documents: int | None = None) -> None:
+    """Raise ValueError for an index that cannot rank a corpus by the similarity, before anything is embedded.
 
     Args:
         index: A faiss index or a factory string.
         similarity_fn_name: The model's similarity, one of ``SIMILARITIES``.
+        documents: Number of documents; None means enough.
 
     Raises:
-        ValueError: If the similarity is "manhattan", or the index is not empty or uses another metric.
+        ValueError: If the similarity is "manhattan", or the index is not empty, uses another metric or learns more
+            clusters than there are documents.
 
     Example:
         >>> check_index("HNSW32", "cosine")
@@ -153,6 +156,11 @@ def check_index(index: Any, similarity_fn_name: str) -> None:
     """
     if similarity_fn_name == "manhattan":
         raise ValueError(f"index must be None for the similarity 'manhattan' (searched exactly), got {index!r}.")
+    if documents is not None and (clusters := _learned_clusters(index)) > documents:
+        raise ValueError(
+            f"index must have at most as many clusters as there are documents, {documents}, got {clusters}: choose "
+            "fewer, or 'HNSW32', which needs no training."
+        )
     if isinstance(index, str):
         return
     faiss = require_faiss()
@@ -190,6 +198,14 @@ def _empty_copy(faiss: Any, index: Any, dim: int, similarity_fn_name: str) -> An
     return faiss.clone_index(index)
 
 
+def _learned_clusters(index: Any) -> int:
+    """Return the number of clusters that an index has to learn from the corpus, as far as known before."""
+    if isinstance(index, str):
+        return max(map(int, re.findall(r"IVF(\d+)", index)), default=0)
+    inverted = None if index.is_trained else require_faiss().try_extract_index_ivf(index)
+    return 0 if inverted is None else int(inverted.nlist)
+
+
 def _flat_search(
     faiss: Any,
     queries: NDArray[np.float32],
@@ -215,7 +231,13 @@ def _fill(index: Any, arrays: Iterable[tuple[NDArray[np.float32], Tensor]]) -> N
         arrays = list(arrays)
         corpus = np.concatenate([array for array, _ in arrays])
         arrays = [(corpus, torch.cat([own for _, own in arrays]))]
-        index.train(corpus)
+        try:
+            index.train(corpus)
+        except RuntimeError as error:
+            raise ValueError(
+                f"index must learn from the corpus, got too few documents, {len(corpus)}: choose one of fewer "
+                f"clusters, or 'HNSW32', which needs no training. faiss: {error}"
+            ) from error
     found = []
     for array, own in arrays:
         index.add(array)

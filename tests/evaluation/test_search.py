@@ -168,6 +168,19 @@ def test_a_wrong_index_is_refused():
         faiss_search(embeddings, [embeddings], 1, "cosine", "nonsense")
 
 
+@pytest.mark.parametrize("index", ["IVF64,Flat", faiss.index_factory(DIM, "PCA4,IVF64,Flat")], ids=["string", "object"])
+def test_an_index_of_more_clusters_than_documents_is_refused_before_encoding(index):
+    with pytest.raises(ValueError, match=r"as many clusters as there are documents, 63, got 64: choose fewer, or"):
+        check_index(index, "euclidean", 63)
+    check_index(index, "euclidean", 64)
+
+
+def test_an_index_that_cannot_learn_from_the_corpus_is_refused():
+    embeddings = torch.randn(63, DIM)
+    with pytest.raises(ValueError, match=r"too few documents, 63: choose one of fewer clusters, or 'HNSW32'.* faiss: "):
+        faiss_search(embeddings, [embeddings], 1, "cosine", "PQ4")
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e25])
 def test_faiss_normalises_vectors_of_any_length(scale):
     """Squares of 1e25 overflow in float32, those of 1e-30 vanish."""
