@@ -6,6 +6,7 @@ import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from sentence_transformers.sentence_transformer.evaluation.nano_beir import DATA
 
 from st_rankloss.evaluation.graded_information_retrieval import GradedInformationRetrievalEvaluator
 from st_rankloss.evaluation.records import CSV_NAMES, append_csv, describe_step
+from st_rankloss.evaluation.shards import as_shards
 from st_rankloss.judgements import collect_qrels, read_id
 from st_rankloss.labels import plain
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
+
+
+_OF_ONE_SET = {"name": "aggregate_key", "query_prompt": "query_prompts", "corpus_prompt": "corpus_prompts"}
 
 
 class GradedNanoBEIREvaluator(SentenceEvaluator):
@@ -44,13 +49,13 @@ class GradedNanoBEIREvaluator(SentenceEvaluator):
         corpus_prompts: Prompt for the documents of all sets, or a prompt by name of the set.
         **options: Other arguments of `GradedInformationRetrievalEvaluator`, such as ``ndcg_at_k``,
             ``relevance_level``, ``batch_size``, ``truncate_dim``, ``show_progress_bar``, ``write_csv`` and
-            ``write_predictions``; they apply to every set.
+            ``write_predictions``; they apply to every set. ``corpus_embeddings`` get a subfolder for each set.
 
     Attributes:
         evaluators: The evaluator of each set, with its ``per_query`` and ``rankings`` after a call.
 
     Raises:
-        TypeError: If an option does not exist.
+        TypeError: If an option does not exist, or is of a single set, such as ``query_prompt``.
         ValueError: If a name is unknown, a set cannot be loaded, or its data are invalid; the error names the subset.
 
     Example:
@@ -83,14 +88,18 @@ class GradedNanoBEIREvaluator(SentenceEvaluator):
         ending = "" if self.truncate_dim is None else f"_{self.truncate_dim}"
         self.name = f"NanoBEIR_{aggregate_key}{ending}"
         self.csv_file = f"Graded-NanoBEIR_evaluation_{aggregate_key}_results.csv"
+        for wrong in (option for option in _OF_ONE_SET if option in options):
+            raise TypeError(f"{wrong} is of a single set, got {options[wrong]!r:.80}: pass {_OF_ONE_SET[wrong]}=.")
         ours = {"name": self.name, "query_prompt": None, "corpus_prompt": None}
         inspect.signature(GradedInformationRetrievalEvaluator).bind({}, {}, {}, **ours, **options)  # before loading
+        shards = as_shards(options.pop("corpus_embeddings", None))
         self.evaluators = [
             GradedInformationRetrievalEvaluator(
                 *_load_set(dataset_id, split),
                 name=split + ending,
                 query_prompt=self.query_prompts.get(name),
                 corpus_prompt=self.corpus_prompts.get(name),
+                corpus_embeddings=shards and replace(shards, folder=shards.path / split),
                 **options,
             )
             for name, split in sets.items()

@@ -180,7 +180,26 @@ def test_wrong_arguments_are_refused_before_anything_is_loaded(hub, options, mes
     assert hub["loaded"] == []
 
 
-@pytest.mark.parametrize("option", ["name", "ndgc_at_k", "queries"])
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [("name", "aggregate_key"), ("query_prompt", "query_prompts"), ("corpus_prompt", "corpus_prompts")],
+)
+def test_options_of_a_single_set_are_refused_with_their_counterpart(hub, option, remedy):
+    with pytest.raises(TypeError, match=f"^{option} is of a single set, got 'x': pass {remedy}=.$"):
+        GradedNanoBEIREvaluator(["msmarco"], **{option: "x"})
+    assert hub["loaded"] == []
+
+
+def test_embeddings_are_kept_in_a_folder_for_each_set(hub, model, tmp_path):
+    usual, kept = (
+        GradedNanoBEIREvaluator(["msmarco", "nfcorpus"], corpus_embeddings=folder)(model)
+        for folder in (None, tmp_path / "kept")
+    )
+    assert kept == usual
+    assert {folder.name for folder in (tmp_path / "kept").iterdir()} == set(SETS)
+
+
+@pytest.mark.parametrize("option", ["ndgc_at_k", "queries"])
 def test_unknown_options_are_refused_before_anything_is_loaded(hub, option):
     with pytest.raises(TypeError, match=option):
         GradedNanoBEIREvaluator(["msmarco"], **{option: None})
