@@ -17,6 +17,8 @@ from sklearn.linear_model import LinearRegression
 from st_rankloss import GradedInformationRetrievalEvaluator
 from st_rankloss.data import Part
 from st_rankloss.mteb_tasks import MOST_GRADE, mteb_task, named, whole_grades
+from st_rankloss.mteb_tasks import rankings as ranking_tasks
+from st_rankloss.mteb_tasks.given import Given
 from st_rankloss.relevance import Classes, Numeric
 from tests import oracle
 from tests.models import tiny_clip, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
@@ -287,6 +289,20 @@ def test_distances_of_numbers_grade_images_and_texts(clip):
     expected = image_search(clip, images, CAPTIONS, relevance(numbers, numbers).tolist())
     found = evaluate(clip, mteb_task(part, "Mine", relevance=relevance))
     assert {way: row["ndcg_at_10"] for way, row in found.items()} == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("labels", [None, list("aabbca"), [0.0, 1.5, 2.0, 7.0, 0.1, 3.3]], ids=["none", "a", "numbers"])
+def test_images_are_graded_in_blocks(labels, monkeypatch):
+    rows = {"image": pictures(), "caption": REPEATED} | ({} if labels is None else {"label": labels})
+    part = Part("image_text", Dataset.from_dict(rows))
+    whole = mteb_task(part, "Mine").grades
+    monkeypatch.setattr(ranking_tasks, "_ROWS", 4)
+    given = Given(part, None, "i2t", "test", 1, None)
+    assert [grades.shape for _, grades in ranking_tasks._pair_grades(given, REPEATED)] == [(4, 6), (2, 6)]
+    for way, grades in mteb_task(part, "Mine").grades.items():
+        assert {query: list(found.items()) for query, found in grades.items()} == {
+            query: list(found.items()) for query, found in whole[way].items()
+        }
 
 
 def test_images_are_classified(clip):

@@ -17,6 +17,7 @@ self_supervised     nDCG@10 of shortened copies that search their originals
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ MOST_QUERIES = 2_000
 """Rows that search among the others, evenly spaced; all rows are found."""
 
 NEIGHBOURS = 10
+
+_ROWS = 256  # queries compared with all documents at a time
 
 RELEVANCE: dict[str, Relevance] = {
     "classification": Classes(),
@@ -195,7 +198,7 @@ def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
     encoded = _encoded(labels, relevance)
     queries = evenly(len(inputs), MOST_QUERIES)
     values, nearest = [], []
-    for rows in queries.split(256):
+    for rows in queries.split(_ROWS):
         similarity = (embeddings[rows] @ embeddings.T).scatter_(1, rows[:, None].to(embeddings.device), -torch.inf)
         grades = relevance(map_labels(partial(_rows, rows=rows), encoded), encoded).float()
         grades.scatter_(1, rows[:, None], torch.nan)
@@ -244,12 +247,10 @@ def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
     captions = part.dataset["caption"][:]
     images = F.normalize(encode(part.dataset["image"][:]), dim=1)
     texts = F.normalize(encode(captions), dim=1)
-    similarity = (images @ texts.T).float().cpu()
     codes = encode_ids(captions)
-    grades = (codes[:, None] == codes).float()
-    both = [ndcg(x, grades, k=10).double().numpy() for x in (similarity, similarity.T)]
-    best = similarity.topk(min(3, len(captions))).indices.tolist()
-    values = {"ndcg@10": (both[0] + both[1]) / 2, "image to caption": both[0], "caption to image": both[1]}
+    there, best = _search(images, texts, codes, codes)
+    back, _ = _search(texts, images, codes, codes)
+    values = {"ndcg@10": (there + back) / 2, "image to caption": there, "caption to image": back}
     return Scores(values, captions, [[captions[i] for i in row] for row in best])
 
 
@@ -261,11 +262,27 @@ def _score_copies(encode: Encode, part: Part, train: Part | None) -> Scores:
         torch.manual_seed(0)
         copies = [DropWords(0.5)(inputs[i]) if isinstance(inputs[i], str) else inputs[i] for i in chosen]
     embeddings = F.normalize(encode(inputs), dim=1)
-    similarity = (F.normalize(encode(copies), dim=1) @ embeddings.T).float().cpu()
-    grades = torch.tensor([[float(inputs[i] == other) for other in inputs] for i in chosen])
-    best = similarity.topk(min(3, len(inputs))).indices.tolist()
-    values = {"ndcg@10": ndcg(similarity, grades, k=10).double().numpy()}
-    return Scores(values, [_shown(copy) for copy in copies], [[_shown(inputs[i]) for i in row] for row in best])
+    codes = _codes(inputs)
+    values, best = _search(F.normalize(encode(copies), dim=1), embeddings, codes[chosen], codes)
+    found = [[_shown(inputs[i]) for i in row] for row in best]
+    return Scores({"ndcg@10": values}, [_shown(copy) for copy in copies], found)
+
+
+def _codes(inputs: Sequence[Any]) -> Tensor:
+    """Number texts and images by their content."""
+    known: dict[Any, int] = {}
+    keys = (x if isinstance(x, str) else (x.mode, x.size, hashlib.sha256(x.tobytes()).digest()) for x in inputs)
+    return torch.tensor([known.setdefault(key, len(known)) for key in keys])
+
+
+def _search(queries: Tensor, documents: Tensor, wanted: Tensor, codes: Tensor) -> tuple[Floats, list[list[int]]]:
+    """Return nDCG@10 of queries that look for documents of their code, and the best three documents of each."""
+    values, best = [], []
+    for vectors, own in zip(queries.split(_ROWS), wanted.split(_ROWS), strict=True):
+        similarity = (vectors @ documents.T).float().cpu()
+        values.append(ndcg(similarity, (own[:, None] == codes).float(), k=10))
+        best += similarity.topk(min(3, len(documents))).indices.tolist()
+    return torch.cat(values).double().numpy(), best
 
 
 _SCORERS: dict[str, Callable[[Encode, Part, Part | None], Scores]] = {

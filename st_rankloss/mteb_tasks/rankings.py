@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +19,7 @@ from st_rankloss.judgements import Judgements, check_inputs, collect_qrels, read
 from st_rankloss.labels import LABEL_KINDS
 from st_rankloss.mteb_tasks.given import Given, Prepared
 from st_rankloss.relevance.choice import choose_relevance
+from st_rankloss.relevance.matrix import map_labels
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ MOST_GRADE = 1_000_000
 """Largest scaled grade: trec_eval keeps a counter for every grade up to it."""
 
 _CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
+
+_ROWS = 256  # images graded at a time
 
 _MTEB_NAMES = {"accuracy": "hit_rate"}
 
@@ -193,11 +196,8 @@ def prepare_images(given: Given) -> dict[str, Any]:
     pictures = {f"i{row}": image for row, image in images.items()}
     texts = {f"c{row}": caption for row, caption in enumerate(captions)}
     check_inputs(texts.items(), "caption", "row", text_only=True)
-    pairs = _pair_grades(given, captions)
-    ways = {
-        "i2t": (pictures, texts, _grades_by_id(pairs, "i", "c")),
-        "t2i": (texts, pictures, _grades_by_id(pairs.T, "c", "i")),
-    }
+    there, back = _grades_both_ways(given, captions)
+    ways = {"i2t": (pictures, texts, there), "t2i": (texts, pictures, back)}
     chosen = list(ways) if given.kind == "image_text" else [given.kind]
     kinds = {"i2t": ("image", "text"), "t2i": ("text", "image")}
     data = {}
@@ -209,27 +209,33 @@ def prepare_images(given: Given) -> dict[str, Any]:
     return _ranked(data, {way: ways[way][2] for way in chosen}, given.level) | {"fields": fields}
 
 
-def _pair_grades(given: Given, captions: Sequence[str]) -> np.ndarray[Any, Any]:
-    """Grade each text for each image: by the rows' labels, or by equality with the image's own text."""
+def _grades_both_ways(given: Given, captions: Sequence[str]) -> tuple[Judgements, Judgements]:
+    """Keep the grades above 0, of texts for images and of images for texts; each keeps its own, which comes first."""
+    rows = range(len(captions))
+    there: dict[str, dict[str, float]] = {f"i{row}": {f"c{row}": 0.0} for row in rows}
+    back: dict[str, dict[str, float]] = {f"c{row}": {f"i{row}": 0.0} for row in rows}
+    for start, grades in _pair_grades(given, captions):
+        for row, column in np.argwhere(grades):
+            image, text = f"i{start + row}", f"c{column}"
+            there[image][text] = back[text][image] = float(grades[row, column])
+    return there, back
+
+
+def _pair_grades(given: Given, captions: Sequence[str]) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+    """Grade all texts for blocks of images: by the rows' labels, or by equality with the image's own text."""
+    starts = range(0, len(captions), _ROWS)
     if "label" not in (given.part.dataset.column_names or ()):
         codes = np.unique(captions, return_inverse=True)[1]
-        return np.asarray(codes[:, None] == codes, dtype=float)
+        yield from ((start, np.asarray(codes[start : start + _ROWS, None] == codes, dtype=float)) for start in starts)
+        return
     labels = list(given.part.dataset["label"])
     reads = LABEL_KINDS if given.relevance is None else given.relevance.reads
     described = encode_labels(labels, "label", reads=reads)
     relevance = choose_relevance(described, [len(labels)]) if given.relevance is None else given.relevance
     own, others = relevance.pair(described, [len(labels)] * 2)
-    found: np.ndarray[Any, Any] = torch.nan_to_num(relevance(own, others)).double().numpy()
-    return found
-
-
-def _grades_by_id(grades: np.ndarray[Any, Any], query: str, document: str) -> Judgements:
-    """Keep the grades above 0 by id; every query keeps its own document."""
-    return {
-        f"{query}{row}": {f"{document}{row}": float(values[row])}
-        | {f"{document}{i}": float(values[i]) for i in np.flatnonzero(values)}
-        for row, values in enumerate(grades)
-    }
+    for start in starts:
+        block = map_labels(lambda label, start=start: label[start : start + _ROWS], own)
+        yield start, torch.nan_to_num(relevance(block, others)).double().numpy()
 
 
 def _ranked(data: dict[str, Any], grades: dict[str, Judgements], level: float) -> dict[str, Any]:

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from PIL import Image
 from scipy.stats import pearsonr, rankdata, spearmanr
 
+from st_rankloss import functional
 from st_rankloss.data import Part
+from st_rankloss.experiment import scores as scores_module
 from st_rankloss.experiment.scores import correlation_items, score
 from tests.experiment.tiny import COLOURS, THINGS, part
 from tests.models import tiny_clip, word_model
@@ -133,6 +136,43 @@ def test_a_shortened_copy_searches_its_original():
     assert all(set(copy.split()) <= {*COLOURS, *THINGS} for copy in scores.items)
     again = score(MODEL, part("self_supervised", 12))
     assert scores.means == again.means
+
+
+def in_plain_loops(queries, documents, wanted, own):
+    """The nDCG@10 of queries that search documents for equal inputs."""
+    similarity = [[float(q @ d) for d in documents] for q in queries]
+    grades = [[float(q == d) for d in own] for q in wanted]
+    return [ndcg(row, grade) for row, grade in zip(similarity, grades, strict=True)]
+
+
+@pytest.mark.parametrize("task", ["image_text", "self_supervised"])
+def test_searches_run_in_blocks_of_queries(task, monkeypatch):
+    rows, blocks = [f"{i % 23} {i % 7}" for i in range(170)], []
+    draw = np.random.default_rng(0)
+    points = {text: torch.tensor(draw.standard_normal(5), dtype=torch.float32) for text in rows}
+
+    def encode(inputs):
+        found = [points[text] for text in inputs]
+        return torch.stack([point + i % 3 * 1e-3 for i, point in enumerate(found)])  # no ties
+
+    def counted(similarity, grades, k):
+        blocks.append(len(similarity))
+        return functional.ndcg(similarity, grades, k=k)
+
+    monkeypatch.setattr(scores_module, "_ROWS", 64)
+    monkeypatch.setattr(scores_module, "ndcg", counted)
+    monkeypatch.setattr(scores_module, "DropWords", lambda share: lambda text: text)
+    columns = {"image": rows, "caption": rows} if task == "image_text" else {"text": rows}
+    found = scores_module._SCORERS[task](encode, Part(task, Dataset.from_dict(columns)), None)
+    vectors = torch.nn.functional.normalize(encode(rows), dim=1)
+    assert found.values["ndcg@10"] == pytest.approx(in_plain_loops(vectors, vectors, rows, rows), abs=1e-6)
+    assert set(blocks) == {64, 170 - 2 * 64}
+
+
+def test_equal_images_are_copies_of_one_another():
+    red, blue = Image.new("RGB", (2, 2), "red"), Image.new("RGB", (2, 2), "blue")
+    assert scores_module._codes([red, blue, red.copy(), Image.new("RGB", (4, 1), "red")]).tolist() == [0, 1, 0, 2]
+    assert scores_module._codes(["a", "b", "a"]).tolist() == [0, 1, 0]
 
 
 def test_a_part_with_nothing_to_rank_is_refused():
