@@ -77,7 +77,8 @@ def mine_graded_negatives(
 
     Time: one encoding pass, and the exact search, see `exact_search`: Q·D·dim for vectors. Memory: all embeddings,
     float32; of a MultiVectorEncoder, those of all tokens; with ``corpus_embeddings``, a chunk of documents and those of
-    the queries.
+    the queries; and for each query up to twice as many results as it has candidates and judgements. With ``index``, all
+    queries are searched as deep as the one with the most judgements.
 
     Args:
         queries: Query id to query: a text, or any input that the model encodes. Each becomes a row. Ids are strings or
@@ -346,19 +347,29 @@ def _mine(
     search: Callable[..., Any],
 ) -> list[list[int]]:
     """Choose the numbers of each query's unjudged documents."""
-    depth = min(window.stop + max(map(len, judged)), len(documents.numbers))  # all judged documents may rank first
-    chunks = documents.chunks(embedder.chunk)
-    scores, numbers = search(queries, chunks, depth, embedder.similarity, numbers=documents.numbers)
-    mined = []
-    for row, known in enumerate(judged):
-        lowest = None
-        if relevant[row] and window.has_margin:
-            own = documents.take(sorted(relevant[row]))
-            lowest = float(exact_search(take(queries, [row]), [own], count(own), embedder.similarity)[0][0, -1])
-        ranked = zip(numbers[row].tolist(), scores[row].tolist(), strict=True)
-        unjudged = ((number, score) for number, score in ranked if number >= 0 and number not in known)
-        mined.append(window.choose(unjudged, lowest, row))
+    mined: list[list[int]] = [[] for _ in judged]
+    depths = [window.stop + len(known) for known in judged]  # all judged documents may rank first
+    for rows in _of_similar_depth(depths, window.stop) if search is exact_search else [range(len(depths))]:
+        depth = min(max(depths[row] for row in rows), len(documents.numbers))
+        chunks = documents.chunks(embedder.chunk)
+        scores, numbers = search(take(queries, rows), chunks, depth, embedder.similarity, numbers=documents.numbers)
+        for place, row in enumerate(rows):
+            lowest = None
+            if relevant[row] and window.has_margin:
+                own = documents.take(sorted(relevant[row]))
+                lowest = float(exact_search(take(queries, [row]), [own], count(own), embedder.similarity)[0][0, -1])
+            ranked = zip(numbers[place].tolist(), scores[place].tolist(), strict=True)
+            unjudged = ((number, score) for number, score in ranked if number >= 0 and number not in judged[row])
+            mined[row] = window.choose(unjudged, lowest, row)
     return mined
+
+
+def _of_similar_depth(depths: Sequence[int], least: int) -> Iterable[list[int]]:
+    """Group rows, so that none is searched more than twice as deep as it needs."""
+    groups: dict[int, list[int]] = {}
+    for row, depth in enumerate(depths):
+        groups.setdefault((depth // least).bit_length(), []).append(row)
+    return groups.values()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from sentence_transformers.util import SimilarityFunction, mine_hard_negatives
 
-from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, RankingCollator, RankingTrainer
-from st_rankloss.evaluation.search import SIMILARITIES
+from st_rankloss import ANDCGLoss, GradedInformationRetrievalEvaluator, RankingCollator, RankingTrainer, mining
+from st_rankloss.evaluation.search import SIMILARITIES, exact_search
 from st_rankloss.mining import mine_graded_negatives, read_judgements
 from st_rankloss.relevance import UNJUDGED, Lists, Qrels
 from st_rankloss.teachers import Teacher
@@ -261,6 +261,21 @@ def test_the_judgements_of_one_query_do_not_change_what_another_finds():
     queries, many = {"q": "a0", "other": "a0"}, {f"a{d}": 1 for d in range(10, 70, 10)}
     mined = mine(queries, AROUND, {"other": many}, circle(), num_negatives=2)
     assert mined["document_ids"][:] == [["a10", "a20"], [*many, "a70", "a80"]]
+
+
+def test_many_judgements_of_one_query_do_not_deepen_the_search_of_others(monkeypatch):
+    depths = []
+
+    def noted(queries, chunks, k, *args, **options):
+        depths.append((len(queries), k))
+        return exact_search(queries, chunks, k, *args, **options)
+
+    monkeypatch.setattr(mining, "exact_search", noted)
+    qrels = {"q0": dict.fromkeys(list(CORPUS)[:30], 1), "q1": dict.fromkeys(list(CORPUS)[3:8], 2), "q2": {"d0": 1}}
+    mined = mine(qrels=qrels)
+    assert depths == [(1, 3 + 30), (1, 3 + 5), (10, 3 + 1)]
+    alone = {q: mine({q: text}, qrels={q: qrels[q]} if q in qrels else {}) for q, text in QUERIES.items()}
+    assert mined.to_list() == [alone[q][0] for q in QUERIES]
 
 
 def test_a_random_sample_is_of_the_candidates_in_their_order_and_by_the_seed():
