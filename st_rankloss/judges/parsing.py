@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 _CHAIN = re.compile(r"\[\d+\](?:\s*>\s*\[\d+\])*", re.ASCII)
-_GRADE = re.compile(r"[\s*-]*\[(\d+)\]\s*[:=-]?(.*)", re.ASCII)
+_GRADE = re.compile(r"[\s*-]*\[(\d+)\][\s*]*[:=-]?(.*)", re.ASCII)
 
 
 def read_order(text: str, count: int) -> list[int] | None:
@@ -31,7 +31,7 @@ def read_order(text: str, count: int) -> list[int] | None:
 
 
 def read_grades(text: str, count: int, scale: Sequence[float], texts: Sequence[str]) -> list[float | None]:
-    r"""Read one line per document, such as "[1]: 3".
+    r"""Read one line per document, such as "[1]: 3", "**[1]**: 3" or "[1]: 3.0".
 
     Args:
         text: The answer.
@@ -53,7 +53,8 @@ def read_grades(text: str, count: int, scale: Sequence[float], texts: Sequence[s
         place = _number(match[1]) - 1
         if not 0 <= place < count:  # it may number otherwise, from 0 for example
             return [None] * count
-        found[int(place)].add(grade_of.get(match[2].strip(" \t.,;*")))
+        written = match[2].strip(" \t.,;*")
+        found[int(place)].add(grade_of.get(written, grade_of.get(re.sub(r"\.0+$", "", written))))
     return [grades.pop() if len(grades) == 1 else None for grades in found]
 
 

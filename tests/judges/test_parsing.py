@@ -118,14 +118,15 @@ def grades_by_definition(text, count):
         if identifier and not 1 <= identifier[0] <= count:
             return [None] * count
         if identifier:
-            rest = line[identifier[1] :].lstrip()
+            rest = line[identifier[1] :].lstrip(" \t*")
             rest = rest[1:] if rest[:1] in (":", "=", "-") and rest else rest
-            found[identifier[0] - 1].append(rest.strip(" \t.,;*"))
+            rest = rest.strip(" \t.,;*")
+            found[identifier[0] - 1].append(rest[:-2] if rest[-2:] == ".0" else rest)
     return [float(own[0]) if own and len(set(own)) == 1 and own[0] in TEXTS else None for own in found]
 
 
 LINES = ["[1]: 2", "[1] 2", "[2] = 0", "[3] - 3.", "- [2]: 1", "**[1]**: 2", "[1]: 4", "[2]: high", "[2]: 1, [3]: 2",
-         "[9]: 1", "[1]:", "[]: 1", "sure", "", "[2]:0", "[3]  :  1 ", "[1]: -2",
+         "[9]: 1", "[1]:", "[]: 1", "sure", "", "[2]:0", "[3]  :  1 ", "[1]: -2", "[2]: 2.0",
          "[" + "7" * 5_000 + "]: 1"]  # fmt: skip
 
 
@@ -154,6 +155,15 @@ def test_random_characters_never_make_the_readers_fail():
 def test_texts_of_grades_may_have_several_words():
     texts = ("not relevant", "relevant")
     assert read_grades("[1]: relevant\n[2]: not relevant.", 2, (0, 1), texts) == [1, 0]
+
+
+@pytest.mark.parametrize("answer", ["[1]: 3.0", "**[1]**: 3", "**[1]:** 3", "* **[1]** = **3.00**"])
+def test_grades_are_read_with_marks_and_decimals(answer):
+    assert read_grades(answer, 1, GRADES, TEXTS) == [3.0]
+
+
+def test_a_decimal_text_of_the_scale_stays_itself():
+    assert read_grades("[1]: 1.0\n[2]: 1\n[3]: 0.5", 3, (0.0, 1.0, 0.5), ("0", "1.0", "0.5")) == [1.0, None, 0.5]
 
 
 def test_an_answer_about_a_document_that_does_not_exist_grades_none():
