@@ -31,6 +31,9 @@ RATES = {"static": 0.07, "static-minilm": 9e-3, "transformer": 2e-5}
 """Learning rates that were best on the dev splits of ``eval/results``, by kind of encoder."""
 
 
+_SCORED_BY = {"CrossEncoder": "GradedRerankingEvaluator"}
+
+
 def make_encoder(
     name: str,
     texts: Iterable[str] = (),
@@ -81,8 +84,8 @@ def make_encoder(
         ) from error
     if (kind := saved_kind(where, **options)) != "SentenceTransformer":  # it would be another model, freshly pooled
         raise ValueError(
-            f"model must be a SentenceTransformer, got the {kind} {name!r}: train other kinds in Python, with "
-            f"{kind}RankingTrainer."
+            f"model must be a SentenceTransformer, got the {kind} {name!r}: other kinds train in Python, with "
+            f"{kind}RankingTrainer, and are scored by {_SCORED_BY.get(kind, 'GradedInformationRetrievalEvaluator')}."
         )
     return model
 
