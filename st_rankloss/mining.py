@@ -25,6 +25,7 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer, Spars
 from st_rankloss._models import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder, count, take
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search
+from st_rankloss.evaluation.settings import check_count
 from st_rankloss.evaluation.shards import Shards, as_shards, storage_order
 from st_rankloss.functional.checks import check_at_least, check_choice
 from st_rankloss.judgements import check_inputs, collect_qrels, read_id, read_inputs, read_qrels
@@ -179,7 +180,7 @@ def mine_graded_negatives(
     search = exact_search if index is None else partial(faiss_search, index=index)
     numbers = _mine(query_embeddings, documents, judged, relevant, window, embedder, search)
     mined = [[ids[number] for number in row] for row in numbers]
-    _check_found(queries, qrels, mined, num_negatives)
+    _check_found(queries, qrels, mined, window, len(ids))
 
     owners = [query for query, row in zip(queries.values(), mined, strict=True) for _ in row]
     values = iter(grade(owners, [corpus[document_id] for row in mined for document_id in row]))
@@ -295,10 +296,7 @@ class _Window:
 
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 1), ("range_min", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if value is None:
-                raise ValueError(f"{name} must be an integer of at least {least}, got None.")
-            check_at_least(value, least, name)
+            check_count(name, getattr(self, name), at_least=least)
         check_at_least(self.range_max, self.range_min + self.num_negatives, "range_max")
         check_choice(self.sampling_strategy, ("top", "random"), "sampling_strategy")
         for name in ("min_score", "max_score", "absolute_margin", "relative_margin"):
@@ -314,12 +312,15 @@ class _Window:
         return self.absolute_margin is not None or self.relative_margin is not None
 
     @property
+    def is_limited(self) -> bool:
+        return self.has_margin or self.min_score is not None or self.max_score is not None
+
+    @property
     def stop(self) -> int:
         """The rank among unjudged documents at which candidates end."""
         if self.range_max is not None:
             return self.range_max
-        limited = self.has_margin or self.min_score is not None or self.max_score is not None
-        spare = _OVERSAMPLING if limited or self.sampling_strategy == "random" else 1
+        spare = _OVERSAMPLING if self.is_limited or self.sampling_strategy == "random" else 1
         return self.range_min + spare * self.num_negatives
 
     def choose(self, ranked: Iterable[tuple[int, float]], relevant: float | None, row: int) -> list[int]:
@@ -434,7 +435,9 @@ def _grader(unjudged: Any) -> Callable[[Sequence[Any], Sequence[Any]], list[floa
     return lambda queries, documents: [value] * len(queries)
 
 
-def _check_found(queries: Mapping[str, Any], qrels: Qrels, mined: Sequence[Sequence[str]], wanted: int) -> None:
+def _check_found(
+    queries: Mapping[str, Any], qrels: Qrels, mined: Sequence[Sequence[str]], window: _Window, documents: int
+) -> None:
     """Raise ValueError for a row without documents; log how many queries found fewer than wanted."""
     for row, (query_id, found) in enumerate(zip(queries, mined, strict=True)):
         if not found and not qrels.get(query_id):
@@ -442,6 +445,9 @@ def _check_found(queries: Mapping[str, Any], qrels: Qrels, mined: Sequence[Seque
                 f"each query must have a document, got none for {query_id!r} in row {row}, which has no judgements: "
                 "widen the range or the score limits, or leave the query out."
             )
-    short = sum(len(found) < wanted for found in mined)
+    short = sum(len(found) < window.num_negatives for found in mined)
     if short:
-        logger.warning("%d of %d queries found fewer than %d unjudged documents.", short, len(mined), wanted)
+        text = "%d of %d queries found fewer than %d unjudged documents%s"
+        limited = window.is_limited and window.stop < documents
+        remedy = f" among the nearest {window.stop}: raise range_max to look further." if limited else "."
+        logger.warning(text, short, len(mined), window.num_negatives, remedy)

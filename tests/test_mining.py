@@ -308,6 +308,11 @@ def test_queries_that_find_too_little_are_counted(caplog):
     assert not caplog.records
 
 
+def test_a_search_that_margins_cut_short_names_the_range(caplog):
+    mine(absolute_margin=9.0, range_max=7)
+    assert "fewer than 3 unjudged documents among the nearest 7: raise range_max to look further." in caplog.text
+
+
 def test_prompts_are_put_before_queries_and_documents():
     plain = mine({"q": "w3 w1"}, {d: f"w7 {text}" for d, text in CORPUS.items()}, {}, num_negatives=5)
     assert mine({"q": "w1"}, CORPUS, {}, num_negatives=5)["document_ids"] != plain["document_ids"]
@@ -452,7 +457,8 @@ def test_wrong_datasets_are_refused_with_their_row(columns, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_negatives": 0}, "num_negatives must be an integer of at least 1.* got 0"),
+        ({"num_negatives": 0}, "num_negatives must be an integer of at least 1, got 0"),
+        ({"num_negatives": 2.0}, "num_negatives must be an integer of at least 1, got 2.0"),
         ({"num_negatives": None}, "num_negatives must be an integer of at least 1, got None"),
         ({"range_min": -1}, "range_min must be .* at least 0.* got -1"),
         ({"range_min": 2, "range_max": 4}, "range_max must be an integer of at least 5 or None, got 4"),
