@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -234,7 +235,7 @@ def _pair_grades(given: Given, captions: Sequence[str]) -> Iterator[tuple[int, n
     relevance = choose_relevance(described, [len(labels)]) if given.relevance is None else given.relevance
     own, others = relevance.pair(described, [len(labels)] * 2)
     for start in starts:
-        block = map_labels(lambda label, start=start: label[start : start + _ROWS], own)
+        block = map_labels(itemgetter(slice(start, start + _ROWS)), own)
         yield start, torch.nan_to_num(relevance(block, others)).double().numpy()
 
 
