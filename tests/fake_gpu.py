@@ -219,10 +219,10 @@ def fits(objective: Objective, shape: Shape) -> bool:
     return True
 
 
-def mixes(objective: Objective) -> bool:
-    """Return whether an objective can read mixed documents."""
+def takes(option: str, objective: Objective) -> bool:
+    """Return whether a loss with an option takes an objective."""
     try:
-        RankingLoss(Passing(), objective=objective, mixup=EmbeddingMixup())
+        OPTIONS[option](Passing(), objective=objective)
     except ValueError:
         return False
     return True
@@ -268,7 +268,7 @@ def _cases_of_objectives() -> Iterator[tuple[str, Callable[[], None]]]:
                 yield f"{name}, {shape}", partial(differentiate, make, shape.sizes, shape.labels)
         relevance, labels, sizes = task(case)
         for option in ("cached", "mixup", "mixtures"):
-            if option == "cached" or mixes(objective):
+            if takes(option, objective):
                 make = partial(OPTIONS[option], objective=objective, relevance=relevance)
                 yield f"{name}, {option}", partial(differentiate, make, sizes, labels)
         make = partial(RankingLoss, objective=objective, relevance=relevance)
