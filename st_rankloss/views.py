@@ -113,7 +113,7 @@ class ViewsCollator(RankingCollator):
 
 
 def _content(value: Any) -> bytes:
-    """Return what tells an input from others: of text, images, sounds and tensors, alone or in dicts and lists."""
+    """Return the content of an input as bytes: of text, an image, a tensor, or a dict or list of these."""
     if isinstance(value, Mapping):
         return b"".join(str(name).encode() + _content(each) for name, each in value.items())
     if isinstance(value, list | tuple):

@@ -167,16 +167,15 @@ class RankingLoss(GradedLoss):
         )
         check_at_least(block_size, 1, "block_size")
         mixings = as_mixings(mixup)
+        _check_own_documents(self.objective, mixings, symmetric=symmetric)
         if mixings:
-            _check_mixed(self.objective, mixings)
+            _check_mixed(self.objective)
             if embeds_tokens(model):
                 raise ValueError("mixup mixes one vector per document, got a model that embeds tokens: leave it out.")
         self.similarity_fct = similarity_of(model) if similarity_fct is None else similarity_fct
         _check_similarity(self.similarity_fct, tokens=embeds_tokens(model))
         for mixing in mixings:
             mixing.check_similarity(self.similarity_fct)
-        if symmetric and any(isinstance(each, CWCL) for each in nested(self.objective)):
-            raise ValueError("CWCL compares in both directions itself, got symmetric=True: leave it out.")
         self.symmetric = symmetric
         self.block_size = block_size
         self.check_embeddings = check_embeddings
@@ -357,10 +356,18 @@ def _check_similarity(similarity_fct: SimilarityFn, *, tokens: bool) -> None:
         )
 
 
-def _check_mixed(objective: Objective, mixings: Sequence[Mixing]) -> None:
-    """Raise ValueError if an objective accepts one or two columns, but not with mixed documents or queries."""
-    if any(mixing.of_queries for mixing in mixings) and any(isinstance(each, CWCL) for each in nested(objective)):
+def _check_own_documents(objective: Objective, mixings: Sequence[Mixing], *, symmetric: bool) -> None:
+    """Raise ValueError if CWCL, which compares queries with their own documents, would get queries without one."""
+    if not any(isinstance(each, CWCL) for each in nested(objective)):
+        return
+    if symmetric:
+        raise ValueError("CWCL compares in both directions itself, got symmetric=True: leave it out.")
+    if any(mixing.of_queries for mixing in mixings):
         raise ValueError("CWCL gives every query a document of its own, which a mixed query has not: leave mixup out.")
+
+
+def _check_mixed(objective: Objective) -> None:
+    """Raise ValueError if an objective accepts one or two columns, but not with mixed documents."""
     for sizes in ([1], [1, 1]):
         try:
             objective.check_columns(sizes)
