@@ -142,7 +142,7 @@ def train_sparse(parts: dict[str, Collection], loss: str, setting: dict[str, flo
     """Train a sparse encoder."""
     model, train = make_sparse(), parts["train"]
     if loss == "recipe":
-        built: Any = recipes.retrieval(train.qrels, model=model).loss(model)
+        built: Any = recipes.retrieval(train.qrels).loss(model)
     else:
         built = SparseMultipleNegativesRankingLoss(model, scale=setting["scale"])
     rows = embedder_rows(train, loss, STEPS["sparse"], seed)

@@ -30,9 +30,8 @@ from st_rankloss.augmentations import CropWords, DropWords
 from st_rankloss.collators import RankingCollator
 from st_rankloss.data import Part
 from st_rankloss.losses import CachedRankingLoss, RankingLoss
-from st_rankloss.objectives import ListNet
-from st_rankloss.recipes import Recipe
-from st_rankloss.recipes.by_task import retrieval_temperature
+from st_rankloss.objectives import ApproxNDCG, ListNet
+from st_rankloss.recipes import TEMPERATURES, TEMPERATURES_OF_KINDS, Recipe, default_temperature
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Views
 from tests.models import tiny_bert, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
 
@@ -171,7 +170,7 @@ def test_recipes_read_their_labels():
 
 def test_every_public_recipe_is_tried():
     named = {name.split()[0].replace("-", "_") for name in ROWS} - {"image"} | {"image_text"}
-    assert named == set(recipes.__all__) - {"Recipe", "for_dataset"}
+    assert named == set(TEMPERATURES) == set(recipes.__all__) - {"Recipe", "for_dataset", "default_temperature"}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -183,7 +182,7 @@ def test_a_recipe_can_be_written_to_a_model_card(name):
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_the_finest_class_is_equally_far_ahead_in_hierarchies_of_any_depth(levels):
-    (listnet,) = [part for _, part in recipes.hierarchy(levels).objective.terms if isinstance(part, ListNet)]
+    (listnet,) = [part for _, part in recipes.hierarchy(levels).objective_for().terms if isinstance(part, ListNet)]
     paths = torch.tensor([[0] * levels, [1] * levels])
     same, other = (Hierarchy()(paths[:1], paths) / listnet.label_temperature)[0].tolist()
     assert same - other == 4
@@ -201,9 +200,7 @@ def test_options_of_a_loss_go_before_those_of_the_recipe(tmp_path):
     assert isinstance(recipe, Recipe)
 
 
-@pytest.mark.parametrize(
-    "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
-)
+@pytest.mark.parametrize("make", [getattr(recipes, name) for name in TEMPERATURES])
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": -0.1}, {"weight": 0.0}, {"weight": -1.0}])
 def test_temperatures_and_weights_must_be_positive(make, wrong):
     (name,) = wrong
@@ -211,9 +208,7 @@ def test_temperatures_and_weights_must_be_positive(make, wrong):
         make(**wrong)
 
 
-@pytest.mark.parametrize(
-    "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
-)
+@pytest.mark.parametrize("make", [getattr(recipes, name) for name in TEMPERATURES])
 @pytest.mark.parametrize(
     "wrong", [{"temperature": "warm"}, {"temperature": [0.1]}, {"weight": "x"}, {"weight": True}, {"weight": None}]
 )
@@ -223,13 +218,9 @@ def test_temperatures_and_weights_must_be_numbers(make, wrong):
         make(**wrong)
 
 
-@pytest.mark.parametrize(
-    "make", [getattr(recipes, name) for name in recipes.__all__ if name[0].islower() and name != "for_dataset"]
-)
+@pytest.mark.parametrize("make", [getattr(recipes, name) for name in TEMPERATURES])
 def test_temperatures_that_follow_the_similarities_do_so_in_every_part(make):
-    written = repr(make(temperature="auto").objective)
-    found = set(re.findall(r"(?<!label_)(?<!cutoff_)temperature=('?[\w.]+'?)", written))
-    assert found == {"'auto'"}
+    assert temperatures(make(temperature="auto").objective) == {"'auto'"}
 
 
 @pytest.mark.parametrize("levels", [0, -1])
@@ -325,7 +316,7 @@ def test_paths_that_get_deeper_later_are_read():
     paths = [["a", "b"], ["c", "d"]] * 550 + [["a", "b", "c"], ["c", "d", "e"]] * 4
     rows = Dataset.from_dict({"text": ["t"] * len(paths), "label": paths})
     assert recipes.for_dataset(rows).relevance == Hierarchy()
-    assert "ListNet(temperature=0.2, label_temperature=0.75" in repr(recipes.for_dataset(rows).objective)
+    assert "ListNet(temperature=0.2, label_temperature=0.75" in repr(recipes.for_dataset(rows).objective_for())
     assert recipes.for_dataset(rows.to_iterable_dataset()).relevance == Hierarchy()
 
 
@@ -389,7 +380,7 @@ def test_a_recipe_trains_every_kind_of_model_that_it_looks_at(tmp_path, kind, na
     columns = ROWS[name][1]
     recipe = recipes.for_dataset(Dataset.from_dict(columns), model)
     if name == "retrieval by id":
-        recipe = recipes.retrieval(QRELS, model=model)
+        recipe = recipes.retrieval(QRELS)
     loss = recipe.cached_loss(model, mini_batch_size=4) if cached else recipe.loss(model)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     args = trainer.training_args_class(
@@ -403,18 +394,50 @@ def test_a_recipe_trains_every_kind_of_model_that_it_looks_at(tmp_path, kind, na
     )
     trainer(model=model, args=args, train_dataset=Dataset.from_dict(columns), loss=loss).train()
     assert any(not torch.equal(before[key], value) for key, value in model.state_dict().items())
-    if name.startswith("retrieval"):
-        expected = recipes.RETRIEVAL_TEMPERATURES | {SentenceTransformer: recipes.TRANSFORMER_TEMPERATURE}
-        assert recipe.objective.terms[0][1].temperature == expected[kind]
-    elif kind in (SparseEncoder, CrossEncoder):
-        assert f"set another for the scores of a {kind.__name__}" in recipe.why
-    else:
-        assert "suits cosines" not in recipe.why
+    assert loss.objective.terms[0][1].temperature == default_temperature(name.split()[0], model)
 
 
-def test_static_embeddings_keep_the_temperature_that_was_tuned_on_them():
-    for model in (None, word_model(WORDS)):
-        assert retrieval_temperature(model) == recipes.RETRIEVAL_TEMPERATURES[SentenceTransformer]
+def temperatures(objective) -> set[str]:
+    return set(re.findall(r"(?<!label_)(?<!cutoff_)temperature=('?[\w.]+'?)", repr(objective)))
+
+
+@pytest.mark.parametrize("task", TEMPERATURES)
+def test_the_loss_takes_the_temperature_of_the_model(tmp_path, task):
+    recipe, transformer, static = getattr(recipes, task)(), tiny_bert(tmp_path, WORDS), word_model(WORDS)
+    for model, expected in ((transformer, TEMPERATURES[task][1]), (static, TEMPERATURES[task][0])):
+        chosen = getattr(recipes, task)(temperature=expected).objective
+        assert recipe.loss(model).objective == recipe.objective_for(model) == chosen
+        assert str(expected) in temperatures(chosen)
+        assert default_temperature(task, model) == expected
+    assert recipe.cached_loss(transformer, mini_batch_size=2).objective == recipe.objective_for(transformer)
+    assert recipe.objective_for() == recipe.objective_for(static)
+
+
+@pytest.mark.parametrize("task", TEMPERATURES)
+@pytest.mark.parametrize("kind", [SparseEncoder, MultiVectorEncoder, CrossEncoder], ids=lambda kind: kind.__name__)
+def test_other_kinds_of_models_have_temperatures_of_their_own(tmp_path, task, kind):
+    model = KINDS[kind][0](tmp_path, WORDS, dropout=0.0)
+    assert default_temperature(task, model) == TEMPERATURES_OF_KINDS[kind]
+    found = getattr(recipes, task)().objective_for(model)
+    assert found == getattr(recipes, task)(temperature=TEMPERATURES_OF_KINDS[kind]).objective
+
+
+@pytest.mark.parametrize("task", TEMPERATURES)
+def test_a_chosen_temperature_or_objective_is_kept_for_every_model(tmp_path, task):
+    transformer = tiny_bert(tmp_path, WORDS)
+    chosen = getattr(recipes, task)(temperature=0.07)
+    assert chosen.loss(transformer).objective == chosen.objective == chosen.objective_for()
+    other = replace(getattr(recipes, task)(), objective=ApproxNDCG(0.42))
+    assert other.loss(transformer).objective == ApproxNDCG(0.42)
+
+
+@pytest.mark.parametrize("task", TEMPERATURES)
+def test_a_recipe_says_what_it_optimises(task):
+    recipe = getattr(recipes, task)()
+    assert repr(recipe.objective_for()) in repr(recipe)
+    assert f"for transformers, temperature {TEMPERATURES[task][1]}" in repr(recipe)
+    assert recipe.objective == getattr(recipes, task)().objective
+    assert recipe.objective != getattr(recipes, task)(weight=0.77).objective
 
 
 def test_a_recipe_in_both_directions_refuses_a_cross_encoder(tmp_path):
@@ -426,7 +449,7 @@ def test_a_recipe_in_both_directions_refuses_a_cross_encoder(tmp_path):
 def test_a_recipe_refuses_models_of_other_kinds_by_name():
     kinds = "a SentenceTransformer, a SparseEncoder, a MultiVectorEncoder or a CrossEncoder"
     with pytest.raises(TypeError, match=f"A recipe needs {kinds}, got 'minilm'"):
-        recipes.retrieval(model="minilm")
+        recipes.retrieval().loss("minilm")
 
 
 @pytest.mark.parametrize("column", ["similarity", "grade", "relevance"])

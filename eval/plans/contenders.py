@@ -131,7 +131,7 @@ def recipe(make: Callable[..., Recipe], *settings: Setting) -> Contender:
     """Make a contender of one of the library's recipes."""
 
     def make_loss(model: SentenceTransformer, problem: Problem, **setting: Any) -> nn.Module:
-        return make(model, problem, **setting).loss(model)
+        return make(problem, **setting).loss(model)
 
     return Contender("recipe", "recipe", make_loss, settings)
 

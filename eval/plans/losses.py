@@ -59,7 +59,7 @@ def _host(kind: Callable[..., nn.Module], **fixed: Any) -> Callable[..., nn.Modu
 MNRL = usual("MNRL", _host(host.MultipleNegativesRankingLoss), *SCALES, default=PUBLISHED, pairs=True)
 
 OF_PAIRS = (
-    recipe(lambda model, problem, **setting: recipes.sts(**setting), *_over("temperature", (0.1, 0.15, 0.2))),
+    recipe(lambda problem, **setting: recipes.sts(**setting), *_over("temperature", (0.015, 0.1, 0.2))),
     usual("CoSENT", _host(host.CoSENTLoss), *_over("scale", (3.0, 5.0, 10.0)), default=PUBLISHED),
     usual("AnglE", _host(host.AnglELoss), *_over("scale", (3.0, 5.0, 10.0)), default=PUBLISHED),
     usual("MSE of cosines", _host(host.CosineSimilarityLoss)),
@@ -155,7 +155,7 @@ SQUARE = (
 
 OF_LISTS = (
     recipe(
-        lambda model, problem, **setting: recipes.retrieval(problem.qrels, model=model, **setting),
+        lambda problem, **setting: recipes.retrieval(problem.qrels, **setting),
         *_over("weight", (0.05, 0.2, 1.0)),
     ),
     MNRL,
@@ -178,30 +178,30 @@ OF_CLASSES = (
 )
 OF_HIERARCHY = (
     recipe(
-        lambda model, problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting),
+        lambda problem, **setting: recipes.hierarchy(len(problem.record.label_columns), **setting),
         *_over("weight", (0.2, 0.5, 1.0)),
     ),
     *OF_CLASSES,
     *GRADED,
 )
 OF_ONE_LEVEL = (
-    recipe(lambda model, problem, **setting: recipes.classification(**setting), *_over("weight", (0.1, 0.3, 1.0))),
+    recipe(lambda problem, **setting: recipes.classification(**setting), *_over("weight", (0.1, 0.3, 1.0))),
     *OF_CLASSES,
 )
 OF_SETS = (
-    recipe(lambda model, problem, **setting: recipes.multi_label(**setting), *_over("weight", (0.1, 0.3, 1.0))),
+    recipe(lambda problem, **setting: recipes.multi_label(**setting), *_over("weight", (0.1, 0.3, 1.0))),
     usual("sigmoid classifier", Head, *SCALES),
     *BINARY,
     *GRADED,
 )
 OF_NUMBERS = (
-    recipe(lambda model, problem, **setting: recipes.regression(**setting), *_over("weight", (0.3, 1.0, 3.0))),
+    recipe(lambda problem, **setting: recipes.regression(**setting), *_over("weight", (0.3, 1.0, 3.0))),
     usual("linear MSE", Head, *_over("scale", (1.0, 3.0, 10.0))),
     *GRADED,
     *ORDERED,
 )
 OF_TEXTS = (
-    recipe(lambda model, problem, **setting: recipes.self_supervised(**setting), *_over("weight", (0.1, 0.3, 1.0))),
+    recipe(lambda problem, **setting: recipes.self_supervised(**setting), *_over("weight", (0.1, 0.3, 1.0))),
     Contender("SimCSE", "usual", family("", o.SoftmaxCrossEntropy).make, SOFT, default={"temperature": 0.05}),
     family("A-NDCG", o.ApproxNDCG, *SHARP),
     family("DCL", o.DCL, *SOFT),
@@ -212,7 +212,7 @@ OF_TEXTS = (
 )
 OF_CAPTIONS = (
     recipe(
-        lambda model, problem, **setting: recipes.image_text(problem.relevance, **setting),
+        lambda problem, **setting: recipes.image_text(problem.relevance, **setting),
         *_over("weight", (0.1, 0.3, 1.0)),
     ),
     usual("CLIP", _host(host.MultipleNegativesRankingLoss, **BOTH_WAYS), *SCALES, default=PUBLISHED, pairs=True),

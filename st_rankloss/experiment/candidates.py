@@ -18,7 +18,6 @@ from st_rankloss.functional.checks import check_choice
 from st_rankloss.labels import is_missing, read_classes
 from st_rankloss.losses import RankingLoss
 from st_rankloss.objectives import OverPairs, SoftmaxCrossEntropy, SupCon
-from st_rankloss.recipes.by_task import retrieval_temperature
 from st_rankloss.relevance import MultiLabel, Views
 from st_rankloss.views import ViewsCollator
 
@@ -101,15 +100,13 @@ def _objective(part: Part, model: Any, name: str) -> Candidate:
 
 def _recipe(part: Part, model: Any) -> Candidate:
     chosen = recipes.for_dataset(part, model)
-    parameters = inspect.signature(getattr(recipes, part.task)).parameters
-    defaults = {name: parameters[name].default for name in ("temperature", "weight")}
-    if part.task == "retrieval":
-        defaults["temperature"] = retrieval_temperature(model)
+    temperature = recipes.default_temperature(part.task, model)
+    defaults = {"weight": inspect.signature(getattr(recipes, part.task)).parameters["weight"].default}
     return Candidate(
         "recipe",
         f"recipe: {part.task}",
         lambda model, **setting: recipes.for_dataset(part, model, **setting).loss(model),
-        defaults,
+        defaults if isinstance(temperature, str) else {"temperature": temperature, **defaults},
         chosen.batch_sampler,
         views=part.task == "self_supervised",
         why=chosen.why,

@@ -13,9 +13,10 @@ recipe                labels                      chosen for
 `image_text`          two inputs, any label       nDCG@10 in both directions
 ====================  ==========================  =================================================================
 
-``eval/results`` shows how recipes compare on test, and where other losses are better. For models other than a
-SentenceTransformer, only `retrieval` was tuned, on one dev split. Tune the learning rate, which depends on the encoder.
-`for_dataset` chooses the recipe for a dataset.
+The temperature depends on the model: `default_temperature` chooses it when the loss is built. Tune the learning rate,
+which depends on the model too. `for_dataset` chooses the recipe for a dataset. ``eval/results`` shows how recipes
+compare on test, and where other losses are better; for models other than a SentenceTransformer, only `retrieval` was
+tuned, on one dev split.
 
 Example:
     ::
@@ -27,8 +28,6 @@ Example:
 
 from __future__ import annotations
 
-from st_rankloss.recipes.by_task import RETRIEVAL_TEMPERATURES as RETRIEVAL_TEMPERATURES
-from st_rankloss.recipes.by_task import TRANSFORMER_TEMPERATURE as TRANSFORMER_TEMPERATURE
 from st_rankloss.recipes.by_task import (
     classification,
     hierarchy,
@@ -41,10 +40,14 @@ from st_rankloss.recipes.by_task import (
 )
 from st_rankloss.recipes.choosing import for_dataset
 from st_rankloss.recipes.recipe import Recipe
+from st_rankloss.recipes.temperature import TEMPERATURES as TEMPERATURES
+from st_rankloss.recipes.temperature import TEMPERATURES_OF_KINDS as TEMPERATURES_OF_KINDS
+from st_rankloss.recipes.temperature import default_temperature
 
 __all__ = [
     "Recipe",
     "classification",
+    "default_temperature",
     "for_dataset",
     "hierarchy",
     "image_text",

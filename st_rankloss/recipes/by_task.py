@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
 from st_rankloss import samplers
-from st_rankloss._models import EMBEDDERS, check_encoder, kind_of, scores_pairs, trains_a_transformer
 from st_rankloss.objectives import (
     DCL,
     ApproxNDCG,
@@ -16,6 +12,7 @@ from st_rankloss.objectives import (
     HierarchicalAP,
     InfoNCE,
     ListNet,
+    Objective,
     OverPairs,
     PlackettLuce,
     SoftKendall,
@@ -23,65 +20,43 @@ from st_rankloss.objectives import (
     SoftSpearman,
 )
 from st_rankloss.recipes.recipe import Recipe
+from st_rankloss.recipes.temperature import Temperature, at_temperature
 from st_rankloss.relevance import Classes, Hierarchy, Lists, MultiLabel, Numeric, Pairs, Qrels, Relevance, Views
-
-RETRIEVAL_TEMPERATURES: Mapping[type, float | str] = {
-    SentenceTransformer: 0.1,
-    SparseEncoder: "auto",
-    MultiVectorEncoder: 0.03,
-    CrossEncoder: 0.3,
-}
-"""Temperatures of `retrieval` by kind of model, in units of its similarity: cosine, dot product, mean MaxSim, score."""
-
-TRANSFORMER_TEMPERATURE = 0.03
-"""The temperature of `retrieval` for a SentenceTransformer that is a transformer, whose cosines lie closer together."""
 
 
 def retrieval(
     qrels: Mapping[str, Mapping[str, float]] | None = None,
     *,
-    model: Any = None,
-    temperature: float | str | None = None,
+    temperature: Temperature | None = None,
     weight: float = 0.2,
 ) -> Recipe:
     """Search and reranking: `ApproxNDCG` with exponential gain, plus `ListNet`.
 
     Args:
         qrels: Judgements by id, for rows with ``query_id`` and ``document_ids``; None for rows with lists of grades.
-        model: The model to train, whose kind sets the default temperature; None means a SentenceTransformer of static
-            embeddings.
         temperature: Temperature of the soft ranks, above 0, in units of similarity; `ListNet` uses twice this value.
             ``"auto"`` lets both follow the spread of each query's similarities. None means that of
-            `RETRIEVAL_TEMPERATURES`, or `TRANSFORMER_TEMPERATURE`, for the model.
+            `default_temperature` for the model that the loss is built for.
         weight: Weight of `ListNet`, above 0.
 
     Returns:
         The recipe.
 
-    Raises:
-        TypeError: If ``model`` is of an unknown kind.
-
     Example:
         >>> retrieval({"q1": {"d7": 3}}).batch_sampler is None
         False
     """
-    temperature = retrieval_temperature(model) if temperature is None else temperature
-    softmax = ListNet(_times(2, temperature), 0.5)
-    objective = ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
+
+    def mixture(temperature: Temperature) -> Objective:
+        return ApproxNDCG(temperature, gain="exponential") + _number(weight) * ListNet(_times(2, temperature), 0.5)
+
+    objective = at_temperature("retrieval", temperature, mixture)
     if qrels is None:
         return Recipe(objective, Lists(), samplers.lists())
     return Recipe(objective, Qrels(qrels), samplers.qrels())
 
 
-def retrieval_temperature(model: Any = None) -> float | str:
-    """Return the default temperature of `retrieval` for a model; see there."""
-    kind = kind_to_train(model)
-    if kind is SentenceTransformer and model is not None and trains_a_transformer(model):
-        return TRANSFORMER_TEMPERATURE
-    return RETRIEVAL_TEMPERATURES[kind]
-
-
-def _times(factor: float, temperature: float | str) -> float | str:
+def _times(factor: float, temperature: Temperature) -> Temperature:
     """Scale a temperature; what is not a number, as ``"auto"``, is left to the objective."""
     return factor * temperature if isinstance(temperature, int | float) else temperature
 
@@ -93,13 +68,7 @@ def _number(weight: float) -> float:
     return weight
 
 
-def kind_to_train(model: Any) -> type:
-    """Return the kind of a model, or raise TypeError for one that no recipe trains."""
-    check_encoder(model, (*EMBEDDERS, CrossEncoder), "A recipe")
-    return CrossEncoder if scores_pairs(model) else kind_of(model)
-
-
-def sts(*, temperature: float | str = 0.1, weight: float = 0.3) -> Recipe:
+def sts(*, temperature: Temperature | None = None, weight: float = 0.3) -> Recipe:
     """Scored pairs: `SoftKendall` and `CoSENT` over the batch's pairs.
 
     Args:
@@ -114,10 +83,14 @@ def sts(*, temperature: float | str = 0.1, weight: float = 0.3) -> Recipe:
         >>> sts(weight=0.5).relevance
         Pairs(off_diagonal=0.0)
     """
-    return Recipe(OverPairs(SoftKendall(temperature) + _number(weight) * CoSENT(3.0)), Pairs())
+
+    def mixture(temperature: Temperature) -> Objective:
+        return OverPairs(SoftKendall(temperature) + _number(weight) * CoSENT(3.0))
+
+    return Recipe(at_temperature("sts", temperature, mixture), Pairs())
 
 
-def classification(*, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe:
+def classification(*, temperature: Temperature | None = None, weight: float = 1.0) -> Recipe:
     """Classes: `ApproxNDCG` and `InfoNCE`.
 
     Args:
@@ -131,10 +104,14 @@ def classification(*, temperature: float | str = 0.1, weight: float = 1.0) -> Re
         >>> classification().relevance
         Classes()
     """
-    return Recipe(ApproxNDCG(temperature) + _number(weight) * InfoNCE(temperature), Classes(), samplers.classes())
+
+    def mixture(temperature: Temperature) -> Objective:
+        return ApproxNDCG(temperature) + _number(weight) * InfoNCE(temperature)
+
+    return Recipe(at_temperature("classification", temperature, mixture), Classes(), samplers.classes())
 
 
-def hierarchy(levels: int = 2, *, temperature: float | str = 0.05, weight: float = 0.5) -> Recipe:
+def hierarchy(levels: int = 2, *, temperature: Temperature | None = None, weight: float = 0.5) -> Recipe:
     """Hierarchical classes: `ApproxNDCG` with exponential gain, plus `ListNet`, both on all levels.
 
     Args:
@@ -158,12 +135,16 @@ def hierarchy(levels: int = 2, *, temperature: float | str = 0.05, weight: float
         raise TypeError(f"levels must be a whole number, got {levels!r}.")
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels!r}.")
-    softmax = ListNet(_times(4, temperature), levels / 4)
-    objective = ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
-    return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
+
+    def mixture(temperature: Temperature) -> Objective:
+        softmax = ListNet(_times(4, temperature), levels / 4)
+        return ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
+
+    relevance = Hierarchy((1.0,) * levels)
+    return Recipe(at_temperature("hierarchy", temperature, mixture), relevance, samplers.hierarchy())
 
 
-def multi_label(*, temperature: float | str = 0.05, weight: float = 0.1) -> Recipe:
+def multi_label(*, temperature: Temperature | None = None, weight: float = 0.1) -> Recipe:
     """Sets of labels: `HierarchicalAP` and a softmax, both by Jaccard.
 
     Args:
@@ -178,11 +159,14 @@ def multi_label(*, temperature: float | str = 0.05, weight: float = 0.1) -> Reci
         >>> multi_label().relevance
         MultiLabel('jaccard')
     """
-    objective = HierarchicalAP(temperature) + _number(weight) * SoftmaxCrossEntropy(_times(4, temperature))
-    return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
+
+    def mixture(temperature: Temperature) -> Objective:
+        return HierarchicalAP(temperature) + _number(weight) * SoftmaxCrossEntropy(_times(4, temperature))
+
+    return Recipe(at_temperature("multi_label", temperature, mixture), MultiLabel("jaccard"), samplers.multi_label())
 
 
-def regression(*, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe:
+def regression(*, temperature: Temperature | None = None, weight: float = 1.0) -> Recipe:
     """Numbers: `SoftSpearman`, `ApproxNDCG` and `PlackettLuce`.
 
     Args:
@@ -197,12 +181,15 @@ def regression(*, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe
         >>> regression().relevance
         Numeric(kernel='gaussian', bandwidth=None)
     """
-    half = _times(0.5, temperature)
-    objective = SoftSpearman(temperature) + ApproxNDCG(half) + _number(weight) * PlackettLuce(half)
-    return Recipe(objective, Numeric(), samplers.numeric())
+
+    def mixture(temperature: Temperature) -> Objective:
+        half = _times(0.5, temperature)
+        return SoftSpearman(temperature) + ApproxNDCG(half) + _number(weight) * PlackettLuce(half)
+
+    return Recipe(at_temperature("regression", temperature, mixture), Numeric(), samplers.numeric())
 
 
-def self_supervised(*, temperature: float | str = 0.1, weight: float = 0.3) -> Recipe:
+def self_supervised(*, temperature: Temperature | None = None, weight: float = 0.3) -> Recipe:
     """Texts or images without labels: `ApproxNDCG` and `DCL` over views from a `ViewsCollator`.
 
     Args:
@@ -217,10 +204,16 @@ def self_supervised(*, temperature: float | str = 0.1, weight: float = 0.3) -> R
         >>> type(self_supervised().relevance).__name__
         'Views'
     """
-    return Recipe(ApproxNDCG(temperature) + _number(weight) * DCL(_times(0.5, temperature)), Views())
+
+    def mixture(temperature: Temperature) -> Objective:
+        return ApproxNDCG(temperature) + _number(weight) * DCL(_times(0.5, temperature))
+
+    return Recipe(at_temperature("self_supervised", temperature, mixture), Views())
 
 
-def image_text(relevance: Relevance | None = None, *, temperature: float | str = 0.1, weight: float = 1.0) -> Recipe:
+def image_text(
+    relevance: Relevance | None = None, *, temperature: Temperature | None = None, weight: float = 1.0
+) -> Recipe:
     """Cross-modal search, such as images and captions: `ApproxNDCG` and a softmax in both directions.
 
     Args:
@@ -235,5 +228,8 @@ def image_text(relevance: Relevance | None = None, *, temperature: float | str =
         >>> image_text(Classes()).options
         {'symmetric': True}
     """
-    objective = ApproxNDCG(temperature) + _number(weight) * SoftmaxCrossEntropy(temperature)
-    return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
+
+    def mixture(temperature: Temperature) -> Objective:
+        return ApproxNDCG(temperature) + _number(weight) * SoftmaxCrossEntropy(temperature)
+
+    return Recipe(at_temperature("image_text", temperature, mixture), relevance or Pairs(), options={"symmetric": True})

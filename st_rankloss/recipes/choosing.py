@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from sentence_transformers import CrossEncoder, SparseEncoder
 
 from st_rankloss import samplers
 from st_rankloss._models import trains_a_transformer
@@ -18,7 +17,6 @@ from st_rankloss.recipes.by_task import (
     classification,
     hierarchy,
     image_text,
-    kind_to_train,
     multi_label,
     regression,
     retrieval,
@@ -26,6 +24,7 @@ from st_rankloss.recipes.by_task import (
     sts,
 )
 from st_rankloss.recipes.recipe import Recipe
+from st_rankloss.recipes.temperature import kind_to_train
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Pairs
 
 
@@ -35,8 +34,7 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
     Args:
         data: A part of a task's data, or rows in the columns of one; see `st_rankloss.data.Part`. Pairs without labels
             may also be called as in sentence-transformers: (anchor, positive[, negative]) or (sentence1, sentence2).
-        model: The model to train: its kind sets the temperature of `retrieval`, and a transformer adds a remark on
-            batches. None if not known yet.
+        model: The model to train, for a remark on batches if it is a transformer. None if not known yet.
         **settings: Other settings of the recipe than its defaults: ``temperature`` and ``weight``.
 
     Returns:
@@ -53,12 +51,10 @@ def for_dataset(data: Part | Dataset | IterableDataset, model: Any = None, **set
         (Hierarchy(weights=(1.0, 1.0)), 'Labels are paths of 2 levels: the more levels two rows share, the more ...')
     """
     part = as_part(data, "retrieval" if isinstance(data, Dataset | IterableDataset) and _are_pairs(data) else None)
-    kind = kind_to_train(model)
+    kind_to_train(model)
     guessed_sets = part.task == "multi_label" and not isinstance(data, Part)
-    recipe = _CHOICES[part.task](part, **settings, **({"model": model} if part.task == "retrieval" else {}))
+    recipe = _CHOICES[part.task](part, **settings)
     why = recipe.why
-    if part.task != "retrieval" and kind in (SparseEncoder, CrossEncoder) and "temperature" not in settings:
-        why += f" Its temperature suits cosines: set another for the scores of a {kind.__name__}."
     if guessed_sets and any(isinstance(label, list) and len(label) > 1 for label in _labels(part)):
         why += " If the lists are paths, coarse to fine, use recipes.hierarchy instead."
     if isinstance(part.dataset, IterableDataset) and recipe.batch_sampler != "batch_sampler":

@@ -18,18 +18,23 @@ class Recipe:
     """The training settings of a task.
 
     Args:
-        objective: The objective to optimise.
+        objective: The objective to optimise, or a function that makes it for a model, or for None: the recipes choose
+            a temperature for the model, see `default_temperature`.
         relevance: The relevance that reads the labels.
         batch_sampler: For ``batch_sampler=`` of the training arguments; groups rows into batches, at random by default.
         options: Other arguments for the loss.
         why: Why `for_dataset` chose these settings; empty otherwise.
     """
 
-    objective: Objective
+    objective: Objective | Callable[[Any], Objective]
     relevance: Relevance
     batch_sampler: Any = "batch_sampler"
     options: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
+
+    def objective_for(self, model: Any = None) -> Objective:
+        """Return the objective for a model; None means one of static embeddings."""
+        return self.objective if isinstance(self.objective, Objective) else self.objective(model)
 
     def loss(self, model: Any, **options: Any) -> GradedLoss:
         """Build the loss for a model: a `RankingLoss`, or a `CrossEncoderRankingLoss`, with their ``options``."""
@@ -50,4 +55,5 @@ class Recipe:
         if scores_pairs(model) and self.options:
             names = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
             raise ValueError(f"a CrossEncoder cannot be trained by this recipe, which sets {names}: choose another.")
-        return kind(model, objective=self.objective, relevance=self.relevance, **{**self.options, **options})
+        options = {"objective": self.objective_for(model), "relevance": self.relevance, **self.options, **options}
+        return kind(model, **options)
