@@ -19,7 +19,7 @@ TEMPERATURES: Mapping[str, tuple[float, float]] = {
     "classification": (0.1, 0.03),
     "hierarchy": (0.05, 0.03),
     "multi_label": (0.05, 0.015),
-    "regression": (0.1, 0.1),
+    "regression": (0.1, 0.2),
     "self_supervised": (0.1, 0.03),
     "image_text": (0.1, 0.1),
 }
@@ -32,8 +32,8 @@ TEMPERATURES_OF_KINDS: Mapping[type, Temperature] = {SparseEncoder: "auto", Mult
 def default_temperature(task: str, model: Any = None) -> Temperature:
     """Return the default temperature of a recipe for a model, chosen on dev splits.
 
-    The cosines of a pretrained transformer lie closer together than those of static embeddings, so that its
-    temperature is lower.
+    The cosines of a pretrained transformer lie closer together than those of static embeddings, so that most of its
+    temperatures are lower.
 
     Args:
         task: A key of `TEMPERATURES`: the name of the recipe's function.
