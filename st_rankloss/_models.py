@@ -26,6 +26,7 @@ __all__ = [
     "scores_pairs",
     "trained_dimension",
     "trains_a_transformer",
+    "transformers_in",
     "unwrapped",
 ]
 
@@ -89,12 +90,15 @@ def check_one_output(model: Any, purpose: str) -> None:
         )
 
 
+def transformers_in(model: Any) -> list[PreTrainedModel]:
+    """Return the transformers that a model consists of; none if it is no module."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return [module for module in modules if isinstance(module, PreTrainedModel)]
+
+
 def trains_a_transformer(model: Any) -> bool:
     """Return whether any trainable parameters of a model belong to a transformer."""
-    if not isinstance(model, nn.Module):
-        return False
-    transformers = (module for module in model.modules() if isinstance(module, PreTrainedModel))
-    return any(parameter.requires_grad for module in transformers for parameter in module.parameters())
+    return any(parameter.requires_grad for module in transformers_in(model) for parameter in module.parameters())
 
 
 def trained_dimension(model: Any) -> int | None:

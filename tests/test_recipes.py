@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import re
 from dataclasses import replace
@@ -432,10 +433,24 @@ def test_a_chosen_temperature_or_objective_is_kept_for_every_model(tmp_path, tas
 
 
 @pytest.mark.parametrize("task", TEMPERATURES)
+def test_a_recipe_can_be_pickled(tmp_path, task):
+    recipe, transformer = getattr(recipes, task)(), tiny_bert(tmp_path, WORDS)
+    copy = pickle.loads(pickle.dumps(recipe))
+    assert copy.objective == recipe.objective
+    assert copy.loss(transformer).objective == recipe.loss(transformer).objective
+
+
+def test_a_frozen_transformer_has_the_cosines_of_a_transformer(tmp_path):
+    model = tiny_bert(tmp_path, WORDS)
+    model[0].auto_model.requires_grad_(False)
+    assert default_temperature("classification", model) == TEMPERATURES["classification"][1]
+
+
+@pytest.mark.parametrize("task", TEMPERATURES)
 def test_a_recipe_says_what_it_optimises(task):
     recipe = getattr(recipes, task)()
     assert repr(recipe.objective_for()) in repr(recipe)
-    assert f"for transformers, temperature {TEMPERATURES[task][1]}" in repr(recipe)
+    assert f"for a transformer at temperature {TEMPERATURES[task][1]}: see Recipe.objective_for" in repr(recipe)
     assert recipe.objective == getattr(recipes, task)().objective
     assert recipe.objective != getattr(recipes, task)(weight=0.77).objective
 

@@ -9,7 +9,6 @@ from st_rankloss import recipes
 from st_rankloss.data.part import Part
 from st_rankloss.encoders import RATES, kind_of
 from st_rankloss.inspection.columns import Look
-from st_rankloss.objectives import Objective
 
 _USUAL = {"static": 512, "static-minilm": 512, "transformer": 32}
 DOCUMENTS = 4
@@ -25,7 +24,7 @@ class Proposal:
 
     Attributes:
         recipe: The recipe, with its ``why``.
-        objective: Its objective, for the model if there is one.
+        objective: Its objective as text, for the model if there is one.
         task: Name of the recipe's function in `st_rankloss.recipes`.
         sampler: Name of its batch sampler.
         batch_size: For ``per_device_train_batch_size=``.
@@ -34,7 +33,7 @@ class Proposal:
     """
 
     recipe: recipes.Recipe = field(repr=False)
-    objective: Objective
+    objective: str
     task: str
     sampler: str
     batch_size: int
@@ -45,7 +44,7 @@ class Proposal:
         """Return the settings as plain values."""
         return {
             "task": self.task,
-            "objective": repr(self.objective),
+            "objective": self.objective,
             "relevance": repr(self.recipe.relevance),
             "sampler": self.sampler,
             "batch_size": self.batch_size,
@@ -65,7 +64,7 @@ def propose(look: Look, model: Any = None) -> Proposal:
     rate = "Learning rates were the best on the dev splits of this package's comparison: tune them, they matter most."
     return Proposal(
         recipe,
-        recipe.objective_for(model),
+        repr(recipe.objective if model is None else recipe.objective_for(model)),
         look.task,
         sampler_name(recipe, look.part),
         batch_size,

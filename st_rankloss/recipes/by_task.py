@@ -46,14 +46,14 @@ def retrieval(
         >>> retrieval({"q1": {"d7": 3}}).batch_sampler is None
         False
     """
-
-    def mixture(temperature: Temperature) -> Objective:
-        return ApproxNDCG(temperature, gain="exponential") + _number(weight) * ListNet(_times(2, temperature), 0.5)
-
-    objective = at_temperature("retrieval", temperature, mixture)
+    objective = at_temperature("retrieval", temperature, _retrieval, weight=weight)
     if qrels is None:
         return Recipe(objective, Lists(), samplers.lists())
     return Recipe(objective, Qrels(qrels), samplers.qrels())
+
+
+def _retrieval(temperature: Temperature, weight: float) -> Objective:
+    return ApproxNDCG(temperature, gain="exponential") + _number(weight) * ListNet(_times(2, temperature), 0.5)
 
 
 def _times(factor: float, temperature: Temperature) -> Temperature:
@@ -83,11 +83,12 @@ def sts(*, temperature: Temperature | None = None, weight: float = 0.3) -> Recip
         >>> sts(weight=0.5).relevance
         Pairs(off_diagonal=0.0)
     """
+    objective = at_temperature("sts", temperature, _sts, weight=weight)
+    return Recipe(objective, Pairs())
 
-    def mixture(temperature: Temperature) -> Objective:
-        return OverPairs(SoftKendall(temperature) + _number(weight) * CoSENT(3.0))
 
-    return Recipe(at_temperature("sts", temperature, mixture), Pairs())
+def _sts(temperature: Temperature, weight: float) -> Objective:
+    return OverPairs(SoftKendall(temperature) + _number(weight) * CoSENT(3.0))
 
 
 def classification(*, temperature: Temperature | None = None, weight: float = 1.0) -> Recipe:
@@ -104,11 +105,12 @@ def classification(*, temperature: Temperature | None = None, weight: float = 1.
         >>> classification().relevance
         Classes()
     """
+    objective = at_temperature("classification", temperature, _classification, weight=weight)
+    return Recipe(objective, Classes(), samplers.classes())
 
-    def mixture(temperature: Temperature) -> Objective:
-        return ApproxNDCG(temperature) + _number(weight) * InfoNCE(temperature)
 
-    return Recipe(at_temperature("classification", temperature, mixture), Classes(), samplers.classes())
+def _classification(temperature: Temperature, weight: float) -> Objective:
+    return ApproxNDCG(temperature) + _number(weight) * InfoNCE(temperature)
 
 
 def hierarchy(levels: int = 2, *, temperature: Temperature | None = None, weight: float = 0.5) -> Recipe:
@@ -135,13 +137,13 @@ def hierarchy(levels: int = 2, *, temperature: Temperature | None = None, weight
         raise TypeError(f"levels must be a whole number, got {levels!r}.")
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels!r}.")
+    objective = at_temperature("hierarchy", temperature, _hierarchy, weight=weight, levels=levels)
+    return Recipe(objective, Hierarchy((1.0,) * levels), samplers.hierarchy())
 
-    def mixture(temperature: Temperature) -> Objective:
-        softmax = ListNet(_times(4, temperature), levels / 4)
-        return ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
 
-    relevance = Hierarchy((1.0,) * levels)
-    return Recipe(at_temperature("hierarchy", temperature, mixture), relevance, samplers.hierarchy())
+def _hierarchy(temperature: Temperature, weight: float, levels: int) -> Objective:
+    softmax = ListNet(_times(4, temperature), levels / 4)
+    return ApproxNDCG(temperature, gain="exponential") + _number(weight) * softmax
 
 
 def multi_label(*, temperature: Temperature | None = None, weight: float = 0.1) -> Recipe:
@@ -159,11 +161,12 @@ def multi_label(*, temperature: Temperature | None = None, weight: float = 0.1) 
         >>> multi_label().relevance
         MultiLabel('jaccard')
     """
+    objective = at_temperature("multi_label", temperature, _multi_label, weight=weight)
+    return Recipe(objective, MultiLabel("jaccard"), samplers.multi_label())
 
-    def mixture(temperature: Temperature) -> Objective:
-        return HierarchicalAP(temperature) + _number(weight) * SoftmaxCrossEntropy(_times(4, temperature))
 
-    return Recipe(at_temperature("multi_label", temperature, mixture), MultiLabel("jaccard"), samplers.multi_label())
+def _multi_label(temperature: Temperature, weight: float) -> Objective:
+    return HierarchicalAP(temperature) + _number(weight) * SoftmaxCrossEntropy(_times(4, temperature))
 
 
 def regression(*, temperature: Temperature | None = None, weight: float = 1.0) -> Recipe:
@@ -181,12 +184,13 @@ def regression(*, temperature: Temperature | None = None, weight: float = 1.0) -
         >>> regression().relevance
         Numeric(kernel='gaussian', bandwidth=None)
     """
+    objective = at_temperature("regression", temperature, _regression, weight=weight)
+    return Recipe(objective, Numeric(), samplers.numeric())
 
-    def mixture(temperature: Temperature) -> Objective:
-        half = _times(0.5, temperature)
-        return SoftSpearman(temperature) + ApproxNDCG(half) + _number(weight) * PlackettLuce(half)
 
-    return Recipe(at_temperature("regression", temperature, mixture), Numeric(), samplers.numeric())
+def _regression(temperature: Temperature, weight: float) -> Objective:
+    half = _times(0.5, temperature)
+    return SoftSpearman(temperature) + ApproxNDCG(half) + _number(weight) * PlackettLuce(half)
 
 
 def self_supervised(*, temperature: Temperature | None = None, weight: float = 0.3) -> Recipe:
@@ -204,11 +208,12 @@ def self_supervised(*, temperature: Temperature | None = None, weight: float = 0
         >>> type(self_supervised().relevance).__name__
         'Views'
     """
+    objective = at_temperature("self_supervised", temperature, _self_supervised, weight=weight)
+    return Recipe(objective, Views())
 
-    def mixture(temperature: Temperature) -> Objective:
-        return ApproxNDCG(temperature) + _number(weight) * DCL(_times(0.5, temperature))
 
-    return Recipe(at_temperature("self_supervised", temperature, mixture), Views())
+def _self_supervised(temperature: Temperature, weight: float) -> Objective:
+    return ApproxNDCG(temperature) + _number(weight) * DCL(_times(0.5, temperature))
 
 
 def image_text(
@@ -228,8 +233,9 @@ def image_text(
         >>> image_text(Classes()).options
         {'symmetric': True}
     """
+    objective = at_temperature("image_text", temperature, _image_text, weight=weight)
+    return Recipe(objective, relevance or Pairs(), options={"symmetric": True})
 
-    def mixture(temperature: Temperature) -> Objective:
-        return ApproxNDCG(temperature) + _number(weight) * SoftmaxCrossEntropy(temperature)
 
-    return Recipe(at_temperature("image_text", temperature, mixture), relevance or Pairs(), options={"symmetric": True})
+def _image_text(temperature: Temperature, weight: float) -> Objective:
+    return ApproxNDCG(temperature) + _number(weight) * SoftmaxCrossEntropy(temperature)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
 
-from st_rankloss._models import EMBEDDERS, check_encoder, kind_of, scores_pairs, trains_a_transformer
+from st_rankloss._models import EMBEDDERS, check_encoder, kind_of, scores_pairs, transformers_in
 from st_rankloss.objectives import Objective
 
 Temperature = float | str
@@ -52,7 +53,7 @@ def default_temperature(task: str, model: Any = None) -> Temperature:
     kind = kind_to_train(model)
     if kind in TEMPERATURES_OF_KINDS:
         return TEMPERATURES_OF_KINDS[kind]
-    return TEMPERATURES[task][model is not None and trains_a_transformer(model)]
+    return TEMPERATURES[task][bool(transformers_in(model))]
 
 
 def kind_to_train(model: Any) -> type:
@@ -81,13 +82,24 @@ class AtDefault:
 
     def __repr__(self) -> str:
         """Name the objective for static embeddings, and the temperature of transformers."""
-        return f"<{self.static!r}; for transformers, temperature {TEMPERATURES[self.task][1]}>"
+        temperature = TEMPERATURES[self.task][1]
+        return f"<{self.static!r}, for a transformer at temperature {temperature}: see Recipe.objective_for>"
 
 
 def at_temperature(
-    task: str, temperature: Temperature | None, make: Callable[[Temperature], Objective]
+    task: str, temperature: Temperature | None, make: Callable[..., Objective], **settings: Any
 ) -> Objective | AtDefault:
-    """Return an objective at a temperature, or at the default of a task for None; bad settings raise at once."""
+    """Return an objective at a temperature, or at the default of a task for None; bad settings raise at once.
+
+    Args:
+        task: See `default_temperature`.
+        temperature: The temperature; None leaves it to the model.
+        make: Makes the objective, from a temperature and the settings.
+        **settings: Other settings of the objective.
+
+    Returns:
+        The objective, or a function that makes it for a model.
+    """
     if temperature is not None:
-        return make(temperature)
-    return AtDefault(task, make(default_temperature(task)), make)
+        return make(temperature, **settings)
+    return AtDefault(task, make(default_temperature(task), **settings), partial(make, **settings))
