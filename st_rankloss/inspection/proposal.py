@@ -61,7 +61,9 @@ def propose(look: Look, model: Any = None) -> Proposal:
     documents = DOCUMENTS if look.task == "retrieval" else 1
     batch_size, why = propose_batch_size(look.rows if queries is None else queries.distinct, kind, documents)
     rates = RATES if kind is None else {kind: RATES[kind]}
-    rate = "Learning rates were the best on the dev splits of this package's comparison: tune them, they matter most."
+    rate = "Tune the learning rate, which matters most."
+    if kind in (None, "transformer"):
+        rate += " That of a transformer is the usual one: if it is small or trains briefly, try ten times as much."
     return Proposal(
         recipe,
         repr(recipe.objective if model is None else recipe.objective_for(model)),
