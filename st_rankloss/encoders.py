@@ -29,7 +29,7 @@ BUILT_IN = ("static", "static-minilm", "minilm")
 
 RATES = {"static": 0.07, "static-minilm": 9e-3, "transformer": 2e-5}
 """Learning rates to start from, by kind of encoder: of static ones the best on the dev splits of ``eval/results``, of
-transformers the usual one, which suits long trainings. A small one, trained briefly, was better at ten times as much."""
+transformers the usual one, for long trainings. A small one, trained briefly, was better at ten times as much."""
 
 
 _SCORED_BY = {"CrossEncoder": "GradedRerankingEvaluator"}
