@@ -360,7 +360,9 @@ def evenly(count: int, most: int) -> Tensor:
         >>> evenly(10, 3).tolist()
         [0, 4, 9]
     """
-    return torch.linspace(0, max(count - 1, 0), min(count, most), dtype=torch.float64).long()
+    if not count:
+        return torch.empty(0, dtype=torch.long)
+    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)  # float32 may round the last up
 
 
 def _shown(value: Any) -> str:
