@@ -11,6 +11,7 @@ from typing import Any
 from datasets import IterableDataset
 
 from st_rankloss.data.part import PARTS, Part
+from st_rankloss.labels import holds_class_ids, is_missing, is_multi_hot
 
 _MOST_CONNECTED = 0.5
 """Above this share of pairs in one chain of shared sentences, pairs are split one by one."""
@@ -23,7 +24,8 @@ def split(
 
     Queries stay whole, and so do all rows of one text or image. Sentences of pairs stay in one part, with all that they
     are paired with, unless most pairs hang together. Texts are compared in lower case, without runs of white space.
-    Every class and every label keeps a row in the train part.
+    Every class and every label keeps a row in the train part. Those of at least three texts or images also have a row
+    in dev and in test if these have room for twice as many; otherwise the two most common ones do.
 
     Args:
         parts: Parts by name, as from `read`; given ones stay as they are.
@@ -118,13 +120,19 @@ def _connected(first: list[Hashable], second: list[Hashable]) -> tuple[list[Hash
 
 
 def _labels(part: Part) -> list[list[Hashable]]:
-    """Return the labels of each row that must not leave the train part altogether."""
-    if part.task not in ("classification", "hierarchy", "multi_label"):
+    """Return the labels of each row that train must keep and that dev and test should hold."""
+    if part.task not in ("classification", "hierarchy", "multi_label", "sts", "regression"):
         return [[]] * len(part)
     (column,) = _columns(part, ("label",))
     if part.task == "multi_label":
+        if is_multi_hot(column, class_ids=holds_class_ids(part.dataset.features["label"])):
+            return [[place for place, there in enumerate(value or ()) if there] for value in column]
         return [list(value or ()) for value in column]
-    return [[] if value is None else [tuple(value) if isinstance(value, list) else value] for value in column]
+    if part.task in ("classification", "hierarchy"):
+        paths = [tuple(value) if isinstance(value, list) else (value,) for value in column]
+        return [[] if all(is_missing(name, code=True) for name in path) else [path] for path in paths]
+    counts = Counter(map(str, column))
+    return [[str(value)] if counts[str(value)] > 2 and not is_missing(value) else [] for value in column]
 
 
 def _choose(
@@ -138,15 +146,33 @@ def _choose(
     random.Random(seed).shuffle(order)
     left = Counter(label for row in labels for label in row)
     taken: dict[str, list[int]] = {name: [] for name in wanted}
-    for group in order[1:]:  # one stays
-        name = max(wanted, key=lambda name: wanted[name] - len(taken[name]))
+    held: dict[str, set[Hashable]] = {name: set() for name in wanted}
+    gone: set[Hashable] = set()
+
+    def take(group: Hashable, name: str) -> bool:
         rows = members[group]
         room = wanted[name] - len(taken[name])
         leaving = Counter(label for row in rows for label in labels[row])
-        if room <= 0 or (len(rows) > room and taken[name]) or any(left[label] == leaving[label] for label in leaving):
-            continue
-        left -= leaving
+        too_large = room <= 0 or (len(rows) > room and taken[name])
+        if group in gone or too_large or any(left[label] == leaving[label] for label in leaving):
+            return False
+        left.subtract(leaving)
         taken[name] += rows
+        held[name].update(leaving)
+        gone.add(group)
+        return True
+
+    holders: dict[Hashable, dict[Hashable, None]] = {}
+    for group in sorted(order, key=lambda group: len(members[group])):
+        for label in (label for row in members[group] for label in labels[row]):
+            holders.setdefault(label, {})[group] = None
+    common = sorted((each for each in holders if len(holders[each]) > len(wanted)), key=lambda x: -len(holders[x]))
+    for label in common if len(common) <= min(wanted.values()) // 2 else common[:2]:
+        for name in wanted:
+            if label not in held[name]:
+                any(take(group, name) for group in holders[label])
+    for group in order[1:]:  # one stays
+        take(group, max(wanted, key=lambda name: wanted[name] - len(taken[name])))
     return {name: sorted(rows) for name, rows in taken.items()}
 
 

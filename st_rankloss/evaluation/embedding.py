@@ -17,6 +17,7 @@ from st_rankloss._host import infer_modality
 from st_rankloss._models import kind_of
 from st_rankloss.evaluation import dense, sparse, tokens
 from st_rankloss.evaluation.search import Embeddings, check_index
+from st_rankloss.functional.checks import NotFiniteError
 from st_rankloss.judgements import check_inputs, few
 
 
@@ -151,7 +152,7 @@ class Embedder:
         """Return the output of a model as embeddings, or raise ValueError with the ids of those not finite."""
         embeddings, wrong = self._form.read(encoded)
         if len(wrong):
-            raise ValueError(
+            raise NotFiniteError(
                 f"{name} embeddings must be finite, got NaN or infinity for {few(ids[row] for row in wrong)}: the "
                 "model has probably diverged (learning rate too high) or overflows in float16 (use bfloat16, float32)."
             )

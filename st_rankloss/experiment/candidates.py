@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses as host
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from st_rankloss import objectives, recipes, samplers
 from st_rankloss.augmentations import CropWords, DropWords, Identity
 from st_rankloss.data import Part
 from st_rankloss.functional.checks import check_choice
-from st_rankloss.labels import is_missing, read_classes
+from st_rankloss.labels import read_classes, read_numbers
 from st_rankloss.losses import RankingLoss
 from st_rankloss.objectives import OverPairs, SoftmaxCrossEntropy, SupCon
 from st_rankloss.relevance import MultiLabel, Views
@@ -120,13 +121,13 @@ def _mnrl(part: Part) -> Candidate:
         lambda model, scale: host.MultipleNegativesRankingLoss(model, scale=scale),
         {"scale": 20.0},
         samplers.lists(),
-        rows=lambda rows: rows.filter(_has_relevant),
+        rows=lambda rows: rows.filter(_has_relevant, input_columns="labels"),
         why="the host's default for search: it learns from each query's best document",
     )
 
 
-def _has_relevant(row: Mapping[str, Any]) -> bool:
-    return any((grade or 0) > 0 for grade in row["labels"])
+def _has_relevant(grades: Sequence[float | None]) -> bool:
+    return any((grade or 0) > 0 for grade in grades)
 
 
 def _cosent(part: Part) -> Candidate:
@@ -204,14 +205,33 @@ def _numbers(part: Part) -> Candidate:
         "linear regression",
         lambda model: LinearRegression(model, outputs),
         batch_sampler="batch_sampler" if isinstance(first, list) else samplers.numeric(),
-        rows=lambda rows: rows.filter(_has_numbers),
+        rows=standardise,
         why="the usual squared error of a linear layer",
     )
 
 
-def _has_numbers(row: Mapping[str, Any]) -> bool:
-    label = row["label"]
-    return not any(is_missing(number) for number in (label if isinstance(label, list) else [label]))
+def standardise(rows: Any) -> Any:
+    """Subtract the mean of the labels, divide by their standard deviation, and leave out rows that lack a number.
+
+    Several numbers per row are standardised one by one; numbers that are all equal become 0.
+
+    Args:
+        rows: A dataset with a column ``label`` of numbers, or of lists of numbers of the same length.
+
+    Returns:
+        The labelled rows, with labels that do not depend on the unit.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> standardise(Dataset.from_dict({"text": ["a", "b", "c"], "label": [2010, None, 2030]}))["label"][:]
+        [-1.0, 1.0]
+    """
+    numbers = read_numbers(rows["label"][:], "label")
+    kept = np.flatnonzero(~np.isnan(numbers.reshape(len(numbers), -1)).any(1))
+    known = numbers[kept]
+    constant = known.min(0) == known.max(0)
+    scaled = np.where(constant, 0.0, (known - known.mean(0)) / np.where(constant, 1.0, known.std(0)))
+    return rows.select(kept).remove_columns("label").add_column("label", scaled.astype(np.float32).tolist())
 
 
 def _clip(part: Part) -> Candidate:

@@ -32,6 +32,7 @@ from st_rankloss.experiment.files import save_model, write, write_json
 from st_rankloss.experiment.scores import Scores, score
 from st_rankloss.experiment.settings import Settings
 from st_rankloss.experiment.training import Plan, fit
+from st_rankloss.functional.checks import NotFiniteError
 from st_rankloss.inspection import Inspection, inspect, propose_batch_size
 from st_rankloss.inspection.findings import merged
 
@@ -365,9 +366,7 @@ def _try(
     try:
         fit(model, candidate, rows, setting, plan, folder)
         scores = _score(model, prepared.parts["dev"])
-    except ValueError as error:
-        if "NaN" not in str(error) and "finite" not in str(error):
-            raise
+    except NotFiniteError:
         return -1.0
     return scores.means[scores.main]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,8 @@ from st_rankloss.data import Part
 from st_rankloss.encoding import encode_labels
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, Shards
 from st_rankloss.functional import ndcg
-from st_rankloss.labels import read_numbers
+from st_rankloss.functional.checks import NotFiniteError
+from st_rankloss.labels import is_missing, read_numbers
 from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance, encode_ids
 from st_rankloss.relevance.matrix import map_labels
 
@@ -50,6 +51,8 @@ MOST_QUERIES = 2_000
 NEIGHBOURS = 10
 
 _ROWS = 256  # queries compared with all documents at a time
+
+_SLICE = 4_096  # inputs in memory at a time: images are decoded when they are read
 
 RELEVANCE: dict[str, Relevance] = {
     "classification": Classes(),
@@ -105,8 +108,8 @@ def score(
         The scores. Time: one encoding of the part, and O(rows · queries · dimensions).
 
     Raises:
-        ValueError: If no item has a defined value, such as a part of one class, or ``corpus_embeddings`` are given for
-            another task than retrieval.
+        ValueError: If no item has a defined value, such as in a part whose classes all have one row, an embedding is
+            not finite (`NotFiniteError`), or ``corpus_embeddings`` are given for another task than retrieval.
 
     Example:
         >>> from datasets import Dataset
@@ -123,24 +126,33 @@ def score(
         )
     was_training = model.training
     model.eval()
-    encode: Encode = lambda inputs: model.encode(  # noqa: E731 - the only options that all tasks share
-        list(inputs), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
-    )
     if part.task == "retrieval":
         with _card_unchanged(model):
             scores = _score_retrieval(model, part, batch_size, corpus_embeddings)
     else:
-        scores = _SCORERS[part.task](encode, part, train)
+        scores = _SCORERS[part.task](partial(_encode, model, batch_size), part, train)
     model.train(was_training)
     if np.isnan(scores.values[scores.main]).all():
+        why = "no pair has a score" if part.task == "sts" else "nothing is relevant to anything"
         raise ValueError(
-            f"{part.source or 'the data'}: {scores.main} is undefined for all {len(scores.items)} items: nothing is "
-            "relevant to anything."
+            f"{part.source or 'the data'}: {scores.main} is undefined for all {len(scores.items)} items: {why}."
         )
     return scores
 
 
 Encode = Callable[[Sequence[Any]], Tensor]
+
+
+def _encode(model: SentenceTransformer, batch_size: int, inputs: Sequence[Any]) -> Tensor:
+    """Encode a list or a column in slices, or raise NotFiniteError; the options are the only ones all tasks share."""
+    options: dict[str, Any] = {"batch_size": batch_size, "convert_to_tensor": True, "show_progress_bar": False}
+    starts = range(0, len(inputs) or 1, _SLICE)
+    embeddings = torch.cat([model.encode(list(inputs[start : start + _SLICE]), **options) for start in starts])
+    if not embeddings.isfinite().all():
+        raise NotFiniteError(
+            "embeddings must be finite, got NaN or infinity: the model has probably diverged. Lower the learning rate."
+        )
+    return embeddings
 
 
 def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int, corpus_embeddings: Any) -> Scores:
@@ -193,10 +205,10 @@ def _score_pairs(encode: Encode, part: Part, train: Part | None) -> Scores:
 
 def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
     (column,) = part.input_columns
-    inputs, labels, relevance = part.dataset[column][:], part.dataset["label"][:], RELEVANCE[part.task]
-    embeddings = F.normalize(encode(inputs), dim=1)
+    labels, relevance = part.dataset["label"][:], RELEVANCE[part.task]
+    embeddings = F.normalize(encode(part.dataset[column]), dim=1)
     encoded = _encoded(labels, relevance)
-    queries = evenly(len(inputs), MOST_QUERIES)
+    queries = evenly(len(labels), MOST_QUERIES)
     values, nearest = [], []
     for rows in queries.split(_ROWS):
         similarity = (embeddings[rows] @ embeddings.T).scatter_(1, rows[:, None].to(embeddings.device), -torch.inf)
@@ -204,11 +216,11 @@ def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
         grades.scatter_(1, rows[:, None], torch.nan)
         similarity = similarity.cpu().masked_fill(grades.isnan(), -2)
         values.append(ndcg(similarity, grades, k=10))
-        nearest += similarity.topk(min(3, len(inputs) - 1)).indices.tolist()
+        nearest += similarity.topk(min(3, len(labels) - 1)).indices.tolist()
     found = {"ndcg@10": torch.cat(values).double().numpy()}
     if train is not None:
         found |= _votes(encode, embeddings[queries.to(embeddings.device)], [labels[i] for i in queries.tolist()], train)
-    names = [f"{_shown(value)} ({_shown(label)})" for value, label in zip(inputs, labels, strict=True)]
+    names = [f"{name} ({_shown(label)})" for name, label in zip(_names(part), labels, strict=True)]
     return Scores(found, [names[i] for i in queries.tolist()], [[names[i] for i in row] for row in nearest])
 
 
@@ -216,36 +228,37 @@ def _votes(encode: Encode, queries: Tensor, labels: Sequence[Any], train: Part) 
     """Predict labels by the nearest training rows: classes by their vote, numbers by their mean."""
     if train.task not in ("classification", "hierarchy", "regression"):
         return {}
-    (column,) = train.input_columns
     rows = evenly(len(train), 20_000).tolist()
-    rows = [i for i, label in zip(rows, train.dataset[rows]["label"], strict=True) if label not in (None, [], "")]
-    known = F.normalize(encode(train.dataset[rows][column]), dim=1)
-    nearest = (queries @ known.T).topk(min(NEIGHBOURS, len(rows))).indices.cpu()
-    targets = train.dataset[rows]["label"]
-    if train.task == "regression":
-        numbers, truth = (read_numbers(x, "label") for x in (targets, labels))
-        if numbers.ndim > 1:
-            return {}
-        predicted = numbers[nearest.numpy()].mean(1)
-        defined = ~np.isnan(truth) & ~np.isnan(predicted)
+    numeric, given = train.task == "regression", train.dataset["label"][rows]
+    targets = read_numbers(given, "label") if numeric else np.array([_finest(label) for label in given], dtype=object)
+    known = ~np.isnan(targets) if numeric else np.array([target is not None for target in targets], dtype=bool)
+    if targets.ndim > 1 or not known.any():
+        return {}
+    (column,) = train.input_columns
+    kept = train.dataset.select([row for row, there in zip(rows, known, strict=True) if there])
+    similarity = queries @ F.normalize(encode(kept[column]), dim=1).T
+    nearest = targets[known][similarity.topk(min(NEIGHBOURS, len(kept))).indices.cpu().numpy()]
+    if numeric:
+        predicted, truth = nearest.mean(1), read_numbers(labels, "label")
+        defined = ~np.isnan(truth)
         values = np.full(len(truth), np.nan)
         values[defined] = correlation_items(rankdata(predicted[defined]), rankdata(truth[defined]))
         return {"spearman of neighbours": values}
-    finest = [_finest(label) for label in targets]
-    votes = [[finest[i] for i in row] for row in nearest.tolist()]
-    winners = [max(dict.fromkeys(vote), key=vote.count) for vote in votes]
-    hits = [np.nan if _finest(t) is None else float(w == _finest(t)) for w, t in zip(winners, labels, strict=True)]
+    winners = [max(dict.fromkeys(vote), key=vote.count) for vote in nearest.tolist()]
+    wanted = [_finest(label) for label in labels]
+    hits = [np.nan if own is None else float(won == own) for won, own in zip(winners, wanted, strict=True)]
     return {"accuracy of neighbours": np.array(hits)}
 
 
 def _finest(label: Any) -> str | None:
-    """Return a class, or a path as one string."""
-    return None if label in (None, [], "") else "\x1f".join(map(str, label)) if isinstance(label, list) else str(label)
+    """Return a class, or a path as one string; None if there is no label."""
+    levels = [level for level in (label if isinstance(label, list) else [label]) if not is_missing(level, code=True)]
+    return "\x1f".join(map(str, levels)) if levels else None
 
 
 def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
     captions = part.dataset["caption"][:]
-    images = F.normalize(encode(part.dataset["image"][:]), dim=1)
+    images = F.normalize(encode(part.dataset["image"]), dim=1)
     texts = F.normalize(encode(captions), dim=1)
     codes = encode_ids(captions)
     there, best = _search(images, texts, codes, codes)
@@ -256,19 +269,27 @@ def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
 
 def _score_copies(encode: Encode, part: Part, train: Part | None) -> Scores:
     (column,) = part.input_columns
-    inputs = part.dataset[column][:]
+    inputs, names = part.dataset[column], _names(part)
     chosen = evenly(len(inputs), MOST_QUERIES).tolist()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        copies = [DropWords(0.5)(inputs[i]) if isinstance(inputs[i], str) else inputs[i] for i in chosen]
     embeddings = F.normalize(encode(inputs), dim=1)
+    copies, items = embeddings[chosen], [names[i] for i in chosen]
+    if column != "image":  # copies of images are whole
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            items = [DropWords(0.5)(names[i]) for i in chosen]
+        copies = F.normalize(encode(items), dim=1)
     codes = _codes(inputs)
-    values, best = _search(F.normalize(encode(copies), dim=1), embeddings, codes[chosen], codes)
-    found = [[_shown(inputs[i]) for i in row] for row in best]
-    return Scores({"ndcg@10": values}, [_shown(copy) for copy in copies], found)
+    values, best = _search(copies, embeddings, codes[chosen], codes)
+    return Scores({"ndcg@10": values}, items, [[names[i] for i in row] for row in best])
 
 
-def _codes(inputs: Sequence[Any]) -> Tensor:
+def _names(part: Part) -> list[str]:
+    """Name the inputs of a part: by their text, or images by their row."""
+    (column,) = part.input_columns
+    return [f"image {row}" for row in range(len(part))] if column == "image" else list(part.dataset[column][:])
+
+
+def _codes(inputs: Iterable[Any]) -> Tensor:
     """Number texts and images by their content."""
     known: dict[Any, int] = {}
     keys = (x if isinstance(x, str) else (x.mode, x.size, hashlib.sha256(x.tobytes()).digest()) for x in inputs)
@@ -339,7 +360,9 @@ def evenly(count: int, most: int) -> Tensor:
         >>> evenly(10, 3).tolist()
         [0, 4, 9]
     """
-    return torch.linspace(0, count - 1, min(count, most)).long() if count else torch.empty(0, dtype=torch.long)
+    if not count:
+        return torch.empty(0, dtype=torch.long)
+    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)  # float32 may round the last up
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 
 
+class NotFiniteError(ValueError):
+    """Embeddings or similarities are NaN or infinite, as after a training that diverged."""
+
+
 def check_temperature(temperature: float, name: str = "temperature") -> None:
     """Raise ValueError unless ``temperature`` is a finite number above 0."""
     if isinstance(temperature, str) and temperature == "auto":
@@ -92,13 +96,13 @@ def check_weights(weights: Tensor, name: str = "weights") -> None:
 
 
 def check_finite(tensor: Tensor, name: str, hint: str = "", where: Callable[[], Tensor] | None = None) -> None:
-    """Raise ValueError if an entry selected by ``where`` is NaN or infinite (CPU only)."""
+    """Raise NotFiniteError if an entry selected by ``where`` is NaN or infinite (CPU only)."""
     if tensor.device.type != "cpu" or is_finite(tensor):
         return
     chosen = tensor if where is None else tensor[where()]
     wrong = chosen[~chosen.isfinite()]
     if len(wrong):
-        raise ValueError(f"{name} must be finite, got {wrong[0].item()!r}.{' ' + hint if hint else ''}")
+        raise NotFiniteError(f"{name} must be finite, got {wrong[0].item()!r}.{' ' + hint if hint else ''}")
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -141,13 +141,14 @@ def constant_labels(look: Look) -> Iterator[Finding]:
     if keys is None or not len(given) or len(np.unique(keys)) > 1:
         return
     value = flat.example(int((~flat.missing).argmax()))
-    positives = look.task == "retrieval" and flat.is_number and value > 0
-    message = f"All labels in {flat.column!r} are {value!r}: " + (
-        "documents of other queries in the batch are the only negatives. Add judged negatives, or mine some."
-        if positives
-        else "there is nothing to rank. Read the column that holds the labels."
-    )
-    severity = "note" if positives else "error"
+    severity, remedy = "error", "there is nothing to rank. Read the column that holds the labels."
+    if look.task == "retrieval" and flat.is_number and value > 0:
+        severity = "note"
+        remedy = "documents of other queries in the batch are the only negatives. Add judged negatives, or mine some."
+    elif look.name in ("dev", "test") and look.task != "retrieval":
+        severity = "warning"
+        remedy = f"scores on {look.name} cannot tell models apart. Read a {look.name} part that holds other labels too."
+    message = f"All labels in {flat.column!r} of {look.name} are {value!r}: {remedy}"
     yield Finding("constant labels", severity, message, look.name, flat.column, len(given), 0, value)
 
 

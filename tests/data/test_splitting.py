@@ -85,6 +85,41 @@ def test_equal_texts_stay_together_and_every_class_keeps_a_row_to_train_on(seed)
     )
 
 
+@pytest.mark.parametrize("task", ["classification", "hierarchy", "multi_label", "sts", "regression"])
+@pytest.mark.parametrize("seed", range(20))
+def test_dev_and_test_hold_every_common_label(task, seed):
+    draw = random.Random(seed)
+    sizes = [draw.randint(80, 120), *(draw.randint(3, 12) for _ in range(draw.randint(1, 3)))]
+    codes = [code for code, size in enumerate(sizes) for _ in range(size)]
+    draw.shuffle(codes)
+    label = {
+        "classification": lambda code: f"c{code}",
+        "hierarchy": lambda code: ["root", f"c{code}"],
+        "multi_label": lambda code: [int(place == code) for place in range(5)] if seed % 2 else [f"c{code}"],
+    }.get(task, float)
+    rows = {"label": [label(code) for code in codes]}
+    for column in ("sentence1", "sentence2") if task == "sts" else ("text",):
+        rows[column] = [f"{column} {i}" for i in range(len(codes))]
+    parts = split({"train": Part(task, Dataset.from_dict(rows))}, seed=seed)
+    for part in parts.values():
+        assert {str(label) for label in part.dataset["label"]} == {str(label) for label in rows["label"]}
+        assert abs(len(part) - len(codes) * (0.8 if part is parts["train"] else 0.1)) <= 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_with_many_small_classes_rows_of_dev_still_have_partners(seed):
+    rows = {"text": [f"t{i}" for i in range(308)], "label": [i % 77 for i in range(308)]}
+    dev = split({"train": Part("classification", Dataset.from_dict(rows))}, seed=seed)["dev"].dataset["label"][:]
+    assert len(set(dev)) < len(dev) == 31
+
+
+def test_rows_without_a_class_are_not_a_class():
+    rows = {"text": [f"t{i}" for i in range(60)], "label": [-1] * 40 + [0, 1] * 10}
+    for seed in range(10):
+        parts = split({"train": Part("classification", Dataset.from_dict(rows))}, seed=seed)
+        assert all({0, 1} <= {*part.dataset["label"]} for part in parts.values())
+
+
 def plain_part(count=100):
     return Part("self_supervised", Dataset.from_dict({"text": [f"t{i}" for i in range(count)]}))
 

@@ -8,7 +8,7 @@ from datasets import Dataset
 from sentence_transformers.sentence_transformer import losses as host
 
 from st_rankloss.data import COLUMNS, Part
-from st_rankloss.experiment.candidates import LinearRegression, candidates, number_classes
+from st_rankloss.experiment.candidates import LinearRegression, candidates, number_classes, standardise
 from st_rankloss.objectives import ApproxNDCG, OverPairs
 from tests.experiment.tiny import COLOURS, THINGS, part
 from tests.models import random_columns, word_model
@@ -71,6 +71,23 @@ def test_several_numbers_per_text_are_trained_in_random_batches():
     (usual, recipe), model = candidates(Part("regression", Dataset.from_dict(rows))), word_model([*"abcd"])
     assert (usual.batch_sampler, recipe.batch_sampler) == ("batch_sampler", "batch_sampler")
     assert usual.make(model).head.out_features == 2
+
+
+def test_linear_regression_does_not_depend_on_the_unit_of_the_labels():
+    years = [1.0, 2.0, None, 5.0]
+    (usual, _) = candidates(Part("regression", Dataset.from_dict({"text": [*"abcd"], "label": years})))
+    for unit, start in ((1, 0), (0.1, 0), (1, 2000), (1e4, 0), (1, 1.7e9)):
+        label = [None if year is None else unit * year + start for year in years]
+        rows = usual.rows(Dataset.from_dict({"text": [*"abcd"], "label": label}))
+        assert rows["text"][:] == ["a", "b", "d"]
+        assert rows["label"][:] == pytest.approx([(x - 8 / 3) / (26 / 9) ** 0.5 for x in (1, 2, 5)], abs=1e-6)
+
+
+def test_each_number_of_a_row_is_standardised_and_equal_ones_become_0():
+    rows = Dataset.from_dict({"text": [*"abc"], "label": [[0.1, 10.0], [0.1, 30.0], [0.1, 20.0]]})
+    found = standardise(rows)["label"][:]
+    assert [first for first, _ in found] == [0, 0, 0]
+    assert [second for _, second in found] == pytest.approx([-(1.5**0.5), 1.5**0.5, 0])
 
 
 def test_linear_regression_is_the_squared_error_of_its_layer():

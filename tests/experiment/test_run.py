@@ -16,10 +16,14 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from st_rankloss.experiment import Settings, make_table, prepare, train, write_report
+from st_rankloss.experiment import Prepared, Settings, make_table, prepare, train, write_report
+from st_rankloss.experiment.candidates import candidates
 from st_rankloss.experiment.report import examples
+from st_rankloss.experiment.run import _try
 from st_rankloss.experiment.table import lines
-from tests.experiment.tiny import beir, part
+from st_rankloss.experiment.training import Plan
+from tests.experiment.tiny import COLOURS, THINGS, beir, part
+from tests.models import word_model
 
 SETTINGS = Settings("", "static", epochs=3, batch_size=8, learning_rate=0.05)
 
@@ -125,6 +129,17 @@ def test_a_limit_keeps_the_first_rows_and_says_so(tmp_path):
     assert list(train_part.queries) == train_part.dataset["query_id"][:]
     assert len(train_part.corpus) == len(part("retrieval").corpus)
     assert any("first 10 of 24" in note for note in train_part.notes)
+
+
+@pytest.mark.parametrize("loss", ["usual", "recipe"])
+def test_a_trial_that_diverges_is_worth_less_than_any_other(loss, tmp_path):
+    given = {name: part("sts", 32, seed) for seed, name in enumerate(("train", "dev", "test"))}
+    model = word_model([*COLOURS, *THINGS])
+    candidate = next(each for each in candidates(given["train"], model) if each.name == loss)
+    torch.nn.init.constant_(next(model.parameters()), math.nan)
+    prepared = Prepared(SETTINGS, given, None, model, (candidate,), Plan(steps=2, batch_size=8, learning_rate=1.0))
+    value = _try(prepared, candidate, given["train"].dataset, tmp_path / "trial", 1.0, dict(candidate.defaults))
+    assert value == -1
 
 
 KILLS = int(os.environ.get("RANKLOSS_KILLS", "2"))

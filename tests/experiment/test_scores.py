@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from st_rankloss import functional
 from st_rankloss.data import Part
 from st_rankloss.experiment import scores as scores_module
 from st_rankloss.experiment.scores import correlation_items, score
+from st_rankloss.functional.checks import NotFiniteError
 from tests.experiment.tiny import COLOURS, THINGS, part
 from tests.models import tiny_clip, word_model
 
@@ -173,6 +176,63 @@ def test_equal_images_are_copies_of_one_another():
     red, blue = Image.new("RGB", (2, 2), "red"), Image.new("RGB", (2, 2), "blue")
     assert scores_module._codes([red, blue, red.copy(), Image.new("RGB", (4, 1), "red")]).tolist() == [0, 1, 0, 2]
     assert scores_module._codes(["a", "b", "a"]).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("task", ["sts", "classification", "retrieval", "image_text", "self_supervised"])
+def test_embeddings_that_are_not_finite_are_refused_as_such(task, tmp_path):
+    words = [*COLOURS, *THINGS]
+    model = tiny_clip(tmp_path, words) if task == "image_text" else word_model(words)
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
+    with pytest.raises(NotFiniteError, match="must be finite, got NaN or infinity"):
+        score(model, part(task, 12))
+
+
+def coloured(count, **columns):
+    images = [Image.new("RGB", (2, 2), (9 * i, 90, 0)) for i in range(count)]
+    return Dataset.from_dict({"image": images, **columns})
+
+
+class ByColour(torch.nn.Module):
+    """Stands for a model of images, and keeps how many it was given at a time."""
+
+    given: ClassVar[list[int]] = []
+
+    def encode(self, inputs, **options):
+        self.given.append(len(inputs))
+        return torch.tensor([[*image.getpixel((0, 0))] for image in inputs], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("task", ["classification", "self_supervised"])
+def test_each_image_is_decoded_once_to_encode_it_and_in_slices(task, monkeypatch):
+    decoded, decode = [], datasets.Image.decode_example
+    monkeypatch.setattr(
+        datasets.Image, "decode_example", lambda *args, **named: (decoded.append(1), decode(*args, **named))[1]
+    )
+    monkeypatch.setattr(scores_module, "_SLICE", 4)
+    given = [
+        Part(task, coloured(n, **({"label": [*"ab"] * (n // 2)} if task == "classification" else {}))) for n in (10, 8)
+    ]
+    scores = score(ByColour(), *given)
+    assert len(decoded) == (18 if task == "classification" else 20)  # copies are also told apart by their content
+    assert max(ByColour.given) == 4
+    assert scores.items[3].startswith("image 3")
+
+
+def test_rows_without_a_class_neither_vote_nor_are_scored():
+    texts = ["red rose", "red boat", "red sky", "blue sky", "blue boat", "blue hat"]
+    train = Part("classification", Dataset.from_dict({"text": texts * 2, "label": [-1] * 6 + [0, 0, 0, 1, 1, 1]}))
+    rows = {"text": ["red hat", "red tree", "blue tree"], "label": [0, 0, -1]}
+    accuracy = score(MODEL, Part("classification", Dataset.from_dict(rows)), train).values["accuracy of neighbours"]
+    assert np.isfinite(accuracy).tolist() == [True, True, False]
+    none = Part("classification", Dataset.from_dict({"text": texts, "label": [-1] * 6}))
+    assert [*score(MODEL, Part("classification", Dataset.from_dict(rows)), none).values] == ["ndcg@10"]
+
+
+def test_places_of_very_many_rows_exist():
+    places = scores_module.evenly(16_777_220, 20_000)  # whose last place float32 rounds up
+    assert (places[0], places[-1]) == (0, 16_777_219)
+    assert scores_module.evenly(0, 5).tolist() == []
 
 
 def test_a_part_with_nothing_to_rank_is_refused():

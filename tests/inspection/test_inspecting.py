@@ -44,6 +44,14 @@ def test_facts_count_columns_labels_and_documents():
     assert facts.documents == (1.0, 1.5, 2.0, 3.0, 4.0)
 
 
+def test_equal_labels_are_an_error_in_train_and_a_warning_in_dev_which_the_message_names():
+    one = Dataset.from_dict({"text": [f"t{i}" for i in range(40)], "label": ["neg"] * 40})
+    found = [each for each in inspect({"train": one, "dev": one}).findings if each.name == "constant labels"]
+    assert [(each.part, each.severity) for each in found] == [("train", "error"), ("dev", "warning")]
+    assert found[0].message.startswith("All labels in 'label' of train are 'neg': there is nothing to rank.")
+    assert found[1].message.startswith("All labels in 'label' of dev are 'neg': scores on dev cannot tell models apart")
+
+
 def test_judgements_by_id_are_counted():
     columns = clean("retrieval")
     (facts,) = inspect(part("retrieval", columns, **judged(columns))).facts
