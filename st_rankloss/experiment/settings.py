@@ -96,7 +96,8 @@ class Settings:
 
     def to_yaml(self) -> str:
         """Return the content of a configuration file; existing files and folders get absolute paths."""
-        return yaml.safe_dump(asdict(self) | self._located(os.path.abspath), sort_keys=False)
+        content: str = yaml.safe_dump(asdict(self) | self._located(os.path.abspath), sort_keys=False)
+        return content
 
     def _located(self, locate: Callable[[str], str]) -> dict[str, str]:
         """Locate the data and the model if they are files or folders."""
