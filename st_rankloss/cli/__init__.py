@@ -1,17 +1,20 @@
 """The command ``st-rankloss``: inspect data, train, mine negatives, evaluate and search.
 
-Exit codes: 0, done; 1, ``inspect`` found errors in the data; 2, the command, its data or its model are wrong, as the
-message says; 130, interrupted.
+Exit codes: 0, done; 1, ``inspect`` found errors in the data; 2, the command, its data or its model are wrong or too
+large for the memory, as the message says; 3, an unforeseen error, with its traceback; 130, interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import traceback
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import datasets
+import torch
 import transformers
 from rich.console import Console
 from rich.logging import RichHandler
@@ -52,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = make_parser().parse_args(arguments)
-    console, errors = Console(), Console(stderr=True)
+    console_of = partial(Console, markup=False, emoji=False, highlight=False)  # names and texts are shown as they are
+    console, errors = console_of(), console_of(stderr=True)
     if not options.debug:
         _quieten(errors)
     try:
@@ -60,15 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("Interrupted.", style="yellow")
         return 130
-    except (ValueError, TypeError, ImportError, OSError) as error:
+    except (ValueError, TypeError, ImportError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         if options.debug:
-            raise
-        errors.print(f"error: {_message(error)}", style="red", markup=False, highlight=False)
+            traceback.print_exc()
+        errors.print(f"error: {_message(error)}", style="red")
         return 2
+    except Exception:
+        traceback.print_exc()
+        return 3
 
 
 def _message(error: Exception) -> str:
     """Return what an error says; of a file that cannot be opened or written, its name first."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "the memory is too small: pass a smaller --batch-size, or use fewer data or a smaller model."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}: name another file or folder."
     return str(error)

@@ -38,8 +38,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     console.print(found)
     if options.html:
         found.to_html(options.html)
-        console.print(f"Page: {options.html}", highlight=False)
+        console.print(f"Page: {options.html}")
     if options.json:
         options.json.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
-        console.print(f"JSON: {options.json}", highlight=False)
+        console.print(f"JSON: {options.json}")
     return int(any(finding.severity == "error" for finding in found.findings))

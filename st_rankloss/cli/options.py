@@ -13,8 +13,6 @@ from rich.console import Console
 from st_rankloss.data import COLUMNS, Part
 from st_rankloss.data.part import notes_of
 
-PARTS_HELP = "which part of the data to use (default: %(default)s, or the only one there is)"
-
 _OWN = {
     "source": "it is DATA",
     "task": "pass --task",
@@ -53,6 +51,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         help="columns by role, such as query=question, and other options of the reader, such as separator='|' or "
         "scale='{good: 1, bad: 0}'",
     )
+
+
+def add_part(parser: argparse.ArgumentParser, usual: str) -> None:
+    """Add the option that chooses a part, see `pick`."""
+    parser.add_argument("--part", help=f"which part of the data to use (default: {usual}, or the only one there is)")
 
 
 def add_embeddings(parser: argparse.ArgumentParser) -> None:
@@ -104,25 +107,27 @@ def _key(text: str) -> Any:
 def show_notes(parts: Iterable[Part], console: Console) -> None:
     """Print what the readers of parts have left out, converted or assumed."""
     for note in notes_of(parts):
-        console.print(f"· {note}", style="dim", markup=False, highlight=False)
+        console.print(f"· {note}", style="dim")
 
 
-def pick(parts: Mapping[str, Part], data: str, wanted: str) -> Part:
-    """Return a part, or the only one there is.
+def pick(parts: Mapping[str, Part], data: str, wanted: str | None, usual: str) -> str:
+    """Choose the part that the user wants, else the usual one, else the only one there is.
 
     Args:
         parts: The parts by name.
         data: Their source, for the error.
-        wanted: Name of the part.
+        wanted: Name of the part; None if the user names none.
+        usual: Name of the usual part.
 
     Returns:
-        The part.
+        Its name.
 
     Raises:
-        ValueError: If there are several parts, but not the one wanted.
+        ValueError: If the part is missing.
     """
-    if wanted in parts:
-        return parts[wanted]
-    if len(parts) > 1:
-        raise ValueError(f"{data} has no part {wanted!r}, only {', '.join(parts)}: pass --part.")
-    return next(iter(parts.values()))
+    name = usual if wanted is None else wanted
+    if name in parts:
+        return name
+    if wanted is None and len(parts) == 1:
+        return next(iter(parts))
+    raise ValueError(f"{data} has no part {name!r}, only {', '.join(parts)}: pass --part {next(iter(parts))}.")

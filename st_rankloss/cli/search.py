@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for query in options.queries or _typed(console):
         queries = embedder.embed_queries({"query": query})
         scores, places = exact_search(queries, chunks(embedder.chunk), options.top, embedder.compared_by)
-        console.print(f"\n{query}", style="bold", markup=False, highlight=False)
+        console.print(f"\n{query}", style="bold")
         for value, place in zip(scores[0].tolist(), places[0].tolist(), strict=True):
             text = " ".join(str(corpus[ids[place]]).split())
             line = f"{value:.3f}  {ids[place]}  {text}"
-            console.print(line[: console.width], markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+            console.print(line[: console.width], overflow="ellipsis", no_wrap=True)
     return 0
 
 
@@ -71,6 +72,6 @@ def _typed(console: Console) -> Iterator[str]:
     """Yield the lines of the standard input that are not empty."""
     lines: Iterable[str] = sys.stdin
     if sys.stdin.isatty():
-        console.print("Type a query; an empty line ends.", style="dim")
-        lines = iter(input, "")
+        console.print("Type a query; an empty line or Ctrl-D ends.", style="dim")
+        lines = takewhile(str.strip, sys.stdin)
     yield from (line.strip() for line in lines if line.strip())

@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from st_rankloss._extras import require
 from st_rankloss.cli.options import add_data, reading, show_notes
 from st_rankloss.experiment import Prepared, Settings, make_table, prepare, train, write_report
 from st_rankloss.experiment.run import training_rows
@@ -34,7 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options; those that are left out keep the defaults of `Settings`."""
     add_data(parser, optional=True)
     parser.add_argument("--output", type=Path, help="folder of the model, the report and the scores")
-    parser.add_argument("--config", type=Path, help="configuration file; other options win over it")
+    parser.add_argument(
+        "--config", type=Path, help="configuration file; other options win over it, each NAME of --read by itself"
+    )
     parser.add_argument("--model", help="static (the default), static-minilm, minilm, a folder or an id on the hub")
     parser.add_argument("--recipe", help="auto, the recipe for the data (default), or an objective such as ApproxNDCG")
     parser.add_argument("--tune", metavar="BUDGET", help="time for each loss, such as 10m, or a number of trials")
@@ -58,18 +61,21 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return 0
     if options.output is None:
         raise ValueError("--output must name a folder.")
+    require("matplotlib.figure", "cli", purpose="the report")
+    if settings.tune is not None:
+        require("optuna", "cli", purpose="tuning")
     result = train(
         settings,
         options.output,
         seconds_between_checkpoints=options.checkpoint_seconds,
         overwrite=options.overwrite,
-        report=lambda text: console.print(text, highlight=False, markup=False),
+        report=console.print,
     )
     write_report(result, options.output / "report.html")
     console.print(make_table(result))
     best = next(trained.title for trained in result.losses if trained.name == result.best)
-    console.print(f"Better on dev: {best}. Saved in {options.output}:", highlight=False, markup=False)
-    console.print("model, report.html, results.json, config.yaml", highlight=False)
+    console.print(f"Better on dev: {best}. Saved in {options.output}:")
+    console.print("model, report.html, results.json, config.yaml")
     return 0
 
 
@@ -113,7 +119,7 @@ def _show_plan(prepared: Prepared, console: Console) -> None:
             candidate.title, f"{prepared.plan.learning_rate:g}", setting, f"about {seconds:.0f}", candidate.why
         )
     console.print(table)
-    console.print(f"About {total:.0f} seconds of training, and the evaluations. Nothing was written.", highlight=False)
+    console.print(f"About {total:.0f} seconds of training, and the evaluations. Nothing was written.")
 
 
 def _estimate(prepared: Prepared, candidate: Any, steps: int = 3) -> float:

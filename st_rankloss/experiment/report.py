@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from jinja2 import Environment, PackageLoader
 
 from st_rankloss._extras import require
@@ -85,7 +84,7 @@ def write_report(result: Result, path: Path) -> None:
             lines=lines(result),
             curves=_draw_curves(result),
             groups=[("Queries that got better", better), ("Queries that got worse", worse)],
-            config=yaml.safe_dump(yaml.safe_load(yaml.safe_dump(vars(result.settings))), sort_keys=False),
+            config=result.settings.to_yaml(),
             findings=merged(result.inspection.findings),
             versions=versions(),
         ),

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from st_rankloss.encoders import BUILT_IN
+from st_rankloss.experiment.files import write
 from st_rankloss.inspection.proposal import DOCUMENTS
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+WHOLE = {"batch_size": 2, "documents": 2, "limit": 3, "seed": 0}
+"""Settings that are whole numbers, and the least of each."""
+
+MOST = 2**31 - 1
+"""The largest whole number, that of a seed."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that determines a run: the same settings, data and versions give the same model.
+
+    Numbers may be texts, such as ``"2e-5"``, which YAML does not take for a number. None means the default.
 
     Args:
         data: A file, a folder or an id, see `st_rankloss.data.read`.
@@ -31,17 +43,17 @@ class Settings:
         documents: Most documents per query and step, drawn again in each epoch; at least 2.
         tune: None for the default settings; a time such as ``"10m"`` or a number of trials for each loss. How many
             trials fit into a time depends on the machine; a number of trials repeats exactly.
-        limit: Most rows or queries per part; None reads all.
+        limit: Most rows or queries per part, at least 3; None reads all.
         seed: Seed of the split, the weights, the order and the tuning.
         report_to: Loggers of the trainer, such as ``"tensorboard"``.
 
     Raises:
-        ValueError: If a setting breaks a rule above.
+        ValueError: If a setting breaks a rule above, or has a value that a configuration file cannot hold.
 
     Example:
         >>> Settings("my.csv", "minilm", epochs=0)
         Traceback (most recent call last):
-        ValueError: epochs must be above 0, got 0.
+        ValueError: epochs must be a finite number above 0, got 0.
     """
 
     data: str
@@ -59,18 +71,38 @@ class Settings:
     report_to: str = "none"
 
     def __post_init__(self) -> None:
-        lowest = {"epochs": 0, "learning_rate": 0, "batch_size": 1, "documents": 1, "limit": 2, "seed": -1}
-        for name, bound in lowest.items():
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool | str) or not value > bound):
-                rule = f"above {bound}" if name in ("epochs", "learning_rate") else f"at least {bound + 1}"
-                raise ValueError(f"{name} must be {rule}, got {value!r}.")
-        if self.tune is not None:
-            read_budget(self.tune)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is None and each.default is not MISSING:
+                value = each.default
+            elif each.name == "read":
+                value = _read_arguments(value)
+            elif each.name in ("epochs", "learning_rate", *WHOLE):
+                value = _number(each.name, value)
+            elif each.name == "tune":
+                read_budget(value)
+                value = str(value).strip()
+            else:
+                value = _text(each.name, value)
+            object.__setattr__(self, each.name, value)
 
     def save(self, path: Path) -> None:
-        """Write a configuration file."""
-        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
+        """Write a configuration file, at once, that also repeats the run from another working directory.
+
+        Args:
+            path: The file.
+        """
+        write(path, self.to_yaml())
+
+    def to_yaml(self) -> str:
+        """Return the content of a configuration file; existing files and folders get absolute paths."""
+        content: str = yaml.safe_dump(asdict(self) | self._located(os.path.abspath), sort_keys=False)
+        return content
+
+    def _located(self, locate: Callable[[str], str]) -> dict[str, str]:
+        """Locate the data and the model if they are files or folders."""
+        names = {"data": self.data} | ({} if self.model in BUILT_IN else {"model": self.model})
+        return {key: locate(name) for key, name in names.items() if os.path.exists(name)}
 
     @classmethod
     def load(cls, path: Path, **changes: Any) -> Settings:
@@ -78,7 +110,7 @@ class Settings:
 
         Args:
             path: The file.
-            **changes: Settings that win over the file's.
+            **changes: Settings that win over the file's, each argument in ``read`` by itself.
 
         Returns:
             The settings.
@@ -100,15 +132,59 @@ class Settings:
                 raise ValueError(f"{path}: unknown setting {name!r}{remedy}")
         if "data" not in {**content, **changes}:
             raise ValueError(f"{path} must name the data: add a line 'data: FILE'.")
-        return cls(**{**content, **changes})
+        given = cls(**{**content, **changes})
+        return replace(given, read={**_read_arguments(content.get("read")), **given.read})
 
     def differences(self, other: Settings) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ, with both values."""
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        return {name: (own, theirs) for name, (own, theirs) in pairs.items() if own != theirs}
+        """Return the settings that differ, with both values; a file has one place, however it is named."""
+        own, theirs = (vars(each) | each._located(os.path.realpath) for each in (self, other))
+        return {name: (getattr(self, name), getattr(other, name)) for name in own if own[name] != theirs[name]}
 
 
-def read_budget(text: str) -> tuple[float | None, int | None]:
+def _read_arguments(value: Any) -> dict[str, Any]:
+    """Return arguments of `read` as a configuration file holds them: a list in the place of a tuple."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"read must map names to values, such as {{query: question}}, got {value!r}.")
+    for name, remedy in {"source": "set data", "task": "set task", "streaming": "training needs all rows"}.items():
+        if name in value:
+            raise ValueError(f"read must not hold {name}: {remedy}.")
+    try:
+        return dict(yaml.safe_load(yaml.safe_dump(dict(value), sort_keys=False)))
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"read must hold texts, numbers, lists and mappings, which a configuration file can hold: {error.args[0]}, "
+            f"got {value!r}."
+        ) from error
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a number, also one that is written as a text, or raise ValueError."""
+    least = WHOLE.get(name)
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if least is None:
+        fits, rule = 0 < number < math.inf, "a finite number above 0"
+    else:
+        fits = least <= number <= MOST and number.is_integer()
+        rule = f"a whole number of at least {least}" + f" and at most {MOST}" * (number > MOST)
+    if not fits:
+        raise ValueError(f"{name} must be {rule}, got {value!r}.")
+    return number if least is None else int(number)
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a text, also that of a path, or raise ValueError."""
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, got {value!r}.")
+    return value
+
+
+def read_budget(text: Any) -> tuple[float | None, int | None]:
     """Read a budget of tuning: seconds, or a number of trials.
 
     Args:

@@ -7,14 +7,19 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from datasets import load_dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss import cli
+from st_rankloss.cli.evaluate import _task_name
+from st_rankloss.cli.train import read_settings
 from st_rankloss.data import read
+from st_rankloss.experiment import Settings
 from st_rankloss.experiment.scores import score
 from tests.experiment.tiny import COLOURS, THINGS, beir, part
 from tests.models import word_model
@@ -131,6 +136,48 @@ def test_evaluate_prints_the_scores_of_the_test_part(run, folder, model, tmp_pat
     assert content["scores"]["test"][0]["ndcg_at_10"] == pytest.approx(means["ndcg@10"], abs=1e-5)
 
 
+def test_results_of_models_and_data_of_the_same_names_are_kept_apart(run, folder, model, tmp_path, monkeypatch):
+    for name, sign in (("first", 1), ("second", -1)):
+        chosen = SentenceTransformer(model, device="cpu")
+        chosen[0].embedding.weight.data *= sign
+        chosen.save_pretrained(str(tmp_path / name / "model"))
+        assert run("evaluate", tmp_path / name / "model", folder, "--output", tmp_path / "results")[0] == 0
+    files = list((tmp_path / "results").rglob("beir.json"))
+    assert len(files) == 2
+    code, _, err = run(
+        "evaluate", tmp_path / "first" / "model", folder, "--part", "dev", "--output", tmp_path / "results"
+    )
+    assert code == 2
+    assert "beir.json holds the results of other data: choose another --output" in " ".join(err.split())
+    assert list((tmp_path / "results").rglob("beir.json")) == files
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(".", "some"), ("r.v1.csv", "r.v1"), ("r.v2.csv.gz", "r.v2"), ("data.v1", "data.v1"), ("hub:org/a.b", "a.b")],
+)
+def test_results_files_are_named_after_their_data(tmp_path, monkeypatch, data, name):
+    (tmp_path / "some" / "data.v1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "some")
+    for file in ("r.v1.csv", "r.v2.csv.gz"):
+        Path(file).touch()
+    assert _task_name(data) == name
+
+
+def test_the_part_is_named_and_names_are_shown_as_they_are(run, folder, model, tmp_path):
+    only = tmp_path / "x[old] :star:"
+    shutil.copytree(folder, only)
+    for name in ("test", "dev"):
+        (only / "qrels" / f"{name}.tsv").unlink()
+    code, out, _ = run("evaluate", model, only)
+    assert code == 0
+    assert "x[old]:star:,parttrain:24items,95%intervals" in "".join(out.split())
+    code, out, _ = run("mine", only, "--model", model, "--output", only.with_suffix(".csv"))
+    assert code == 0
+    assert "24 queries of part train with" in out
+    assert "x[old]:star:.csv" in "".join(out.split())
+
+
 LEARNED = {"classes": ("cat", "dog"), "numbers": (0.5, 1.5), "label sets": ("a|b", "b")}
 
 
@@ -159,6 +206,15 @@ def test_search_answers_queries_from_the_command_line_and_the_input(run, folder,
     assert [line for line in typed.splitlines() if line.startswith(("0.", "1."))][2:] == lines
 
 
+def test_ctrl_d_ends_a_search(run, folder, model, monkeypatch):
+    typed = io.StringIO("blue sky\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", typed)
+    code, out, err = run("search", model, folder, "--top", 1)
+    assert (code, err) == (0, "")
+    assert "an empty line or Ctrl-D ends" in out
+
+
 def test_search_and_evaluation_keep_embeddings_for_another_time(run, folder, model, tmp_path, monkeypatch):
     plain = run("search", model, folder, "red rose", "blue sky"), run("evaluate", model, folder)
     kept = tmp_path / "kept"
@@ -176,13 +232,19 @@ def test_search_and_evaluation_keep_embeddings_for_another_time(run, folder, mod
     [
         (["train"], "DATA is missing"),
         (["train", "FOLDER"], "--output must name a folder"),
-        (["train", "FOLDER", "--output", "x", "--epochs", "0"], "epochs must be above 0, got 0"),
+        (["train", "FOLDER", "--output", "x", "--epochs", "0"], "epochs must be a finite number above 0, got 0"),
         (["train", "no-such-file.csv", "--output", "x"], "no-such-file.csv"),
         (["train", "FOLDER", "--read", "query", "--output", "x"], "NAME=VALUE"),
         (["train", "FOLDER", "--read", "qery=text", "--output", "x"], "query"),
         (["train", "FOLDER", "--model", "/no/model", "--output", "x"], "static-minilm"),
         (["mine", "FOLDER", "--model", "MODEL", "--output", "x.txt"], ".jsonl"),
-        (["evaluate", "MODEL", "FOLDER", "--part", "valid"], "only"),
+        (["evaluate", "MODEL", "FOLDER", "--part", "valid"], "no part 'valid', only train, dev, test: pass --part"),
+        (["evaluate", "MODEL", "ROWS", "--part", "dev"], "no part 'dev', only train: pass --part train"),
+        (["evaluate", "MODEL", "FOLDER", "FOLDER", "--output", "x"], "one file beir.json for 2 DATA: rename them, or"),
+        (["evaluate", "MODEL", "LABELLED", "--output", "x"], "--output would stay empty: mteb learns labels from a"),
+        (["evaluate", "MODEL", "STSBenchmark", "--download", "--part", "dev"], "parts of its own: leave out --part"),
+        (["mine", "FOLDER", "--model", "MODEL", "--output", "ROWS"], "--output must be a new file, got"),
+        (["mine", "FOLDER", "--model", "MODEL", "--output", "ROWS/mined.csv"], "name another file or folder"),
         (["evaluate", "MODEL", "STSBenchmark"], "--download"),
         (["search", "MODEL", "FOLDER", "red", "--top", "0"], "--top must be at least 1"),
         (["inspect", "no-such-folder"], "no-such-folder"),
@@ -198,10 +260,15 @@ def test_search_and_evaluation_keep_embeddings_for_another_time(run, folder, mod
 )
 def test_a_mistake_is_named_in_one_message(run, folder, model, arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("query,document,grade\nred,red rose,1\nred,blue sky,0\n", encoding="utf-8")
+    (tmp_path / "labelled.csv").write_text("text,label\nred,a\nred rose,a\nblue,b\n", encoding="utf-8")
     names = {"FOLDER": folder, "MODEL": model, "INSIDE": folder / "corpus.jsonl"}
+    names |= {"ROWS": "rows.csv", "ROWS/mined.csv": "rows.csv/mined.csv", "LABELLED": "labelled.csv"}
+    monkeypatch.setattr("st_rankloss.cli.evaluate.score", None)  # whatever is wrong is said before scoring and mining
+    monkeypatch.setattr("st_rankloss.cli.mine.mine_graded_negatives", None)
     code, _, err = run(*(names.get(argument, argument) for argument in arguments))
     assert code == 2
-    assert message in err
+    assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert err.startswith("error: ")
     assert not (tmp_path / "x").exists()
@@ -214,6 +281,44 @@ def test_ctrl_c_says_so(run, folder, monkeypatch):
     monkeypatch.setattr("st_rankloss.cli.inspect.read", interrupted)
     code, _, err = run("inspect", folder)
     assert (code, err) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "code", "message"),
+    [
+        (KeyError("grade"), (), 3, "Traceback"),
+        (MemoryError(), (), 2, "error: the memory is too small: pass a smaller --batch-size"),
+        (torch.OutOfMemoryError("CUDA"), (), 2, "error: the memory is too small: pass a smaller --batch-size"),
+        (ValueError("no grade"), ("--debug",), 2, "Traceback"),
+    ],
+)
+def test_an_error_is_never_taken_for_errors_in_the_data(run, folder, monkeypatch, error, arguments, code, message):
+    def failing(*args, **options):
+        raise error
+
+    monkeypatch.setattr("st_rankloss.cli.inspect.read", failing)
+    found, _, err = run(*arguments, "inspect", folder)
+    assert found == code
+    assert message in err
+
+
+@pytest.mark.parametrize(("module", "arguments"), [("matplotlib.figure", ()), ("optuna", ("--tune", 2))])
+def test_an_extra_that_the_report_needs_is_missed_before_training(
+    run, folder, tmp_path, monkeypatch, module, arguments
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("st_rankloss.cli.train.train", None)
+    code, _, err = run("train", folder, "--output", tmp_path / "output", *arguments)
+    assert code == 2
+    assert f"error: {module} is required" in err
+
+
+def test_the_command_line_wins_over_the_configuration_name_by_name(tmp_path):
+    Settings("my.csv", read={"query": "frage", "document": "text"}, epochs=2).save(tmp_path / "config.yaml")
+    line = ["train", "--config", str(tmp_path / "config.yaml"), "--read", "document=body", "--download", "--seed", "3"]
+    settings = read_settings(cli.make_parser().parse_args(line))
+    read_ = {"query": "frage", "document": "body", "download": True}
+    assert settings == Settings("my.csv", read=read_, epochs=2, seed=3)
 
 
 def test_a_file_written_by_mine_loads_as_a_dataset(run, folder, model, tmp_path):
