@@ -74,7 +74,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     write_report(result, options.output / "report.html")
     console.print(make_table(result))
     best = next(trained.title for trained in result.losses if trained.name == result.best)
-    console.print(f"Better on dev: {best}. Saved in {options.output}:")
+    console.print(f"{result.verdict} Saved in {options.output}, the model of {best}:")
     console.print("model, report.html, results.json, config.yaml")
     return 0
 
@@ -119,7 +119,11 @@ def _show_plan(prepared: Prepared, console: Console) -> None:
             candidate.title, f"{prepared.plan.learning_rate:g}", setting, f"about {seconds:.0f}", candidate.why
         )
     console.print(table)
-    console.print(f"About {total:.0f} seconds of training, and the evaluations. Nothing was written.")
+    documents = len(prepared.parts["test"].corpus)
+    encoded = f"the {documents} documents of the corpus" if documents else "its rows"
+    console.print(
+        f"About {total:.0f} seconds of training; each evaluation encodes {encoded} on top. Nothing was written."
+    )
 
 
 def _estimate(prepared: Prepared, candidate: Any, steps: int = 3) -> float:

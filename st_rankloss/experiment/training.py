@@ -23,7 +23,7 @@ from st_rankloss.losses import RankingLoss
 from st_rankloss.trainer import RankingTrainer
 
 COMPLETE = "complete"
-"""File that marks a whole checkpoint: a process may be killed while it writes one."""
+"""File that marks a whole checkpoint, with the seconds until it: a process may be killed while it writes one."""
 
 SHARE = 20
 """A training waits at least so many times as long as a checkpoint takes before it saves the next one."""
@@ -66,13 +66,15 @@ def fit(
 ) -> list[tuple[int, float]]:
     """Train a model in place; continue from the last whole checkpoint in the folder, if there is one.
 
+    The checkpoints stay, so that a process that is killed afterwards need not train again; see `remove_checkpoints`.
+
     Args:
         model: The model, as before training.
         candidate: The loss.
         rows: The training rows.
         setting: Settings of the loss.
         plan: The arguments.
-        folder: Folder of the checkpoints, which is removed at the end.
+        folder: Folder of the checkpoints, and of the files of loggers.
         evaluate: Maps the model to metrics, the main one first, for the learning curve; None evaluates nothing.
         name: Name for loggers.
 
@@ -98,7 +100,10 @@ def fit(
         disable_tqdm=not os.isatty(2),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    callbacks: list[TrainerCallback] = [_Checkpoints(loss, folder, plan.seconds_between_checkpoints)]
+    checkpoint = last_checkpoint(folder)
+    callbacks: list[TrainerCallback] = [
+        _Checkpoints(loss, folder, plan.seconds_between_checkpoints, seconds_until(checkpoint))
+    ]
     callbacks += [RankingDiagnostics(loss)] if isinstance(loss, RankingLoss) else []
     trainer = RankingTrainer(
         model=model,
@@ -112,14 +117,11 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(_ProgressBar)
-    checkpoint = last_checkpoint(folder)
     if checkpoint is not None and (checkpoint / "loss.safetensors").exists():
         loss.load_state_dict(load_file(checkpoint / "loss.safetensors"), strict=False)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model.eval()
-    curve = [(log["step"], log["eval_main"]) for log in trainer.state.log_history if "eval_main" in log]
-    shutil.rmtree(folder, ignore_errors=True)
-    return curve
+    return [(log["step"], log["eval_main"]) for log in trainer.state.log_history if "eval_main" in log]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -133,6 +135,28 @@ def last_checkpoint(folder: Path) -> Path | None:
     """
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def seconds_until(checkpoint: Path | None) -> float:
+    """Return how long a training took until a checkpoint, in all processes; 0 without one.
+
+    Args:
+        checkpoint: Folder of a whole checkpoint.
+
+    Returns:
+        The seconds.
+    """
+    return float((checkpoint / COMPLETE).read_text(encoding="utf-8") or 0) if checkpoint else 0.0
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints in a folder, and the trainer's folder ``eval``, in which nothing is written.
+
+    Args:
+        folder: The folder.
+    """
+    for path in (*folder.glob("checkpoint-*"), folder / "eval"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def own_parameters(loss: nn.Module, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -152,9 +176,10 @@ def own_parameters(loss: nn.Module, model: nn.Module) -> dict[str, nn.Parameter]
 class _Checkpoints(TrainerCallback):
     """Saves a checkpoint from time to time, with the loss's own parameters, and marks it when it is whole."""
 
-    def __init__(self, loss: nn.Module, folder: Path, seconds: float) -> None:
+    def __init__(self, loss: nn.Module, folder: Path, seconds: float, before: float = 0.0) -> None:
         self.loss, self.folder, self.seconds, self.share = loss, folder, seconds, SHARE if seconds else 0.0
         self.saved = self.asked = time.monotonic()
+        self.start = self.saved - before
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint if the last one is old."""
@@ -168,8 +193,8 @@ class _Checkpoints(TrainerCallback):
         own = {name: x.detach() for name, x in own_parameters(self.loss, model).items()}
         if own:
             save_file({name: x.contiguous() for name, x in own.items()}, folder / "loss.safetensors")
-        (folder / COMPLETE).touch()
         self.saved = time.monotonic()
+        (folder / COMPLETE).write_text(str(self.saved - self.start), encoding="utf-8")
         self.seconds = max(self.seconds, self.share * (self.saved - self.asked))
 
 

@@ -14,14 +14,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from datasets import Dataset, Image
+from markupsafe import escape
+from PIL import Image as Pillow
 from sentence_transformers import SentenceTransformer
 
-from st_rankloss.experiment import Prepared, Settings, make_table, prepare, train, write_report
+from st_rankloss.data import Part
+from st_rankloss.experiment import Prepared, Settings, make_table, prepare, run, train, write_report
 from st_rankloss.experiment.candidates import candidates
 from st_rankloss.experiment.report import examples
 from st_rankloss.experiment.run import _try
 from st_rankloss.experiment.table import lines
-from st_rankloss.experiment.training import Plan
+from st_rankloss.experiment.training import Plan, last_checkpoint
+from st_rankloss.trainer import RankingTrainer
 from tests.experiment.tiny import COLOURS, THINGS, beir, part
 from tests.models import word_model
 
@@ -75,7 +80,7 @@ def test_the_configuration_repeats_the_run_exactly(finished, tmp_path):
 
 def test_other_settings_and_data_do_not_continue_a_run(finished, tmp_path):
     settings, output, _ = finished
-    with pytest.raises(ValueError, match=r"other settings \(seed: 0, now 7\).*--overwrite"):
+    with pytest.raises(ValueError, match=r"another run \(seed: 0, now 7\).*--overwrite"):
         train(replace(settings, seed=7), output)
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "thesis.txt").touch()
@@ -84,14 +89,146 @@ def test_other_settings_and_data_do_not_continue_a_run(finished, tmp_path):
     assert (tmp_path / "output" / "thesis.txt").exists()
 
 
-def test_changed_data_do_not_continue_a_run(tmp_path):
-    settings = replace(SETTINGS, data=str(beir(tmp_path / "data")), epochs=1)
-    train(settings, tmp_path / "output")
-    queries = tmp_path / "data" / "queries.jsonl"
-    queries.write_text(queries.read_text(encoding="utf-8").replace("red", "crimson"), encoding="utf-8")
-    with pytest.raises(ValueError, match="the data have changed"):
-        train(settings, tmp_path / "output")
-    assert train(settings, tmp_path / "output", overwrite=True).sizes["train"] == 24
+def test_a_run_continues_only_with_the_same_data_model_and_versions(tmp_path, monkeypatch):
+    model, words, output = tmp_path / "model", [*COLOURS, *THINGS], tmp_path / "output"
+    word_model(words).save_pretrained(str(model))
+    settings = replace(SETTINGS, data=str(beir(tmp_path / "data")), model=str(model))
+    prepared = prepare(settings)
+    run._claim(output, prepared, overwrite=False)
+    run._claim(output, prepare(settings), overwrite=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "version", lambda name: "9")
+        with pytest.raises(ValueError, match=r"another run \(st_rankloss: .*, now 9; .*torch: .*, now 9\)"):
+            run._claim(output, prepared, overwrite=False)
+    corpus = tmp_path / "data" / "corpus.jsonl"
+    whole = corpus.read_text(encoding="utf-8")
+    corpus.write_text(whole + '\n{"_id": "unjudged", "text": "red sky"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"another run \(the data have changed\)"):
+        train(settings, output)
+    corpus.write_text(whole, encoding="utf-8")
+    other = word_model(words)
+    other[0].embedding.weight.data *= 2
+    other.save_pretrained(str(model))
+    with pytest.raises(ValueError, match=r"another run \(the model has changed\)"):
+        train(settings, output)
+    run._claim(output, prepare(settings), overwrite=True)
+    run._claim(output, prepare(settings), overwrite=False)
+
+
+def test_the_fingerprint_covers_all_that_parts_hold(tmp_path):
+    given = part("retrieval")
+    (query, judged), *_ = given.qrels.items()
+    rows = Dataset.from_dict({"text": [str(i) for i in range(20_000)]})
+    others = rows.select([*range(12_344), 12_346, 12_345, *range(12_347, 20_000)])
+    paths = [str(tmp_path / "0.png"), str(tmp_path / "1.png")]
+    for colour, path in enumerate(paths):
+        Pillow.new("RGB", (4, 4), (colour, 0, 0)).save(path)
+    images = Dataset.from_dict({"image": paths, "caption": ["a", "b"]}).cast_column("image", Image())
+    before = run.fingerprint({"train": Part("image_text", images)})
+    Pillow.new("RGB", (4, 4), (9, 9, 9)).save(paths[1])
+    found = [
+        before,
+        run.fingerprint({"train": Part("image_text", images)}),
+        *(run.fingerprint({"train": Part("self_supervised", x)}) for x in (rows, others)),
+        *(run.fingerprint({"train": part("image_text", count)}) for count in (8, 9)),
+        run.fingerprint({"train": given}),
+        run.fingerprint({"dev": given}),
+        run.fingerprint({"train": replace(given, corpus={**given.corpus, "new": "red"})}),
+        run.fingerprint({"train": replace(given, queries={**given.queries, query: "red"})}),
+        run.fingerprint({"train": replace(given, qrels={**given.qrels, query: {**judged, "d1": 1.0}})}),
+    ]
+    assert len(set(found)) == len(found)
+    assert run.fingerprint({"train": part("retrieval")}) == run.fingerprint({"train": given})
+
+
+def test_overwriting_deletes_a_run_and_nothing_else(finished, tmp_path):
+    settings, output, _ = finished
+    project = tmp_path / "project"
+    (project / "model").mkdir(parents=True)
+    files = {"config.yaml": "learning: fast", "data.json": '{"rows": 3}', "model/weights.bin": "weights"}
+    for config in (files["config.yaml"], (output / "config.yaml").read_text(encoding="utf-8")):
+        files["config.yaml"] = config
+        for name, content in files.items():
+            (project / name).write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match="holds other files"):
+            train(settings, project, overwrite=True)
+        assert {name: (project / name).read_text(encoding="utf-8") for name in files} == files
+    with pytest.raises(ValueError, match="is a file: name a folder"):
+        train(settings, project / "config.yaml")
+
+
+def test_a_run_that_is_read_is_not_overwritten(finished):
+    settings, output, _ = finished
+    for model in (output / "model", output / "losses" / "usual" / "model"):
+        with pytest.raises(ValueError, match=r"belongs to the run .*choose another output folder"):
+            train(replace(settings, model=str(model)), output, overwrite=True)
+        assert weights(model).any()
+
+
+def test_a_process_killed_while_it_begins_can_be_repeated(finished, tmp_path, monkeypatch):
+    settings, _, _ = finished
+    prepared, output = prepare(settings), tmp_path / "output"
+    output.mkdir()
+    (output / "config.yaml.part").touch()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run._claim(output, prepared, overwrite=False)
+    assert not (output / "data.json").exists()
+    with (output / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write("# mine")
+    other = replace(prepared, settings=replace(settings, seed=7))
+    with pytest.raises(ValueError, match=r"another run \(seed: 0, now 7\)"):
+        run._claim(output, other, overwrite=False)
+    run._claim(output, prepared, overwrite=False)
+    assert (output / "config.yaml").read_text(encoding="utf-8").endswith("# mine")
+    run._claim(output, other, overwrite=True)
+    assert Settings.load(output / "config.yaml").seed == 7
+
+
+def test_a_training_killed_while_it_is_scored_is_not_repeated(finished, tmp_path, monkeypatch):
+    settings, whole, result = finished
+    output, score, step = tmp_path / "output", run._score, RankingTrainer.training_step
+    steps, said = [], []
+
+    def killed(model, part, known=None):
+        if known is not None and (output / "losses" / "usual").exists():
+            raise KeyboardInterrupt
+        return score(model, part, known)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_score", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, output, seconds_between_checkpoints=0)
+    assert last_checkpoint(output / "losses" / "usual")
+    monkeypatch.setattr(RankingTrainer, "training_step", lambda *args, **kw: steps.append(1) or step(*args, **kw))
+    again = train(settings, output, report=said.append)
+    assert len(steps) == 1 + result.plan.steps  # the last step of the usual loss, and the recipe
+    assert not any("before training" in line for line in said)
+    assert again.before.means == result.before.means
+    assert again.before_dev == result.before_dev
+    for name in ("usual", "recipe"):
+        assert torch.equal(weights(output / "losses" / name / "model"), weights(whole / "losses" / name / "model"))
+    assert not list(output.glob("losses/*/checkpoint-*"))
+
+
+def test_the_verdict_names_ties_and_trainings_that_do_not_help(finished):
+    _, output, result = finished
+    assert json.loads((output / "results.json").read_text(encoding="utf-8"))["before_dev"] == result.before_dev
+    usual, recipe = (trained.title for trained in result.losses)
+
+    def verdict(before, *after):
+        losses = tuple(replace(t, dev={"ndcg@10": x}) for t, x in zip(result.losses, after, strict=True))
+        return replace(result, before_dev={"ndcg@10": before}, losses=losses, best="recipe").verdict
+
+    scores = f"{usual} 0.5000, {recipe} 0.6000, before training"
+    assert verdict(0.4, 0.5, 0.6) == f"Better on dev: {recipe} (ndcg@10: {scores} 0.4000)."
+    assert "Neither loss beats the model before training" in verdict(0.6, 0.5, 0.6)
+    assert verdict(0.4, 0.5, 0.5).startswith("Equal on dev (ndcg@10: ")
 
 
 def test_the_table_has_intervals_around_each_mean(finished):
@@ -114,6 +251,7 @@ def test_the_report_is_one_page_with_examples_that_changed(finished, tmp_path):
     assert "<svg" in page
     assert not any(loads in page for loads in ("<script", "<link", "src=", "@import"))
     assert "batch_size: 8" in page
+    assert escape(result.verdict) in page
 
 
 def test_the_default_number_of_steps_is_never_tiny(tmp_path):
@@ -122,13 +260,21 @@ def test_the_default_number_of_steps_is_never_tiny(tmp_path):
     assert prepared.plan.batch_size == 8  # the least, of 24 rows
 
 
-def test_a_limit_keeps_the_first_rows_and_says_so(tmp_path):
+def test_a_limit_draws_rows_and_says_so(tmp_path):
     prepared = prepare(replace(SETTINGS, data=str(beir(tmp_path / "data")), limit=10))
     train_part = prepared.parts["train"]
     assert len(train_part) == 10
-    assert list(train_part.queries) == train_part.dataset["query_id"][:]
+    assert list(train_part.queries) == list(train_part.qrels) == train_part.dataset["query_id"][:]
     assert len(train_part.corpus) == len(part("retrieval").corpus)
-    assert any("first 10 of 24" in note for note in train_part.notes)
+    assert any("only 10 of 24 rows are used, drawn at random" in note for note in train_part.notes)
+
+
+@pytest.mark.parametrize("labels", [["a"] * 500 + ["b"] * 500, ["a", "b"] * 500], ids=["sorted", "alternating"])
+def test_a_cut_part_has_its_classes_in_their_shares(labels):
+    rows = Dataset.from_dict({"text": [str(i) for i in range(1000)], "label": labels})
+    kept = run._cut(Part("classification", rows), 500, seed=0).dataset
+    assert 200 < kept["label"][:].count("a") < 300
+    assert kept["text"][:] == sorted(kept["text"][:], key=int)
 
 
 @pytest.mark.parametrize("loss", ["usual", "recipe"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import TrainerCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from st_rankloss import RankingTrainer
 from st_rankloss.experiment import training
 from st_rankloss.experiment.candidates import candidates
-from st_rankloss.experiment.training import COMPLETE, Plan, fit, last_checkpoint
+from st_rankloss.experiment.training import COMPLETE, Plan, fit, last_checkpoint, remove_checkpoints, seconds_until
 from tests.experiment.tiny import COLOURS, THINGS, part
 from tests.models import tiny_clip, word_model
 
@@ -57,7 +59,7 @@ def killed_trainer(step, *, callbacks, **options):
 def test_a_killed_training_ends_with_the_same_parameters(task, step, tmp_path, monkeypatch):
     for candidate in candidates(part(task), MODEL):
         rows = candidate.rows(part(task).dataset)
-        weights, curve = run(candidate, rows, tmp_path / "whole")
+        weights, curve = run(candidate, rows, tmp_path / f"{candidate.name}-whole")
         assert not torch.equal(weights, MODEL[0].embedding.weight)
         with monkeypatch.context() as patched:
             patched.setattr(training, "RankingTrainer", partial(killed_trainer, step))
@@ -68,7 +70,7 @@ def test_a_killed_training_ends_with_the_same_parameters(task, step, tmp_path, m
         again, curve_again = run(candidate, rows, tmp_path / candidate.name)
         assert torch.equal(weights, again), candidate.title
         assert curve == curve_again
-        assert not (tmp_path / candidate.name).exists()
+        assert last_checkpoint(tmp_path / candidate.name) is not None  # a kill during the evaluation keeps it
 
 
 def test_a_half_written_checkpoint_is_not_continued(tmp_path):
@@ -91,7 +93,27 @@ def test_checkpoints_of_a_large_model_are_rarer(tmp_path, monkeypatch):
     callback.on_save(None, state, None, model=torch.nn.Linear(1, 1))
     assert (tmp_path / "checkpoint-3" / "loss.safetensors").exists()
     assert callback.seconds == 20 * 5
-    assert (tmp_path / "checkpoint-3" / COMPLETE).exists()
+    assert seconds_until(tmp_path / "checkpoint-3") == 3 * 5
+    continued = training._Checkpoints(torch.nn.Linear(1, 1), tmp_path, 1.0, before=100.0)
+    continued.on_save(None, state, None, model=torch.nn.Linear(1, 1))
+    assert seconds_until(tmp_path / "checkpoint-3") == 100 + 5
+
+
+def test_checkpoints_are_removed_and_the_files_of_loggers_stay(tmp_path, monkeypatch):
+    candidate = candidates(part("sts"), MODEL)[1]
+
+    class Writer(TrainerCallback):  # as that of tensorboard
+        def on_train_begin(self, args, state, control, **kwargs):
+            logs = Path(args.output_dir, "runs")
+            logs.mkdir(parents=True)
+            (logs / "events").touch()
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Writer)
+    run(candidate, part("sts").dataset, tmp_path / "x", steps=2, report_to="tensorboard")
+    assert last_checkpoint(tmp_path / "x")
+    remove_checkpoints(tmp_path / "x")
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["runs"]
+    assert (tmp_path / "x" / "runs" / "events").exists()
 
 
 def test_a_curve_has_four_points_and_the_main_metric(tmp_path):
