@@ -43,7 +43,7 @@ class Settings:
         documents: Most documents per query and step, drawn again in each epoch; at least 2.
         tune: None for the default settings; a time such as ``"10m"`` or a number of trials for each loss. How many
             trials fit into a time depends on the machine; a number of trials repeats exactly.
-        limit: Most rows or queries per part, at least 3; None reads all.
+        limit: Most rows or queries per part, drawn at random, at least 3; None reads all.
         seed: Seed of the split, the weights, the order and the tuning.
         report_to: Loggers of the trainer, such as ``"tensorboard"``.
 
