@@ -9,7 +9,7 @@ retrieval          MultipleNegativesRankingLoss, on each query's best document
 sts                CoSENTLoss
 classification     BatchHardSoftMarginTripletLoss; of a hierarchy, on the finest classes
 multi_label        SupCon, for which texts are relevant that share a label
-regression         squared error of a linear layer, which is discarded after training
+regression         squared error of a linear layer on standardised labels; the layer is discarded afterwards
 image_text         MultipleNegativesRankingLoss in both directions, as in CLIP
 self_supervised    a softmax over copies, as in SimCSE
 =================  ============================================================================
@@ -25,8 +25,9 @@ Example:
 
 from __future__ import annotations
 
+from st_rankloss.experiment.prepared import Prepared, prepare
 from st_rankloss.experiment.report import write_report
-from st_rankloss.experiment.run import Prepared, Result, Trained, prepare, train
+from st_rankloss.experiment.run import Result, Trained, train
 from st_rankloss.experiment.scores import Scores, score
 from st_rankloss.experiment.settings import Settings
 from st_rankloss.experiment.table import make_table

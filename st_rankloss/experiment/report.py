@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader
 
 from st_rankloss._extras import require
 from st_rankloss.experiment.files import write
-from st_rankloss.experiment.run import Result, versions
+from st_rankloss.experiment.folder import versions
+from st_rankloss.experiment.run import Result
 from st_rankloss.experiment.table import lines
 from st_rankloss.inspection.findings import merged
 from st_rankloss.inspection.page import to_svg

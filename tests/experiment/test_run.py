@@ -22,6 +22,8 @@ from sentence_transformers import SentenceTransformer
 from st_rankloss.data import Part
 from st_rankloss.experiment import Prepared, Settings, make_table, prepare, run, train, write_report
 from st_rankloss.experiment.candidates import candidates
+from st_rankloss.experiment.folder import claim, fingerprint
+from st_rankloss.experiment.prepared import cut
 from st_rankloss.experiment.report import examples
 from st_rankloss.experiment.run import _try
 from st_rankloss.experiment.table import lines
@@ -94,12 +96,12 @@ def test_a_run_continues_only_with_the_same_data_model_and_versions(tmp_path, mo
     word_model(words).save_pretrained(str(model))
     settings = replace(SETTINGS, data=str(beir(tmp_path / "data")), model=str(model))
     prepared = prepare(settings)
-    run._claim(output, prepared, overwrite=False)
-    run._claim(output, prepare(settings), overwrite=False)
+    claim(output, prepared, overwrite=False)
+    claim(output, prepare(settings), overwrite=False)
     with monkeypatch.context() as patched:
         patched.setattr(run, "version", lambda name: "9")
         with pytest.raises(ValueError, match=r"another run \(st_rankloss: .*, now 9; .*torch: .*, now 9\)"):
-            run._claim(output, prepared, overwrite=False)
+            claim(output, prepared, overwrite=False)
     corpus = tmp_path / "data" / "corpus.jsonl"
     whole = corpus.read_text(encoding="utf-8")
     corpus.write_text(whole + '\n{"_id": "unjudged", "text": "red sky"}', encoding="utf-8")
@@ -111,8 +113,8 @@ def test_a_run_continues_only_with_the_same_data_model_and_versions(tmp_path, mo
     other.save_pretrained(str(model))
     with pytest.raises(ValueError, match=r"another run \(the model has changed\)"):
         train(settings, output)
-    run._claim(output, prepare(settings), overwrite=True)
-    run._claim(output, prepare(settings), overwrite=False)
+    claim(output, prepare(settings), overwrite=True)
+    claim(output, prepare(settings), overwrite=False)
 
 
 def test_the_fingerprint_covers_all_that_parts_hold(tmp_path):
@@ -124,21 +126,21 @@ def test_the_fingerprint_covers_all_that_parts_hold(tmp_path):
     for colour, path in enumerate(paths):
         Pillow.new("RGB", (4, 4), (colour, 0, 0)).save(path)
     images = Dataset.from_dict({"image": paths, "caption": ["a", "b"]}).cast_column("image", Image())
-    before = run.fingerprint({"train": Part("image_text", images)})
+    before = fingerprint({"train": Part("image_text", images)})
     Pillow.new("RGB", (4, 4), (9, 9, 9)).save(paths[1])
     found = [
         before,
-        run.fingerprint({"train": Part("image_text", images)}),
-        *(run.fingerprint({"train": Part("self_supervised", x)}) for x in (rows, others)),
-        *(run.fingerprint({"train": part("image_text", count)}) for count in (8, 9)),
-        run.fingerprint({"train": given}),
-        run.fingerprint({"dev": given}),
-        run.fingerprint({"train": replace(given, corpus={**given.corpus, "new": "red"})}),
-        run.fingerprint({"train": replace(given, queries={**given.queries, query: "red"})}),
-        run.fingerprint({"train": replace(given, qrels={**given.qrels, query: {**judged, "d1": 1.0}})}),
+        fingerprint({"train": Part("image_text", images)}),
+        *(fingerprint({"train": Part("self_supervised", x)}) for x in (rows, others)),
+        *(fingerprint({"train": part("image_text", count)}) for count in (8, 9)),
+        fingerprint({"train": given}),
+        fingerprint({"dev": given}),
+        fingerprint({"train": replace(given, corpus={**given.corpus, "new": "red"})}),
+        fingerprint({"train": replace(given, queries={**given.queries, query: "red"})}),
+        fingerprint({"train": replace(given, qrels={**given.qrels, query: {**judged, "d1": 1.0}})}),
     ]
     assert len(set(found)) == len(found)
-    assert run.fingerprint({"train": part("retrieval")}) == run.fingerprint({"train": given})
+    assert fingerprint({"train": part("retrieval")}) == fingerprint({"train": given})
 
 
 def test_overwriting_deletes_a_run_and_nothing_else(finished, tmp_path):
@@ -177,16 +179,16 @@ def test_a_process_killed_while_it_begins_can_be_repeated(finished, tmp_path, mo
     with monkeypatch.context() as patched:
         patched.setattr(run, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            run._claim(output, prepared, overwrite=False)
+            claim(output, prepared, overwrite=False)
     assert not (output / "data.json").exists()
     with (output / "config.yaml").open("a", encoding="utf-8") as file:
         file.write("# mine")
     other = replace(prepared, settings=replace(settings, seed=7))
     with pytest.raises(ValueError, match=r"another run \(seed: 0, now 7\)"):
-        run._claim(output, other, overwrite=False)
-    run._claim(output, prepared, overwrite=False)
+        claim(output, other, overwrite=False)
+    claim(output, prepared, overwrite=False)
     assert (output / "config.yaml").read_text(encoding="utf-8").endswith("# mine")
-    run._claim(output, other, overwrite=True)
+    claim(output, other, overwrite=True)
     assert Settings.load(output / "config.yaml").seed == 7
 
 
@@ -272,7 +274,7 @@ def test_a_limit_draws_rows_and_says_so(tmp_path):
 @pytest.mark.parametrize("labels", [["a"] * 500 + ["b"] * 500, ["a", "b"] * 500], ids=["sorted", "alternating"])
 def test_a_cut_part_has_its_classes_in_their_shares(labels):
     rows = Dataset.from_dict({"text": [str(i) for i in range(1000)], "label": labels})
-    kept = run._cut(Part("classification", rows), 500, seed=0).dataset
+    kept = cut(Part("classification", rows), 500, seed=0).dataset
     assert 200 < kept["label"][:].count("a") < 300
     assert kept["text"][:] == sorted(kept["text"][:], key=int)
 
