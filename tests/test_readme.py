@@ -23,4 +23,4 @@ def test_the_python_examples_run_in_order(monkeypatch, tmp_path):
     for script in scripts:
         exec(compile(script, str(README), "exec"), names)
     assert names["trainer"].state.global_step > 0
-    assert names["loss"].objective == names["recipe"].objective
+    assert names["loss"].objective == names["recipe"].objective_for(names["model"])

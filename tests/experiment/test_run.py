@@ -99,7 +99,7 @@ def test_a_run_continues_only_with_the_same_data_model_and_versions(tmp_path, mo
     claim(output, prepared, overwrite=False)
     claim(output, prepare(settings), overwrite=False)
     with monkeypatch.context() as patched:
-        patched.setattr(run, "version", lambda name: "9")
+        patched.setattr("st_rankloss.experiment.folder.version", lambda name: "9")
         with pytest.raises(ValueError, match=r"another run \(st_rankloss: .*, now 9; .*torch: .*, now 9\)"):
             claim(output, prepared, overwrite=False)
     corpus = tmp_path / "data" / "corpus.jsonl"
@@ -177,7 +177,7 @@ def test_a_process_killed_while_it_begins_can_be_repeated(finished, tmp_path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "write_json", killed)
+        patched.setattr("st_rankloss.experiment.folder.write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             claim(output, prepared, overwrite=False)
     assert not (output / "data.json").exists()
