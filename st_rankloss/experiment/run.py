@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 MOST_CURVE = 500
 """Queries or rows of dev that a learning curve is measured on."""
 
+DIGITS = 4
+"""Digits of scores that are shown, to which they are compared: rounding errors decide nothing."""
+
 Report = Callable[[str], None]
 """Called with a line of text at each stage."""
 
@@ -102,11 +105,13 @@ class Result:
     def verdict(self) -> str:
         """Which loss is better on dev, and whether training made the model better, in plain words."""
         main = self.before.main
-        before, after = self.before_dev[main], [trained.dev[main] for trained in self.losses]
+        before, *after = (round(dev[main], DIGITS) for dev in (self.before_dev, *(each.dev for each in self.losses)))
         title = next(trained.title for trained in self.losses if trained.name == self.best)
         start = "Equal on dev" if len(set(after)) == 1 else f"Better on dev: {title}"
-        scores = ", ".join(f"{trained.title} {value:.4f}" for trained, value in zip(self.losses, after, strict=True))
-        found = f"{start} ({main}: {scores}, before training {before:.4f})."
+        scores = ", ".join(
+            f"{trained.title} {value:.{DIGITS}f}" for trained, value in zip(self.losses, after, strict=True)
+        )
+        found = f"{start} ({main}: {scores}, before training {before:.{DIGITS}f})."
         if max(after) > before:
             return found
         return f"{found} Neither loss beats the model before training: use that one, or tune."
@@ -151,7 +156,7 @@ def train(
             report(f"warning ({names}): {finding.message}")
     before_dev, before = _score_before(prepared, folder, report)
     losses = tuple(_train_one(prepared, candidate, folder, report) for candidate in prepared.losses)
-    best = max(losses, key=lambda trained: (trained.dev[before.main], trained.name == "recipe"))
+    best = max(losses, key=lambda trained: (round(trained.dev[before.main], DIGITS), trained.name == "recipe"))
     save_model(SentenceTransformer(str(folder / "losses" / best.name / "model"), device="cpu"), folder / "model")
     result = Result(
         settings,

@@ -231,6 +231,10 @@ def test_the_verdict_names_ties_and_trainings_that_do_not_help(finished):
     assert verdict(0.4, 0.5, 0.6) == f"Better on dev: {recipe} (ndcg@10: {scores} 0.4000)."
     assert "Neither loss beats the model before training" in verdict(0.6, 0.5, 0.6)
     assert verdict(0.4, 0.5, 0.5).startswith("Equal on dev (ndcg@10: ")
+    assert verdict(0.5, 0.5 + 1e-9, 0.5) == (
+        f"Equal on dev (ndcg@10: {usual} 0.5000, {recipe} 0.5000, before training 0.5000). "
+        "Neither loss beats the model before training: use that one, or tune."
+    )
 
 
 def test_the_table_has_intervals_around_each_mean(finished):
