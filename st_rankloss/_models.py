@@ -91,7 +91,7 @@ def check_one_output(model: Any, purpose: str) -> None:
 
 
 def transformers_in(model: Any) -> list[PreTrainedModel]:
-    """Return the transformers that a model consists of; none if it is no module."""
+    """Return the transformers in a model; an empty list for anything but a module."""
     modules = model.modules() if isinstance(model, nn.Module) else ()
     return [module for module in modules if isinstance(module, PreTrainedModel)]
 

@@ -1,7 +1,7 @@
 """The command ``st-rankloss``: inspect data, train, mine negatives, evaluate and search.
 
-Exit codes: 0, done; 1, ``inspect`` found errors in the data; 2, the command, its data or its model are wrong or too
-large for the memory, as the message says; 3, an unforeseen error, with its traceback; 130, interrupted.
+Exit codes: 0, done; 1, ``inspect`` found errors in the data; 2, the command, its data or its model are wrong, or
+memory ran out, as the message says; 3, an unforeseen error, with its traceback; 130, interrupted.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _message(error: Exception) -> str:
     """Return what an error says; of a file that cannot be opened or written, its name first."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "the memory is too small: pass a smaller --batch-size, or use fewer data or a smaller model."
+        return "the memory is too small: pass a smaller --batch-size, or use less data or a smaller model."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}: name another file or folder."
     return str(error)

@@ -123,7 +123,7 @@ def _task_name(data: str) -> str:
 
 
 def _check_files(encoder: Any, tasks: Sequence[Any], output: Path) -> None:
-    """Raise ValueError if there is no results file to write, or one would replace that of other data."""
+    """Raise ValueError if nothing would be written, or the results of other data would be overwritten."""
     if not tasks:
         raise ValueError(
             "--output would stay empty: mteb learns labels from a training part. Pass a folder with files train and "

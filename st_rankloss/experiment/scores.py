@@ -251,7 +251,7 @@ def _votes(encode: Encode, queries: Tensor, labels: Sequence[Any], train: Part) 
 
 
 def _finest(label: Any) -> str | None:
-    """Return a class, or a path as one string; None if there is no label."""
+    """Return a label as one string, joining the levels of a path, or None if it is missing."""
     levels = [level for level in (label if isinstance(label, list) else [label]) if not is_missing(level, code=True)]
     return "\x1f".join(map(str, levels)) if levels else None
 

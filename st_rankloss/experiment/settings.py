@@ -29,7 +29,7 @@ MOST = 2**31 - 1
 class Settings:
     """Everything that determines a run: the same settings, data and versions give the same model.
 
-    Numbers may be texts, such as ``"2e-5"``, which YAML does not take for a number. None means the default.
+    Numbers may be given as text, such as ``"2e-5"``, which YAML does not read as a number. None means the default.
 
     Args:
         data: A file, a folder or an id, see `st_rankloss.data.read`.
@@ -87,7 +87,7 @@ class Settings:
             object.__setattr__(self, each.name, value)
 
     def save(self, path: Path) -> None:
-        """Write a configuration file, at once, that also repeats the run from another working directory.
+        """Write a configuration file, whole or not at all, that repeats the run from any working directory.
 
         Args:
             path: The file.
@@ -160,7 +160,7 @@ def _read_arguments(value: Any) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> float:
-    """Return a number, also one that is written as a text, or raise ValueError."""
+    """Return a number, which may be given as text, or raise ValueError."""
     least = WHOLE.get(name)
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -177,7 +177,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return a text, also that of a path, or raise ValueError."""
+    """Return a text or a path as text, or raise ValueError."""
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a text, got {value!r}.")

@@ -70,8 +70,8 @@ def neighbours(
 
     Raises:
         TypeError: If the model is another kind of sentence-transformers model, such as a CrossEncoder.
-        ValueError: If a number is below 1. When training starts, if there is no such column, a row holds anything
-            but a single input, there are too few rows, or the folder holds vectors of something else, see `Shards`.
+        ValueError: If a number is below 1. When training starts: if the column is missing, a row does not hold exactly
+            one input, there are too few rows, or the folder holds the vectors of something else, see `Shards`.
         ImportError: When training starts, if faiss is not installed.
 
     Example:
