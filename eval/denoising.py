@@ -38,10 +38,9 @@ from eval.machine import hardware
 from eval.tasks.data import Samples, load_data
 from eval.tasks.mteb_tasks import MOST_QUERIES
 from eval.tasks.records import load_records
-from eval.tasks.values import average_precisions
+from eval.tasks.values import average_precisions, evenly
 from st_rankloss import RankingTrainer, recipes
 from st_rankloss.encoders import make_encoder
-from st_rankloss.experiment.scores import evenly
 from st_rankloss.weighting import LossMixture, NeighbourAgreement, SelfPaced, Weighting
 
 Run = dict[str, Any]

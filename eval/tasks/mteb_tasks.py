@@ -20,13 +20,14 @@ from torch import Tensor
 from eval.tasks.data import Collection, Data, ScoredPairs
 from eval.tasks.values import (
     Values,
+    evenly,
     mean_items,
     probe_values,
     ranking_values,
     spearman_items,
 )
 from st_rankloss.evaluation.metrics import order_documents, trec_ndcg
-from st_rankloss.experiment.scores import correlation_items, evenly
+from st_rankloss.experiment.scores import correlation_items
 from st_rankloss.functional import ndcg
 from st_rankloss.mteb_tasks import describe, search_rows
 

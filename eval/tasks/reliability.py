@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from eval.tasks.data import Collection, Data, Samples, ScoredPairs
-from st_rankloss.experiment.scores import evenly
+from eval.tasks.values import evenly
 
 MOST_QUERIES = 200
 MOST_DOCUMENTS = 2_000

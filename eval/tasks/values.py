@@ -26,6 +26,25 @@ Values = dict[str, np.ndarray]
 Numbers = Sequence[float] | np.ndarray
 
 
+def evenly(count: int, most: int) -> Tensor:
+    """Choose at most ``most`` of ``count`` places, evenly spaced.
+
+    Args:
+        count: Number of places.
+        most: Number of places to choose, at least 1.
+
+    Returns:
+        The places in ascending order, int64.
+
+    Example:
+        >>> evenly(10, 3).tolist()
+        [0, 4, 9]
+    """
+    if not count:
+        return torch.empty(0, dtype=torch.long)
+    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)  # float32 may round the last up
+
+
 def ranking_values(record: Record, embeddings: Tensor, labels: Tensor, chosen: Tensor) -> Values:
     """Rank all others for each chosen sample: nDCG by graded relevance and, for classes, average precision."""
     found: dict[str, list[Tensor]] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import IterableDataset
 
+from st_rankloss.data.contents import content_of, stored
 from st_rankloss.data.part import PARTS, Part
 from st_rankloss.labels import holds_class_ids, is_missing, is_multi_hot
 
@@ -79,24 +80,17 @@ def _train(parts: Mapping[str, Part], missing: list[str]) -> Part:
     return parts["train"]
 
 
-def _columns(part: Part, names: Sequence[str]) -> list[list[Any]]:
-    """Return columns as they are stored, so that images are not decoded."""
-    table = part.dataset.select_columns(list(names)).with_format("arrow")[:]
-    return [table[name].to_pylist() for name in names]
-
-
 def _key(value: Any) -> Hashable:
     """Return what tells a text or an image from others."""
-    if isinstance(value, Mapping):
-        return value.get("bytes") or value.get("path")
-    return " ".join(value.lower().split()) if isinstance(value, str) else value
+    return " ".join(value.lower().split()) if isinstance(value, str) else content_of(value)
 
 
 def _groups(part: Part) -> tuple[list[Hashable], tuple[str, ...]]:
     """Return the group of each row, all of whose rows go into the same part, and a note."""
     if part.task == "sts":
-        return _connected(*([_key(text) for text in column] for column in _columns(part, ("sentence1", "sentence2"))))
-    (column,) = _columns(part, part.input_columns[:1])
+        columns = stored(part.dataset, ("sentence1", "sentence2"))
+        return _connected(*([_key(text) for text in column] for column in columns))
+    (column,) = stored(part.dataset, part.input_columns[:1])
     return [_key(value) for value in column], ()
 
 
@@ -123,7 +117,7 @@ def _labels(part: Part) -> list[list[Hashable]]:
     """Return the labels of each row that train must keep and that dev and test should hold."""
     if part.task not in ("classification", "hierarchy", "multi_label", "sts", "regression"):
         return [[]] * len(part)
-    (column,) = _columns(part, ("label",))
+    (column,) = stored(part.dataset, ("label",))
     if part.task == "multi_label":
         if is_multi_hot(column, class_ids=holds_class_ids(part.dataset.features["label"])):
             return [[place for place, there in enumerate(value or ()) if there] for value in column]

@@ -13,8 +13,9 @@ from sentence_transformers.sentence_transformer import losses as host
 from torch import Tensor, nn
 
 from st_rankloss import objectives, recipes, samplers
-from st_rankloss.augmentations import CropWords, DropWords, Identity
+from st_rankloss.augmentations import Augmentation
 from st_rankloss.data import Part
+from st_rankloss.experiment.views import views_of
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.labels import read_classes, read_numbers
 from st_rankloss.losses import RankingLoss
@@ -36,7 +37,7 @@ class Candidate:
         defaults: The numbers that tuning may change, with their defaults.
         batch_sampler: For ``batch_sampler=`` of the training arguments.
         rows: Prepares the training rows.
-        views: Whether rows are trained in several views.
+        views: The views in which rows are trained; none trains them as they are.
         why: Why this loss, in plain words.
     """
 
@@ -46,13 +47,12 @@ class Candidate:
     defaults: Mapping[str, float] = field(default_factory=dict)
     batch_sampler: Any = "batch_sampler"
     rows: Callable[[Any], Any] = field(default=lambda rows: rows)
-    views: bool = False
+    views: Sequence[Augmentation] = ()
     why: str = ""
 
     def collator(self, model: SentenceTransformer) -> ViewsCollator | None:
         """Make the collator, if it is not the trainer's."""
-        kept = [Identity(), DropWords(0.4), CropWords(0.6)]
-        return ViewsCollator(model.preprocess, views=kept) if self.views else None
+        return ViewsCollator(model.preprocess, views=self.views) if self.views else None
 
 
 def candidates(part: Part, model: Any = None, recipe: str = "auto") -> tuple[Candidate, Candidate]:
@@ -94,7 +94,7 @@ def _objective(part: Part, model: Any, name: str) -> Candidate:
         make,
         {"temperature": temperature} if isinstance(temperature, float) else {},
         chosen.batch_sampler,
-        views=part.task == "self_supervised",
+        views=views_of(part),
         why=f"you chose it; labels and batches are those of the recipe. {chosen.why}",
     )
 
@@ -109,7 +109,7 @@ def _recipe(part: Part, model: Any) -> Candidate:
         lambda model, **setting: recipes.for_dataset(part, model, **setting).loss(model),
         defaults if isinstance(temperature, str) else {"temperature": temperature, **defaults},
         chosen.batch_sampler,
-        views=part.task == "self_supervised",
+        views=views_of(part),
         why=chosen.why,
     )
 
@@ -253,7 +253,7 @@ def _simcse(part: Part) -> Candidate:
         "softmax over copies (SimCSE)",
         lambda model, temperature: RankingLoss(model, objective=SoftmaxCrossEntropy(temperature), relevance=Views()),
         {"temperature": 0.05},
-        views=True,
+        views=views_of(part),
         why="the usual loss without labels",
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sentence_transformers import SentenceTransformer
 
 from st_rankloss.data import PARTS, Part, read, split
+from st_rankloss.data.drawing import draw_rows
 from st_rankloss.encoders import RATES, kind_of, make_encoder
 from st_rankloss.experiment.candidates import Candidate, candidates
 from st_rankloss.experiment.settings import Settings
@@ -88,13 +88,10 @@ def _count_steps(rows: int, batch_size: int, epochs: float | None) -> int:
 
 
 def cut(part: Part, limit: int | None, seed: int) -> Part:
-    """Keep ``limit`` rows at random, their queries and judgements, and the whole corpus.
-
-    Neither the first rows nor evenly spaced ones would do: files are sorted by class, or alternate between classes.
-    """
+    """Keep ``limit`` rows at random, their queries and judgements, and the whole corpus."""
     if limit is None or len(part) <= limit:
         return part
-    rows = part.dataset.select(sorted(random.Random(seed).sample(range(len(part)), limit)))
+    rows = part.dataset.select(draw_rows(len(part), limit, seed))
     note = f"only {limit} of {len(part)} rows are used, drawn at random"
     if part.task != "retrieval":
         return replace(part, dataset=rows, notes=(*part.notes, note))

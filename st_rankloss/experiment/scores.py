@@ -9,17 +9,17 @@ classification,     nDCG@10 of each row's search among the other rows; accuracy 
 hierarchy           rows, on the finest classes
 multi_label         nDCG@10 by Jaccard similarity
 regression          nDCG@10 by distance; Spearman correlation of the mean of the ten nearest training rows
-image_text          nDCG@10 of images that search captions and captions that search images
-self_supervised     nDCG@10 of shortened copies that search their originals
+image_text          nDCG@10 of images that search captions and captions that search images, by classes, paths or sets
+                    of labels if there are any; else captions of the same image, and equal ones, are relevant
+self_supervised     nDCG@10 of altered copies, shortened texts or cropped images, that search their originals
 ==================  ==================================================================================================
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,25 +32,33 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from st_rankloss.augmentations import DropWords
 from st_rankloss.data import Part
+from st_rankloss.data.captions import grade_captions
+from st_rankloss.data.contents import number_contents
+from st_rankloss.data.drawing import draw_rows
+from st_rankloss.data.guessing import task_of_labels
 from st_rankloss.encoding import encode_labels
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, Shards
+from st_rankloss.experiment.views import copy_of
 from st_rankloss.functional import ndcg
 from st_rankloss.functional.checks import NotFiniteError
 from st_rankloss.labels import is_missing, read_numbers
-from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance, encode_ids
+from st_rankloss.relevance import Classes, Hierarchy, MultiLabel, Numeric, Relevance
 from st_rankloss.relevance.matrix import map_labels
 
 Floats = NDArray[np.float64]
 Numbers = Sequence[float] | NDArray[Any]
 
 MOST_QUERIES = 2_000
-"""Rows that search among the others, evenly spaced; all rows are found."""
+"""Rows that search among the others, drawn at random; all rows are found."""
 
 NEIGHBOURS = 10
 
+_MOST_VOTERS = 20_000
+
 _ROWS = 256  # queries compared with all documents at a time
+
+_BELOW_ALL = -2.0  # no cosine is as low
 
 _SLICE = 4_096  # inputs in memory at a time: images are decoded when they are read
 
@@ -208,27 +216,26 @@ def _score_labelled(encode: Encode, part: Part, train: Part | None) -> Scores:
     labels, relevance = part.dataset["label"][:], RELEVANCE[part.task]
     embeddings = F.normalize(encode(part.dataset[column]), dim=1)
     encoded = _encoded(labels, relevance)
-    queries = evenly(len(labels), MOST_QUERIES)
+    queries = draw_rows(len(labels), MOST_QUERIES)
     values, nearest = [], []
-    for rows in queries.split(_ROWS):
-        similarity = (embeddings[rows] @ embeddings.T).scatter_(1, rows[:, None].to(embeddings.device), -torch.inf)
+    for rows in torch.tensor(queries).split(_ROWS):
         grades = relevance(map_labels(partial(_rows, rows=rows), encoded), encoded).float()
         grades.scatter_(1, rows[:, None], torch.nan)
-        similarity = similarity.cpu().masked_fill(grades.isnan(), -2)
-        values.append(ndcg(similarity, grades, k=10))
-        nearest += similarity.topk(min(3, len(labels) - 1)).indices.tolist()
-    found = {"ndcg@10": torch.cat(values).double().numpy()}
+        found = _search(embeddings[rows], embeddings, grades)
+        values.append(found[0])
+        nearest += found[1]
+    metrics = {"ndcg@10": np.concatenate(values)}
     if train is not None:
-        found |= _votes(encode, embeddings[queries.to(embeddings.device)], [labels[i] for i in queries.tolist()], train)
+        metrics |= _votes(encode, embeddings[queries], [labels[i] for i in queries], train)
     names = [f"{name} ({_shown(label)})" for name, label in zip(_names(part), labels, strict=True)]
-    return Scores(found, [names[i] for i in queries.tolist()], [[names[i] for i in row] for row in nearest])
+    return Scores(metrics, [names[i] for i in queries], [[names[i] for i in row] for row in nearest])
 
 
 def _votes(encode: Encode, queries: Tensor, labels: Sequence[Any], train: Part) -> dict[str, Floats]:
     """Predict labels by the nearest training rows: classes by their vote, numbers by their mean."""
     if train.task not in ("classification", "hierarchy", "regression"):
         return {}
-    rows = evenly(len(train), 20_000).tolist()
+    rows = draw_rows(len(train), _MOST_VOTERS)
     numeric, given = train.task == "regression", train.dataset["label"][rows]
     targets = read_numbers(given, "label") if numeric else np.array([_finest(label) for label in given], dtype=object)
     known = ~np.isnan(targets) if numeric else np.array([target is not None for target in targets], dtype=bool)
@@ -260,27 +267,36 @@ def _score_captions(encode: Encode, part: Part, train: Part | None) -> Scores:
     captions = part.dataset["caption"][:]
     images = F.normalize(encode(part.dataset["image"]), dim=1)
     texts = F.normalize(encode(captions), dim=1)
-    codes = encode_ids(captions)
-    there, best = _search(images, texts, codes, codes)
-    back, _ = _search(texts, images, codes, codes)
-    values = {"ndcg@10": (there + back) / 2, "image to caption": there, "caption to image": back}
-    return Scores(values, captions, [[captions[i] for i in row] for row in best])
+    task = part.labels or task_of_labels(part.dataset)
+    graded = task != "regression" and task in RELEVANCE
+    rows = part.dataset if graded else part.dataset.select_columns(["image", "caption"])
+    found = []
+    for start, grades in grade_captions(rows, RELEVANCE[task] if graded else None):
+        block = slice(start, start + len(grades))
+        found.append((*_search(images[block], texts, grades), _search(texts[block], images, grades)[0]))
+    there, best, back = zip(*found, strict=True)
+    values = {"image to caption": np.concatenate(there), "caption to image": np.concatenate(back)}
+    both = np.mean([*values.values()], axis=0)
+    shown = [[captions[i] for i in row] for block in best for row in block]
+    return Scores({"ndcg@10": both, **values}, captions, shown)
 
 
 def _score_copies(encode: Encode, part: Part, train: Part | None) -> Scores:
     (column,) = part.input_columns
-    inputs, names = part.dataset[column], _names(part)
-    chosen = evenly(len(inputs), MOST_QUERIES).tolist()
-    embeddings = F.normalize(encode(inputs), dim=1)
-    copies, items = embeddings[chosen], [names[i] for i in chosen]
-    if column != "image":  # copies of images are whole
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            items = [DropWords(0.5)(names[i]) for i in chosen]
-        copies = F.normalize(encode(items), dim=1)
-    codes = _codes(inputs)
-    values, best = _search(copies, embeddings, codes[chosen], codes)
-    return Scores({"ndcg@10": values}, items, [[names[i] for i in row] for row in best])
+    inputs, names, alter = part.dataset[column], _names(part), copy_of(part)
+    chosen = draw_rows(len(inputs), MOST_QUERIES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        altered = [alter(inputs[row]) for row in chosen]
+    copies, embeddings = (F.normalize(encode(given), dim=1) for given in (altered, inputs))
+    codes = number_contents(part.dataset, column)
+    values, best = [], []
+    for vectors, wanted in zip(copies.split(_ROWS), codes[chosen].split(_ROWS), strict=True):
+        found = _search(vectors, embeddings, (wanted[:, None] == codes).float())
+        values.append(found[0])
+        best += found[1]
+    items = [names[row] for row in chosen] if column == "image" else altered
+    return Scores({"ndcg@10": np.concatenate(values)}, items, [[names[i] for i in row] for row in best])
 
 
 def _names(part: Part) -> list[str]:
@@ -289,21 +305,12 @@ def _names(part: Part) -> list[str]:
     return [f"image {row}" for row in range(len(part))] if column == "image" else list(part.dataset[column][:])
 
 
-def _codes(inputs: Iterable[Any]) -> Tensor:
-    """Number texts and images by their content."""
-    known: dict[Any, int] = {}
-    keys = (x if isinstance(x, str) else (x.mode, x.size, hashlib.sha256(x.tobytes()).digest()) for x in inputs)
-    return torch.tensor([known.setdefault(key, len(known)) for key in keys])
-
-
-def _search(queries: Tensor, documents: Tensor, wanted: Tensor, codes: Tensor) -> tuple[Floats, list[list[int]]]:
-    """Return nDCG@10 of queries that look for documents of their code, and the best three documents of each."""
-    values, best = [], []
-    for vectors, own in zip(queries.split(_ROWS), wanted.split(_ROWS), strict=True):
-        similarity = (vectors @ documents.T).float().cpu()
-        values.append(ndcg(similarity, (own[:, None] == codes).float(), k=10))
-        best += similarity.topk(min(3, len(documents))).indices.tolist()
-    return torch.cat(values).double().numpy(), best
+def _search(queries: Tensor, documents: Tensor, grades: Tensor) -> tuple[Floats, list[list[int]]]:
+    """Return nDCG@10 of each query, and its best three documents; those whose grade is NaN are left out."""
+    similarity = (queries @ documents.T).float().cpu().masked_fill(grades.isnan(), _BELOW_ALL)
+    best, places = similarity.topk(min(3, len(documents)))
+    found = [row[there].tolist() for row, there in zip(places, best > _BELOW_ALL, strict=True)]
+    return ndcg(similarity, grades, k=10).double().numpy(), found
 
 
 _SCORERS: dict[str, Callable[[Encode, Part, Part | None], Scores]] = {
@@ -344,25 +351,6 @@ def _encoded(labels: Sequence[Any], relevance: Relevance) -> Any:
 
 def _rows(labels: Tensor, rows: Tensor) -> Tensor:
     return labels[rows]
-
-
-def evenly(count: int, most: int) -> Tensor:
-    """Choose at most ``most`` of ``count`` places, evenly spaced.
-
-    Args:
-        count: Number of places.
-        most: Number of places to choose, at least 1.
-
-    Returns:
-        The places in ascending order, int64.
-
-    Example:
-        >>> evenly(10, 3).tolist()
-        [0, 4, 9]
-    """
-    if not count:
-        return torch.empty(0, dtype=torch.long)
-    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)  # float32 may round the last up
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from st_rankloss import samplers
+from st_rankloss.data.drawing import draw_rows
 from st_rankloss.inspection.columns import Indices, Look, Mask
 from st_rankloss.samplers.base import logger
 
@@ -31,7 +32,7 @@ _SAMPLERS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 def simulate(look: Look, sizes: tuple[int, ...] = SIZES) -> Shares:
     """Plan an epoch with each sampler that fits the task, and with random batches.
 
-    Above 20,000 rows, of an evenly spaced sample.
+    Above 20,000 rows, of 20,000 drawn at random.
 
     Args:
         look: The part.
@@ -41,7 +42,7 @@ def simulate(look: Look, sizes: tuple[int, ...] = SIZES) -> Shares:
         The share of all rows whose batch holds both a relevant and a less relevant document for it, so that rows that
         sit out count as having none. Empty for tasks whose batches always do, and for labels that cannot be read.
     """
-    kept = np.arange(0, look.rows, max(1, -(-look.rows // SAMPLE)))
+    kept = np.array(draw_rows(look.rows, SAMPLE), dtype=np.int64)
     labels, ranks = _read(look, kept), _RANKS.get(look.task)
     if labels is None or ranks is None:
         return {}

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, Features, Image, Value
 
+from st_rankloss.data.captions import grade_captions
 from st_rankloss.data.part import Part
-from st_rankloss.encoding import encode_labels, read_list_grades
+from st_rankloss.encoding import read_list_grades
 from st_rankloss.evaluation.metrics import mean_metrics, order_documents, score_rankings
 from st_rankloss.judgements import Judgements, check_inputs, collect_qrels, read_qrels
-from st_rankloss.labels import LABEL_KINDS
 from st_rankloss.mteb_tasks.given import Given, Prepared
-from st_rankloss.relevance.choice import choose_relevance
-from st_rankloss.relevance.matrix import map_labels
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +25,6 @@ MOST_GRADE = 1_000_000
 """Largest scaled grade: trec_eval keeps a counter for every grade up to it."""
 
 _CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
-
-_ROWS = 256  # images graded at a time
 
 _MTEB_NAMES = {"accuracy": "hit_rate"}
 
@@ -197,7 +192,7 @@ def prepare_images(given: Given) -> dict[str, Any]:
     pictures = {f"i{row}": image for row, image in images.items()}
     texts = {f"c{row}": caption for row, caption in enumerate(captions)}
     check_inputs(texts.items(), "caption", "row", text_only=True)
-    there, back = _grades_both_ways(given, captions)
+    there, back = _grades_both_ways(given)
     ways = {"i2t": (pictures, texts, there), "t2i": (texts, pictures, back)}
     chosen = list(ways) if given.kind == "image_text" else [given.kind]
     kinds = {"i2t": ("image", "text"), "t2i": ("text", "image")}
@@ -210,33 +205,17 @@ def prepare_images(given: Given) -> dict[str, Any]:
     return _ranked(data, {way: ways[way][2] for way in chosen}, given.level) | {"fields": fields}
 
 
-def _grades_both_ways(given: Given, captions: Sequence[str]) -> tuple[Judgements, Judgements]:
+def _grades_both_ways(given: Given) -> tuple[Judgements, Judgements]:
     """Keep the grades above 0, of texts for images and of images for texts; each keeps its own, which comes first."""
-    rows = range(len(captions))
+    rows = range(len(given.part.dataset))
     there: dict[str, dict[str, float]] = {f"i{row}": {f"c{row}": 0.0} for row in rows}
     back: dict[str, dict[str, float]] = {f"c{row}": {f"i{row}": 0.0} for row in rows}
-    for start, grades in _pair_grades(given, captions):
+    for start, block in grade_captions(given.part.dataset, given.relevance):
+        grades = torch.nan_to_num(block).double().numpy()
         for row, column in np.argwhere(grades):
             image, text = f"i{start + row}", f"c{column}"
             there[image][text] = back[text][image] = float(grades[row, column])
     return there, back
-
-
-def _pair_grades(given: Given, captions: Sequence[str]) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
-    """Grade all texts for blocks of images: by the rows' labels, or by equality with the image's own text."""
-    starts = range(0, len(captions), _ROWS)
-    if "label" not in (given.part.dataset.column_names or ()):
-        codes = np.unique(captions, return_inverse=True)[1]
-        yield from ((start, np.asarray(codes[start : start + _ROWS, None] == codes, dtype=float)) for start in starts)
-        return
-    labels = list(given.part.dataset["label"])
-    reads = LABEL_KINDS if given.relevance is None else given.relevance.reads
-    described = encode_labels(labels, "label", reads=reads)
-    relevance = choose_relevance(described, [len(labels)]) if given.relevance is None else given.relevance
-    own, others = relevance.pair(described, [len(labels)] * 2)
-    for start in starts:
-        block = map_labels(itemgetter(slice(start, start + _ROWS)), own)
-        yield start, torch.nan_to_num(relevance(block, others)).double().numpy()
 
 
 def _ranked(data: dict[str, Any], grades: dict[str, Judgements], level: float) -> dict[str, Any]:

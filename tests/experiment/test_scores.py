@@ -15,8 +15,11 @@ from PIL import Image
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from st_rankloss import functional
+from st_rankloss.augmentations import Identity
 from st_rankloss.data import Part
+from st_rankloss.data import captions as captions_module
 from st_rankloss.experiment import scores as scores_module
+from st_rankloss.experiment import views
 from st_rankloss.experiment.scores import correlation_items, score
 from st_rankloss.functional.checks import NotFiniteError
 from tests.experiment.tiny import COLOURS, THINGS, part
@@ -163,19 +166,14 @@ def test_searches_run_in_blocks_of_queries(task, monkeypatch):
         return functional.ndcg(similarity, grades, k=k)
 
     monkeypatch.setattr(scores_module, "_ROWS", 64)
+    monkeypatch.setattr(captions_module, "_ROWS", 64)
     monkeypatch.setattr(scores_module, "ndcg", counted)
-    monkeypatch.setattr(scores_module, "DropWords", lambda share: lambda text: text)
+    monkeypatch.setitem(views.COPIES, "text", Identity())
     columns = {"image": rows, "caption": rows} if task == "image_text" else {"text": rows}
     found = scores_module._SCORERS[task](encode, Part(task, Dataset.from_dict(columns)), None)
     vectors = torch.nn.functional.normalize(encode(rows), dim=1)
     assert found.values["ndcg@10"] == pytest.approx(in_plain_loops(vectors, vectors, rows, rows), abs=1e-6)
     assert set(blocks) == {64, 170 - 2 * 64}
-
-
-def test_equal_images_are_copies_of_one_another():
-    red, blue = Image.new("RGB", (2, 2), "red"), Image.new("RGB", (2, 2), "blue")
-    assert scores_module._codes([red, blue, red.copy(), Image.new("RGB", (4, 1), "red")]).tolist() == [0, 1, 0, 2]
-    assert scores_module._codes(["a", "b", "a"]).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("task", ["sts", "classification", "retrieval", "image_text", "self_supervised"])
@@ -214,9 +212,43 @@ def test_each_image_is_decoded_once_to_encode_it_and_in_slices(task, monkeypatch
         Part(task, coloured(n, **({"label": [*"ab"] * (n // 2)} if task == "classification" else {}))) for n in (10, 8)
     ]
     scores = score(ByColour(), *given)
-    assert len(decoded) == (18 if task == "classification" else 20)  # copies are also told apart by their content
+    assert len(decoded) == (18 if task == "classification" else 20)  # each again to make its copy
     assert max(ByColour.given) == 4
     assert scores.items[3].startswith("image 3")
+
+
+def test_altered_copies_of_images_search_their_originals():
+    images = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)) for i in range(30)]
+    images.append(images[0].copy())
+
+    class ByPixels(torch.nn.Module):
+        seen: ClassVar[list[torch.Tensor]] = []
+
+        def encode(self, inputs, **options):
+            self.seen.append(torch.tensor(np.stack([np.asarray(x, dtype=np.float32).ravel() - 128 for x in inputs])))
+            return self.seen[-1]
+
+    found = score(ByPixels(), Part("self_supervised", Dataset.from_dict({"image": images})))
+    copies, originals = (torch.nn.functional.normalize(x.double(), dim=1) for x in ByPixels.seen)
+    assert not any(torch.equal(*pair) for pair in zip(*ByPixels.seen, strict=True))
+    grades = torch.tensor([[float(i % 30 == j % 30) for j in range(31)] for i in range(31)])  # the last is the first
+    wanted = functional.ndcg(copies @ originals.T, grades.double(), k=10)
+    assert found.values["ndcg@10"] == pytest.approx(wanted.numpy(), abs=1e-5)
+    assert 0.1 < found.means["ndcg@10"] < 1
+
+
+def test_captions_with_labels_are_found_by_their_labels(tmp_path):
+    model, given = tiny_clip(tmp_path, [*COLOURS, *THINGS]), part("image_text", 12)
+    vectors = [model.encode(given.dataset[name][:], convert_to_tensor=True) for name in ("image", "caption")]
+    images, texts = (torch.nn.functional.normalize(x, dim=1) for x in vectors)
+    paths = [["a", "b"], ["a", "c"], ["d", "e"]] * 4
+    shared = torch.tensor([[(a[0] == b[0]) / 2 + (a == b) / 2 for b in paths] for a in paths])
+    labelled = Part("image_text", given.dataset.add_column("label", paths), labels="hierarchy")
+    for similarity, metric in ((images @ texts.T, "image to caption"), (texts @ images.T, "caption to image")):
+        wanted = functional.ndcg(similarity, shared, k=10)
+        assert score(model, labelled).values[metric] == pytest.approx(wanted.numpy(), abs=1e-6)
+    numbers = Part("image_text", given.dataset.add_column("label", [0.5] * 12), labels="regression")
+    assert score(model, numbers).means == score(model, given).means  # the recipe leaves numbers out
 
 
 def test_rows_without_a_class_neither_vote_nor_are_scored():
@@ -227,12 +259,6 @@ def test_rows_without_a_class_neither_vote_nor_are_scored():
     assert np.isfinite(accuracy).tolist() == [True, True, False]
     none = Part("classification", Dataset.from_dict({"text": texts, "label": [-1] * 6}))
     assert [*score(MODEL, Part("classification", Dataset.from_dict(rows)), none).values] == ["ndcg@10"]
-
-
-def test_places_of_very_many_rows_exist():
-    places = scores_module.evenly(16_777_220, 20_000)  # whose last place float32 rounds up
-    assert (places[0], places[-1]) == (0, 16_777_219)
-    assert scores_module.evenly(0, 5).tolist() == []
 
 
 def test_a_part_with_nothing_to_rank_is_refused():
@@ -261,7 +287,8 @@ def test_images_and_captions_search_each_other(tmp_path):
     images, captions = given.dataset["image"][:], given.dataset["caption"][:]
     a, b = (torch.nn.functional.normalize(model.encode(x, convert_to_tensor=True), dim=1) for x in (images, captions))
     rows = (a @ b.T).tolist()
-    grades = [[float(first == second) for second in captions] for first in captions]
+    colours = [image.getpixel((0, 0)) for image in images]
+    grades = [[float(first == second) for second in colours] for first in colours]  # each of several captions
     scores = score(model, given)
     for i in range(12):
         there = ndcg(rows[i], grades[i])

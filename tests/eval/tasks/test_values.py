@@ -12,8 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from eval.tasks.records import Record
-from eval.tasks.values import mean_items, probe_values, ranking_values, spearman_items
-from st_rankloss.experiment.scores import evenly
+from eval.tasks.values import evenly, mean_items, probe_values, ranking_values, spearman_items
 from tests import oracle
 from tests.eval.tiny import path_relevance
 
@@ -113,6 +112,12 @@ def test_places_are_evenly_spaced(count, most):
         assert found[-1] == (count - 1 if most > 1 else 0)
         steps = np.diff(found)
         assert not len(steps) or steps.max() - steps.min() <= 1
+
+
+def test_places_of_very_many_rows_exist():
+    places = evenly(16_777_220, 20_000)  # whose last place float32 rounds up
+    assert (places[0], places[-1]) == (0, 16_777_219)
+    assert evenly(0, 5).tolist() == []
 
 
 def test_the_nearest_training_samples_vote_for_a_class():
