@@ -202,11 +202,14 @@ def mix(codes: Any, salt: Any) -> Keys:
 
 def look_at(part: Part, name: str, most_rows: int) -> Look:
     """Read the columns of a part; of a stream, the first ``most_rows`` rows."""
-    table, others, stopped = (
-        _stream(part.dataset, most_rows) if isinstance(part.dataset, IterableDataset) else _load(part.dataset)
-    )
+    if isinstance(part.dataset, IterableDataset):
+        table, others, found = _stream(part.dataset, most_rows)
+        rows, stopped = min(found, most_rows), found > most_rows
+    else:
+        table, others = _load(part.dataset)
+        rows, stopped = len(part.dataset), False
     flats = {column: flatten(column, table[column]) for column in table.column_names}
-    return Look(part, name, len(table), flats, others, stopped)
+    return Look(part, name, rows, flats, others, stopped)
 
 
 def flatten(column: str, values: pa.ChunkedArray) -> Flat:
@@ -220,14 +223,17 @@ def flatten(column: str, values: pa.ChunkedArray) -> Flat:
     return Flat(column, _large(items), np.repeat(np.arange(len(values)), sizes), sizes, absent)
 
 
-def _load(dataset: Any) -> tuple[pa.Table, tuple[str, ...], bool]:
+def _load(dataset: Any) -> tuple[pa.Table, tuple[str, ...]]:
+    """Read the columns of a dataset, and name those that are left out."""
     readable = [name for name in dataset.column_names if _is_readable(dataset.features[name])]
-    table = dataset.select_columns(readable).with_format("arrow")[:]
-    table, others = _readable(table)
-    return table, (*(name for name in dataset.column_names if name not in readable), *others), False
+    if not readable:
+        return pa.table({}), tuple(dataset.column_names)
+    table, others = _readable(dataset.select_columns(readable).with_format("arrow")[:])
+    return table, (*(name for name in dataset.column_names if name not in readable), *others)
 
 
-def _stream(dataset: Any, most_rows: int) -> tuple[pa.Table, tuple[str, ...], bool]:
+def _stream(dataset: Any, most_rows: int) -> tuple[pa.Table, tuple[str, ...], int]:
+    """Read the columns of a stream, name those that are left out, and count rows, up to more than ``most_rows``."""
     size = min(10_000, most_rows + 1)
     try:
         return _merge(dataset.with_format("arrow").iter(size), most_rows)
@@ -238,7 +244,7 @@ def _stream(dataset: Any, most_rows: int) -> tuple[pa.Table, tuple[str, ...], bo
         return _merge(map(pa.Table.from_pylist, iter(lambda: list(islice(rows, size)), [])), most_rows)
 
 
-def _merge(found: Iterator[pa.Table], most_rows: int) -> tuple[pa.Table, tuple[str, ...], bool]:
+def _merge(found: Iterator[pa.Table], most_rows: int) -> tuple[pa.Table, tuple[str, ...], int]:
     tables: list[pa.Table] = []
     others: tuple[str, ...] = ()
     rows = 0
@@ -250,7 +256,7 @@ def _merge(found: Iterator[pa.Table], most_rows: int) -> tuple[pa.Table, tuple[s
         if rows > most_rows:
             break
     merged = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
-    return merged, others, rows > most_rows
+    return merged, others, rows
 
 
 def _is_readable(feature: Any) -> bool:

@@ -30,7 +30,7 @@ from st_rankloss.experiment.table import lines
 from st_rankloss.experiment.training import Plan, last_checkpoint
 from st_rankloss.trainer import RankingTrainer
 from tests.experiment.tiny import COLOURS, THINGS, beir, part
-from tests.models import word_model
+from tests.models import tiny_clip, word_model
 
 SETTINGS = Settings("", "static", epochs=3, batch_size=8, learning_rate=0.05)
 
@@ -258,6 +258,24 @@ def test_the_report_is_one_page_with_examples_that_changed(finished, tmp_path):
     assert not any(loads in page for loads in ("<script", "<link", "src=", "@import"))
     assert "batch_size: 8" in page
     assert escape(result.verdict) in page
+
+
+@pytest.mark.parametrize("column", [None, "label", "caption"])
+def test_images_are_trained_from_a_file_to_a_report(column, tmp_path):
+    draw = random.Random(0)
+    lines_ = [",".join(["image", *filter(None, [column])])]
+    for i in range(80):
+        Pillow.new("RGB", (9, 9), tuple(draw.randrange(256) for _ in range(3))).save(tmp_path / f"{i}.png")
+        value = {None: [], "label": [COLOURS[i % 4]], "caption": [f"{COLOURS[i % 4]} {THINGS[i % 10]}"]}[column]
+        lines_.append(",".join([f"{i}.png", *value]))
+    (tmp_path / "images.csv").write_text("\n".join(lines_), encoding="utf-8")
+    tiny_clip(tmp_path / "made", [*COLOURS, *THINGS]).save(str(tmp_path / "clip"))
+    settings = Settings(str(tmp_path / "images.csv"), str(tmp_path / "clip"), epochs=1, batch_size=16)
+    result = train(settings, tmp_path / "output")
+    assert result.sizes == {"train": 64, "dev": 8, "test": 8}
+    assert [math.isfinite(trained.test.means["ndcg@10"]) for trained in result.losses] == [True, True]
+    write_report(result, tmp_path / "report.html")
+    assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_default_number_of_steps_is_never_tiny(tmp_path):

@@ -160,6 +160,17 @@ def test_images_are_left_alone():
         assert "image" in [column.name for column in inspection.facts[0].columns]
 
 
+def test_rows_of_nothing_but_images_are_counted():
+    pictures = [Pictures.new("L", (2, 2), i) for i in range(50)]
+    rows = Dataset.from_dict({"image": pictures}, Features({"image": Image()}))
+    for data, count in ((rows, 50), (rows.select(range(3, 43)), 40), (rows.to_iterable_dataset(), 50)):
+        inspection = inspect(DatasetDict(train=data) if isinstance(data, Dataset) else data, task="self_supervised")
+        assert inspection.ok
+        assert [facts.rows for facts in inspection.facts] == [count]
+    (facts,) = inspect(rows.to_iterable_dataset(), task="self_supervised", most_rows=33).facts
+    assert facts.rows == 33
+
+
 @pytest.mark.parametrize("task", COLUMNS)
 def test_an_inspection_is_printed_written_as_a_page_and_as_json(tmp_path, task):
     columns = clean(task)
