@@ -63,7 +63,7 @@ def propose(look: Look, model: Any = None) -> Proposal:
     rates = RATES if kind is None else {kind: RATES[kind]}
     rate = "Tune the learning rate, which matters most."
     if kind in (None, "transformer"):
-        rate += " That of a transformer is the usual one: if it is small or trains briefly, try ten times as much."
+        rate += " For a transformer try 2e-5 to 3e-4: the less it knows of the task, the higher."
     return Proposal(
         recipe,
         repr(recipe.objective if model is None else recipe.objective_for(model)),

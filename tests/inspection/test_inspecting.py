@@ -197,7 +197,7 @@ def test_a_proposal_fits_the_data_and_the_model(tmp_path):
     static = inspect(rows, model=make_encoder("static", clean("classification")["text"], dimensions=8)).proposal
     assert (static.sampler, static.batch_size, static.learning_rates) == ("classes", 16, {"static": 0.07})
     transformer = inspect(rows, model=tiny_bert(tmp_path, ["word"])).proposal
-    assert transformer.learning_rates == {"transformer": 2e-5}
+    assert transformer.learning_rates == {"transformer": 5e-5}
     assert set(inspect(rows).proposal.learning_rates) == {"static", "static-minilm", "transformer"}
     columns = clean("retrieval")
     assert inspect(part("retrieval", columns)).proposal.sampler == "lists"
