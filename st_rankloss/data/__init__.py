@@ -16,7 +16,8 @@ a click log: clicks, impressions, positions                            `read_cli
 two sentences and a score                                              `read_scored_pairs`    sts
 a text and a class, a path "A > B", tags "a|b", or a number            `read_labelled`        classification, hierarchy,
                                                                                               multi_label, regression
-an image and a caption, a label, or neither                            `read_images`          image_text, or as above
+an image and a caption, a label, or neither; folders of images named   `read_images`          image_text, or as above
+after their label
 texts alone                                                            `read_texts_alone`     self_supervised
 =====================================================================  =====================  ==========================
 

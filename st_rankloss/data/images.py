@@ -146,15 +146,15 @@ def _image(value: Any, place: int, plan: _Plan) -> dict[str, Any]:
     if not path.is_file():
         remedy = "download it first" if "://" in value else f"paths are relative to {plan.folder}, or pass folder="
         raise refusal(plan.image, place, value, "paths of images that exist", remedy)
-    _check_image(path, place, plan)
+    _check_image(path, value, place, plan)
     return {"bytes": None, "path": str(path)}
 
 
-def _check_image(path: Path, place: int, plan: _Plan) -> None:
+def _check_image(path: Path, value: str, place: int, plan: _Plan) -> None:
     """Raise a ValueError unless the start of a file is that of an image."""
     pillow = require("PIL.Image", "image", purpose="images")
     try:
         pillow.open(path).close()
     except (OSError, pillow.DecompressionBombError) as error:
         remedy = "save it again, or remove the row"
-        raise refusal(plan.image, place, str(path), "paths of images that can be read", remedy) from error
+        raise refusal(plan.image, place, value, "paths of images that can be read", remedy) from error

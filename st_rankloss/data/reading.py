@@ -27,6 +27,7 @@ from st_rankloss.data.forms import (
     looks_like_document,
 )
 from st_rankloss.data.hub import collection_configurations, read_hub_collection
+from st_rankloss.data.image_folders import image_tables
 from st_rankloss.data.images import is_image, read_images
 from st_rankloss.data.ir_collections import read_ir_datasets
 from st_rankloss.data.labelled import read_labelled, read_texts_alone
@@ -328,9 +329,13 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
         raise ValueError(f"{folder}: a folder of queries, corpus and qrels must have all three, got no {word}: add a "
                          f"file named {word}, or pass one file.")  # fmt: skip
     files = _tables_in(folder) or _tables_in(folder / "data")
+    if not files and (images := image_tables(folder, streaming=options["streaming"])):
+        return _read_images(images, options)
     if not files:
-        raise ValueError(f"{folder}: the folder must hold tables ({', '.join(TABLES)}), or corpus, queries and qrels, "
-                         f"got {sorted(path.name for path in folder.iterdir())[:10]}.")  # fmt: skip
+        raise ValueError(
+            f"{folder}: the folder must hold tables ({', '.join(TABLES)}), images, or corpus, queries and qrels, got "
+            f"{sorted(path.name for path in folder.iterdir())[:10]}."
+        )
     found = files
     if len(files) > 1:
         files = [path for path in files if part_of(path.name)] or files
@@ -341,6 +346,13 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
         collection = "Name the files of a collection queries, corpus and qrels."
         raise ValueError(f"{folder}: {error} {collection}") from error
     return _without(_read_each(named, options), "files", [path.name for path in found if path not in files])
+
+
+def _read_images(tables: Mapping[str, Table], options: dict[str, Any]) -> dict[str, Part]:
+    """Read images that are labelled by folders; folders in folders are paths, not sets of labels."""
+    nested = any(isinstance(row.get("label"), list) for table in tables.values() for row in table.rows())
+    task = options["task"] or ("hierarchy" if nested else None)
+    return _read_each(tables, options | {"task": task})
 
 
 def _tables_in(folder: Path) -> list[Path]:

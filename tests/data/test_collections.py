@@ -214,7 +214,7 @@ def test_folders_of_no_known_kind_are_refused_without_a_contradiction(tmp_path):
     with pytest.raises(ValueError, match=r"must have one folder corpus, got 'de-corpus', 'en-corpus': move the others"):
         read(tmp_path)
     parquet(tmp_path / "other" / "x" / "test.parquet", text=["sofa"])
-    with pytest.raises(ValueError, match=r"must hold tables \(.*\), or corpus, queries and qrels, got \['x'\]"):
+    with pytest.raises(ValueError, match=r"must hold tables \(.*\), images, or corpus, queries and qrels, got \['x'\]"):
         read(tmp_path / "other")
 
 

@@ -665,3 +665,49 @@ def test_the_shards_of_a_table_are_one_table(inner, kind, streaming, tmp_path):
         Dataset.from_dict({"words": ["x"]}).to_parquet(folder / "train-00001-of-00002.parquet")
         with pytest.raises(ValueError, match=r"train-00001-of-00002.parquet: a shard must have the columns of the fi"):
             read(tmp_path, streaming=streaming)
+
+
+def folder_of_images(folder, *names):
+    for i, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2), (i, 0, 0)).save(folder / name)
+    return folder
+
+
+def test_folders_of_images_are_classes_and_folders_in_folders_are_paths(tmp_path):
+    classes = folder_of_images(tmp_path / "a", "rose/1.png", "rose/2.JPG", "oak/1.png", "rose/.hidden/3.png")
+    (classes / "rose" / "notes.md").write_text("no image", encoding="utf-8")
+    (part,) = read(classes).values()
+    assert (part.task, part.dataset["label"][:]) == ("classification", ["oak", "rose", "rose"])
+    assert [image.getpixel((0, 0))[0] for image in part.dataset["image"][:]][0] == 2
+    assert "labels are the names of folders" in part.notes
+    assert part.source == str(classes)
+    paths = folder_of_images(tmp_path / "b", "flower/rose/1.png", "flower/tulip/1.png", "tree/oak/1.png", "tree/2.png")
+    (part,) = read(paths).values()
+    assert part.task == "hierarchy"
+    assert part.dataset["label"][:] == [["flower", "rose"], ["flower", "tulip"], ["tree"], ["tree", "oak"]]
+    (part,) = read(folder_of_images(tmp_path / "c", "1.png", "2.png")).values()
+    assert (part.task, part.dataset.column_names) == ("self_supervised", ["image"])
+    (part,) = read(classes, task="self_supervised").values()
+    assert part.dataset.column_names == ["image"]
+    (part,) = read(classes, streaming=True).values()
+    assert [row["label"] for row in part.dataset] == ["oak", "rose", "rose"]
+
+
+def test_folders_of_images_are_divided_by_the_names_of_their_folders(tmp_path):
+    parts = read(
+        folder_of_images(tmp_path / "a", "train/rose/1.png", "train/oak/1.png", "val/oak/1.png", "Test/oak/2.png")
+    )
+    assert {name: part.dataset["label"][:] for name, part in parts.items()} == {
+        "train": ["oak", "rose"],
+        "dev": ["oak"],
+        "test": ["oak"],
+    }
+    for names in (("train/1.png", "rose/1.png"), ("train/1.png", "1.png"), ("train/1.png", "training/1.png")):
+        with pytest.raises(ValueError, match="each must be another of these"):
+            read(folder_of_images(tmp_path / names[0][:5] / names[1].replace("/", ""), *names))
+    broken = folder_of_images(tmp_path / "broken", "rose/1.png")
+    (broken / "oak").mkdir()
+    (broken / "oak" / "1.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="oak/1.png"):
+        read(broken)
