@@ -28,8 +28,8 @@ def grade_captions(rows: Dataset, relevance: Relevance | None = None) -> Iterato
         relevance: How to read the labels; None chooses by their kind.
 
     Yields:
-        The first row of a block of at most 256 images, and their grades, shape ``(block, rows)``: at least 0, NaN where
-        a label is missing. Time and memory: O(rows) per image.
+        tuple[int, Tensor]: The first row of a block of at most 256 images, and their grades, shape ``(block, rows)``:
+            at least 0, NaN where a label is missing. Time and memory: O(rows) per image.
 
     Example:
         >>> rows = Dataset.from_dict({"image": ["1.png", "1.png", "2.png"], "caption": ["rose", "red rose", "sky"]})
