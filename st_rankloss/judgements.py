@@ -146,7 +146,7 @@ def each_query(
         kind = "an empty mapping" if isinstance(qrels, Mapping) else type(qrels).__name__
         rule = "a dict" if may_be_empty else "a non-empty dict"
         raise ValueError(f"qrels must be {rule} of query id to dict of document id to grade, got {kind}.")
-    for query, judged in _by_id(qrels, "a query id in qrels"):
+    for query, judged in by_id(qrels, "a query id in qrels"):
         usual = isinstance(judged, dict) and _are_usual(judged, largest)
         grades = judged if usual else dict(_grades(query, judged, largest))
         yield query, list(grades), [*map(float, grades.values())]
@@ -209,7 +209,7 @@ def read_inputs(inputs: Any, name: str, *, text_only: bool = False) -> dict[str,
         kind = "an empty dict" if isinstance(inputs, Mapping) else type(inputs).__name__
         remedy = "" if isinstance(inputs, Mapping) else "; for a list of texts write dict(enumerate(texts))"
         raise ValueError(f"{name} must be a non-empty dict of id to text, got {kind}{remedy}.")
-    found = dict(_by_id(inputs, f"an id of {name}"))
+    found = dict(by_id(inputs, f"an id of {name}"))
     check_inputs(found.items(), name, "id", text_only=text_only)
     return found
 
@@ -286,7 +286,7 @@ def few(ids: Iterable[str]) -> str:
     return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
-def _by_id(mapping: Mapping[Any, Any], what: str) -> Iterable[tuple[str, Any]]:
+def by_id(mapping: Mapping[Any, Any], what: str) -> Iterable[tuple[str, Any]]:
     """Yield the entries with ids as strings; raise ValueError if two keys are the same id."""
     if {*map(type, mapping)} <= {str}:  # which differ, as the keys of a mapping do
         yield from mapping.items()
@@ -317,7 +317,7 @@ def _grades(query: str, judged: Any, largest: float) -> Iterable[tuple[str, floa
             f"qrels must map each query id to a dict of document id to grade, got {type(judged).__name__} for "
             f"{query!r}; {remedy}."
         )
-    for document, value in _by_id(judged, f"a document id in qrels[{query!r}]"):
+    for document, value in by_id(judged, f"a document id in qrels[{query!r}]"):
         yield document, read_grade(value, query, document, largest)
 
 

@@ -1,8 +1,9 @@
 """Graded hard negatives: the judged documents of each query, plus its nearest unjudged ones.
 
-Options are named as in ``mine_hard_negatives`` of sentence-transformers, with the same results where both apply. That
-function mines for (anchor, positive) pairs: it has no grades, needs a positive per query, and gives each of several
-positives its own row, without the others. Hence our own search.
+Options are named as in ``mine_hard_negatives`` of sentence-transformers, with the same results where both apply, except
+that ``range_min`` skips the nearest documents before scores and margins choose, not after. That function mines for
+(anchor, positive) pairs: it has no grades, needs a positive per query, and gives each of several positives its own row,
+without the others. Hence our own search.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
@@ -152,7 +153,7 @@ def mine_graded_negatives(
     )
     grade = _grader(unjudged)
     shards = as_shards(corpus_embeddings)
-    check_at_least(batch_size, 1, "batch_size")
+    check_count("batch_size", batch_size)
     check_encoder(
         model, EMBEDDERS, "mine_graded_negatives", "a CrossEncoder can grade what another model mines, as unjudged=..."
     )
@@ -231,6 +232,8 @@ def read_judgements(
         >>> read_judgements(pairs, "question", "answer", "label")
         ({'q0': 'red?'}, {'d0': 'rose', 'd1': 'sky'}, {'q0': {'d0': 2.0000, 'd1': 0.0000}})
     """
+    if not isinstance(dataset, Dataset | IterableDataset):
+        raise ValueError(f"dataset must be a Dataset, got {type(dataset).__name__}: use Dataset.from_list.")
     columns = (query_column, document_column, label_column, query_id_column, document_id_column)
     missing = [name for name in columns if name is not None and name not in dataset.column_names]
     if missing:
@@ -243,6 +246,8 @@ def read_judgements(
         if not documents:
             raise ValueError(f"each list in {document_column!r} must hold a document, got an empty list in row {row}.")
         grades = [1.0] * len(documents) if label_column is None else _as_list(entry[label_column])
+        if label_column is not None and entry[label_column] is None:
+            grades = [None] * len(documents)
         ids = [None] * len(documents) if document_id_column is None else _as_list(entry[document_id_column])
         if not len(grades) == len(ids) == len(documents):
             raise ValueError(
@@ -301,7 +306,7 @@ class _Window:
         check_choice(self.sampling_strategy, ("top", "random"), "sampling_strategy")
         for name in ("min_score", "max_score", "absolute_margin", "relative_margin"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
+            if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
                 raise ValueError(f"{name} must be a finite number or None, got {value!r}.")
         for name in ("absolute_margin", "relative_margin"):
             if (getattr(self, name) or 0) < 0:

@@ -24,7 +24,8 @@ from sentence_transformers.util import mean_maxsim_pairwise, pairwise_cos_sim
 from torch import Tensor
 
 from st_rankloss._models import EMBEDDERS, check_encoder, kind_of
-from st_rankloss.functional.checks import check_at_least, check_finite, check_temperature
+from st_rankloss.evaluation.settings import check_count
+from st_rankloss.functional.checks import check_finite, check_temperature
 from st_rankloss.judgements import check_inputs
 from st_rankloss.judges.base import Judge, JudgeTeacher, is_judge
 from st_rankloss.labels import LABEL_COLUMNS
@@ -123,7 +124,7 @@ class Teacher:
             raise TypeError(f"model must be a {kinds}, got {self.model!r}.")
         _check_sharpening(self.threshold, self.power, self.temperature)
         check_temperature(self.top_grade, "top_grade")
-        check_at_least(self.batch_size, 1, "batch_size")
+        check_count("batch_size", self.batch_size)
         if not isinstance(self.model, CrossEncoder):
             if self.temperature is not None:
                 kind = kind_of(self.model).__name__
@@ -251,7 +252,7 @@ def add_embeddings(
     """
     _check_columns(dataset, columns, 1, label_column)
     check_encoder(model, (SentenceTransformer,), "add_embeddings", "use add_scores for the scores of other kinds")
-    check_at_least(batch_size, 1, "batch_size")
+    check_count("batch_size", batch_size)
     encoders = [model.encode] if len(columns) == 1 else [model.encode_query] + [model.encode_document] * len(columns)
     vectors = []
     for name, encode in zip(columns, encoders, strict=False):

@@ -109,6 +109,29 @@ def test_images_keep_size_and_mode_and_change(make, mode):
     assert any(not same(views[0], view) for view in views)
 
 
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [("P", "RGB"), ("PA", "RGBA"), ("1", "L"), ("I;16", "L"), ("I", "L"), ("F", "L"), ("CMYK", "CMYK"), ("LA", "LA")],
+)
+@pytest.mark.parametrize("make", IMAGES)
+def test_images_of_every_mode_have_views(make, mode, found):
+    image = picture("RGBA" if mode == "PA" else "L" if mode in ("I;16", "I", "F", "1") else "RGB")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image, dtype=np.uint16) * 256)
+    elif mode == "PA":
+        image = image.convert("P")
+        image.info["transparency"] = 0
+    else:
+        image = image.convert(mode)
+    for _ in range(4):
+        view = make(0.7)(image)
+        assert view.size == image.size
+        assert view.mode == (found if make in (Jitter, Blur) else image.mode)
+    if (make, mode) == (Blur, "I;16"):
+        faint = np.asarray(make(1e-6)(image), dtype=float)  # 16 bits are scaled, not cut off at 255
+        assert np.abs(faint - np.asarray(image, dtype=float) / 256).mean() < 3
+
+
 def test_a_stronger_change_is_further_from_the_picture():
     smooth = picture(size=(8, 8)).resize((64, 64), Image.Resampling.BICUBIC)
 

@@ -10,15 +10,14 @@ import pytest
 import pytrec_eval
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import Image as Pictures
 from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 from sklearn.linear_model import LinearRegression
 
 from st_rankloss import GradedInformationRetrievalEvaluator
-from st_rankloss.data import Part
+from st_rankloss.data import Part, captions
 from st_rankloss.mteb_tasks import MOST_GRADE, mteb_task, named, whole_grades
-from st_rankloss.mteb_tasks import rankings as ranking_tasks
-from st_rankloss.mteb_tasks.given import Given
 from st_rankloss.relevance import Classes, Numeric
 from tests import oracle
 from tests.models import tiny_clip, tiny_cross_encoder, tiny_multi_vector, tiny_splade, word_model
@@ -296,9 +295,8 @@ def test_images_are_graded_in_blocks(labels, monkeypatch):
     rows = {"image": pictures(), "caption": REPEATED} | ({} if labels is None else {"label": labels})
     part = Part("image_text", Dataset.from_dict(rows))
     whole = mteb_task(part, "Mine").grades
-    monkeypatch.setattr(ranking_tasks, "_ROWS", 4)
-    given = Given(part, None, "i2t", "test", 1, None)
-    assert [grades.shape for _, grades in ranking_tasks._pair_grades(given, REPEATED)] == [(4, 6), (2, 6)]
+    monkeypatch.setattr(captions, "_ROWS", 4)
+    assert [tuple(grades.shape) for _, grades in captions.grade_captions(part.dataset)] == [(4, 6), (2, 6)]
     for way, grades in mteb_task(part, "Mine").grades.items():
         assert {query: list(found.items()) for query, found in grades.items()} == {
             query: list(found.items()) for query, found in whole[way].items()
@@ -386,3 +384,38 @@ def test_what_mteb_cannot_score_is_refused_by_name(given, message):
         given["train"] = given["part"]
     with pytest.raises(ValueError, match=message):
         mteb_task(**given)
+
+
+def test_numpy_grades_are_scaled_like_others():
+    grades = {"q": {"a": np.float64(0.5), "b": np.float32(2)}}
+    assert whole_grades(grades, "mine") == {"q": {"a": 1, "b": 4}}
+
+
+@pytest.mark.parametrize("task", ["classification", "sts"])
+def test_missing_texts_are_refused_by_their_row(task):
+    rows = {"text": ["red", None], "label": ["a", "b"]}
+    if task == "sts":
+        rows = {"sentence1": ["red", None], "sentence2": ["a", "b"], "label": [0.5, 0.1]}
+    part = Part(task, Dataset.from_dict(rows))
+    with pytest.raises(ValueError, match=r"each of '(text|sentence1)' must be a text, got None \(NoneType\) for row 1"):
+        mteb_task(part, "Mine", train=part)
+
+
+def test_parts_and_levels_of_other_types_are_refused():
+    part = Part("sts", Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [0.5, 0.1]}))
+    with pytest.raises(ValueError, match=r"takes one part, got dict: pass parts\['test'\]"):
+        mteb_task({"test": part}, "Mine")
+    with pytest.raises(ValueError, match="relevance_level must be a finite number above 0, got '1'"):
+        mteb_task(part, "Mine", relevance_level="1")
+
+
+def test_images_that_change_change_the_revision_of_a_task(tmp_path):
+    path = tmp_path / "1.png"
+    found = []
+    for colour in ("red", "red", "blue"):
+        Image.new("RGB", (4, 4), colour).save(path)
+        part = Part(
+            "image_text", Dataset.from_dict({"image": [str(path)], "caption": ["a"]}).cast_column("image", Pictures())
+        )
+        found.append(mteb_task(part, "Mine").metadata.dataset["revision"])
+    assert found[0] == found[1] != found[2]

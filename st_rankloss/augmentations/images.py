@@ -1,4 +1,7 @@
-"""Views of a PIL image, with the same size and mode. Pillow is imported on first use."""
+"""Views of a PIL image, of the same size. Pillow is imported on first use.
+
+They keep the mode of an image; only palettes, single bits and 16 bits become RGB, RGBA or grey in `Jitter` and `Blur`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,15 @@ from st_rankloss.augmentations.base import Augmentation
 
 def _pillow(module: str) -> Any:
     return require(f"PIL.{module}", "image", purpose="augmentations of images")
+
+
+def _blendable(image: Any) -> Any:
+    """Return an image whose values can be averaged: neither places in a palette, nor bits, nor 16 bits."""
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    if image.mode.startswith("I;16"):
+        return image.convert("I").point(lambda value: value / 256).convert("L")
+    return image.convert("L") if image.mode in ("1", "I", "F") else image
 
 
 def _draw(low: float, high: float) -> float:
@@ -62,10 +74,10 @@ class Jitter(Augmentation):
 
     def change(self, value: Any) -> Any:
         """Return the changed image."""
-        enhancers = _pillow("ImageEnhance")
+        enhancers, value = _pillow("ImageEnhance"), _blendable(value)
         for enhance in (enhancers.Brightness, enhancers.Contrast, enhancers.Color):
             factor = _draw(1 - self.strength, 1 + self.strength)
-            if enhance is not enhancers.Color or value.mode not in ("1", "L"):  # grey has no colour to change
+            if enhance is not enhancers.Color or value.mode not in ("L", "LA"):  # grey has no colour to change
                 value = enhance(value).enhance(factor)
         return value
 
@@ -81,4 +93,4 @@ class Blur(Augmentation):
     def change(self, value: Any) -> Any:
         """Return the blurred image."""
         radius = _draw(0, self.strength * min(value.size) / 8)
-        return value.filter(_pillow("ImageFilter").GaussianBlur(radius))
+        return _blendable(value).filter(_pillow("ImageFilter").GaussianBlur(radius))

@@ -1,48 +1,64 @@
-"""Which rows hold the same text or the same image, without decoding images."""
+"""The contents of texts and images: which rows hold the same, without decoding images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Image
 from torch import Tensor
 
 
-def stored(dataset: Dataset, names: Sequence[str]) -> list[list[Any]]:
-    """Return columns as they are stored: images as their encoded bytes or their path.
+def is_decoded(value: Any) -> bool:
+    """Return whether a value is a PIL image, without importing PIL."""
+    return type(value).__module__.startswith("PIL.")
+
+
+def encoded(image: Any) -> dict[str, Any]:
+    """Return a PIL image as the bytes of a file: as it is now, not as in the file that it was opened from."""
+    found: dict[str, Any] = Image().encode_example(image.copy())  # a copy belongs to no file
+    return found
+
+
+def content_of(value: Any) -> Any:
+    """Return what tells a stored value from others: of an image, a digest of its file.
+
+    Args:
+        value: A value as pyarrow holds it; an image is a dict of ``bytes`` and ``path``.
+
+    Returns:
+        The digest of an image, or those in a list; else the value.
+
+    Example:
+        >>> content_of("red"), len(content_of({"bytes": b"abc", "path": None}))
+        ('red', 32)
+    """
+    if isinstance(value, list):
+        return [*map(content_of, value)]
+    if not isinstance(value, Mapping) or not (value.get("bytes") or value.get("path")):
+        return value
+    return hashlib.sha256(value.get("bytes") or Path(value["path"]).read_bytes()).digest()
+
+
+def contents(dataset: Dataset, name: str) -> Iterator[Any]:
+    """Yield what tells each value of a column from others, without decoding images.
 
     Args:
         dataset: The dataset.
-        names: Names of columns.
+        name: Name of the column.
 
-    Returns:
-        The values of each column.
-
-    Example:
-        >>> stored(Dataset.from_dict({"text": ["a", "b"]}), ["text"])
-        [['a', 'b']]
-    """
-    table = dataset.select_columns(list(names)).with_format("arrow")[:]
-    return [table[name].to_pylist() for name in names]
-
-
-def content_of(value: Any) -> Hashable:
-    """Return what tells a stored text or image from others.
-
-    Args:
-        value: A text, or an image's ``bytes`` and ``path``.
-
-    Returns:
-        The text, the bytes or, without bytes, the path.
+    Yields:
+        Any: The content of each row's value, see `content_of`.
 
     Example:
-        >>> content_of({"bytes": None, "path": "rose.png"})
-        'rose.png'
+        >>> [*contents(Dataset.from_dict({"text": ["b", "a"]}), "text")]
+        ['b', 'a']
     """
-    return (value.get("bytes") or value.get("path")) if isinstance(value, Mapping) else value
+    for batch in dataset.select_columns(name).with_format("arrow").iter(1_000):
+        yield from map(content_of, batch[name].to_pylist())
 
 
 def number_contents(dataset: Dataset, name: str) -> Tensor:
@@ -60,9 +76,5 @@ def number_contents(dataset: Dataset, name: str) -> Tensor:
         tensor([0, 1, 0])
     """
     known: dict[Hashable, int] = {}
-    numbers = []
-    for batch in dataset.select_columns(name).with_format("arrow").iter(1_000):
-        for content in map(content_of, batch[name].to_pylist()):
-            key = hashlib.sha256(content).digest() if isinstance(content, bytes) else content
-            numbers.append(known.setdefault(key, len(known)))
+    numbers = [known.setdefault(content, len(known)) for content in contents(dataset, name)]
     return torch.tensor(numbers, dtype=torch.long)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from datasets import Features, Image, Value
 from st_rankloss._extras import require
 from st_rankloss.data.building import Notes, build
 from st_rankloss.data.columns import as_names, check_column, choose, describe, given_names
+from st_rankloss.data.contents import encoded, is_decoded
+from st_rankloss.data.forms import as_list, looks_labelled
 from st_rankloss.data.label_forms import LabelForm
 from st_rankloss.data.labelled import form_of, label_of
 from st_rankloss.data.part import Part
 from st_rankloss.data.table import Row, Table
 from st_rankloss.data.tables import read_table
 from st_rankloss.data.texts import read_text
+from st_rankloss.judgements import few
 from st_rankloss.labels import refusal
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ def is_image(value: Any) -> bool:
     """Return whether a value of a table is an image, or the path of one."""
     if isinstance(value, Mapping):
         return "bytes" in value or "path" in value
+    if is_decoded(value):
+        return True
     return isinstance(value, bytes) or (isinstance(value, str) and value.lower().endswith(SUFFIXES))
 
 
@@ -97,6 +103,12 @@ def _plan(
     if task == "self_supervised":
         return _Plan(names["image"], folder, None, (), None)
     if not labels:
+        if task is None and caption is None and looks_labelled(table, names["image"]):
+            others = [name for name in table.names if name != names["image"]]
+            raise ValueError(
+                f"a column beside images must have a role, got {few(others)}: name the labels, label={others[0]!r}, or "
+                "pass task='self_supervised' to train on the images alone."
+            )
         return _Plan(names["image"], folder, caption, (), None)
     wanted = None if task == "image_text" else task
     form = form_of(table, labels, wanted, separator)
@@ -123,21 +135,28 @@ def _rows(table: Table, plan: _Plan, notes: Notes) -> Iterator[Row]:
     with table.named():
         for place, row in enumerate(table.rows()):
             found: Row = {"image": _image(row[plan.image], place, plan)}
-            if plan.caption is not None:
-                found["caption"] = read_text(row[plan.caption], place, plan.caption)
-                if found["caption"] is None:
-                    notes.count("images without a caption are left out", f"row {place}")
-                    continue
             if plan.form is not None:
                 found["label"] = label_of(row, place, plan.labels, plan.form, notes)
-            yield found
+            if plan.caption is None:
+                yield found
+                continue
+            captions = [read_text(text, place, plan.caption) for text in as_list(row[plan.caption])]
+            if not any(captions):
+                notes.count("images without a caption are left out", f"row {place}")
+            if len(captions) > 1:
+                notes.count("images with several captions have a row for each", f"row {place}")
+            yield from (found | {"caption": text} for text in captions if text is not None)
 
 
 def _image(value: Any, place: int, plan: _Plan) -> dict[str, Any]:
+    if is_decoded(value):
+        return encoded(value)
     if isinstance(value, bytes):
+        _check_image(BytesIO(value), "bytes", place, plan)
         return {"bytes": value, "path": None}
     if isinstance(value, Mapping):
         if value.get("bytes"):
+            _check_image(BytesIO(value["bytes"]), value.get("path") or "bytes", place, plan)
             return {"bytes": value["bytes"], "path": value.get("path")}
         value = value.get("path")
     if not isinstance(value, str) or not value.strip():
@@ -150,11 +169,11 @@ def _image(value: Any, place: int, plan: _Plan) -> dict[str, Any]:
     return {"bytes": None, "path": str(path)}
 
 
-def _check_image(path: Path, value: str, place: int, plan: _Plan) -> None:
+def _check_image(file: Path | BytesIO, value: str, place: int, plan: _Plan) -> None:
     """Raise a ValueError unless the start of a file is that of an image."""
     pillow = require("PIL.Image", "image", purpose="images")
     try:
-        pillow.open(path).close()
+        pillow.open(file).close()
     except (OSError, pillow.DecompressionBombError) as error:
         remedy = "save it again, or remove the row"
         raise refusal(plan.image, place, value, "paths of images that can be read", remedy) from error

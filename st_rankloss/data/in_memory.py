@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import ClassLabel, Dataset, Image, IterableDataset, List
+from datasets import ClassLabel, Dataset, IterableDataset, List
 
+from st_rankloss.data.contents import encoded, is_decoded
 from st_rankloss.data.table import BATCH, Row, Table, filled, naming, of_arrow
 from st_rankloss.labels import plain
 
@@ -61,18 +62,18 @@ def rows_to_arrow(rows: Any, place: str, first: int = 0) -> pa.Table:
         raise ValueError(f"a column must hold values of one type: {error}.") from error
 
 
-def _of_columns(columns: Mapping[str, Any]) -> pa.Table:
-    """Return the columns of a dict as a pyarrow table; raise ValueError for values that are not of one type."""
+def _of_columns(columns: Mapping[str, Any], source: str = "the dict") -> pa.Table:
+    """Return columns of values as a pyarrow table; raise ValueError for values that are not of one type."""
     for name, values in columns.items():
         if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
             raise ValueError(
-                f"the dict: column {name!r} must be a list of values, got {type(values).__name__}: pass one per row."
+                f"{source}: column {name!r} must be a list of values, got {type(values).__name__}: pass one per row."
             )
-    with naming("the dict"):
+    with naming(source):
         arrays = {name: _of_column(values, name) for name, values in columns.items()}
     if len({*map(len, arrays.values())}) > 1:
         lengths = {name: len(array) for name, array in arrays.items()}
-        raise ValueError(f"the dict: columns must have the same length, got {lengths}.")
+        raise ValueError(f"{source}: columns must have the same length, got {lengths}.")
     return pa.table(arrays)
 
 
@@ -104,8 +105,8 @@ def _cell(value: Any) -> Any:
     """Return a value as pyarrow stores it: images by their bytes, paths as texts, arrays and tensors as lists."""
     if isinstance(value, Path):
         return str(value)
-    if type(value).__module__.startswith("PIL."):
-        return Image().encode_example(value)
+    if is_decoded(value):
+        return encoded(value)
     if type(value).__name__ in ("NAType", "NaTType"):  # of pandas
         return None
     return plain(value)
@@ -114,8 +115,9 @@ def _cell(value: Any) -> Any:
 def _of_frame(frame: Any) -> Table:
     try:
         table = pa.table(frame)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ValueError(f"the data frame: a column must hold values of one type: {error}.") from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # of images, for example
+        columns = {name: list(frame[name]) for name in frame.columns}
+        return of_arrow(_of_columns(columns, "the data frame"), "the data frame")
     except ValueError as error:
         raise ValueError(f"the data frame: columns must have different names: {error}.") from error
     unnamed = [name for name in table.column_names if name.startswith("__index_level_")]

@@ -54,7 +54,20 @@ def _has_lists(table: Table, columns: Mapping[str, str]) -> bool:
 
 
 def _has_images(table: Table, columns: Mapping[str, str]) -> bool:
-    return any(map(is_image, first_values(table, columns["image"])))
+    """Return whether rows are images: not texts with a picture beside them, which the forms of texts read."""
+    if not any(map(is_image, first_values(table, columns["image"]))):
+        return False
+    others = [name for name in table.names if name != columns["image"]]
+    query, document, caption = (find(role, others) for role in ("query", "document", "caption"))
+    if query is not None and document is not None:
+        return False
+    own = query is not None or (document is not None and caption is None)
+    if own and find("grade", others) is not None:
+        raise ValueError(
+            f"grades of images for queries train in Python, got {few(table.names)}: pass RankingTrainer rows of a "
+            "query, a list of documents and labels. If the labels are those of the images, pass image= and label=."
+        )
+    return True
 
 
 def _says_what_is_relevant(table: Table, columns: Mapping[str, str]) -> bool:
@@ -95,6 +108,7 @@ FORMS: list[Form] = [
         ("image",),
         read_images,
         _has_images,
+        said_by="image",
     ),
     Form("a click log", ("retrieval",), ("query", "document", "clicks"), read_clicks),
     Form(
@@ -329,6 +343,8 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
         raise ValueError(f"{folder}: a folder of queries, corpus and qrels must have all three, got no {word}: add a "
                          f"file named {word}, or pass one file.")  # fmt: skip
     files = _tables_in(folder) or _tables_in(folder / "data")
+    if not files and (tables := _tables_of_parts(folder)):
+        return _read_each(tables, options)
     if not files and (images := image_tables(folder, streaming=options["streaming"])):
         return _read_images(images, options)
     if not files:
@@ -346,6 +362,19 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
         collection = "Name the files of a collection queries, corpus and qrels."
         raise ValueError(f"{folder}: {error} {collection}") from error
     return _without(_read_each(named, options), "files", [path.name for path in found if path not in files])
+
+
+def _tables_of_parts(folder: Path) -> dict[str, Path]:
+    """Return the tables in folders named after parts, one in each; none if there is no such table."""
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and part_of(path.name)]
+    found = {path: _tables_in(path) for path in folders}
+    if not any(found.values()):
+        return {}
+    parts = [str(part_of(path.name)) for path in folders]
+    if any(len(tables) != 1 for tables in found.values()) or len({*parts}) < len(parts):
+        names = {path.name: [table.name for table in tables] for path, tables in found.items()}
+        raise ValueError(f"{folder}: there must be one folder for each part, with one table, got {names}: move files.")
+    return {part: table for part, (table,) in zip(parts, found.values(), strict=True)}
 
 
 def _read_images(tables: Mapping[str, Table], options: dict[str, Any]) -> dict[str, Part]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import IterableDataset
 
-from st_rankloss.data.contents import content_of, stored
+from st_rankloss.data.contents import contents
 from st_rankloss.data.part import PARTS, Part
 from st_rankloss.labels import holds_class_ids, is_missing, is_multi_hot
 
@@ -80,18 +80,17 @@ def _train(parts: Mapping[str, Part], missing: list[str]) -> Part:
     return parts["train"]
 
 
-def _key(value: Any) -> Hashable:
-    """Return what tells a text or an image from others."""
-    return " ".join(value.lower().split()) if isinstance(value, str) else content_of(value)
+def _key(content: Any) -> Hashable:
+    """Return what tells a text or an image from others, for which case and white space do not count."""
+    return " ".join(content.lower().split()) if isinstance(content, str) else content
 
 
 def _groups(part: Part) -> tuple[list[Hashable], tuple[str, ...]]:
     """Return the group of each row, all of whose rows go into the same part, and a note."""
     if part.task == "sts":
-        columns = stored(part.dataset, ("sentence1", "sentence2"))
-        return _connected(*([_key(text) for text in column] for column in columns))
-    (column,) = stored(part.dataset, part.input_columns[:1])
-    return [_key(value) for value in column], ()
+        columns = (contents(part.dataset, name) for name in ("sentence1", "sentence2"))
+        return _connected(*([*map(_key, column)] for column in columns))
+    return [*map(_key, contents(part.dataset, part.input_columns[0]))], ()
 
 
 def _connected(first: list[Hashable], second: list[Hashable]) -> tuple[list[Hashable], tuple[str, ...]]:
@@ -117,7 +116,7 @@ def _labels(part: Part) -> list[list[Hashable]]:
     """Return the labels of each row that train must keep and that dev and test should hold."""
     if part.task not in ("classification", "hierarchy", "multi_label", "sts", "regression"):
         return [[]] * len(part)
-    (column,) = stored(part.dataset, ("label",))
+    column = [*contents(part.dataset, "label")]
     if part.task == "multi_label":
         if is_multi_hot(column, class_ids=holds_class_ids(part.dataset.features["label"])):
             return [[place for place, there in enumerate(value or ()) if there] for value in column]

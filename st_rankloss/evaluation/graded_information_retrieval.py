@@ -20,7 +20,7 @@ from tqdm.auto import trange
 
 from st_rankloss._models import EMBEDDERS, check_encoder
 from st_rankloss.evaluation.embedding import Embedder
-from st_rankloss.evaluation.metrics import mean_metrics, order_documents, require_pytrec_eval, score_rankings
+from st_rankloss.evaluation.metrics import by_query, mean_metrics, order_documents, require_pytrec_eval, score_rankings
 from st_rankloss.evaluation.records import CSV_NAMES, append_csv, describe_step, write_predictions
 from st_rankloss.evaluation.relevant_queries import NoRelevant, without_relevant
 from st_rankloss.evaluation.search import Embeddings, exact_search, faiss_search, require_faiss
@@ -32,7 +32,7 @@ from st_rankloss.evaluation.settings import (
     check_precision,
 )
 from st_rankloss.evaluation.shards import Shards, as_shards, storage_order
-from st_rankloss.judgements import few, read_id, read_inputs, read_qrels
+from st_rankloss.judgements import few, read_inputs, read_qrels
 
 logger = logging.getLogger(__name__)
 
@@ -290,9 +290,9 @@ class GradedInformationRetrievalEvaluator(SentenceEvaluator):
             >>> evaluator.compute_metrics({"q": ["b", "a"]})["q"]["mrr@10"]
             0.5000
         """
-        given = {read_id(query_id, "a query id in rankings"): ranking for query_id, ranking in rankings.items()}
+        given = by_query(rankings)
         known = {*self.queries, *self.queries_without_relevant}
-        if given and known.isdisjoint(given):
+        if known.isdisjoint(given):
             raise ValueError(f"rankings must name ids of queries, got the unknown {few(given)}.")
         ranked = {query_id: order_documents(query_id, given.get(query_id, ())) for query_id in self.queries}
         if self.exclude_identical_ids:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from st_rankloss._extras import require
-from st_rankloss.judgements import read_id
+from st_rankloss.judgements import by_id, read_id
 
 _PYTREC_NAMES = {"map": "map_cut", "recall": "recall", "accuracy": "success", "precision": "P"}
 
@@ -39,11 +39,13 @@ def score_rankings(
         >>> score_rankings({"q": ["a", "b"]}, {"q": {"a": 0.2, "b": 1}}, [("mrr", 10), ("precision", 2)], 1)
         {'q': {'mrr@10': 0.5, 'precision@2': 0.5}}
     """
-    evaluator = require_pytrec_eval().RelevanceEvaluator(
-        {q: {d: int(grade >= relevance_level) for d, grade in qrels[q].items()} for q in rankings},
-        {_pytrec_name(metric, k) for metric, k in columns if metric != "ndcg"},
-    )
-    run = {query_id: {doc_id: -float(i) for i, doc_id in enumerate(order)} for query_id, order in rankings.items()}
+    judged, run = {}, {}
+    for place, (query_id, order) in enumerate(rankings.items()):  # pytrec_eval gets numbers: it reads ids up to a NUL
+        numbers = {document: str(i) for i, document in enumerate(dict.fromkeys([*order, *qrels[query_id]]))}
+        judged[str(place)] = {numbers[d]: int(grade >= relevance_level) for d, grade in qrels[query_id].items()}
+        run[str(place)] = {numbers[document]: -float(i) for i, document in enumerate(order)}
+    measures = {_pytrec_name(metric, k) for metric, k in columns if metric != "ndcg"}
+    found = require_pytrec_eval().RelevanceEvaluator(judged, measures).evaluate(run)
     return {
         query_id: {
             f"{metric}@{k}": trec_ndcg(rankings[query_id], qrels[query_id], k)
@@ -51,7 +53,7 @@ def score_rankings(
             else _read(values, metric, k)
             for metric, k in columns
         }
-        for query_id, values in evaluator.evaluate(run).items()
+        for query_id, values in zip(rankings, map(found.__getitem__, run), strict=True)
     }
 
 
@@ -98,10 +100,18 @@ def _dcg(gains: Sequence[float]) -> float:
     return math.fsum(gain / math.log2(rank) for rank, gain in enumerate(gains, start=2))
 
 
+def by_query(rankings: Any) -> dict[str, Any]:
+    """Return rankings by query id, as strings; raise ValueError unless they are a dict whose ids differ."""
+    if not isinstance(rankings, Mapping) or not rankings:
+        kind = "an empty dict" if isinstance(rankings, Mapping) else type(rankings).__name__
+        raise ValueError(f"rankings must be a non-empty dict of query id to ranking, got {kind}.")
+    return dict(by_id(rankings, "a query id in rankings"))
+
+
 def order_documents(query_id: str, ranking: Sequence[str] | Mapping[str, float]) -> list[str]:
     """Return the documents of a ranking, best first; float32 ties put the last id first, as in trec_eval."""
     where = f"rankings[{query_id!r}]"
-    if isinstance(ranking, (str, bytes, Set)):
+    if isinstance(ranking, (str, bytes, Set)) or not hasattr(ranking, "__iter__"):
         raise ValueError(f"{where} must be a list of document ids or a dict of scores, got {type(ranking).__name__}.")
     ids = [read_id(document, f"a document id in {where}") for document in ranking]
     if len(set(ids)) < len(ids):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from st_rankloss._host import is_message_dict
 from st_rankloss.collators import id_names, list_columns, weight_columns
 from st_rankloss.collators.inputs import read_list, same_columns
 from st_rankloss.encoding import read_list_grades
-from st_rankloss.evaluation.metrics import order_documents
-from st_rankloss.judgements import check_inputs, few, read_id, read_inputs, read_qrels
+from st_rankloss.evaluation.metrics import by_query, order_documents
+from st_rankloss.judgements import by_id, check_inputs, few, read_id, read_inputs, read_qrels
 from st_rankloss.labels import LABEL_COLUMNS, is_missing, plain, refusal
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,10 @@ def read_samples(samples: Any, *, always_rerank_positives: bool = True) -> dict[
     if isinstance(samples, Mapping) and all(isinstance(sample, Sample) for sample in samples.values()) and samples:
         return dict(samples)
     rows = _read_rows(samples)
+    if isinstance(samples, Mapping) and not {*id_names("query")} & {*rows[0]}:
+        rows = [
+            {**row, "query_id": key} for row, (key, _) in zip(rows, by_id(samples, "a key of samples"), strict=True)
+        ]
     if "positive" in rows[0]:
         return _read_positives(rows, always_rerank_positives)
     columns = _find_columns(rows)
@@ -86,10 +91,7 @@ def read_rankings(queries: Any, corpus: Any, qrels: Any, rankings: Any, depth: i
     """
     queries, corpus = read_inputs(queries, "queries"), read_inputs(corpus, "corpus")
     judged = read_qrels(qrels, queries=queries, corpus=corpus)
-    if not isinstance(rankings, Mapping) or not rankings:
-        kind = "an empty dict" if isinstance(rankings, Mapping) else type(rankings).__name__
-        raise ValueError(f"rankings must be a non-empty dict of query id to ranking, got {kind}.")
-    given = {read_id(query_id, "a query id in rankings"): ranking for query_id, ranking in rankings.items()}
+    given = by_query(rankings)
     if given.keys().isdisjoint(queries):
         raise ValueError(f"rankings must name ids of queries, got the unknown {few(given)}.")
     if missing := [query_id for query_id in judged if query_id not in given]:
@@ -105,7 +107,7 @@ def read_rankings(queries: Any, corpus: Any, qrels: Any, rankings: Any, depth: i
 
 
 def content(value: Any) -> Any:
-    """Return a key that equal inputs share: that of a text is the text, that of an image is its identity.
+    """Return a key that equal inputs share: of a text the text, of an image or an array a digest of its numbers.
 
     Args:
         value: A query or a document.
@@ -123,7 +125,12 @@ def content(value: Any) -> Any:
         return tuple((key, content(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
         return tuple(content(item) for item in value)
-    return "identity", id(value)
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu().numpy()
+    if not hasattr(value, "tobytes"):
+        return "identity", id(value)
+    form = (value.mode, value.size) if hasattr(value, "mode") else (str(value.dtype), value.shape)
+    return (*form, hashlib.sha256(value.tobytes()).digest())
 
 
 class _Columns(NamedTuple):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 _CHAIN = re.compile(r"\[\d+\](?:\s*>\s*\[\d+\])*", re.ASCII)
-_GRADE = re.compile(r"[\s*-]*\[(\d+)\][\s*]*[:=-]?(.*)", re.ASCII)
+_GRADE = re.compile(r"[\s*-]*\[(\d+)\][\s*]*(?:[:=]|-(?=\s))?(.*)", re.ASCII)
 
 
 def read_order(text: str, count: int) -> list[int] | None:

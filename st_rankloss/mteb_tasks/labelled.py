@@ -9,6 +9,7 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Image, List, Value
 
 from st_rankloss.data.part import Part
+from st_rankloss.judgements import check_inputs
 from st_rankloss.labels import holds_class_ids, is_missing, read_classes, read_numbers, read_paths, read_sets, refusal
 from st_rankloss.mteb_tasks.given import Given
 
@@ -22,6 +23,8 @@ def prepare_pairs(given: Given) -> dict[str, Any]:
     if len(set(scores)) < 2:
         raise ValueError(f"column 'label' must hold scores that differ, got {len(scores)} of {scores[:1]}.")
     sides = ("sentence1", "sentence2")
+    for side in sides:
+        check_inputs(enumerate(rows[side]), side, "row", text_only=True)
     data = Dataset.from_dict({side: list(rows[side]) for side in sides} | {"score": scores})
     return {"given": DatasetDict({given.split: data}), "min_score": min(scores), "max_score": max(scores)}
 
@@ -92,6 +95,8 @@ def _read_scalars(rows: Dataset, column: str) -> list[float]:
 
 def _with_labels(rows: Dataset, name: str, labels: list[Any], feature: Any) -> Dataset:
     column = "image" if "image" in rows.column_names else "text"
+    if column == "text":
+        check_inputs(enumerate(rows[column]), column, "row", text_only=True)
     kept = rows.select_columns([column])
     kept = kept.cast_column("image", Image()) if column == "image" else kept
     return kept.add_column(name, labels, feature=feature)

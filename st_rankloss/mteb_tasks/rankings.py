@@ -42,6 +42,10 @@ RANKING_SCORES = (
 )
 
 
+class GradesError(ValueError):
+    """Grades that no small integers can stand for."""
+
+
 def whole_grades(qrels: Judgements, name: str) -> dict[str, dict[str, int]]:
     """Scale grades to the integers that mteb needs, exactly: nDCG does not depend on the scale.
 
@@ -53,17 +57,17 @@ def whole_grades(qrels: Judgements, name: str) -> dict[str, dict[str, int]]:
         The smallest integers of the same ratios, or the grades themselves if they are integers.
 
     Raises:
-        ValueError: If they would exceed `MOST_GRADE`.
+        GradesError: If they would exceed `MOST_GRADE`.
 
     Example:
         >>> whole_grades({"q": {"a": 0.9, "b": 1.0, "c": 0.25}}, "mine")
         {'q': {'a': 18, 'b': 20, 'c': 5}}
     """
-    exact = {grade: Fraction(repr(grade)) for grades in qrels.values() for grade in grades.values()}
+    exact = {grade: Fraction(repr(float(grade))) for grades in qrels.values() for grade in grades.values()}
     scale = math.lcm(*(fraction.denominator for fraction in exact.values()))
     worst = max(exact, key=lambda grade: (exact[grade].denominator, grade), default=0.0)
     if scale * max(exact.values(), default=0) > MOST_GRADE:
-        raise ValueError(
+        raise GradesError(
             f"{name}: grades must be whole numbers up to {MOST_GRADE}, or fractions of few digits, which are scaled to "
             f"such numbers; got {worst!r}: round the grades in the file."
         )
@@ -96,7 +100,7 @@ def search_rows(
     """
     try:
         whole: Any = whole_grades(qrels, "")
-    except ValueError:  # mteb's own nDCG is of these, and is replaced
+    except GradesError:  # mteb's own nDCG is of these, and is replaced
         whole = {q: {d: int(grade >= level) for d, grade in grades.items()} for q, grades in qrels.items()}
     judged = {q: [d for d in grades if d in corpus] for q, grades in qrels.items()} if judged_only else None
     return {

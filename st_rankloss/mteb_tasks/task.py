@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 
 from st_rankloss._extras import require
+from st_rankloss.data.contents import content_of
 from st_rankloss.data.part import Part
+from st_rankloss.evaluation.settings import check_level
 from st_rankloss.functional.checks import check_choice
 from st_rankloss.mteb_tasks.given import Given, Prepared
 from st_rankloss.mteb_tasks.labelled import (
@@ -38,7 +39,8 @@ def mteb_task(
     """Make a task of mteb from a part of your data.
 
     Rankings are scored by grade: nDCG has linear gain, for fractions too. All other metrics of rankings are binary: a
-    document is relevant from ``relevance_level`` on. A query without a relevant document scores 0, as in mteb.
+    document is relevant from ``relevance_level`` on. As in mteb, every query counts: one whose grades are all 0 scores 0,
+    and one whose grades are all below the level scores 0 in the binary metrics.
 
     mteb caches scores by the names of model and task: name your models with `named`. The task's revision is a hash of
     its data, so that mteb computes scores of changed data again.
@@ -52,7 +54,7 @@ def mteb_task(
         main_score: One of the kind's metrics; None chooses that of the table.
         relevance_level: Lowest grade that the binary metrics of rankings count as relevant, above 0.
         relevance: How labels grade images and texts of other rows; None guesses it from the labels. Without labels,
-            only the own text of an image is relevant.
+            the texts of an image, and equal texts, are relevant to it.
 
     Returns:
         The task, for ``mteb.evaluate(model, tasks=[...])``.
@@ -66,14 +68,16 @@ def mteb_task(
         >>> mteb_task(Part("sts", Dataset.from_dict(rows)), "Mine").metadata.main_score
         'cosine_spearman'
     """
+    for each in (part, train):
+        if each is not None and not isinstance(each, Part):
+            raise ValueError(f"mteb_task takes one part, got {type(each).__name__}: pass parts['test'], for example.")
     kind = _check_kind(part, kind)
     base, kind_of_mteb, scores = _BASES[kind]
     main_score = scores[0] if main_score is None else main_score
     check_choice(main_score, scores, "main_score")
     if not name or "/" in name:
         raise ValueError(f"name must be a file name without '/', got {name!r}.")
-    if not 0 < relevance_level < math.inf:
-        raise ValueError(f"relevance_level must be a finite number above 0, got {relevance_level!r}.")
+    check_level(relevance_level)
     for each in (part, train):
         if each is not None and isinstance(each.dataset, IterableDataset):
             raise ValueError(
@@ -130,7 +134,8 @@ def _revision(value: Any) -> str:
     if isinstance(value, Mapping):
         content = repr([(key, _revision(item)) for key, item in value.items()])
     elif isinstance(value, Dataset):
-        content = repr([batch.to_pydict() for batch in value.with_format("arrow").iter(1_000)])
+        batches = (batch.to_pydict() for batch in value.with_format("arrow").iter(1_000))
+        content = repr([{name: content_of(values) for name, values in batch.items()} for batch in batches])
     else:
         content = repr(value)
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]

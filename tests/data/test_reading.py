@@ -695,19 +695,113 @@ def test_folders_of_images_are_classes_and_folders_in_folders_are_paths(tmp_path
 
 
 def test_folders_of_images_are_divided_by_the_names_of_their_folders(tmp_path):
+    for place, top in enumerate(("", "pets/", "pets/all/")):  # as archives unpack
+        names = (f"{top}train/rose/1.png", f"{top}train/oak/1.png", f"{top}val/oak/1.png", f"{top}Test/oak/2.png")
+        parts = read(folder_of_images(tmp_path / str(place), *names))
+        assert {name: part.dataset["label"][:] for name, part in parts.items()} == {
+            "train": ["oak", "rose"],
+            "dev": ["oak"],
+            "test": ["oak"],
+        }
     parts = read(
-        folder_of_images(tmp_path / "a", "train/rose/1.png", "train/oak/1.png", "val/oak/1.png", "Test/oak/2.png")
+        folder_of_images(
+            tmp_path / "seg", "a_train/a_train/x/1.png", "a_train/a_train/y/1.png", "a_test/a_test/y/1.png"
+        )
     )
-    assert {name: part.dataset["label"][:] for name, part in parts.items()} == {
-        "train": ["oak", "rose"],
-        "dev": ["oak"],
-        "test": ["oak"],
+    assert [part.dataset["label"][:] for part in parts.values()] == [["y"], ["x", "y"]]
+    parts = read(folder_of_images(tmp_path / "flat", "train/images/1.png", "test/images/1.png"))
+    assert [part.task for part in parts.values()] == ["self_supervised"] * 2
+    assert "images have no labels: no folders divide them" in parts["train"].notes
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train/1.png", "rose/1.png"), "each must be another of these, got ['rose', 'train']"),
+        (("train/1.png", "1.png"), "each must be another of these, got ['.', 'train']"),
+        (("train/1.png", "training/1.png"), "each must be another of these"),
+        (("rose/train/1.png", "oak/train/1.png"), "got 'train' in one: move it to the top"),
+        (("top/1.png", "top/metadata.csv"), "are read from the table: pass"),
+    ],
+)
+def test_folders_of_images_that_are_unclear_are_refused(names, message, tmp_path):
+    folder_of_images(tmp_path, *(name for name in names if name.endswith(".png")))
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(tmp_path)
+
+
+def test_tables_in_folders_of_parts_are_read_with_the_images_beside_them(tmp_path):
+    for part, texts in {"train": ["a rose", "an oak"], "validation": ["a pine"]}.items():
+        folder_of_images(tmp_path / part, *(f"{i}.png" for i in range(len(texts))))
+        lines = ["file_name,caption", *(f"{i}.png,{text}" for i, text in enumerate(texts))]
+        (tmp_path / part / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
+    parts = read(tmp_path)
+    assert {name: part.dataset["caption"][:] for name, part in parts.items()} == {
+        "train": ["a rose", "an oak"],
+        "dev": ["a pine"],
     }
-    for names in (("train/1.png", "rose/1.png"), ("train/1.png", "1.png"), ("train/1.png", "training/1.png")):
-        with pytest.raises(ValueError, match="each must be another of these"):
-            read(folder_of_images(tmp_path / names[0][:5] / names[1].replace("/", ""), *names))
-    broken = folder_of_images(tmp_path / "broken", "rose/1.png")
-    (broken / "oak").mkdir()
+    (tmp_path / "train" / "more.csv").write_text("file_name,caption\n0.png,a rose", encoding="utf-8")
+    with pytest.raises(ValueError, match="one folder for each part, with one table"):
+        read(tmp_path)
+
+
+def test_broken_images_are_named_by_their_row(tmp_path):
+    broken = folder_of_images(tmp_path, "rose/1.png", "oak/2.png")
     (broken / "oak" / "1.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="oak/1.png"):
+    with pytest.raises(ValueError, match=r"paths of images that can be read, got 'oak/1.png' in row 0"):
         read(broken)
+    for value in (b"no image", {"bytes": b"no image", "path": None}):
+        with pytest.raises(ValueError, match="that can be read, got 'bytes' in row 1"):
+            read(
+                {"image": [(broken / "oak" / "2.png").read_bytes(), value]}
+                if isinstance(value, bytes)
+                else [{"image": {"bytes": (broken / "oak" / "2.png").read_bytes(), "path": None}}, {"image": value}]
+            )
+
+
+def test_texts_with_pictures_beside_them_keep_their_grades(tmp_path):
+    image = str(folder_of_images(tmp_path, "1.png") / "1.png")
+    rows = {"query": ["a", "a"], "document": ["x", "y"], "label": [3, 0], "image": [image] * 2}
+    (part,) = read(rows).values()
+    assert (part.task, part.dataset["labels"][:]) == ("retrieval", [[3.0, 0.0]])
+    assert any("image" in note for note in part.notes)
+    rows["image"] = ["https://example.org/1.jpg"] * 2
+    assert read(rows)["train"].task == "retrieval"
+    assert read({"image": [image], "query": ["a"], "title": ["x"], "grade": [1]})["train"].task == "retrieval"
+    for columns in ({"query": ["a"], "label": [1]}, {"document": ["x"], "grade": [1]}):
+        with pytest.raises(ValueError, match="grades of images for queries train in Python"):
+            read({"image": [image], **columns})
+    (part,) = read({"image": [image], "query": ["a"], "label": ["b"]}, image="image", label="label").values()
+    assert (part.task, part.dataset["label"][:]) == ("classification", ["b"])
+
+
+def test_labels_of_images_that_are_named_otherwise_are_not_lost(tmp_path):
+    images = [str(folder_of_images(tmp_path, "1.png") / "1.png")] * 12
+    rows = {"image": images, "breed": ["pug", "collie", "husky"] * 4, "id": [*range(12)]}
+    with pytest.raises(ValueError, match=r"label='breed', or pass task='self_supervised'"):
+        read(rows)
+    assert read(rows, label="breed")["train"].task == "classification"
+    assert read(rows, task="self_supervised")["train"].dataset.column_names == ["image"]
+    assert read({"image": images, "id": [*range(12)]})["train"].task == "self_supervised"
+
+
+def test_images_with_several_captions_have_a_row_for_each(tmp_path):
+    images = [str(folder_of_images(tmp_path, "1.png", "2.png") / f"{i}.png") for i in (1, 2, 1)]
+    rows = {"image": images, "caption": [["a rose", "red", None], ["a sky"], []], "label": ["u", "v", "u"]}
+    (part,) = read(rows).values()
+    assert part.dataset["caption"][:] == ["a rose", "red", "a sky"]
+    assert part.dataset["label"][:] == ["u", "u", "v"]
+    assert any(note.startswith("images with several captions have a row for each: 1") for note in part.notes)
+    assert any(note.startswith("images without a caption are left out: 1") for note in part.notes)
+
+
+def test_pil_images_are_read_as_they_are_now(tmp_path):
+    image = Image.open(folder_of_images(tmp_path, "1.png") / "1.png")
+    image.paste((255, 0, 0), (0, 0, 2, 2))
+    columns = {"image": [image, image], "label": ["a", "b"]}
+    rows = [{"image": image, "label": label} for label in "ab"]
+    for source in (columns, rows, pd.DataFrame(columns), IterableDataset.from_generator(lambda: iter(rows))):
+        (part,) = read(source).values()
+        assert [row["image"].getpixel((0, 0)) for row in part.dataset] == [(255, 0, 0)] * 2

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import pytrec_eval
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset, Features, Image, List, Value
 from sentence_transformers import (
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
@@ -35,7 +35,7 @@ from sentence_transformers.sparse_encoder.evaluation import SparseRerankingEvalu
 from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 
 from st_rankloss.evaluation import GradedInformationRetrievalEvaluator, GradedRerankingEvaluator
-from st_rankloss.evaluation.reranking_samples import read_samples
+from st_rankloss.evaluation.reranking_samples import content, read_samples
 from tests.models import tiny_bert, tiny_clip, tiny_splade, without_one_vector, word_model
 
 WORDS = [f"w{i}" for i in range(60)]
@@ -663,3 +663,28 @@ def test_the_trainer_of_the_kind_selects_the_best_model_by_it(kind, tmp_path):
     assert len(logged) == 2
     assert evaluator(model)["dev_ndcg@10"] == trainer.state.best_metric == max(logged)
     assert len(next(tmp_path.rglob(evaluator.csv_file)).read_text().splitlines()) == 3
+
+
+def test_an_image_among_the_documents_is_the_positive_one_however_often_it_is_decoded():
+    pictures = [PIL.Image.fromarray(np.full((4, 4, 3), 60 * i, dtype=np.uint8)) for i in range(3)]
+    features = Features({"query": Value("string"), "positive": Image(), "documents": List(Image())})
+    rows = Dataset.from_dict({"query": ["q"], "positive": [pictures[0]], "documents": [pictures]}, features=features)
+    (sample,) = read_samples(rows, always_rerank_positives=True).values()
+    assert len(sample.documents) == 3
+    assert sorted(sample.grades.values()) == [0, 0, 1]
+    first, again = torch.ones(3), torch.ones(3)
+    assert content(first) == content(again) == content(again.clone())
+    assert content(first) != content(np.ones(4, dtype=np.float32))
+
+
+def test_keys_of_samples_are_ids_of_queries(steps):
+    rows = {
+        "b": {"query": "red", "documents": ["red", "sea"], "labels": [1, 0]},
+        7: {"query": "a", "documents": ["a"], "labels": [1]},
+    }
+    evaluator = GradedRerankingEvaluator(rows)
+    evaluator(steps)
+    assert [*evaluator.per_query] == ["b", "7"]
+    assert [
+        *read_samples({"x": {"query": "red", "positive": "a", "negative": ["b"]}}, always_rerank_positives=True)
+    ] == ["x"]

@@ -73,3 +73,35 @@ def test_the_level_is_stated_in_the_settings_and_in_the_log(caplog):
         )
     assert evaluator.get_config_dict()["relevance_level"] == 0.5
     assert "1 of 2 queries have no document of grade 0.5 or above" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "ids", [("a\0b", "a\0c"), ("cut \ud83d", "cut \ud83e"), ("a b\n", "ä")], ids=["NUL", "surrogate", "signs"]
+)
+def test_ids_may_hold_any_characters(ids):
+    first, second = ids
+    columns = [(metric, 10) for metric in ("ndcg", "map", "mrr", "recall", "precision", "accuracy")]
+    wanted = score_rankings({"1": ["x", "y"], "2": ["y"]}, {"1": {"y": 2}, "2": {"x": 1}}, columns, 1)
+    found = score_rankings(
+        {first: [first, second], second: [second]}, {first: {second: 2}, second: {first: 1}}, columns, 1
+    )
+    assert [*found] == [first, second]
+    assert [*found.values()] == [*wanted.values()]
+    assert wanted["1"]["map@10"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("rankings", "message"),
+    [
+        ({}, "non-empty dict of query id to ranking, got an empty dict"),
+        ([["a"]], "got list"),
+        ({"q": None}, r"rankings\['q'\] must be a list of document ids"),
+        ({1: ["a"], "1": ["b"]}, "1 and '1', which are the same id"),
+    ],
+)
+def test_rankings_that_cannot_be_meant_are_refused(rankings, message):
+    evaluator = GradedInformationRetrievalEvaluator(
+        {"q": "red", "1": "x"}, {"a": "rose"}, {"q": {"a": 2}, "1": {"a": 1}}
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluator.compute_metrics(rankings)

@@ -173,3 +173,8 @@ def test_an_answer_about_a_document_that_does_not_exist_grades_none():
 
 def test_a_document_graded_in_two_ways_is_unjudged_and_twice_alike_is_not():
     assert read_grades("[1]: 2\n[1]: 3\n[2]: 1\n[2]: 1", 2, GRADES, TEXTS) == [None, 1]
+
+
+def test_a_negative_answer_is_no_grade():
+    scale, texts = (0, 1, 2, 3), ("0", "1", "2", "3")
+    assert read_grades("[1] -1\n[2]: 2\n[3] - 3\n[4]: -1", 4, scale, texts) == [None, 2, 3, None]
