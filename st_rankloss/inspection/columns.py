@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from datasets import IterableDataset
 from numpy.typing import NDArray
 
+from st_rankloss.data.contents import contents
 from st_rankloss.data.part import Part
 from st_rankloss.labels import LABEL_COLUMNS, holds_class_ids
 
@@ -155,6 +156,12 @@ class Look:
     def task(self) -> str:
         """The task of the part."""
         return self.part.task
+
+    @cached_property
+    def images(self) -> list[Any]:
+        """A digest of each image, read from its file; empty for other inputs and for streams."""
+        streamed = isinstance(self.part.dataset, IterableDataset)
+        return [] if streamed or "image" not in self.others else [*contents(self.part.dataset, "image")]
 
     @property
     def texts(self) -> list[Flat]:

@@ -1,4 +1,4 @@
-"""Texts that occur in two parts, such as training and test."""
+"""Texts and images that occur in two parts, such as training and test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from st_rankloss.inspection.columns import Flat, Indices, Keys, Look, Mask, mix
@@ -16,13 +17,20 @@ LEAKY = 0.2
 
 
 def leaks(looks: Mapping[str, Look]) -> Iterator[Finding]:
-    """Find what occurs in two parts: queries and judged pairs, pairs of texts, or texts."""
+    """Find what occurs in two parts: queries and judged pairs, pairs of texts, texts, or images."""
     for first, second in combinations(looks.values(), 2):
+        remedy = f"Leave them out of {first.name!r}: scores on {second.name!r} would be too high."
+        where = f"also occur in {first.name!r}"
+        if first.images and second.images:
+            known = {*first.images}
+            leaked = np.array([image in known for image in second.images])
+            names = pa.chunked_array([[f"image {row}" for row in range(len(leaked))]])
+            yield from _leak(
+                second, Flat("image", names, np.arange(len(leaked))), leaked, "leaked images", where, remedy
+            )
         columns = _compared(first, second)
         if not columns:
             continue
-        remedy = f"Leave them out of {first.name!r}: scores on {second.name!r} would be too high."
-        where = f"also occur in {first.name!r}"
         if first.task == "retrieval":
             yield from _leaked_queries(first, second, columns, where, remedy)
             continue

@@ -39,8 +39,8 @@ def mteb_task(
     """Make a task of mteb from a part of your data.
 
     Rankings are scored by grade: nDCG has linear gain, for fractions too. All other metrics of rankings are binary: a
-    document is relevant from ``relevance_level`` on. As in mteb, every query counts: one whose grades are all 0 scores 0,
-    and one whose grades are all below the level scores 0 in the binary metrics.
+    document is relevant from ``relevance_level`` on. As in mteb, every query counts: one whose grades are all 0 scores
+    0, and one whose grades are all below the level scores 0 in the binary metrics.
 
     mteb caches scores by the names of model and task: name your models with `named`. The task's revision is a hash of
     its data, so that mteb computes scores of changed data again.

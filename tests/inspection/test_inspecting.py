@@ -171,6 +171,23 @@ def test_rows_of_nothing_but_images_are_counted():
     assert facts.rows == 33
 
 
+@pytest.mark.parametrize("task", ["classification", "self_supervised", "image_text"])
+def test_images_in_two_parts_are_a_leak_whatever_their_files_are_called(task, tmp_path):
+    def of(folder, colours):
+        folder.mkdir()
+        for place, colour in enumerate(colours):
+            Pictures.new("L", (2, 2), colour).save(folder / f"{folder.name}{place}.png")
+        beside = {"classification": ("label", "ab"), "image_text": ("caption", [f"{folder} {i}" for i in range(2)])}
+        name, values = beside.get(task, ("", ""))
+        rows = [{"image": str(folder / f"{folder.name}{i}.png")} for i in range(len(colours))]
+        return read([row | ({name: values[i % 2]} if name else {}) for i, row in enumerate(rows)])["train"]
+
+    parts = {"train": of(tmp_path / "a", range(40)), "test": of(tmp_path / "b", [200, 3, *range(100, 138)])}
+    (finding,) = [finding for finding in inspect(parts).findings if finding.name == "leaked images"]
+    assert (finding.part, finding.column, finding.count, finding.row) == ("test", "image", 1, 1)
+    assert "also occur in 'train', such as 'image 1' in row 1" in finding.message
+
+
 @pytest.mark.parametrize("task", COLUMNS)
 def test_an_inspection_is_printed_written_as_a_page_and_as_json(tmp_path, task):
     columns = clean(task)
