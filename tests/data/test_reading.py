@@ -447,7 +447,10 @@ def test_a_data_frame_is_read_as_its_csv_file_is(tmp_path):
 
 
 def test_a_data_frame_of_mixed_types_is_refused_by_column():
-    with pytest.raises(ValueError, match=r"the data frame: a column must hold values of one type: .*column query"):
+    with pytest.raises(
+        ValueError,
+        match=r"the data frame: column 'query' must hold values of one type, got str in row 0 and int in row 1",
+    ):
         read(pd.DataFrame({"query": ["a", 1], "document": ["x", "y"], "grade": [1, 0]}))
 
 

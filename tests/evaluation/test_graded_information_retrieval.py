@@ -312,7 +312,7 @@ def test_rankings_of_any_origin_are_scored_alike():
     metrics = evaluator(model)
     assert evaluator.compute_metrics({"q": ["a", "b", "c", "d", "e"]}) == evaluator.per_query
     assert {f"cosine_{metric}": value for metric, value in mean_metrics(evaluator.per_query).items()} == metrics
-    assert set(evaluator.compute_metrics({})["q"].values()) == {0.0}
+    assert set(evaluator.compute_metrics({"q": []})["q"].values()) == {0.0}
 
 
 def test_scores_of_documents_rank_them_whatever_order_they_come_in():
