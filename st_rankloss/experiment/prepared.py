@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from st_rankloss.data import PARTS, Part, read, split
 from st_rankloss.data.drawing import draw_rows
-from st_rankloss.encoders import RATES, kind_of, make_encoder
+from st_rankloss.encoders import BUILT_IN, RATES, kind_of, make_encoder
 from st_rankloss.experiment.candidates import Candidate, candidates
+from st_rankloss.experiment.scores import check_images
 from st_rankloss.experiment.settings import Settings
 from st_rankloss.experiment.training import Plan
 from st_rankloss.inspection import Inspection, inspect, propose_batch_size
@@ -58,12 +59,10 @@ def prepare(settings: Settings, *, seconds_between_checkpoints: float = 30.0) ->
     parts = split(read(settings.data, task=settings.task, **settings.read), seed=settings.seed)
     parts = {name: cut(parts[name], settings.limit, settings.seed) for name in PARTS}
     train = parts["train"]
+    if settings.model in BUILT_IN:  # before a tokenizer looks for texts
+        check_images(train, ("text",), settings.model)
     model = make_encoder(settings.model, train.texts() if settings.model == "static" else (), seed=settings.seed)
-    if "image" in train.input_columns and "image" not in model.modalities:
-        raise ValueError(
-            f"{settings.data} holds images, and the model {settings.model!r} reads only {', '.join(model.modalities)}: "
-            "name a model of images, such as sentence-transformers/clip-ViT-B-32."
-        )
+    check_images(train, model.modalities, settings.model)
     model.model_card_data.set_widget_examples = lambda dataset: None  # they take seconds, and print
     inspection = inspect(parts, model=model)
     errors = [f"- {finding.message}" for finding in inspection.findings if finding.severity == "error"]

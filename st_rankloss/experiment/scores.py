@@ -116,8 +116,9 @@ def score(
         The scores. Time: one encoding of the part, and O(rows · queries · dimensions).
 
     Raises:
-        ValueError: If no item has a defined value, such as in a part whose classes all have one row, an embedding is
-            not finite (`NotFiniteError`), or ``corpus_embeddings`` are given for another task than retrieval.
+        ValueError: If no item has a defined value, such as in a part whose classes all have one row; an image cannot be
+            read, or the model embeds no images; an embedding is not finite (`NotFiniteError`); or
+            ``corpus_embeddings`` are given for another task than retrieval.
 
     Example:
         >>> from datasets import Dataset
@@ -132,6 +133,7 @@ def score(
             f"{part.source or 'the data'}: only documents of retrieval have embeddings to keep, got data for "
             f"{part.task}: leave them out."
         )
+    check_images(part, getattr(model, "modalities", ("image",)))
     was_training = model.training
     model.eval()
     if part.task == "retrieval":
@@ -148,6 +150,22 @@ def score(
     return scores
 
 
+def check_images(part: Part, modalities: Sequence[str], name: str = "") -> None:
+    """Raise a ValueError if a part holds images, and a model of these modalities embeds none.
+
+    Args:
+        part: The part.
+        modalities: Those of the model, such as ``["text"]``.
+        name: Name of the model, for the message.
+    """
+    if "image" in part.input_columns and "image" not in modalities:
+        model = f"the model {name!r}" if name else "the model"
+        raise ValueError(
+            f"{part.source or 'the data'} holds images, and {model} reads only {', '.join(modalities)}: name a model "
+            "of images, such as sentence-transformers/clip-ViT-B-32."
+        )
+
+
 Encode = Callable[[Sequence[Any]], Tensor]
 
 
@@ -155,12 +173,28 @@ def _encode(model: SentenceTransformer, batch_size: int, inputs: Sequence[Any]) 
     """Encode a list or a column in slices, or raise NotFiniteError; the options are the only ones all tasks share."""
     options: dict[str, Any] = {"batch_size": batch_size, "convert_to_tensor": True, "show_progress_bar": False}
     starts = range(0, len(inputs) or 1, _SLICE)
-    embeddings = torch.cat([model.encode(list(inputs[start : start + _SLICE]), **options) for start in starts])
+    embeddings = torch.cat([model.encode(_decoded(inputs, start), **options) for start in starts])
     if not embeddings.isfinite().all():
         raise NotFiniteError(
             "embeddings must be finite, got NaN or infinity: the model has probably diverged. Lower the learning rate."
         )
     return embeddings
+
+
+def _decoded(inputs: Sequence[Any], start: int) -> list[Any]:
+    """Return a slice of inputs, whose images are decoded now; raise ValueError that names the row of a broken one."""
+    try:
+        return list(inputs[start : start + _SLICE])
+    except (OSError, SyntaxError) as error:  # as Pillow raises them
+        for row in range(start, min(start + _SLICE, len(inputs))):
+            try:
+                inputs[row]
+            except (OSError, SyntaxError):
+                raise ValueError(
+                    f"column 'image' must hold images that can be read, got {error} in row {row}: save it again, or "
+                    "remove the row."
+                ) from error
+        raise
 
 
 def _score_retrieval(model: SentenceTransformer, part: Part, batch_size: int, corpus_embeddings: Any) -> Scores:

@@ -251,6 +251,22 @@ def test_captions_with_labels_are_found_by_their_labels(tmp_path):
     assert score(model, numbers).means == score(model, given).means  # the recipe leaves numbers out
 
 
+def test_a_broken_image_and_a_model_without_images_are_named(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for path in paths:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)).save(path)
+    rows = Dataset.from_dict({"image": [*map(str, paths)]}).cast_column("image", datasets.Image())
+    paths[3].write_bytes(paths[3].read_bytes()[:600])
+    with pytest.raises(
+        ValueError, match=r"must hold images that can be read, got .*truncated.* in row 3: save it again"
+    ):
+        score(ByColour(), Part("classification", rows.add_column("label", [*"aabbb"])))
+    with pytest.raises(
+        ValueError, match="the data holds images, and the model reads only text: name a model of images"
+    ):
+        score(MODEL, Part("self_supervised", rows))
+
+
 def test_rows_without_a_class_neither_vote_nor_are_scored():
     texts = ["red rose", "red boat", "red sky", "blue sky", "blue boat", "blue hat"]
     train = Part("classification", Dataset.from_dict({"text": texts * 2, "label": [-1] * 6 + [0, 0, 0, 1, 1, 1]}))
