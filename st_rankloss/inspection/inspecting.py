@@ -14,6 +14,7 @@ from st_rankloss.data.guessing import as_part
 from st_rankloss.data.part import Part
 from st_rankloss.encoding import encode_labels
 from st_rankloss.functional.checks import check_at_least
+from st_rankloss.inspection import images as _images
 from st_rankloss.inspection import labels as _labels
 from st_rankloss.inspection import lists as _lists
 from st_rankloss.inspection import texts as _texts
@@ -30,7 +31,7 @@ Data: TypeAlias = Part | Dataset | IterableDataset | Mapping[str, Part | Dataset
 
 _LOOKED_AT = 1_000
 
-__checks__ = (_texts, _lists, _labels)  # importing them registers their checks
+__checks__ = (_texts, _lists, _labels, _images)  # importing them registers their checks
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from st_rankloss.inspection.columns import Flat, Indices, Keys, Look, Mask, mix
 from st_rankloss.inspection.findings import Finding, report
+from st_rankloss.inspection.images import named_images
 
 LEAKY = 0.2
 """Share of the later part from which a leak is an error: its scores then say little about new data."""
@@ -24,10 +24,7 @@ def leaks(looks: Mapping[str, Look]) -> Iterator[Finding]:
         if first.images and second.images:
             known = {*first.images}
             leaked = np.array([image in known for image in second.images])
-            names = pa.chunked_array([[f"image {row}" for row in range(len(leaked))]])
-            yield from _leak(
-                second, Flat("image", names, np.arange(len(leaked))), leaked, "leaked images", where, remedy
-            )
+            yield from _leak(second, named_images(second), leaked, "leaked images", where, remedy)
         columns = _compared(first, second)
         if not columns:
             continue

@@ -188,6 +188,24 @@ def test_images_in_two_parts_are_a_leak_whatever_their_files_are_called(task, tm
     assert "also occur in 'train', such as 'image 1' in row 1" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("beside", "names"),
+    [
+        ({"label": ["a", "b"] * 20}, {"duplicate rows": 2, "conflicting labels": 2}),
+        ({}, {"duplicate rows": 2}),
+        ({"caption": [f"caption {i}" for i in range(40)]}, {"images with several captions": 2}),
+        ({"caption": [f"caption {i}" for i in range(40)], "label": ["a", "b"] * 20}, {}),
+    ],
+)
+def test_images_that_repeat_are_found(beside, names):
+    draw = np.random.default_rng(0)
+    pictures = [Pictures.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(40)]
+    pictures[7], pictures[9] = pictures[5], pictures[6]  # of the same and of another label
+    findings = inspect(read({"image": pictures, **beside})["train"]).findings
+    found = {finding.name: finding.count for finding in findings if finding.column == "image"}
+    assert found == names
+
+
 @pytest.mark.parametrize("task", COLUMNS)
 def test_an_inspection_is_printed_written_as_a_page_and_as_json(tmp_path, task):
     columns = clean(task)
