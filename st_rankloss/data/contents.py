@@ -30,7 +30,7 @@ def content_of(value: Any) -> Any:
         value: A value as pyarrow holds it; an image is a dict of ``bytes`` and ``path``.
 
     Returns:
-        The digest of an image, or those in a list; else the value.
+        The digest of an image, or those in a list; the path of one that is not a file here; else the value.
 
     Example:
         >>> content_of("red"), len(content_of({"bytes": b"abc", "path": None}))
@@ -40,6 +40,8 @@ def content_of(value: Any) -> Any:
         return [*map(content_of, value)]
     if not isinstance(value, Mapping) or not (value.get("bytes") or value.get("path")):
         return value
+    if not value.get("bytes") and not Path(value["path"]).is_file():  # an address, or inside an archive
+        return value["path"]
     return hashlib.sha256(value.get("bytes") or Path(value["path"]).read_bytes()).digest()
 
 

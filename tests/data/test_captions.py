@@ -11,7 +11,7 @@ from PIL import Image
 
 from st_rankloss.data import captions as captions_module
 from st_rankloss.data.captions import grade_captions
-from st_rankloss.data.contents import number_contents
+from st_rankloss.data.contents import content_of, number_contents
 from st_rankloss.data.drawing import draw_rows
 from st_rankloss.relevance import MultiLabel
 
@@ -49,6 +49,7 @@ def test_equal_images_and_texts_have_one_number():
     rows = Dataset.from_dict({"image": [red, blue, red.copy(), Image.new("RGB", (4, 1), "red")], "text": [*"abaa"]})
     assert number_contents(rows, "image").tolist() == [0, 1, 0, 2]
     assert number_contents(rows, "text").tolist() == [0, 1, 0, 0]
+    assert [content_of({"bytes": None, "path": "https://x/1.png"}), content_of(None)] == ["https://x/1.png", None]
 
 
 def test_rows_are_drawn_without_pattern():
