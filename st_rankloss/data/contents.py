@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def encoded(image: Any) -> dict[str, Any]:
 
 
 def content_of(value: Any) -> Any:
-    """Return what tells a stored value from others: of an image, a digest of its file.
+    """Return a stored value as it can be compared with others: an image as a digest of its file.
 
     Args:
         value: A value as pyarrow holds it; an image is a dict of ``bytes`` and ``path``.
@@ -46,14 +46,14 @@ def content_of(value: Any) -> Any:
 
 
 def contents(dataset: Dataset, name: str) -> Iterator[Any]:
-    """Yield what tells each value of a column from others, without decoding images.
+    """Yield the values of a column as they can be compared, without decoding images.
 
     Args:
         dataset: The dataset.
         name: Name of the column.
 
     Yields:
-        Any: The content of each row's value, see `content_of`.
+        Any: Each row's value, see `content_of`.
 
     Example:
         >>> [*contents(Dataset.from_dict({"text": ["b", "a"]}), "text")]
@@ -77,6 +77,21 @@ def number_contents(dataset: Dataset, name: str) -> Tensor:
         >>> number_contents(Dataset.from_dict({"text": ["b", "a", "b"]}), "text")
         tensor([0, 1, 0])
     """
+    return torch.tensor(numbered(contents(dataset, name)), dtype=torch.long)
+
+
+def numbered(values: Iterable[Hashable]) -> list[int]:
+    """Number values from 0 in the order of first occurrence, equal ones alike.
+
+    Args:
+        values: The values, such as `contents`.
+
+    Returns:
+        The number of each.
+
+    Example:
+        >>> numbered(["b", None, "b"])
+        [0, 1, 0]
+    """
     known: dict[Hashable, int] = {}
-    numbers = [known.setdefault(content, len(known)) for content in contents(dataset, name)]
-    return torch.tensor(numbers, dtype=torch.long)
+    return [known.setdefault(value, len(known)) for value in values]

@@ -135,17 +135,20 @@ def _rows(table: Table, plan: _Plan, notes: Notes) -> Iterator[Row]:
     with table.named():
         for place, row in enumerate(table.rows()):
             found: Row = {"image": _image(row[plan.image], place, plan)}
-            if plan.form is not None:
+            captions = [{}] if plan.caption is None else _captions(row[plan.caption], place, plan.caption, notes)
+            if captions and plan.form is not None:
                 found["label"] = label_of(row, place, plan.labels, plan.form, notes)
-            if plan.caption is None:
-                yield found
-                continue
-            captions = [read_text(text, place, plan.caption) for text in as_list(row[plan.caption])]
-            if not any(captions):
-                notes.count("images without a caption are left out", f"row {place}")
-            if len(captions) > 1:
-                notes.count("images with several captions have a row for each", f"row {place}")
-            yield from (found | {"caption": text} for text in captions if text is not None)
+            yield from (found | caption for caption in captions)
+
+
+def _captions(value: Any, place: int, column: str, notes: Notes) -> list[Row]:
+    """Return the captions of an image, each in a row; none if they are missing, which is noted."""
+    texts = [read_text(text, place, column) for text in as_list(value)]
+    if not any(texts):
+        notes.count("images without a caption are left out", f"row {place}")
+    if len(texts) > 1:
+        notes.count("images with several captions have a row for each", f"row {place}")
+    return [{"caption": text} for text in texts if text is not None]
 
 
 def _image(value: Any, place: int, plan: _Plan) -> dict[str, Any]:

@@ -365,7 +365,7 @@ def _read_folder(folder: Path, options: dict[str, Any]) -> dict[str, Part]:
 
 
 def _tables_of_parts(folder: Path) -> dict[str, Path]:
-    """Return the tables in folders named after parts, one in each; none if there is no such table."""
+    """Return the one table in each folder named after a part; an empty dict if these folders hold no tables."""
     folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and part_of(path.name)]
     found = {path: _tables_in(path) for path in folders}
     if not any(found.values()):

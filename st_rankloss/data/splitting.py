@@ -81,7 +81,7 @@ def _train(parts: Mapping[str, Part], missing: list[str]) -> Part:
 
 
 def _key(content: Any) -> Hashable:
-    """Return what tells a text or an image from others, for which case and white space do not count."""
+    """Return a text as it is compared with others, without case and runs of white space; else the content itself."""
     return " ".join(content.lower().split()) if isinstance(content, str) else content
 
 

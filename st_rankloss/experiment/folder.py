@@ -16,6 +16,7 @@ from datasets import Image
 
 from st_rankloss._models import model_fingerprint
 from st_rankloss.data import Part
+from st_rankloss.data.contents import content_of
 from st_rankloss.experiment.files import write_json
 from st_rankloss.experiment.prepared import Prepared
 from st_rankloss.experiment.settings import Settings
@@ -100,7 +101,7 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         rows = part.dataset.cast_column("image", Image(decode=False)) if has_images else part.dataset
         for batch in rows.iter(1_000):
             for image in batch.pop("image", ()):
-                digest.update(image["bytes"] or Path(image["path"]).read_bytes())
+                digest.update(repr(content_of(image)).encode())
             digest.update(repr(batch).encode())
         for entry in chain(part.queries.items(), part.corpus.items(), part.qrels.items()):
             digest.update(repr(entry).encode())

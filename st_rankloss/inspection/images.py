@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from st_rankloss.data.contents import numbered
 from st_rankloss.inspection.columns import Flat, Indices, Look
 from st_rankloss.inspection.findings import Finding, check, in_conflict, repeated, report
 
@@ -18,7 +19,7 @@ def named_images(look: Look) -> Flat:
 
 
 def _numbers(look: Look) -> Indices:
-    return np.unique(np.array(look.images, dtype=object), return_inverse=True)[1].astype(np.int64)
+    return np.array(numbered(look.images), dtype=np.int64)
 
 
 @check("classification", "hierarchy", "multi_label", "regression", "self_supervised")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -201,9 +202,14 @@ def test_images_that_repeat_are_found(beside, names):
     draw = np.random.default_rng(0)
     pictures = [Pictures.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(40)]
     pictures[7], pictures[9] = pictures[5], pictures[6]  # of the same and of another label
-    findings = inspect(read({"image": pictures, **beside})["train"]).findings
-    found = {finding.name: finding.count for finding in findings if finding.column == "image"}
-    assert found == names
+    part = read({"image": pictures, **beside})["train"]
+    stored = part.dataset.cast_column("image", Image(decode=False)).to_list()
+    stored[20]["image"] = None  # a missing one, and one whose file is not here, are like no other
+    stored[21]["image"] = {"bytes": None, "path": "https://example.org/21.png"}
+    lacking = Dataset.from_list(stored, features=part.dataset.features)
+    for rows in (part, replace(part, dataset=lacking)):
+        findings = [finding for finding in inspect(rows).findings if finding.column == "image"]
+        assert {finding.name: finding.count for finding in findings} == names
 
 
 @pytest.mark.parametrize("task", COLUMNS)
